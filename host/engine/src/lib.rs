@@ -1,0 +1,1 @@
+//! Pipelines: plan, tasks, workers, checkpoints, deployment.

@@ -1,0 +1,1 @@
+//! SQL expressions over record batches; the only crate of pipelines that knows DataFusion.

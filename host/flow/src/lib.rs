@@ -1,0 +1,1 @@
+//! Operators as pure synchronous values.

@@ -1,0 +1,1 @@
+//! Components: check, compile, cache, instantiate, limit, call; the only crate that knows wasmtime.

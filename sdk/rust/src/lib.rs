@@ -1,0 +1,1 @@
+//! Write Tidemill components in Rust.

@@ -1,0 +1,1 @@
+//! Whole-host tests by behaviour.
