@@ -28,8 +28,7 @@ pub fn time_field() -> ArrowField {
 
 /// The Arrow field of `_unknown`.
 pub fn unknown_field() -> ArrowField {
-    ArrowField::new(UNKNOWN_COLUMN, DataType::Utf8, true)
-        .with_metadata([(TYPE_METADATA.to_owned(), "json".to_owned())].into())
+    ArrowField::new(UNKNOWN_COLUMN, DataType::Utf8, true).with_metadata([(TYPE_METADATA.to_owned(), "json".to_owned())].into())
 }
 
 /// The event times of a batch.

@@ -18,4 +18,6 @@ pub use schema::{
     Field, FieldType, MissingTime, Retention, SchemaVersion, StreamDefinition, StreamSchema, TimeField, TimeUnit, UnknownFields,
 };
 pub use time::EventTime;
-pub use verdict::{CallFailure, Ending, KeyedState, NoteKind, RowNote, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage};
+pub use verdict::{
+    CallFailure, Ending, KeyedState, NoteKind, RowNote, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage,
+};
