@@ -17,7 +17,7 @@ pub use rejection::{Reason, Rejection, rejection_definition};
 pub use schema::{
     Field, FieldType, MissingTime, Retention, SchemaVersion, StreamDefinition, StreamSchema, TimeField, TimeUnit, UnknownFields,
 };
-pub use time::EventTime;
+pub use time::{Clock, EventTime};
 pub use verdict::{
     CallFailure, Ending, KeyedState, NoteKind, RowNote, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage,
 };

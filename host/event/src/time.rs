@@ -23,6 +23,12 @@ impl EventTime {
     }
 }
 
+/// Where the time of arrival comes from: handed to whoever needs it, so that tests decide what time it is.
+pub trait Clock: Send + Sync {
+    /// Now. May step back when the machine's clock is set.
+    fn now(&self) -> EventTime;
+}
+
 impl fmt::Display for EventTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_rfc3339())
