@@ -1,0 +1,61 @@
+//! Every bound of the log in one place, each with what happens when it is met.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the log lives and how much it may hold.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The log's folder; made if it is missing (its parent must exist).
+    pub dir: PathBuf,
+    /// Size of one journal file. No entry is larger than what fits in one: [`crate::AppendError::TooLarge`].
+    pub journal_file_bytes: u64,
+    /// Size of all journal files together. Near it appends are refused ([`crate::AppendError::Overloaded`]) until the roller has
+    /// freed a file.
+    pub journal_bytes_max: u64,
+    /// Rows start to roll into segments when the journal files that hold unrolled rows reach this size.
+    pub journal_roll_bytes: u64,
+    /// Memory of all partitions' tails together. Rolled rows are dropped from it, oldest first; when rows that are not yet rolled
+    /// fill it, appends are refused.
+    pub tail_bytes_max: usize,
+    /// A group takes no further entry beyond this size.
+    pub group_bytes_max: usize,
+    /// An append that is not atomic is cut into entries of about this size.
+    pub entry_bytes_max: usize,
+    /// Appends waiting for their group. Beyond it: [`crate::AppendError::Overloaded`], or [`crate::Log::append_waiting`] waits.
+    pub queue_bytes_max: usize,
+    /// The most rows in one block of a segment, and in one block of a tail after small appends were joined.
+    pub block_rows: usize,
+    /// A partition with at least this much to roll gets a segment file of its own; smaller remainders share one.
+    pub segment_own_bytes: usize,
+    /// Decoded segment blocks and indexes kept in memory; the least recently used go first.
+    pub cache_bytes_max: usize,
+    /// Segment files kept open at once.
+    pub open_segments_max: usize,
+    /// After this long without an append the durable mark is noted beside the journal, once.
+    pub mark_idle: Duration,
+    /// While a group is being synced, the next one is written already (and not only gathered) when this much waits.
+    pub overlap_bytes: usize,
+}
+
+impl LogSettings {
+    /// The defaults, in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            journal_file_bytes: 64 << 20,
+            journal_bytes_max: 1 << 30,
+            journal_roll_bytes: 256 << 20,
+            tail_bytes_max: 256 << 20,
+            group_bytes_max: 4 << 20,
+            entry_bytes_max: 1 << 20,
+            queue_bytes_max: 64 << 20,
+            block_rows: 4096,
+            segment_own_bytes: 1 << 20,
+            cache_bytes_max: 64 << 20,
+            open_segments_max: 64,
+            mark_idle: Duration::from_secs(1),
+            overlap_bytes: 256 << 10,
+        }
+    }
+}
