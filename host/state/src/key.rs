@@ -1,0 +1,74 @@
+//! The stored key: layout in the crate's docs.
+
+use crate::{CheckpointId, TaskId};
+
+/// What a stored key says, its task aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredKey {
+    pub(crate) operator: u32,
+    pub(crate) key: Vec<u8>,
+    pub(crate) checkpoint: CheckpointId,
+}
+
+/// What all keys of a task begin with.
+pub(crate) fn task_prefix(task: &TaskId) -> Vec<u8> {
+    let name = task.to_string();
+    // Names have at most 63 bytes and numbers 20 digits, so this always fits.
+    let length = u16::try_from(name.len()).expect("a task's name is short");
+    let mut prefix = Vec::with_capacity(2 + name.len());
+    prefix.extend_from_slice(&length.to_be_bytes());
+    prefix.extend_from_slice(name.as_bytes());
+    prefix
+}
+
+/// The whole key of one version.
+pub(crate) fn encode(prefix: &[u8], operator: u32, key: &[u8], checkpoint: CheckpointId) -> Vec<u8> {
+    let mut encoded = version_prefix(prefix, operator, key);
+    encoded.extend_from_slice(&checkpoint.0.to_be_bytes());
+    encoded
+}
+
+/// What all versions of one key begin with.
+pub(crate) fn version_prefix(prefix: &[u8], operator: u32, key: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(prefix.len() + key.len() + 16);
+    encoded.extend_from_slice(prefix);
+    encoded.extend_from_slice(&operator.to_be_bytes());
+    encoded.extend_from_slice(&(key.len() as u32).to_be_bytes());
+    encoded.extend_from_slice(key);
+    encoded
+}
+
+/// Reads what stands behind the task's prefix. `None` if it is no such key.
+pub(crate) fn decode(rest: &[u8]) -> Option<StoredKey> {
+    let (operator, rest) = rest.split_first_chunk::<4>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (key, version) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let version: [u8; 8] = version.try_into().ok()?;
+    Some(StoredKey {
+        operator: u32::from_be_bytes(*operator),
+        key: key.to_vec(),
+        checkpoint: CheckpointId(u64::from_be_bytes(version)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_read_back_and_sort_by_version(operator: u32, key: Vec<u8>, first: u64, second: u64) {
+            let one = encode(b"t", operator, &key, CheckpointId(first));
+            let two = encode(b"t", operator, &key, CheckpointId(second));
+            prop_assert_eq!(decode(&one[1..]), Some(StoredKey { operator, key, checkpoint: CheckpointId(first) }));
+            prop_assert_eq!(one.cmp(&two), first.cmp(&second));
+        }
+
+        #[test]
+        fn any_bytes_are_a_key_or_none(bytes: Vec<u8>) {
+            decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a checkpoint promises: true only when somebody says so, whole, and nothing of a crash's leftovers.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tidemill_event::{PartitionId, TenantName};
+use tidemill_state::{Change, CheckpointId, StateStore, TaskId};
+
+fn task(partition: u32) -> TaskId {
+    TaskId {
+        tenant: TenantName::default_tenant(),
+        pipeline: "p".parse().expect("a name"),
+        run: 1,
+        partition: PartitionId(partition),
+    }
+}
+
+fn put(key: &str, value: &str) -> Change {
+    Change { operator: 0, key: key.into(), value: Some(value.into()) }
+}
+
+fn gone(key: &str) -> Change {
+    Change { operator: 0, key: key.into(), value: None }
+}
+
+fn shown(state: &[Change]) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    state
+        .iter()
+        .map(|change| format!("{}={}", text(&change.key), text(change.value.as_deref().unwrap_or(b"-"))))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn an_unfinished_checkpoint_is_as_if_never_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    {
+        let store = StateStore::open(dir.path()).expect("opens");
+        store.write(&task(0), CheckpointId(1), &[put("a", "1"), put("ab", "2"), put("b", "3")]).expect("writes");
+        store.sync().expect("syncs");
+        // The crash comes after the slices of 2 and before the entry that would make it true.
+        store.write(&task(0), CheckpointId(2), &[put("a", "9"), gone("b"), put("c", "9")]).expect("writes");
+        store.sync().expect("syncs");
+    }
+    let store = StateStore::open(dir.path()).expect("opens again");
+    assert_eq!(shown(&store.load(&task(0), CheckpointId(1)).expect("loads")), "a=1 b=3 ab=2");
+    // Its number is used again, for other keys: nothing of the first try shows.
+    store.write(&task(0), CheckpointId(2), &[put("ab", "4")]).expect("writes");
+    assert_eq!(shown(&store.load(&task(0), CheckpointId(2)).expect("loads")), "a=1 b=3 ab=4");
+}
+
+#[test]
+fn tasks_do_not_see_each_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = StateStore::open(dir.path()).expect("opens");
+    store.write(&task(1), CheckpointId(1), &[put("k", "one")]).expect("writes");
+    store.write(&task(10), CheckpointId(1), &[put("k", "ten")]).expect("writes");
+    store.forget(&task(1)).expect("forgets");
+    assert_eq!(shown(&store.load(&task(1), CheckpointId(9)).expect("loads")), "");
+    assert_eq!(shown(&store.load(&task(10), CheckpointId(9)).expect("loads")), "k=ten");
+}
+
+#[test]
+fn retiring_keeps_what_the_oldest_checkpoint_sees() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = StateStore::open(dir.path()).expect("opens");
+    let mut changes = Vec::new();
+    for checkpoint in 1..=4 {
+        let slice = vec![put("hot", &checkpoint.to_string()), if checkpoint == 2 { gone("old") } else { put("old", "x") }];
+        let slice = if checkpoint > 2 { slice[..1].to_vec() } else { slice };
+        store.write(&task(0), CheckpointId(checkpoint), &slice).expect("writes");
+        changes.extend(slice);
+    }
+    store.retire(&task(0), CheckpointId(3), &changes).expect("retires");
+    // hot@3 and hot@4 are left; the last word on `old`, that it is gone, went with what it replaced.
+    assert_eq!(store.versions(&task(0)).expect("counts").get(&0), Some(&2));
+    assert_eq!(shown(&store.load(&task(0), CheckpointId(3)).expect("loads")), "hot=3");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Any history of checkpoints, some of which never become true, loads as the plain map says.
+    #[test]
+    fn any_history_loads_as_a_plain_map_says(history in prop::collection::vec((any::<bool>(), prop::collection::vec((0u8..6, prop::option::of(any::<u8>())), 0..8)), 1..12)) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut store = StateStore::open(dir.path()).expect("opens");
+        let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let mut last = CheckpointId::EMPTY;
+        let mut before: Vec<Change> = Vec::new();
+        for (becomes_true, slice) in history {
+            let mut map = model.clone();
+            // One change a key, as a task's table hands them over.
+            let mut slice_map = BTreeMap::new();
+            for (key, value) in slice {
+                slice_map.insert(vec![key; usize::from(key)], value.map(|byte| vec![byte]));
+            }
+            let changes: Vec<Change> = slice_map.into_iter().map(|(key, value)| Change { operator: 7, key, value }).collect();
+            for change in &changes {
+                match &change.value {
+                    Some(value) => map.insert(change.key.clone(), value.clone()),
+                    None => map.remove(&change.key),
+                };
+            }
+            store.write(&task(0), last.next(), &changes).expect("writes");
+            if becomes_true {
+                store.retire(&task(0), last, &before).expect("retires");
+                last = last.next();
+                model = map;
+                before = changes;
+            } else {
+                drop(store);
+                store = StateStore::open(dir.path()).expect("opens again");
+                let loaded = store.load(&task(0), last).expect("loads");
+                prop_assert_eq!(loaded.into_iter().map(|c| (c.key, c.value.expect("kept"))).collect::<BTreeMap<_, _>>(), model.clone());
+            }
+        }
+        let loaded = store.load(&task(0), last).expect("loads");
+        prop_assert_eq!(loaded.into_iter().map(|c| (c.key, c.value.expect("kept"))).collect::<BTreeMap<_, _>>(), model);
+    }
+}
