@@ -1,0 +1,173 @@
+//! A pipeline as its author wrote it, form checked, every piece with the line it stands on.
+
+use std::time::Duration;
+
+use tidemill_event::{PipelineName, StreamName};
+
+/// A text with its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) line: usize,
+}
+
+/// When a pipeline ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// Never.
+    Live,
+    /// Where its source ended when it was applied.
+    Once,
+}
+
+/// What happens when replay gives something else than what was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDivergence {
+    /// It is counted and named; the pipeline goes on.
+    Continue,
+    /// The pipeline waits for a person.
+    Stop,
+}
+
+/// Where a first run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At the first row kept.
+    Earliest,
+    /// Behind the last row there is.
+    Latest,
+}
+
+/// What happens when rows were removed that were not taken yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnTrim {
+    /// The pipeline waits for a person, and names the range.
+    Stop,
+    /// They are counted and left out.
+    Skip,
+}
+
+/// The stream it reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) stream: StreamName,
+    /// Expressions may say `alias.column`.
+    pub(crate) alias: Option<String>,
+    pub(crate) start: Start,
+    pub(crate) on_trim: OnTrim,
+    pub(crate) path: String,
+    pub(crate) line: usize,
+}
+
+/// Which rows a rule lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeepRows {
+    /// Those it says yes to.
+    Matching,
+    /// Those it says no to.
+    Failing,
+    /// Every row.
+    All,
+}
+
+/// Limits a step sets itself; the others are the runtime's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LimitOverrides {
+    pub(crate) fuel_per_row: Option<u64>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) output_bytes: Option<u64>,
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// A rule or transform step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ComponentStep {
+    /// `high-value@1`.
+    pub(crate) reference: Text,
+    /// JSON text, `{}` if there is none.
+    pub(crate) config: String,
+    pub(crate) config_line: usize,
+    /// `None`: no `by`. Empty: one key for all.
+    pub(crate) by: Option<Vec<Text>>,
+    pub(crate) by_line: usize,
+    pub(crate) limits: LimitOverrides,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StepKind {
+    /// Lets rows through.
+    Where(Text),
+    /// Replaces the row.
+    Select(Vec<(Text, Text)>),
+    /// Adds to the row.
+    Extend(Vec<(Text, Text)>),
+    /// Asks a rule.
+    Rule {
+        component: ComponentStep,
+        keep: KeepRows,
+        /// The answer as a column, with `keep: all`.
+        answer: Option<Text>,
+    },
+    /// Asks a transform.
+    Transform { component: ComponentStep, keep_input: bool },
+}
+
+impl StepKind {
+    /// Its word in the grammar.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Where(_) => "where",
+            Self::Select(_) => "select",
+            Self::Extend(_) => "extend",
+            Self::Rule { .. } => "rule",
+            Self::Transform { .. } => "transform",
+        }
+    }
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) kind: StepKind,
+    /// `steps[2]`.
+    pub(crate) path: String,
+    pub(crate) line: usize,
+}
+
+impl Step {
+    /// `steps[2].rule`: how faults, dead letters and status name it.
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.path, self.kind.word())
+    }
+}
+
+/// Where rows go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    /// To a stream.
+    Stream(StreamName),
+    /// To files in `files/{path}`.
+    File(String),
+    /// To the host's standard output.
+    Stdout,
+}
+
+/// One target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) kind: TargetKind,
+    pub(crate) path: String,
+    pub(crate) line: usize,
+}
+
+/// A whole pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PipelineDefinition {
+    pub(crate) name: PipelineName,
+    pub(crate) run: Run,
+    pub(crate) on_divergence: OnDivergence,
+    pub(crate) source: Source,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) targets: Vec<Target>,
+}

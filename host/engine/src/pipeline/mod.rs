@@ -1,0 +1,21 @@
+//! The text of a pipeline, and what it says once it is checked for form.
+//!
+//! ```text
+//! text (YAML or JSON) ─ document ─► nodes with lines ─ parse ─► PipelineDefinition
+//! ```
+//! Nothing here knows which streams, columns or components there are: that is [`crate::plan`]'s.
+
+mod definition;
+mod document;
+mod object;
+mod parse;
+mod scalar;
+mod suggest;
+mod units;
+
+pub(crate) use definition::{
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind,
+    Target, TargetKind, Text,
+};
+pub(crate) use parse::parse;
+pub(crate) use suggest::nearest;

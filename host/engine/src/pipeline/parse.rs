@@ -1,0 +1,506 @@
+//! Nodes to a [`PipelineDefinition`]: every fault of form is found in one pass.
+
+use std::path::{Component, Path};
+
+use tidemill_event::{PipelineName, StreamName};
+
+use crate::Fault;
+use crate::pipeline::document::{Node, NodeValue, read};
+use crate::pipeline::object::{Object, is_later, listed, text_of};
+use crate::pipeline::{
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind,
+    Target, TargetKind, Text,
+};
+
+const STEP_WORDS: [&str; 5] = ["where", "select", "extend", "rule", "transform"];
+const TARGET_WORDS: [&str; 3] = ["stream", "file", "stdout"];
+/// More steps or targets are refused.
+const STEPS_MAX: usize = 256;
+const TARGETS_MAX: usize = 16;
+
+/// Reads the text of the pipeline `name`. `Err` has every fault of form, by line.
+pub(crate) fn parse(name: &PipelineName, text: &str) -> Result<PipelineDefinition, Vec<Fault>> {
+    let root = read(text).map_err(|fault| vec![fault])?;
+    let mut faults = Vec::new();
+    let definition = definition(name, &root, &mut faults);
+    faults.sort_by_key(|fault| fault.line);
+    match definition {
+        Some(definition) if faults.is_empty() => Ok(definition),
+        _ => Err(faults),
+    }
+}
+
+fn definition(name: &PipelineName, root: &Node, faults: &mut Vec<Fault>) -> Option<PipelineDefinition> {
+    let mut object = Object::of(root, "", "{from: clicks, steps: [], to: [{stream: results}]}", faults)?;
+    if let Some(said) = object.text("pipeline", faults)
+        && said.text != name.as_str()
+    {
+        faults.push(Fault::new(
+            "pipeline",
+            said.line,
+            format!("the text says `{}`, the address says `{name}`", said.text),
+            "make them the same, or leave `pipeline` out",
+        ));
+    }
+    let run = object.choice("run", &[("live", Run::Live), ("once", Run::Once)], faults).unwrap_or(Run::Live);
+    let on_divergence = object
+        .choice("on_divergence", &[("continue", OnDivergence::Continue), ("stop", OnDivergence::Stop)], faults)
+        .unwrap_or(OnDivergence::Continue);
+    let source = match object.take("from") {
+        Some(node) => source(node, faults),
+        None => {
+            object.missing("from", "from: clicks", faults);
+            None
+        }
+    };
+    let steps = object.take("steps").map_or_else(Vec::new, |node| steps(node, faults));
+    let targets = match object.take("to") {
+        Some(node) => targets(node, faults),
+        None => {
+            object.missing("to", "to: [{stream: results}]", faults);
+            Vec::new()
+        }
+    };
+    object.finish(&["pipeline", "run", "on_divergence", "from", "steps", "to"], faults);
+    Some(PipelineDefinition { name: name.clone(), run, on_divergence, source: source?, steps, targets })
+}
+
+fn list<'a>(node: &'a Node, path: &str, example: &str, faults: &mut Vec<Fault>) -> &'a [Node] {
+    match &node.value {
+        NodeValue::List(items) => items,
+        NodeValue::Scalar { text, plain: true } if text.is_empty() => &[],
+        NodeValue::Scalar { .. } | NodeValue::Object(_) => {
+            let error = format!("{} where a list is needed", node.what());
+            faults.push(Fault::new(path, node.line, error, format!("write `{example}`")));
+            &[]
+        }
+    }
+}
+
+fn source(node: &Node, faults: &mut Vec<Fault>) -> Option<Source> {
+    match &node.value {
+        NodeValue::Scalar { .. } => {
+            let stream = stream_name(&text_of(node, "from", faults)?, "from", faults)?;
+            let path = "from".to_owned();
+            Some(Source { stream, alias: None, start: Start::Earliest, on_trim: OnTrim::Stop, path, line: node.line })
+        }
+        NodeValue::Object(_) => source_object(node, "from", faults),
+        NodeValue::List(items) => match items.as_slice() {
+            [one] => match &one.value {
+                NodeValue::Scalar { .. } => source(one, faults),
+                NodeValue::Object(_) | NodeValue::List(_) => source_object(one, "from[0]", faults),
+            },
+            [] => {
+                faults.push(Fault::new("from", node.line, "no stream is named", "write `from: clicks`"));
+                None
+            }
+            [_, second, ..] => {
+                faults.push(Fault::new(
+                    "from[1]",
+                    second.line,
+                    "several streams are not in this version",
+                    "name one; let pipelines of one stream each write into one target stream and read that",
+                ));
+                None
+            }
+        },
+    }
+}
+
+fn source_object(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Source> {
+    let mut object = Object::of(node, path, "{stream: clicks}", faults)?;
+    let stream = match object.text("stream", faults) {
+        Some(text) => stream_name(&text, &object.member("stream"), faults),
+        None => {
+            object.missing("stream", "stream: clicks", faults);
+            None
+        }
+    };
+    let alias = object.text("as", faults).map(|text| text.text);
+    let start = object.choice("start", &[("earliest", Start::Earliest), ("latest", Start::Latest)], faults);
+    let on_trim = object.choice("on_trim", &[("stop", OnTrim::Stop), ("skip", OnTrim::Skip)], faults);
+    object.finish(&["stream", "as", "start", "on_trim"], faults);
+    Some(Source {
+        stream: stream?,
+        alias,
+        start: start.unwrap_or(Start::Earliest),
+        on_trim: on_trim.unwrap_or(OnTrim::Stop),
+        path: path.to_owned(),
+        line: node.line,
+    })
+}
+
+/// Any stream can be read, the host's own too.
+fn stream_name(text: &Text, path: &str, faults: &mut Vec<Fault>) -> Option<StreamName> {
+    text.text
+        .parse()
+        .map_err(|error| faults.push(Fault::new(path, text.line, format!("{error}"), "name a stream: `clicks`")))
+        .ok()
+}
+
+fn steps(node: &Node, faults: &mut Vec<Fault>) -> Vec<Step> {
+    let items = list(node, "steps", "steps: [{where: amount > 0}]", faults);
+    if items.len() > STEPS_MAX {
+        let error = format!("{} steps", items.len());
+        faults.push(Fault::new("steps", node.line, error, "at most 256 are possible: continue in a second pipeline"));
+        return Vec::new();
+    }
+    items.iter().enumerate().filter_map(|(at, item)| step(item, format!("steps[{at}]"), faults)).collect()
+}
+
+fn step(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Step> {
+    let mut object = Object::of(node, &path, "where: amount > 0", faults)?;
+    let words: Vec<&str> = object.keys().map(|key| key.name.as_str()).filter(|word| STEP_WORDS.contains(word)).collect();
+    let word = match words.as_slice() {
+        [word] => *word,
+        [] => {
+            // A word of a later version, or a slip: said once, not for every other key beside it.
+            if let Some(key) = object.keys().find(|key| is_later(&key.name)) {
+                let error = format!("`{}` is not in this version", key.name);
+                let remedy = format!("a step is one of {}", listed(&STEP_WORDS, "or"));
+                faults.push(Fault::new(object.member(&key.name), key.line, error, remedy));
+            } else if node_is_single(node) {
+                object.finish(&STEP_WORDS, faults);
+            } else {
+                let remedy = format!("a step is one of {}", listed(&STEP_WORDS, "or"));
+                faults.push(Fault::new(path, node.line, "this is no step", remedy));
+            }
+            return None;
+        }
+        [_, second, ..] => {
+            let error = format!("{} in one step", listed(&words, "and"));
+            faults.push(Fault::new(path, node.line, error, format!("begin a new step with `- {second}:`")));
+            return None;
+        }
+    };
+    let value = object.take(word)?;
+    let kind = step_kind(word, value, &mut object, faults);
+    object.finish(known_keys(word), faults);
+    Some(Step { kind: kind?, path, line: node.line })
+}
+
+fn node_is_single(node: &Node) -> bool {
+    matches!(&node.value, NodeValue::Object(members) if members.len() == 1)
+}
+
+fn known_keys(word: &str) -> &'static [&'static str] {
+    match word {
+        "rule" => &["rule", "config", "by", "keep", "as", "limits", "on_failing"],
+        "transform" => &["transform", "config", "by", "keep_input", "limits", "on_failing"],
+        _ => &[],
+    }
+}
+
+fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<StepKind> {
+    let path = object.member(word);
+    match word {
+        "where" => text_of(value, &path, faults).map(StepKind::Where),
+        "select" => columns(value, &path, faults).map(StepKind::Select),
+        "extend" => columns(value, &path, faults).map(StepKind::Extend),
+        "rule" => {
+            let component = component(value, &path, object, faults);
+            let keeps = [("matching", KeepRows::Matching), ("failing", KeepRows::Failing), ("all", KeepRows::All)];
+            let keep = object.choice("keep", &keeps, faults).unwrap_or(KeepRows::Matching);
+            let answer = object.text("as", faults);
+            if let Some(answer) = &answer
+                && keep != KeepRows::All
+            {
+                let error = "`as` without `keep: all`: every row left would have the same answer";
+                faults.push(Fault::new(object.member("as"), answer.line, error, "add `keep: all`, or remove `as`"));
+            }
+            Some(StepKind::Rule { component: component?, keep, answer })
+        }
+        _ => {
+            let component = component(value, &path, object, faults);
+            let keep_input = object.flag("keep_input", faults).unwrap_or(false);
+            Some(StepKind::Transform { component: component?, keep_input })
+        }
+    }
+}
+
+fn columns(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Vec<(Text, Text)>> {
+    let object = Object::of(node, path, "{o: origin, km: distance * 1.609}", faults)?;
+    let NodeValue::Object(members) = &node.value else { return None };
+    if members.is_empty() {
+        faults.push(Fault::new(path, node.line, "no column is named", "write `{o: origin}`"));
+    }
+    let columns = members
+        .iter()
+        .filter_map(|(key, value)| {
+            let path = object.member(&key.name);
+            let reserved = key.name.is_empty() || key.name.starts_with('_');
+            if reserved {
+                faults.push(Fault::new(
+                    &path,
+                    key.line,
+                    format!("`{}` cannot be a column: names with `_` in front are the host's", key.name),
+                    "choose another name",
+                ));
+            }
+            let expression = text_of(value, &path, faults)?;
+            Some((Text { text: key.name.clone(), line: key.line }, expression))
+        })
+        .collect();
+    Some(columns)
+}
+
+fn component(value: &Node, path: &str, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<ComponentStep> {
+    let reference = text_of(value, path, faults);
+    let (config, config_line) = match object.take("config") {
+        Some(node) => (node.json().to_string(), node.line),
+        None => ("{}".to_owned(), value.line),
+    };
+    let (by, by_line) = match object.take("by") {
+        Some(node) => {
+            let path = object.member("by");
+            let items = list(node, &path, "by: [user]", faults);
+            let texts = items.iter().enumerate().filter_map(|(at, item)| text_of(item, &format!("{path}[{at}]"), faults));
+            (Some(texts.collect()), node.line)
+        }
+        None => (None, value.line),
+    };
+    let limits =
+        object.take("limits").map_or_else(LimitOverrides::default, |node| limits(node, &object.member("limits"), faults));
+    if let Some(policy) = object.text("on_failing", faults) {
+        match policy.text.as_str() {
+            "pass" => {}
+            "hold" | "stop" => faults.push(Fault::new(
+                object.member("on_failing"),
+                policy.line,
+                format!("`on_failing: {}` is not in this version", policy.text),
+                "write `on_failing: pass` or leave it out: rows of a failing call go to the dead letters, the others go on",
+            )),
+            other => faults.push(Fault::new(
+                object.member("on_failing"),
+                policy.line,
+                format!("`{other}` is none of the values there are"),
+                "use `pass`",
+            )),
+        }
+    }
+    Some(ComponentStep { reference: reference?, config, config_line, by, by_line, limits })
+}
+
+fn limits(node: &Node, path: &str, faults: &mut Vec<Fault>) -> LimitOverrides {
+    let Some(mut object) = Object::of(node, path, "{memory: 16MiB}", faults) else { return LimitOverrides::default() };
+    let limits = LimitOverrides {
+        fuel_per_row: object.number("fuel_per_row", faults),
+        memory_bytes: object.size("memory", faults),
+        output_bytes: object.size("output", faults),
+        deadline: object.duration("deadline", faults),
+    };
+    object.finish(&["fuel_per_row", "memory", "output", "deadline"], faults);
+    limits
+}
+
+fn targets(node: &Node, faults: &mut Vec<Fault>) -> Vec<Target> {
+    let items = list(node, "to", "to: [{stream: results}]", faults);
+    if items.is_empty() {
+        faults.push(Fault::new(
+            "to",
+            node.line,
+            "no target is named",
+            "add `- stream: results`, `- file: {path: results}` or `- stdout`",
+        ));
+    }
+    if items.len() > TARGETS_MAX {
+        let error = format!("{} targets", items.len());
+        faults.push(Fault::new(
+            "to",
+            node.line,
+            error,
+            "at most 16 are possible: let another pipeline read the first one's stream",
+        ));
+        return Vec::new();
+    }
+    let targets: Vec<Target> =
+        items.iter().enumerate().filter_map(|(at, item)| target(item, format!("to[{at}]"), faults)).collect();
+    for (at, target) in targets.iter().enumerate() {
+        if targets[..at].iter().any(|earlier| earlier.kind == target.kind) {
+            faults.push(Fault::new(&target.path, target.line, "this target is named twice", "remove one of the two"));
+        }
+    }
+    targets
+}
+
+fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> {
+    let line = node.line;
+    if let NodeValue::Scalar { text, .. } = &node.value {
+        if text == "stdout" {
+            return Some(Target { kind: TargetKind::Stdout, path, line });
+        }
+        let remedy = format!("write `- stream: {text}`, `- file: {{path: {text}}}` or `- stdout`");
+        faults.push(Fault::new(path, line, format!("`{text}` is no target"), remedy));
+        return None;
+    }
+    let mut object = Object::of(node, &path, "stream: results", faults)?;
+    let mut kind = None;
+    if let Some(text) = object.text("stream", faults) {
+        let member = object.member("stream");
+        match StreamName::from_client(&text.text) {
+            Ok(stream) => kind = Some(TargetKind::Stream(stream)),
+            Err(error) => faults.push(Fault::new(member, text.line, error.to_string(), "name a stream of your own: `results`")),
+        }
+    } else if let Some(node) = object.take("file") {
+        kind = file(node, &object.member("file"), faults);
+    } else if let Some(node) = object.take("stdout") {
+        faults.push(Fault::new(object.member("stdout"), node.line, "`stdout` takes no settings", "write `- stdout`"));
+    } else if object.keys().next().is_none() {
+        object.missing("stream", "stream: results", faults);
+    }
+    object.finish(&TARGET_WORDS, faults);
+    Some(Target { kind: kind?, path, line })
+}
+
+fn file(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<TargetKind> {
+    let mut object = Object::of(node, path, "file: {path: results}", faults)?;
+    let folder = object.text("path", faults);
+    if folder.is_none() && object.keys().all(|key| key.name != "path") {
+        object.missing("path", "path: results", faults);
+    }
+    let member = object.member("path");
+    object.finish(&["path"], faults);
+    let folder = folder?;
+    // The one place where a pipeline names a place on the disk: plain names below `files/`, nothing that climbs out of it.
+    let plain = Path::new(&folder.text).components().all(|part| match part {
+        Component::Normal(name) => name.to_str().is_some_and(is_plain_file_name),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => false,
+    });
+    if !plain || folder.text.ends_with('/') || folder.text.len() > 255 {
+        faults.push(Fault::new(
+            member,
+            folder.line,
+            format!("`{}` is no folder inside `files/`", folder.text),
+            "write names of letters, digits, `.`, `_`, `-` with `/` between them: `reports/daily`",
+        ));
+        return None;
+    }
+    Some(TargetKind::File(folder.text))
+}
+
+fn is_plain_file_name(name: &str) -> bool {
+    !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        match parse(&"p".parse().expect("a name"), text) {
+            Ok(definition) => format!("{definition:?}"),
+            Err(faults) => faults
+                .iter()
+                .map(|fault| format!("{}: {}: {} -> {}\n", fault.line, fault.path, fault.error, fault.remedy))
+                .collect(),
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
+    fn check(text: &str, expected: Expect) {
+        expected.assert_eq(&shown(text));
+    }
+
+    #[test]
+    fn yaml_and_json_say_the_same() {
+        let yaml = "from: {stream: a, as: x, start: latest, on_trim: skip}\nsteps:\n- where: n > 1\n- rule: r@1\n  config: {t: 1, s: '2', l: [true, ~]}\n  by: [u]\n  keep: all\n  as: hit\n  limits: {fuel_per_row: 7, memory: 2MiB, output: 1KiB, deadline: 50ms}\n- select: {o: n * 2, one: 1}\n- transform: t@2\n  keep_input: true\nto:\n- stream: b\n- file: {path: f/g}\n- stdout\n";
+        let json = r#"{"from": {"stream": "a", "as": "x", "start": "latest", "on_trim": "skip"}, "steps": [{"where": "n > 1"},
+            {"rule": "r@1", "config": {"t": 1, "s": "2", "l": [true, null]}, "by": ["u"], "keep": "all", "as": "hit",
+             "limits": {"fuel_per_row": 7, "memory": "2MiB", "output": "1KiB", "deadline": "50ms"}},
+            {"select": {"o": "n * 2", "one": 1}}, {"transform": "t@2", "keep_input": true}],
+            "to": [{"stream": "b"}, {"file": {"path": "f/g"}}, "stdout"]}"#;
+        let name = "p".parse().expect("a name");
+        let without_lines = |text: &str| {
+            let shown = format!("{:?}", parse(&name, text).expect("is a pipeline"));
+            let mut out = String::new();
+            let mut rest = shown.as_str();
+            while let Some(at) = rest.find("line: ") {
+                out.push_str(&rest[..at]);
+                rest = rest[at + 6..].trim_start_matches(|any: char| any.is_ascii_digit());
+            }
+            out + rest
+        };
+        assert_eq!(without_lines(yaml), without_lines(json));
+    }
+
+    #[test]
+    fn every_fault_is_found_at_once_with_its_line() {
+        check(
+            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: 30s\nsteps:\n- were: a > 1\n- window: {tumbling: 1h}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: hold\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
+            expect![[r#"
+                1: pipeline: the text says `q`, the address says `p` -> make them the same, or leave `pipeline` out
+                2: run: `sometimes` is none of the values there are -> use `live` or `once`
+                4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
+                5: from.idle: `idle` is not in this version -> here it can be `stream`, `as`, `start` or `on_trim`
+                7: steps[0].were: there is no `were` -> did you mean `where`?
+                8: steps[1].window: `window` is not in this version -> a step is one of `where`, `select`, `extend`, `rule` or `transform`
+                10: steps[2].kep: there is no `kep` -> did you mean `keep`?
+                11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
+                12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`
+                15: steps[4].limits.memory: `5MB` is no such value -> write an integer and KiB, MiB or GiB: `16MiB`
+                16: steps[4].on_failing: `on_failing: hold` is not in this version -> write `on_failing: pass` or leave it out: rows of a failing call go to the dead letters, the others go on
+                18: steps[5].by: there is no `by` -> remove it: nothing can stand beside this step
+                19: steps[6].select._time: `_time` cannot be a column: names with `_` in front are the host's -> choose another name
+                21: to[0]: `results` is no target -> write `- stream: results`, `- file: {path: results}` or `- stdout`
+                22: to[1].file.path: `../x` is no folder inside `files/` -> write names of letters, digits, `.`, `_`, `-` with `/` between them: `reports/daily`
+                23: to[2].stream: `a.rejected` has a dot, and dotted names are the host's: choose a name without one -> name a stream of your own: `results`
+                25: to[4]: this target is named twice -> remove one of the two
+                26: extra: there is no `extra` -> here it can be `pipeline`, `run`, `on_divergence`, `from`, `steps` or `to`
+            "#]],
+        );
+    }
+
+    #[test]
+    fn syntax_is_reported_where_it_breaks() {
+        check(
+            "",
+            expect![[r#"
+            1: : the text is empty -> write a pipeline: `from: …`, `steps: […]`, `to: […]`
+        "#]],
+        );
+        check(
+            "from: a\nsteps: [\n",
+            expect![[r#"
+            3: : not YAML or JSON: while parsing a node, did not find expected node content -> check indentation, brackets and quotes
+        "#]],
+        );
+        check(
+            "from: &x a\nto: *x\n",
+            expect![[r#"
+            1: : an anchor (`&name`) is not taken here -> write the value out
+        "#]],
+        );
+        check(
+            "[1, 2]",
+            expect![[r#"
+            1: : a list where an object is needed -> write `{from: clicks, steps: [], to: [{stream: results}]}`
+        "#]],
+        );
+        check(
+            "from: a\nfrom: b\nto: [stdout]\n",
+            expect![[r#"
+            2: from: `from` stands here twice -> remove one of the two
+        "#]],
+        );
+        check(
+            "from: [a, b]\nto: [stdout]\n",
+            expect![[r#"
+            1: from[1]: several streams are not in this version -> name one; let pipelines of one stream each write into one target stream and read that
+        "#]],
+        );
+        check(
+            "from: a\nto: [stdout]\n---\nfrom: b\n",
+            expect![[r#"
+            3: : a second document begins -> one text is one pipeline: send the other by itself
+        "#]],
+        );
+        check(
+            &"[".repeat(100),
+            expect![[r#"
+            1: : nested too deep -> at most 64 levels are possible
+        "#]],
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! What the engine is told before it starts.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// Settings of one engine. [`EngineSettings::new`] fits a small machine; every field may be changed before [`crate::Engine::open`].
+pub struct EngineSettings {
+    /// The data directory; the engine keeps `state/`, `components/` and `files/` in it.
+    pub data_dir: PathBuf,
+    /// Worker threads, at least 1. Each owns many tasks, one batch at a time.
+    pub workers: usize,
+    /// The most rows a task takes for one commit.
+    pub batch_rows_max: usize,
+    /// The most bytes a task takes for one commit.
+    pub batch_bytes_max: usize,
+    /// How long one batch should take; batches of slow pipelines are cut smaller.
+    pub batch_target: Duration,
+    /// CPU time that replay may cost before a task makes a checkpoint.
+    pub checkpoint_after: Duration,
+    /// How long a file sink gathers rows before it closes a file that is not full.
+    pub file_linger: Duration,
+    /// Where `to: [stdout]` writes.
+    pub stdout: Mutex<Box<dyn Write + Send>>,
+}
+
+impl EngineSettings {
+    /// Defaults for a data directory.
+    pub fn new(data_dir: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            workers: std::thread::available_parallelism().map_or(2, usize::from),
+            batch_rows_max: 4096,
+            batch_bytes_max: 1 << 20,
+            batch_target: Duration::from_millis(1),
+            checkpoint_after: Duration::from_millis(500),
+            file_linger: Duration::from_millis(200),
+            stdout: Mutex::new(Box::new(io::stdout())),
+        }
+    }
+}
+
+impl fmt::Debug for EngineSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineSettings").field("data_dir", &self.data_dir).field("workers", &self.workers).finish_non_exhaustive()
+    }
+}

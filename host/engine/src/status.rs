@@ -1,0 +1,138 @@
+//! What a pipeline says of itself. Serialisable: this is the body of `GET /v1/pipelines/{name}/status`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// The state of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PipelineState {
+    /// It takes rows as they come.
+    Running,
+    /// `run: once`, and everything up to the end is done, sinks included.
+    Finished,
+    /// Someone paused it.
+    Paused,
+    /// It waits for a person: `on_divergence: stop`, or rows were removed that it had not taken.
+    Held,
+    /// It cannot go on; `last_error` says why.
+    Failed,
+}
+
+/// A pipeline as it stands now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Its name.
+    pub pipeline: String,
+    /// The worst state of its tasks.
+    pub state: PipelineState,
+    /// Counts the plans of this name, from 1.
+    pub plan: u64,
+    /// Counts the runs of this name, from 1.
+    pub run: u64,
+    /// Rows its tasks have not taken yet.
+    pub lag_records: u64,
+    /// Rows taken, by all tasks since the run began.
+    pub rows_in: u64,
+    /// Rows sent on.
+    pub rows_out: u64,
+    /// Rows that failed in a step.
+    pub dead_letters: u64,
+    /// Calls that did not return, by ending.
+    pub endings: BTreeMap<String, u64>,
+    /// One per partition.
+    pub tasks: Vec<TaskStatus>,
+    /// One per file or stdout target and partition.
+    pub sinks: Vec<SinkStatus>,
+    /// What was not the same when committed rows were taken again.
+    pub divergences: Vec<DivergenceStatus>,
+    /// Why it is held or failed.
+    pub last_error: Option<String>,
+}
+
+/// One task: a partition of a pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskStatus {
+    /// Its partition.
+    pub partition: u32,
+    /// Its own state.
+    pub state: PipelineState,
+    /// The stream it reads.
+    pub stream: String,
+    /// The next row it takes.
+    pub offset: u64,
+    /// Rows in the stream that it has not taken.
+    pub lag_records: u64,
+    /// Rows taken.
+    pub rows_in: u64,
+    /// Rows sent on.
+    pub rows_out: u64,
+    /// Rows that failed in a step.
+    pub dead_letters: u64,
+    /// Commits made.
+    pub commits: u64,
+    /// Rows taken again after the last start.
+    pub replayed_rows: u64,
+    /// Calls that did not return, by ending.
+    pub endings: BTreeMap<String, u64>,
+    /// The last checkpoint that is true; 0 before the first.
+    pub checkpoint: u64,
+    /// CPU time its batches took, µs, since the host started.
+    pub cpu_us: u64,
+    /// What its components took.
+    pub steps: Vec<StepStatus>,
+    /// Why it is held or failed.
+    pub last_error: Option<String>,
+}
+
+/// One component step of a task, since the host started.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepStatus {
+    /// `steps[2].rule`.
+    pub step: String,
+    /// `name@version`.
+    pub component: String,
+    /// Calls made.
+    pub calls: u64,
+    /// Fuel burnt.
+    pub fuel: u64,
+    /// Time inside the sandbox, µs.
+    pub time_us: u64,
+    /// Memory of the instance after its last call.
+    pub memory_bytes: u64,
+    /// Keys with state.
+    pub keys: u64,
+}
+
+/// A file or stdout target of one partition.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SinkStatus {
+    /// `file: results` or `stdout`.
+    pub target: String,
+    /// Its partition.
+    pub partition: u32,
+    /// The next row of `{pipeline}.output` it takes.
+    pub offset: u64,
+    /// Rows there that it has not taken.
+    pub lag_records: u64,
+    /// The last failure; it tries again.
+    pub last_error: Option<String>,
+}
+
+/// Replay gave something else than what was committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DivergenceStatus {
+    /// The task's partition.
+    pub partition: u32,
+    /// The first step that differed, `steps[1].rule`; `output` where no component step did.
+    pub step: String,
+    /// Its component, `name@version (sha256:…)`, where it is one.
+    pub component: Option<String>,
+    /// The first input range `[start, end)` in which it differed.
+    pub range: String,
+    /// How many commits differed.
+    pub commits: u64,
+    /// What differed.
+    pub detail: String,
+}
