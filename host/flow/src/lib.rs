@@ -1,1 +1,39 @@
-//! Operators as pure synchronous values.
+//! Operators as pure synchronous values: a batch goes in, a batch and an [`Outcome`] come out.
+//!
+//! ```text
+//!            FlowBatch                    FlowBatch                    FlowBatch
+//! task ──► Where / Select / Extend ──► RuleStep ◄─┐ ──► TransformStep ──► … ──► output rows
+//!                │                       │  state rows per key                    │
+//!                └── dead rows ──────────┴── dead rows, recorded endings ─────────┴──► Outcome
+//! ```
+//! This crate does no I/O, reads no clock and knows neither DataFusion nor wasmtime: expressions and components come in as
+//! values of its own traits ([`Predicate`], [`Projection`], [`Judge`], [`Apply`]). What an operator answers is a function of its
+//! rows, of its state, and of what the task recorded ([`RecordedEnding`]); never of hash order, of time, or of where a batch was cut.
+
+mod batch;
+mod chain;
+mod checksum;
+mod keyed;
+mod keys;
+mod operator;
+mod outcome;
+mod rule;
+mod select;
+mod state_column;
+mod transform;
+mod where_step;
+
+#[cfg(test)]
+mod example;
+#[cfg(test)]
+mod split_tests;
+
+pub use batch::{FlowBatch, extended_fields};
+pub use chain::Chain;
+pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
+pub use operator::{Apply, Computed, Judge, Operator, Predicate, Projection, Tested};
+pub use outcome::{CallReport, DeadRow, Outcome, RecordedEnding, RowOf, StepId};
+pub use rule::{Keep, RuleSettings, RuleStep};
+pub use select::{Extend, NamedProjection, Select};
+pub use transform::{TransformSettings, TransformStep};
+pub use where_step::Where;

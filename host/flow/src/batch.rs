@@ -1,0 +1,123 @@
+//! Rows on their way through the steps of a task, each still knowing which row of the task's input it came from.
+//!
+//! The columns are those of an event batch: `fields…, _unknown?, _time`. New columns go behind the fields and before the host's own;
+//! a new column of a name that is there already takes the old one's place.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow_schema::{Field as ArrowField, Schema};
+use arrow_select::filter::{filter_record_batch, prep_null_mask_filter};
+use tidemill_event::Field;
+use tidemill_event::batch::{TIME_COLUMN, UNKNOWN_COLUMN};
+
+/// A batch between two steps.
+#[derive(Debug, Clone)]
+pub struct FlowBatch {
+    /// The rows: an event batch, `_time` last.
+    pub rows: RecordBatch,
+    /// For each row, the row of the task's input batch it came from; never descending.
+    pub origin: Vec<u32>,
+}
+
+impl FlowBatch {
+    /// What a task reads: every row is its own origin.
+    pub fn new(rows: RecordBatch) -> Self {
+        let origin = (0..rows.num_rows() as u32).collect();
+        Self { rows, origin }
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rows whose bit is set; null is no.
+    pub(crate) fn filtered(&self, keep: &BooleanArray) -> Self {
+        let keep = if keep.null_count() > 0 { prep_null_mask_filter(keep) } else { keep.clone() };
+        if keep.values().count_set_bits() == keep.len() {
+            return self.clone();
+        }
+        let rows = filter_record_batch(&self.rows, &keep).expect("the mask has a bit per row");
+        let origin = keep.values().set_indices().map(|row| self.origin[row]).collect();
+        Self { rows, origin }
+    }
+
+    /// The same rows with more columns.
+    pub(crate) fn with_columns(self, added: Vec<(ArrowField, ArrayRef)>) -> Self {
+        if added.is_empty() {
+            return self;
+        }
+        Self { rows: with_columns(&self.rows, added), origin: self.origin }
+    }
+}
+
+/// What `added` columns make of a batch's fields: the same rule as for the columns, for planning.
+pub fn extended_fields(fields: &[Field], added: &[Field]) -> Vec<Field> {
+    let mut fields = fields.to_vec();
+    for field in added {
+        match fields.iter_mut().find(|old| old.name == field.name) {
+            Some(old) => *old = field.clone(),
+            None => fields.push(field.clone()),
+        }
+    }
+    fields
+}
+
+/// A field as its column really is: a string column may be a dictionary in one batch and plain in the next.
+pub(crate) fn field_of(field: &Field, column: &ArrayRef) -> ArrowField {
+    field.arrow().with_data_type(column.data_type().clone())
+}
+
+/// # Panics
+/// If a column has another length than the batch, or nulls where its field has none: both are for the caller to see to.
+pub(crate) fn with_columns(rows: &RecordBatch, added: Vec<(ArrowField, ArrayRef)>) -> RecordBatch {
+    let mut fields: Vec<Arc<ArrowField>> = rows.schema_ref().fields().iter().cloned().collect();
+    let mut columns = rows.columns().to_vec();
+    let mut end = fields.iter().take_while(|field| !is_host_column(field.name())).count();
+    for (field, column) in added {
+        match fields[..end].iter().position(|old| old.name() == field.name()) {
+            Some(at) => {
+                fields[at] = Arc::new(field);
+                columns[at] = column;
+            }
+            None => {
+                fields.insert(end, Arc::new(field));
+                columns.insert(end, column);
+                end += 1;
+            }
+        }
+    }
+    assemble(fields, columns, rows.num_rows())
+}
+
+/// # Panics
+/// See [`with_columns`].
+pub(crate) fn assemble(fields: Vec<Arc<ArrowField>>, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+        .unwrap_or_else(|error| panic!("columns do not fit their fields: {error}"))
+}
+
+fn is_host_column(name: &str) -> bool {
+    name == TIME_COLUMN || name == UNKNOWN_COLUMN
+}
+
+/// The columns of these names, as they are in the batch.
+///
+/// # Panics
+/// If one is not there: names were checked when the pipeline was applied.
+pub(crate) fn columns_named(rows: &RecordBatch, names: impl Iterator<Item = Arc<str>>) -> RecordBatch {
+    let (fields, columns) = names
+        .map(|name| {
+            let at = rows.schema_ref().index_of(&name).unwrap_or_else(|_| panic!("no column `{name}` in the batch"));
+            (rows.schema_ref().fields()[at].clone(), rows.column(at).clone())
+        })
+        .unzip();
+    assemble(fields, columns, rows.num_rows())
+}

@@ -1,0 +1,38 @@
+//! The steps of a task, one after the other.
+
+use crate::{FlowBatch, KeyedTable, Operator, Outcome, StepId};
+
+/// All steps of one task, with their state.
+#[derive(Default)]
+pub struct Chain {
+    steps: Vec<Box<dyn Operator>>,
+}
+
+impl Chain {
+    /// Steps in the order rows meet them. None at all is a chain that hands rows on.
+    ///
+    /// # Panics
+    /// If the steps' numbers do not ascend: state and recordings are kept by number.
+    pub fn new(steps: Vec<Box<dyn Operator>>) -> Self {
+        assert!(steps.is_sorted_by(|a, b| a.step() < b.step()), "step numbers ascend");
+        Self { steps }
+    }
+
+    /// Runs a batch through every step. The answer may be empty; what became of the other rows is in `output`.
+    pub fn run(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
+        self.steps.iter_mut().fold(input, |batch, step| step.apply(batch, output))
+    }
+
+    /// The steps with keyed state, by number.
+    pub fn tables(&mut self) -> impl Iterator<Item = (StepId, &mut KeyedTable)> {
+        self.steps.iter_mut().filter_map(|step| {
+            let id = step.step();
+            step.state().map(|table| (id, table))
+        })
+    }
+
+    /// One number over all keyed state: the same for the same state, however it came about. See [`KeyedTable::checksum`].
+    pub fn state_checksum(&mut self) -> u64 {
+        self.tables().fold(0, |sum, (step, table)| sum.wrapping_add(table.checksum().wrapping_mul(2 * u64::from(step.0) + 1)))
+    }
+}

@@ -1,0 +1,68 @@
+//! The contracts between operators and what drives them: steps, expressions, components.
+
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
+use tidemill_event::{CallFailure, RuleAnswer, RuleCall, TransformAnswer, TransformCall};
+
+use crate::{FlowBatch, KeyedTable, Outcome, StepId};
+
+/// One step of a task.
+///
+/// The operator promises: every input row ends in the returned batch or in `output.dead`, unless the step is there to drop it (a
+/// `where`, a rule that keeps matching rows, a transform that makes no row of it); the order of rows is kept; a failing call leaves its
+/// state as it was. It must not look at anything but its input, its state and what `output` has recorded. The driver promises to give
+/// rows in partition order and, after a crash, the same batches with the same recordings.
+pub trait Operator: Send {
+    /// Which step of the pipeline it is.
+    fn step(&self) -> StepId;
+
+    /// Takes a batch. An empty batch comes out as an empty batch with the step's columns, and no call is made for it.
+    fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch;
+
+    /// Its keyed state, for checkpoints; `None` for steps without.
+    fn state(&mut self) -> Option<&mut KeyedTable>;
+}
+
+/// What an expression made of a batch.
+#[derive(Debug, Clone)]
+pub struct Computed {
+    /// One value per row, without nulls in rows that did not fail if the field is never null. Strings may be a dictionary.
+    pub values: ArrayRef,
+    /// Rows it failed on, ascending, with the reason in words; their values mean nothing.
+    pub failed: Vec<(usize, String)>,
+}
+
+/// What a condition made of a batch.
+#[derive(Debug, Clone)]
+pub struct Tested {
+    /// One answer per row; null is no.
+    pub passes: BooleanArray,
+    /// Rows it failed on, ascending, with the reason in words; their answers mean nothing.
+    pub failed: Vec<(usize, String)>,
+}
+
+/// A condition over rows. A row's answer depends on that row alone.
+pub trait Predicate: Send {
+    /// Tests every row.
+    fn test(&self, rows: &RecordBatch) -> Tested;
+}
+
+/// An expression over rows. A row's value depends on that row alone.
+pub trait Projection: Send {
+    /// Computes every row.
+    fn compute(&self, rows: &RecordBatch) -> Computed;
+}
+
+/// A rule component: judges a batch in one call.
+///
+/// The implementor checks what a component returns (lengths, types, offsets, keys) and makes a new instance after a call that did not
+/// return; the operator relies on both.
+pub trait Judge: Send {
+    /// One call, at least one row.
+    fn judge(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure>;
+}
+
+/// A transform component: makes rows of rows in one call. The same promises as for [`Judge`].
+pub trait Apply: Send {
+    /// One call, at least one row.
+    fn apply(&mut self, call: &TransformCall) -> Result<TransformAnswer, CallFailure>;
+}
