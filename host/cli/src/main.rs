@@ -1,2 +1,49 @@
-//! The `tidemill` binary.
-fn main() {}
+//! The `tidemill` binary: `serve` runs the host, every other command is a client of its public API or works on local files.
+//!
+//! Reads the environment, the clock and the settings file, and hands them in; nothing below this crate does. Everything a
+//! command has to say goes through [`output`], and every way to end through [`exit`].
+
+mod args;
+mod client;
+mod commands;
+mod data_dir;
+mod exit;
+mod logs;
+mod output;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Command, Tidemill};
+use crate::client::Client;
+use crate::exit::Failure;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    // clap ends with 2 by itself where the line cannot be parsed, and with 0 after --help.
+    let typed = Tidemill::parse();
+    let output = Output::new(typed.global.json);
+    match run(&typed, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
+    let client = || Client::new(&typed.global.host);
+    match &typed.command {
+        Command::Serve(_) | Command::New(_) | Command::Build(_) | Command::Test(_) => Err(Failure::failed("not linked in yet")),
+        Command::Push(args) => commands::push::run(args, &client()?, output),
+        Command::Apply(args) => commands::apply::run(args, &client()?, output),
+        Command::Send(args) => commands::send::run(args, &client()?, output),
+        Command::Tail(args) => commands::tail::run(args, &client()?),
+        Command::Status(args) => commands::status::run(args, &client()?, output),
+        Command::Streams => commands::list::streams(&client()?, output),
+        Command::Components => commands::list::components(&client()?, output),
+    }
+}

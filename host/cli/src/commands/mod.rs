@@ -1,0 +1,8 @@
+//! One file per command. Each takes what was typed, talks to the host or the disk, and prints; none keeps anything.
+
+pub(crate) mod apply;
+pub(crate) mod list;
+pub(crate) mod push;
+pub(crate) mod send;
+pub(crate) mod status;
+pub(crate) mod tail;

@@ -1,0 +1,1 @@
+//! `tidemill new`: a component project that builds, tests and runs as it is.
