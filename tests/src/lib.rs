@@ -1,1 +1,16 @@
-//! Whole-host tests by behaviour.
+//! What whole-host tests share: a real `tidemill` process on its own data directory, and plain HTTP to it.
+//!
+//! Nothing of the host is linked in here: these tests know what the outside sees and nothing else.
+
+mod answer;
+mod artefacts;
+mod cycles;
+mod host;
+pub mod judging;
+mod wire;
+
+pub use answer::{Answer, request};
+pub use artefacts::{guest, judge, shared_data, target_dir, tidemill, variant};
+pub use cycles::{Cycles, Judged};
+pub use host::{Host, HostOptions, eventually};
+pub use wire::Connection;

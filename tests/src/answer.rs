@@ -1,0 +1,68 @@
+//! One HTTP request and its whole answer.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::{Method, Request};
+
+/// A whole answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body as text; what is no UTF-8 is replaced.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON; null where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The body's lines as JSON.
+    ///
+    /// # Panics
+    /// If a line is no JSON.
+    pub fn rows(&self) -> Vec<Value> {
+        let row = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("`{line}`: {error}"));
+        self.body.lines().map(row).collect()
+    }
+
+    /// This answer, if it has the status.
+    ///
+    /// # Panics
+    /// With the body, if it has another one.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.body);
+        self
+    }
+}
+
+/// Asks `base` + `path`. An error is a connection that failed before the answer was whole.
+pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8]) -> Result<Answer, ureq::Error> {
+    let agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .timeout_connect(Some(Duration::from_secs(5)))
+        .timeout_global(Some(Duration::from_secs(60)))
+        .build()
+        .new_agent();
+    let method: Method = method.parse().expect("a method");
+    let mut request = Request::builder().method(&method).uri(url).header("connection", "close");
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    let has_body = method == Method::PUT || method == Method::POST;
+    let mut response = if has_body {
+        let request = request.header("content-length", body.len()).body(body).map_err(ureq::Error::Http)?;
+        agent.run(request)?
+    } else {
+        agent.run(request.body(()).map_err(ureq::Error::Http)?)?
+    };
+    let status = response.status().as_u16();
+    let body = response.body_mut().with_config().limit(1 << 30).lossy_utf8(true).read_to_string()?;
+    Ok(Answer { status, body })
+}

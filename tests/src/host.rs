@@ -1,0 +1,282 @@
+//! A `tidemill serve` process on a data directory of its own: started, asked, killed, restarted.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::answer::{Answer, request};
+
+/// A host that is slower than this to come up or go down is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a host is started.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// The program.
+    pub binary: PathBuf,
+    /// Flags behind `serve --dev --data … --listen …`.
+    pub flags: Vec<String>,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self { binary: crate::tidemill(), flags: Vec::new() }
+    }
+}
+
+/// A running host. Killed when dropped, its data directory removed with it.
+#[derive(Debug)]
+pub struct Host {
+    options: HostOptions,
+    folder: TempDir,
+    /// Kept over restarts, so that clients need not look for it.
+    address: String,
+    child: Option<Child>,
+    /// What the host printed, all lives together.
+    printed: Arc<Mutex<Vec<String>>>,
+}
+
+impl Host {
+    /// A new host with nothing in it, ready to serve.
+    pub fn start() -> Self {
+        Self::with(HostOptions::default())
+    }
+
+    /// A new host, started as `options` say.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn with(options: HostOptions) -> Self {
+        let folder = tempfile::Builder::new().prefix("tidemill-test-").tempdir().expect("a folder for the host");
+        let mut host =
+            Self { options, folder, address: "127.0.0.1:0".to_owned(), child: None, printed: Arc::new(Mutex::new(Vec::new())) };
+        host.launch();
+        host
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// `http://127.0.0.1:…`, the same after a restart.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// If the host does not run.
+    pub fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("the host runs").id()
+    }
+
+    /// Starts the program again on the same data, and waits until it serves.
+    ///
+    /// # Panics
+    /// If it does not come up, with the end of its log.
+    pub fn launch(&mut self) {
+        let mut child = self.spawn();
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        self.child = Some(child);
+        let mut first = String::new();
+        lines.read_line(&mut first).expect("the host's output");
+        let Some((_, address)) = first.trim().split_once("http://") else {
+            panic!("the host did not say where it listens but `{}`; its log:\n{}", first.trim(), self.log());
+        };
+        self.address = address.to_owned();
+        let printed = self.printed.clone();
+        // Ends with the pipe, that is with the process.
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                printed.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        eventually("the host is ready", PATIENCE, || {
+            request("GET", &format!("{}/health/ready", self.url()), None, b"").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+
+    /// Starts the program and kills it while it comes up.
+    pub fn launch_and_kill_after(&mut self, delay: Duration) {
+        let mut child = self.spawn();
+        std::thread::sleep(delay);
+        child.kill().expect("a signal");
+        child.wait().expect("its end");
+    }
+
+    fn spawn(&self) -> Child {
+        assert!(self.child.is_none(), "the host runs already");
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
+        let mut command = Command::new(&self.options.binary);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("TIDEMILL_")) {
+                command.env_remove(name);
+            }
+        }
+        command.arg("serve").arg("--dev").arg("--data").arg(self.data()).args(["--listen", &self.address, "--log", "json"]);
+        command.args(&self.options.flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.spawn().unwrap_or_else(|error| panic!("`{}`: {error}", self.options.binary.display()))
+    }
+
+    /// `kill -9`: nothing of the process gets to say anything.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the host runs");
+        child.kill().expect("a signal");
+        child.wait().expect("its end");
+    }
+
+    /// SIGTERM, and how the host ended.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the host runs");
+        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("the kill command");
+        assert!(sent.success(), "no signal was sent");
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("its state") {
+                return status;
+            }
+            if begin.elapsed() > PATIENCE {
+                child.kill().expect("a signal");
+                panic!("the host did not end after SIGTERM; its log:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What the host logged, all lives together; its last 8 KiB.
+    pub fn log(&self) -> String {
+        tail(&self.log_path())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The lines that the host printed to standard output.
+    pub fn printed(&self) -> Vec<String> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Any request.
+    ///
+    /// # Panics
+    /// If there is no answer, with the end of the host's log.
+    #[track_caller]
+    pub fn ask(&self, method: &str, path: &str, content_type: Option<&str>, body: &[u8]) -> Answer {
+        match request(method, &format!("{}{path}", self.url()), content_type, body) {
+            Ok(answer) => answer,
+            Err(error) => panic!("{method} {path}: {error}; the host's log:\n{}", self.log()),
+        }
+    }
+
+    /// GET.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, None, b"")
+    }
+
+    /// PUT of JSON.
+    #[track_caller]
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        self.ask("PUT", path, Some("application/json"), body.to_string().as_bytes())
+    }
+
+    /// Events as JSON: one or an array.
+    #[track_caller]
+    pub fn send(&self, stream: &str, events: &Value) -> Answer {
+        self.send_as(stream, "application/json", events.to_string().as_bytes())
+    }
+
+    /// A body of events of any type.
+    #[track_caller]
+    pub fn send_as(&self, stream: &str, content_type: &str, body: &[u8]) -> Answer {
+        self.ask("POST", &format!("/v1/streams/{stream}/events"), Some(content_type), body)
+    }
+
+    /// Every row a stream has now.
+    #[track_caller]
+    pub fn rows(&self, stream: &str) -> Vec<Value> {
+        self.get(&format!("/v1/streams/{stream}/events")).expect(200).rows()
+    }
+
+    /// The rows of a stream as soon as there are `count`.
+    ///
+    /// # Panics
+    /// If there are still fewer after a while, or more.
+    #[track_caller]
+    pub fn wait_rows(&self, stream: &str, count: usize) -> Vec<Value> {
+        let mut rows = Vec::new();
+        let path = format!("/v1/streams/{stream}/events");
+        eventually(&format!("{count} rows in {stream}; it has {}", rows.len()), PATIENCE, || {
+            let answer = self.get(&path);
+            rows = if answer.status == 200 { answer.rows() } else { Vec::new() };
+            rows.len() >= count
+        });
+        assert_eq!(rows.len(), count, "{stream}");
+        rows
+    }
+
+    /// Uploads a guest of this repository as `name@version`.
+    #[track_caller]
+    pub fn push_guest(&self, name: &str, version: &str) -> Answer {
+        self.push(name, version, &crate::guest(name))
+    }
+
+    /// Uploads bytes as `name@version`.
+    #[track_caller]
+    pub fn push(&self, name: &str, version: &str, component: &[u8]) -> Answer {
+        self.ask("PUT", &format!("/v1/components/{name}/versions/{version}"), Some("application/wasm"), component)
+    }
+
+    /// Applies a pipeline, YAML or JSON.
+    #[track_caller]
+    pub fn apply(&self, name: &str, text: &str) -> Answer {
+        self.ask("PUT", &format!("/v1/pipelines/{name}"), Some("application/yaml"), text.as_bytes())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; either way it is gone before its folder is.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("the host's log:\n{}", self.log());
+        }
+    }
+}
+
+/// Asks `holds` until it does.
+///
+/// # Panics
+/// If it still does not after `patience`.
+#[track_caller]
+pub fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < patience, "not within {patience:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(mut file) = File::open(path) {
+        // What cannot be read is not there to be shown.
+        let _ = file.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(8 << 10)..]).into_owned()
+}
