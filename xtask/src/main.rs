@@ -1,2 +1,87 @@
-//! Build tasks.
-fn main() {}
+//! Builds, checks, demos and measures Tidemill: every script of the repository, in Rust. Links no host crate, so that it is up in
+//! seconds; what it needs of the host it asks the real binary over HTTP.
+
+mod bench;
+mod build;
+mod ci;
+mod demo;
+mod generate;
+mod guests;
+mod host;
+mod links;
+mod run;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo [--once] [--data DIR]  see real events go through components: builds, starts the host, sends, prints
+  test [--long]               every test
+  ci                          formatting, lints, generated files, links, every test
+  bench [NAME]                every bench, or one; `http` for those of a whole host
+  guests                      builds the components that ship with the host into TARGET/guests
+  variants                    builds the broken hosts that tests need into TARGET/variants
+  generate                    writes the files that are made from the code
+
+Exit codes: 0 done, 1 failed, 2 wrong use.";
+
+const WRONG_USE: u8 = 2;
+
+fn main() -> ExitCode {
+    let typed: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = typed.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["demo", options @ ..] => match demo_options(options) {
+            Ok((once, data)) => demo::demo(once, data),
+            Err(message) => return wrong_use(&message),
+        },
+        ["test"] => test::test(false),
+        ["test", "--long"] => test::test(true),
+        ["ci"] => ci::ci(),
+        ["bench"] => bench::bench(None),
+        ["bench", name] if !name.starts_with('-') => bench::bench(Some(name)),
+        ["guests"] => guests::guests().map(|_| ()),
+        ["variants"] => build::variants(),
+        ["generate"] => generate::generate(),
+        ["oracle", ..] => {
+            return wrong_use("`oracle` comes with windows, joins and patterns; there is nothing for it to ask yet");
+        }
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => return wrong_use(&format!("cannot make sense of `{}`\n\n{USAGE}", other.join(" "))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo_options(options: &[&str]) -> Result<(bool, Option<PathBuf>), String> {
+    let (mut once, mut data) = (false, None);
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match (*option, options.as_slice().first()) {
+            ("--once", _) => once = true,
+            ("--data", Some(folder)) => {
+                data = Some(PathBuf::from(folder));
+                options.next();
+            }
+            ("--data", None) => return Err("say which folder: --data DIR".to_owned()),
+            (other, _) => return Err(format!("`demo` knows --once and --data DIR, not `{other}`")),
+        }
+    }
+    Ok((once, data))
+}
+
+fn wrong_use(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(WRONG_USE)
+}

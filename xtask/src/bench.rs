@@ -1,0 +1,66 @@
+//! `cargo xtask bench [NAME]`: criterion benches of the crates, and programs that measure a whole host.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::host::Host;
+use crate::run::{cargo, root, run, target_dir};
+
+/// What measures a whole host, by the load program's name for it.
+const HOST_BENCHES: [&str; 4] = ["ingest", "single", "latency", "idle"];
+
+/// All of them, or those of that name: `http` is all that measure a whole host.
+pub(crate) fn bench(name: Option<&str>) -> Result<()> {
+    let criterion = criterion_benches()?;
+    match name {
+        None => {
+            for bench in &criterion {
+                run_criterion(bench)?;
+            }
+            run_host(&HOST_BENCHES)
+        }
+        Some("http") => run_host(&HOST_BENCHES),
+        Some(name) if HOST_BENCHES.contains(&name) => run_host(&[name]),
+        Some(name) if criterion.iter().any(|bench| bench == name) => run_criterion(name),
+        Some(name) => bail!("there is no bench `{name}`: choose http, {}, or {}", HOST_BENCHES.join(", "), criterion.join(", ")),
+    }
+}
+
+fn run_criterion(name: &str) -> Result<()> {
+    run(&format!("bench {name}"), cargo().args(["bench", "--workspace", "--bench", name]))
+}
+
+fn run_host(names: &[&str]) -> Result<()> {
+    let binary = crate::build::host()?;
+    crate::guests::guests()?;
+    let target = target_dir()?;
+    let guests = target.join("guests");
+    for name in names {
+        let folder = target.join("bench").join(name);
+        let _ = fs::remove_dir_all(&folder);
+        let host = Host::start(&binary, &folder.join("data"))?;
+        let mut load = Command::new(target.join("release/tidemill-load"));
+        load.args([*name, host.url(), &host.process_id().to_string()]).arg(&guests);
+        run(&format!("bench {name} (a whole host)"), &mut load)?;
+    }
+    Ok(())
+}
+
+/// The names of the benches in the crates' `benches` folders.
+fn criterion_benches() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let host = root().join("host");
+    for krate in fs::read_dir(&host).with_context(|| format!("cannot read `{}`", host.display()))? {
+        let Ok(benches) = fs::read_dir(krate?.path().join("benches")) else { continue };
+        for bench in benches {
+            let path = bench?.path();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,23 @@
+//! `cargo xtask test`: everything that has to pass. The last lines are those of `cargo test`, which a CI reads.
+
+use anyhow::Result;
+
+use crate::run::{cargo, root, run};
+
+/// Guests and variants first, since tests of the whole host need them; then every test of the workspace.
+pub(crate) fn test(long: bool) -> Result<()> {
+    crate::guests::guests()?;
+    crate::build::variants()?;
+    let guests = root().join("guests/Cargo.toml");
+    if guests.exists() {
+        let mut command = cargo();
+        command.args(["test", "--release", "--manifest-path"]).arg(guests);
+        run("testing the guests, natively", &mut command)?;
+    }
+    let mut command = cargo();
+    command.args(["test", "--release", "--workspace"]);
+    if long {
+        command.env("TIDEMILL_CRASH_CYCLES", "500").env("PROPTEST_CASES", "4096");
+    }
+    run("testing the workspace", &mut command)
+}
