@@ -1,1 +1,160 @@
-//! Write Tidemill components in Rust.
+//! Write Tidemill components in Rust: rules that judge events, and transforms that make events of events.
+//!
+//! A component is an ordinary function over a typed event. The macros turn it into a WebAssembly component; the host sends it
+//! columns, a few thousand rows a call, and the generated loop calls the function row by row without allocating.
+//!
+//! # A rule
+//! ```
+//! use tidemill_sdk::{Event, rule};
+//!
+//! #[derive(Event)]
+//! struct Payment<'a> {
+//!     amount: f64,
+//!     #[event(name = "user.country")] // a dotted name is the path of a nested value
+//!     country: Option<&'a str>,       // borrowed from the batch; nullable, because it is an Option
+//! }
+//!
+//! /// Payments over a thousand from abroad. (This text is shown by the host.)
+//! #[rule]
+//! fn suspicious(payment: &Payment) -> bool {
+//!     payment.amount > 1000.0 && payment.country.is_some_and(|country| country != "AT")
+//! }
+//! # let report = tidemill_sdk::testing::rule::<suspicious>().run(r#"
+//! #     {"amount": 2000, "user": {"country": "IT"}}
+//! #     {"amount": 2000, "user": {"country": "AT"}}
+//! #     {"amount": 2000}"#);
+//! # assert_eq!(report.verdicts, [true, false, false]);
+//! ```
+//! Fields are `bool`, `i64`, `f64`, `&str`, `&[u8]`, [`Timestamp`], [`Decimal`], [`Json`], or an `Option` of these. A field that
+//! is not an `Option` is never null: a pipeline whose column may be null is refused when it is applied.
+//!
+//! # State per key, configuration, output columns
+//! State is a struct too. The pipeline's `by` names the key, the host keeps a state per key, and nothing else lasts: globals
+//! may vanish between any two calls.
+//! ```
+//! use tidemill_sdk::{Config, Event, Output, State, rule};
+//!
+//! #[derive(Event)]
+//! struct Login<'a> { user: &'a str, success: bool }
+//!
+//! #[derive(State)]
+//! struct Failures { in_a_row: i64 } // 0 for a new key; `#[state(first = 7)]` says otherwise
+//!
+//! #[derive(Config)]
+//! struct Limit { #[config(default = 3)] failures: i64 }
+//!
+//! #[derive(Output)]
+//! struct Alert<'a> { who: &'a str, failures: i64 }
+//!
+//! /// Names whoever fails too often in a row.
+//! #[rule]
+//! fn too_many<'a>(login: &Login<'a>, state: &mut Failures, config: &Limit) -> Option<Alert<'a>> {
+//!     state.in_a_row = if login.success { 0 } else { state.in_a_row + 1 };
+//!     (state.in_a_row >= config.failures).then(|| Alert { who: login.user, failures: state.in_a_row })
+//! }
+//!
+//! // An ordinary unit test, without a host. It runs in several batch cuts, which must all agree.
+//! let report = tidemill_sdk::testing::rule::<too_many>().config(r#"{"failures": 2}"#).by(&["user"]).run(r#"
+//!     {"user": "ann", "success": false}
+//!     {"user": "bob", "success": false}
+//!     {"user": "ann", "success": false}
+//! "#);
+//! assert_eq!(report.verdicts, [false, false, true]);
+//! assert_eq!(report.rows[2], r#"{"who":"ann","failures":2}"#);
+//! assert_eq!(report.state[r#"["bob"]"#], r#"{"in_a_row":1}"#);
+//! ```
+//! A rule gives a `bool`; an `Option` of output columns (no is null); a `(bool, columns)`; or a `Result` of these, whose error
+//! (a [`Reject`] or any text) sends this row alone to the dead letters. Unknown keys in the configuration are refused when the
+//! pipeline is applied. Lists in state are `Vec<i64>`, `Vec<f64>` or `Vec<Timestamp>`.
+//!
+//! # A transform
+//! ```
+//! use tidemill_sdk::{Emit, Event, Output, Timestamp, transform};
+//!
+//! #[derive(Event)]
+//! struct Line<'a> { line: &'a str }
+//!
+//! #[derive(Output)]
+//! struct Reading<'a> {
+//!     #[output(time)] // the rows' event time; without it they keep the time of the line
+//!     at: Timestamp,
+//!     sensor: &'a str,
+//!     value: Option<i64>,
+//! }
+//!
+//! /// `2026-11-21T12:00:00Z boiler=81 cellar=`: a row per sensor.
+//! #[transform]
+//! fn readings(line: &Line, emit: &mut Emit<Reading>) -> Result<(), String> {
+//!     let (at, sensors) = line.line.split_once(' ').ok_or("no space behind the time")?;
+//!     let at = Timestamp::parse(at).ok_or_else(|| format!("`{at}` is no time"))?;
+//!     for (sensor, value) in sensors.split(' ').filter_map(|reading| reading.split_once('=')) {
+//!         emit.push(Reading { at, sensor, value: value.parse().ok() });
+//!     }
+//!     Ok(())
+//! }
+//! # let report = tidemill_sdk::testing::transform::<readings>().run(r#"
+//! #     {"line": "2026-11-21T12:00:00Z boiler=81 cellar="}
+//! #     {"line": "nonsense"}"#);
+//! # assert_eq!(report.rows[1], r#"{"at":"2026-11-21T12:00:00Z","sensor":"cellar","value":null}"#);
+//! # assert_eq!((report.rows.len(), report.notes.len()), (2, 1));
+//! ```
+//! A function that makes at most one row per row returns it instead: `fn f(line: &Line) -> Option<Reading>`.
+//!
+//! # A whole batch at once
+//! The same rule over columns, for speed. Text is asked for once per dictionary entry, numbers in vectorised loops.
+//! ```
+//! use tidemill_sdk::{Batch, Event, Mask, column::Column, rule};
+//!
+//! #[derive(Event)]
+//! struct Payment<'a> { amount: f64, country: &'a str }
+//!
+//! #[rule(batch)]
+//! fn suspicious(batch: &Batch<Payment>) -> Mask {
+//!     let rows = batch.rows();
+//!     batch.amount.test(rows, |amount| amount > 1000.0) & batch.country.test(rows, |country| country != "AT")
+//! }
+//! ```
+//!
+//! # Building, and what a component cannot do
+//! `Cargo.toml` says `[lib] crate-type = ["cdylib"]`; `tidemill new` writes it, `tidemill build` makes the component, `tidemill
+//! test` runs it under the host's limits, `tidemill push` uploads it. There is no clock, no randomness, no file and no socket:
+//! what a call answers is a function of its rows, so that the host can repeat it after a crash. Time comes from the events.
+//! [`log`] writes to the host's log; a panic's text goes there too, and the batch is isolated.
+
+// The derives name the crate by its name, in its own tests as well.
+extern crate self as tidemill_sdk;
+
+#[doc(hidden)]
+pub mod abi;
+#[doc(hidden)]
+pub mod call;
+pub mod column;
+pub mod config;
+mod decimal;
+pub mod event;
+pub mod field;
+pub mod json;
+pub mod log;
+mod mask;
+pub mod output;
+mod reject;
+pub mod rule;
+pub mod state;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+mod timestamp;
+pub mod transform;
+pub mod value;
+
+pub use config::Config;
+pub use decimal::Decimal;
+pub use event::{Batch, Event};
+pub use json::Json;
+pub use mask::Mask;
+pub use output::Output;
+pub use reject::Reject;
+pub use state::State;
+pub use timestamp::Timestamp;
+pub use transform::Emit;
+
+pub use tidemill_sdk_macros::{Config, Event, Output, State, rule, transform};

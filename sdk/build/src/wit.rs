@@ -1,0 +1,35 @@
+//! The WIT packages, as text inside the program: `tidemill build` works without a checkout.
+
+use anyhow::{Context, Result};
+use wit_parser::{PackageId, Resolve};
+
+/// What components of every kind share.
+const COMPONENT: &str = include_str!("../../../wit/component/component.wit");
+const RULE: &str = include_str!("../../../wit/rule/rule.wit");
+const TRANSFORM: &str = include_str!("../../../wit/transform/transform.wit");
+/// Imports for tests of the host; no pipeline can be granted them.
+const TESTING: &str = include_str!("../../../wit/testing/testing.wit");
+
+/// The packages, resolved.
+pub(crate) struct Packages {
+    pub(crate) resolve: Resolve,
+    pub(crate) component: PackageId,
+    pub(crate) rule: PackageId,
+    pub(crate) transform: PackageId,
+}
+
+impl Packages {
+    pub(crate) fn load() -> Result<Self> {
+        let mut resolve = Resolve::default();
+        let component = push(&mut resolve, "component.wit", COMPONENT)?;
+        let rule = push(&mut resolve, "rule.wit", RULE)?;
+        let transform = push(&mut resolve, "transform.wit", TRANSFORM)?;
+        push(&mut resolve, "testing.wit", TESTING)?;
+        Ok(Self { resolve, component, rule, transform })
+    }
+}
+
+/// Adds one more package, whose dependencies are there.
+pub(crate) fn push(resolve: &mut Resolve, name: &str, text: &str) -> Result<PackageId> {
+    resolve.push_source(name, text).with_context(|| format!("{name} does not parse"))
+}

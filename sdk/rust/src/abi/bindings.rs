@@ -1,0 +1,203 @@
+//! The WIT's records as the canonical ABI lays them out. Generated from `wit/`; do not edit.
+//!
+//! `cargo run -p tidemill-build --example bindings` writes this file, and a test of `tidemill-build` compares it with the WIT.
+
+/// A column a component needs or makes.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Field {
+    /// The name in the stream; a dotted name (`user.country`) is the path of a nested value.
+    pub name: super::List,
+    /// What it holds.
+    pub kind: u8,
+    /// For `decimal`, all digits (1 to 38); else 0.
+    pub precision: u8,
+    /// For `decimal`, the digits behind the point; else 0.
+    pub scale: u8,
+    /// Whether it may be null. A component that needs a column that is never null is refused a nullable one.
+    pub nullable: u8,
+}
+
+#[cfg(target_arch = "wasm32")]
+const _: () = assert!(size_of::<Field>() == 12);
+
+/// A field of keyed state.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct StateField {
+    /// Its name and type.
+    pub field: Field,
+    /// The value for a key never seen before, as JSON text; none is null, which needs a nullable field.
+    pub first: super::OptionalList,
+}
+
+#[cfg(target_arch = "wasm32")]
+const _: () = assert!(size_of::<StateField>() == 24);
+
+/// One column in the buffer: where its parts start, in bytes from the buffer's start.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Column {
+    /// How values stand.
+    pub encoding: u8,
+    /// Where the validity bits start (one bit a row, set is valid, as `bits`); 4294967295 when no row is null.
+    pub validity: u32,
+    /// Where the values start: bits, words, row offsets, or dictionary entries of the rows.
+    pub values: u32,
+    /// For `dictionary`: where its offsets start (u32, one more than `entries`); else 0.
+    pub entry_offsets: u32,
+    /// For `dictionary`: how many entries it has. Entries may repeat and may go unused.
+    pub entries: u32,
+    /// For `offsets` and `dictionary`: where the bytes start; else 0.
+    pub bytes: u32,
+    /// For `offsets` and `dictionary`: how many bytes; else 0.
+    pub bytes_length: u32,
+}
+
+#[cfg(target_arch = "wasm32")]
+const _: () = assert!(size_of::<Column>() == 28);
+
+/// The rows of one call. The component may keep nothing of it.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Batch {
+    /// How many rows, at least 1. Where a batch ends and the next begins carries no meaning: no answer may depend on it.
+    pub rows: u32,
+    /// The columns `describe` asked for, in that order.
+    pub columns: super::List,
+    /// How many distinct keys the rows have; 0 for a component without state.
+    pub keys: u32,
+    /// Where the rows' keys start in `data`: one u32 a row, below `keys`. Keys are numbered by first appearance.
+    pub row_keys: u32,
+    /// The state columns in declared order, `keys` values each.
+    pub state: super::List,
+    /// The buffer.
+    pub data: super::List,
+}
+
+#[cfg(target_arch = "wasm32")]
+const _: () = assert!(size_of::<Batch>() == 36);
+
+/// Trouble with one row. Rows without a note are answered; notes are ascending by row, one a row at most.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Note {
+    /// The row of the batch.
+    pub row: u32,
+    /// What shall happen.
+    pub kind: u8,
+    /// For `retry-after`; else 0.
+    pub after_ms: u32,
+    /// Why, for people. The host caps it at 1 KiB.
+    pub text: super::List,
+}
+
+#[cfg(target_arch = "wasm32")]
+const _: () = assert!(size_of::<Note>() == 20);
+
+/// Log lines.
+pub mod logging {
+    // import log: (i32, pointer, length) -> ()
+    #[cfg(target_arch = "wasm32")]
+    #[link(wasm_import_module = "tidemill:component/logging@1.0.0")]
+    unsafe extern "C" {
+        /// Writes one line.
+        pub fn log(level: i32, message: *const u8, length: usize);
+    }
+}
+
+/// A component that answers yes or no per row, and may add columns.
+pub mod rule {
+
+    /// What the rule needs and makes. Frozen at upload.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Description {
+        /// For people: what it judges, in a sentence or a page.
+        pub doc: super::super::List,
+        /// Columns it reads; only these cross.
+        pub columns: super::super::List,
+        /// Columns it adds to each row.
+        pub outputs: super::super::List,
+        /// State it keeps per key; the pipeline's `by` names the key.
+        pub state: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Description>() == 32);
+
+    /// The answer to one batch.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Answer {
+        /// One bit a row, the lowest bit of the first byte is row 0: (rows + 7) / 8 bytes. Bits behind the last row are ignored.
+        pub verdicts: super::super::List,
+        /// The output columns in declared order, `rows` values each, in `data`.
+        pub columns: super::super::List,
+        /// The new state columns in declared order, `keys` values each, in `data`; taken only if the call returns ok.
+        pub state: super::super::List,
+        /// The buffer of `columns` and `state`.
+        pub data: super::super::List,
+        /// Rows with trouble; their verdict, columns and state changes still stand in `state`.
+        pub notes: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Answer>() == 40);
+
+    // export describe: () -> (pointer)
+
+    // export open: (pointer, length) -> (pointer)
+
+    // export evaluate: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+}
+
+/// A component that makes 0..n rows of each row.
+pub mod transform {
+
+    /// What the transform needs and makes. Frozen at upload.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Description {
+        /// For people: what it makes, in a sentence or a page.
+        pub doc: super::super::List,
+        /// Columns it reads; only these cross.
+        pub columns: super::super::List,
+        /// Columns it makes.
+        pub outputs: super::super::List,
+        /// State it keeps per key; the pipeline's `by` names the key.
+        pub state: super::super::List,
+        /// The output field (a timestamp) that is the rows' event time; none: each row keeps the time of the row it came from.
+        pub time: super::super::OptionalList,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Description>() == 44);
+
+    /// The answer to one batch.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Answer {
+        /// How many rows came out; 0 is fine.
+        pub rows: u32,
+        /// Where `rows` u32 start in `data`: for each output row the input row it came from, never descending.
+        pub source_rows: u32,
+        /// The output columns in declared order, `rows` values each, in `data`.
+        pub columns: super::super::List,
+        /// The new state columns in declared order, `keys` values each, in `data`; taken only if the call returns ok.
+        pub state: super::super::List,
+        /// The buffer of `source-rows`, `columns` and `state`.
+        pub data: super::super::List,
+        /// Rows with trouble.
+        pub notes: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Answer>() == 40);
+
+    // export describe: () -> (pointer)
+
+    // export open: (pointer, length) -> (pointer)
+
+    // export apply: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+}

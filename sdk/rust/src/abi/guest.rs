@@ -1,0 +1,418 @@
+//! The exports of a guest: from the host's raw arguments to [`Call`] and from an answer to raw results.
+//!
+//! Arguments are written by the host into an arena through `cabi_realloc` before the call; the arena is empty again when the
+//! call returns. Results are read by the host after the call and stay until the next one, so no export needs a post-return.
+
+use std::cell::UnsafeCell;
+use std::ptr;
+
+use super::bindings::{self, logging, rule, transform};
+use super::{List, OptionalList};
+use crate::call::{Call, Description, RuleAnswer, TransformAnswer};
+use crate::reject::Note;
+use crate::rule::Rule;
+use crate::transform::Transform;
+
+/// A guest's only mutable globals. A guest has one thread, and the host enters it once at a time.
+pub struct Global<T>(UnsafeCell<T>);
+
+// SAFETY: wasm32-unknown-unknown guests have a single thread.
+unsafe impl<T> Sync for Global<T> {}
+
+impl<T> Global<T> {
+    /// Holds `value`.
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    /// Only one export may hold it at a time, which the component model ensures: an instance is not re-entered.
+    #[expect(clippy::mut_from_ref, reason = "the guest's one mutable global")]
+    pub unsafe fn get(&self) -> &mut T {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.0.get() }
+    }
+}
+
+/// The memory the host writes arguments into: one block that grows to what the largest call needed.
+struct Arena {
+    block: Vec<u128>,
+    used_bytes: usize,
+    spilled: Vec<Vec<u128>>,
+}
+
+static ARENA: Global<Arena> = Global::new(Arena { block: Vec::new(), used_bytes: 0, spilled: Vec::new() });
+
+impl Arena {
+    fn allocate(&mut self, size: usize) -> *mut u8 {
+        let start = self.used_bytes.next_multiple_of(16);
+        if start + size > self.block.capacity() * 16 {
+            let block = Vec::with_capacity(size.max(4096).next_power_of_two() / 16);
+            self.spilled.push(std::mem::replace(&mut self.block, block));
+            self.used_bytes = size;
+            return self.block.as_mut_ptr().cast();
+        }
+        self.used_bytes = start + size;
+        // SAFETY: `start` lies inside the block's capacity.
+        unsafe { self.block.as_mut_ptr().cast::<u8>().add(start) }
+    }
+
+    /// Empty again; after a call that needed several blocks, one that holds as much.
+    fn reset(&mut self) {
+        self.used_bytes = 0;
+        if !self.spilled.is_empty() {
+            let capacity: usize = self.spilled.iter().map(Vec::capacity).sum::<usize>() + self.block.capacity();
+            self.spilled = Vec::new();
+            self.block = Vec::new();
+            self.block = Vec::with_capacity(capacity);
+        }
+    }
+}
+
+/// `cabi_realloc`.
+///
+/// # Safety
+/// Called by the host between calls, with `old` being null or what an earlier call returned for `old_size` bytes.
+pub unsafe fn realloc(old: *mut u8, old_size: usize, _align: usize, new_size: usize) -> *mut u8 {
+    // SAFETY: the host calls this before it enters an export.
+    let new = unsafe { ARENA.get() }.allocate(new_size);
+    if old_size > 0 {
+        // SAFETY: both areas belong to the arena and do not overlap.
+        unsafe { ptr::copy_nonoverlapping(old, new, old_size.min(new_size)) };
+    }
+    new
+}
+
+/// Writes a log line.
+pub(crate) fn log(level: u8, message: &str) {
+    // SAFETY: the host reads the text before it returns.
+    unsafe { logging::log(i32::from(level), message.as_ptr(), message.len()) };
+}
+
+/// A `result` of a payload and a string.
+#[repr(C)]
+pub struct Outcome<T: Copy> {
+    failed: u8,
+    payload: Payload<T>,
+}
+
+#[repr(C)]
+union Payload<T: Copy> {
+    value: T,
+    error: List,
+}
+
+/// What the exports of a component of one kind work on.
+pub struct Guest<C, A, R: Copy> {
+    component: Option<C>,
+    answer: A,
+    notes: Vec<bindings::Note>,
+    error: String,
+    opened: Outcome<()>,
+    outcome: Outcome<R>,
+}
+
+/// A rule's globals.
+pub type RuleGuest<C> = Guest<C, Option<RuleAnswer>, rule::Answer>;
+/// A transform's globals.
+pub type TransformGuest<C> = Guest<C, Option<TransformAnswer>, transform::Answer>;
+
+const NO_LIST: List = List { pointer: 0, length: 0 };
+
+impl<C, A, R: Copy> Guest<C, Option<A>, R> {
+    /// Nothing opened yet.
+    pub const fn new() -> Self {
+        Self {
+            component: None,
+            answer: None,
+            notes: Vec::new(),
+            error: String::new(),
+            opened: Outcome { failed: 0, payload: Payload { error: NO_LIST } },
+            outcome: Outcome { failed: 0, payload: Payload { error: NO_LIST } },
+        }
+    }
+
+    fn opened(&mut self, opened: Result<C, String>) -> *const Outcome<()> {
+        match opened {
+            Ok(component) => {
+                self.component = Some(component);
+                self.opened.failed = 0;
+            }
+            Err(error) => {
+                self.error = error;
+                self.opened = Outcome { failed: 1, payload: Payload { error: list(self.error.as_bytes()) } };
+            }
+        }
+        // SAFETY: arguments were taken; nothing borrows from the arena any more.
+        unsafe { ARENA.get() }.reset();
+        &self.opened
+    }
+
+    /// Ends a call: `value` is what the host reads if it went well.
+    fn returned(&mut self, result: Result<(), String>, value: R) -> *const Outcome<R> {
+        self.outcome = match result {
+            Ok(()) => Outcome { failed: 0, payload: Payload { value } },
+            Err(error) => {
+                self.error = error;
+                Outcome { failed: 1, payload: Payload { error: list(self.error.as_bytes()) } }
+            }
+        };
+        // SAFETY: as above.
+        unsafe { ARENA.get() }.reset();
+        &self.outcome
+    }
+
+    fn lower_notes(&mut self, notes: &[Note]) -> List {
+        self.notes.clear();
+        self.notes.extend(notes.iter().map(|note| bindings::Note {
+            row: note.row,
+            kind: u8::from(note.after.is_some()),
+            after_ms: note.after.map_or(0, |after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
+            text: list(note.text.as_bytes()),
+        }));
+        list(&self.notes)
+    }
+}
+
+/// The raw arguments of `evaluate` and `apply`, in their order.
+#[derive(Clone, Copy)]
+pub struct RawBatch {
+    /// How many rows.
+    pub rows: usize,
+    /// The columns.
+    pub columns: (*const bindings::Column, usize),
+    /// How many keys.
+    pub keys: usize,
+    /// Where the rows' keys start.
+    pub row_keys: u32,
+    /// The state columns.
+    pub state: (*const bindings::Column, usize),
+    /// The buffer.
+    pub data: (*const u8, usize),
+}
+
+impl RawBatch {
+    /// # Safety
+    /// The pointers are what the host passed to this call.
+    unsafe fn call<'a>(self) -> Call<'a> {
+        // SAFETY: the host wrote whole lists into memory that `realloc` gave it, aligned as records ask.
+        unsafe {
+            Call {
+                rows: self.rows,
+                columns: slice(self.columns),
+                keys: self.keys,
+                row_keys: self.row_keys,
+                state: slice(self.state),
+                data: slice(self.data),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `pointer` is good for `length` elements, or `length` is 0.
+unsafe fn slice<'a, T>((pointer, length): (*const T, usize)) -> &'a [T] {
+    if length == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(pointer, length) }
+}
+
+fn list<T>(values: &[T]) -> List {
+    List { pointer: values.as_ptr() as usize, length: values.len() }
+}
+
+const NOT_OPENED: &str = "the host called before it opened the component";
+
+impl<C: Rule> RuleGuest<C> {
+    /// The export `describe`.
+    pub fn describe() -> *const rule::Description {
+        hear_panics();
+        let description = C::describe();
+        let lowered = rule::Description {
+            doc: list(description.doc.as_bytes()),
+            columns: fields(&description.columns),
+            outputs: fields(&description.outputs),
+            state: state_fields(&description),
+        };
+        Box::leak(Box::new(lowered))
+    }
+
+    /// The export `open`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn open(&mut self, config: (*const u8, usize)) -> *const Outcome<()> {
+        hear_panics();
+        // SAFETY: the caller's promise.
+        let opened = C::open(super::text(unsafe { slice(config) }));
+        self.opened(opened)
+    }
+
+    /// The export `evaluate`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn evaluate(&mut self, batch: RawBatch) -> *const Outcome<rule::Answer> {
+        let mut answer = self.answer.take().unwrap_or_default();
+        answer.clear();
+        let result = match &mut self.component {
+            // SAFETY: the caller's promise.
+            Some(component) => component.evaluate(&unsafe { batch.call() }, &mut answer),
+            None => Err(NOT_OPENED.to_owned()),
+        };
+        let lowered = rule::Answer {
+            verdicts: list(&answer.verdicts),
+            columns: list(&answer.columns),
+            state: list(&answer.state),
+            data: list(&answer.buffer.bytes),
+            notes: self.lower_notes(&answer.notes),
+        };
+        self.answer = Some(answer);
+        self.returned(result, lowered)
+    }
+}
+
+impl<C: Transform> TransformGuest<C> {
+    /// The export `describe`.
+    pub fn describe() -> *const transform::Description {
+        hear_panics();
+        let description = C::describe();
+        let lowered = transform::Description {
+            doc: list(description.doc.as_bytes()),
+            columns: fields(&description.columns),
+            outputs: fields(&description.outputs),
+            state: state_fields(&description),
+            time: optional(description.time),
+        };
+        Box::leak(Box::new(lowered))
+    }
+
+    /// The export `open`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn open(&mut self, config: (*const u8, usize)) -> *const Outcome<()> {
+        hear_panics();
+        // SAFETY: the caller's promise.
+        let opened = C::open(super::text(unsafe { slice(config) }));
+        self.opened(opened)
+    }
+
+    /// The export `apply`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn apply(&mut self, batch: RawBatch) -> *const Outcome<transform::Answer> {
+        let mut answer = self.answer.take().unwrap_or_default();
+        answer.clear();
+        let result = match &mut self.component {
+            // SAFETY: the caller's promise.
+            Some(component) => component.apply(&unsafe { batch.call() }, &mut answer),
+            None => Err(NOT_OPENED.to_owned()),
+        };
+        let lowered = transform::Answer {
+            rows: answer.rows as u32,
+            source_rows: answer.source_rows,
+            columns: list(&answer.columns),
+            state: list(&answer.state),
+            data: list(&answer.buffer.bytes),
+            notes: self.lower_notes(&answer.notes),
+        };
+        self.answer = Some(answer);
+        self.returned(result, lowered)
+    }
+}
+
+/// A panic's text would be lost in the trap that follows, so it goes to the log first.
+fn hear_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.to_string();
+        log(crate::log::Level::Error as u8, &message);
+    }));
+}
+
+// Descriptions are asked for once in an instance's life, so what they are made of is leaked.
+fn lower_field(field: &crate::field::Field) -> bindings::Field {
+    bindings::Field {
+        name: list(field.name.as_bytes()),
+        kind: field.kind as u8,
+        precision: field.precision,
+        scale: field.scale,
+        nullable: u8::from(field.nullable),
+    }
+}
+
+fn fields(fields: &[crate::field::Field]) -> List {
+    let lowered: Vec<bindings::Field> = fields.iter().map(lower_field).collect();
+    list(Vec::leak(lowered))
+}
+
+fn state_fields(description: &Description) -> List {
+    let lower = |state: &crate::field::StateField| bindings::StateField {
+        field: lower_field(&state.field),
+        first: optional(state.first),
+    };
+    let lowered: Vec<bindings::StateField> = description.state.iter().map(lower).collect();
+    list(Vec::leak(lowered))
+}
+
+fn optional(text: Option<&'static str>) -> OptionalList {
+    match text {
+        Some(text) => OptionalList { present: 1, list: list(text.as_bytes()) },
+        None => OptionalList { present: 0, list: NO_LIST },
+    }
+}
+
+/// What every guest exports, whatever its kind.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($guest:ident, $component:ty, $main:literal, $method:ident) => {
+        const _: () = {
+            use $crate::abi::guest;
+            static GUEST: guest::Global<guest::$guest<$component>> = guest::Global::new(guest::$guest::new());
+
+            #[unsafe(export_name = "cabi_realloc")]
+            unsafe extern "C" fn realloc(old: *mut u8, old_size: usize, align: usize, new_size: usize) -> *mut u8 {
+                unsafe { guest::realloc(old, old_size, align, new_size) }
+            }
+
+            #[unsafe(export_name = "describe")]
+            extern "C" fn describe() -> *const u8 {
+                guest::$guest::<$component>::describe().cast()
+            }
+
+            #[unsafe(export_name = "open")]
+            unsafe extern "C" fn open(config: *const u8, length: usize) -> *const u8 {
+                unsafe { GUEST.get().open((config, length)) }.cast()
+            }
+
+            #[unsafe(export_name = $main)]
+            unsafe extern "C" fn main(
+                rows: usize,
+                columns: *const $crate::abi::bindings::Column,
+                columns_length: usize,
+                keys: usize,
+                row_keys: u32,
+                state: *const $crate::abi::bindings::Column,
+                state_length: usize,
+                data: *const u8,
+                data_length: usize,
+            ) -> *const u8 {
+                let batch = guest::RawBatch {
+                    rows,
+                    columns: (columns, columns_length),
+                    keys,
+                    row_keys,
+                    state: (state, state_length),
+                    data: (data, data_length),
+                };
+                unsafe { GUEST.get().$method(batch) }.cast()
+            }
+        };
+    };
+}

@@ -1,0 +1,99 @@
+//! What goes into one call and what comes out of it, in the host's layout. Generated code reads and writes these; authors do not.
+
+use crate::abi::bindings::Column as Place;
+use crate::output::Buffer;
+use crate::reject::Note;
+
+/// The rows of one call, where the host put them.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// How many rows, at least 1.
+    pub rows: usize,
+    /// The declared columns.
+    pub columns: &'a [Place],
+    /// How many keys the rows have; 0 without state.
+    pub keys: usize,
+    /// Where the rows' keys start in `data`.
+    pub row_keys: u32,
+    /// The state columns, `keys` values each.
+    pub state: &'a [Place],
+    /// The buffer.
+    pub data: &'a [u8],
+}
+
+impl<'a> Call<'a> {
+    /// The key of each row, as little-endian u32.
+    pub(crate) fn row_keys(&self) -> &'a [[u8; 4]] {
+        self.data[self.row_keys as usize..][..self.rows * 4].as_chunks().0
+    }
+}
+
+/// A rule's answer. Kept between calls, so that its memory is taken once.
+#[derive(Debug, Default)]
+pub struct RuleAnswer {
+    /// One bit a row.
+    pub verdicts: Vec<u8>,
+    /// The output columns.
+    pub columns: Vec<Place>,
+    /// The new state columns.
+    pub state: Vec<Place>,
+    /// The buffer of `columns` and `state`.
+    pub buffer: Buffer,
+    /// Rows with trouble.
+    pub notes: Vec<Note>,
+}
+
+impl RuleAnswer {
+    /// Empty again; the memory stays.
+    pub fn clear(&mut self) {
+        self.verdicts.clear();
+        self.columns.clear();
+        self.state.clear();
+        self.buffer.clear();
+        self.notes.clear();
+    }
+}
+
+/// A transform's answer. Kept between calls, so that its memory is taken once.
+#[derive(Debug, Default)]
+pub struct TransformAnswer {
+    /// How many rows came out.
+    pub rows: usize,
+    /// Where the source rows start in the buffer.
+    pub source_rows: u32,
+    /// The output columns.
+    pub columns: Vec<Place>,
+    /// The new state columns.
+    pub state: Vec<Place>,
+    /// The buffer of everything above.
+    pub buffer: Buffer,
+    /// Rows with trouble.
+    pub notes: Vec<Note>,
+}
+
+impl TransformAnswer {
+    /// Empty again; the memory stays.
+    pub fn clear(&mut self) {
+        self.rows = 0;
+        self.source_rows = 0;
+        self.columns.clear();
+        self.state.clear();
+        self.buffer.clear();
+        self.notes.clear();
+    }
+}
+
+/// What a component declares.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// For people.
+    pub doc: &'static str,
+    /// Columns it reads.
+    pub columns: Vec<crate::field::Field>,
+    /// Columns it makes.
+    pub outputs: Vec<crate::field::Field>,
+    /// State it keeps per key.
+    pub state: Vec<crate::field::StateField>,
+    /// Of a transform: the output field that is the rows' event time.
+    pub time: Option<&'static str>,
+}
