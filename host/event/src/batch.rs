@@ -7,6 +7,14 @@
 //! A string column is `Utf8` or `Dictionary(UInt32, Utf8)`, batch by batch; every other column has its declared type. Row order is
 //! partition order. Offsets are not a column: a batch at a place in a partition is contiguous.
 
+mod checksum;
+mod concat;
+mod conform;
+
+pub use checksum::checksum;
+pub use concat::concat;
+pub use conform::{ConformError, conform};
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch, TimestampMicrosecondArray};

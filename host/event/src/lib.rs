@@ -1,21 +1,27 @@
 //! Names, schemas, time, record batches and verdicts: the nouns every other crate speaks.
 //!
-//! This crate does no I/O, reads no clock and knows no async runtime. Bytes become these types at the rim (`json`), travel as
+//! This crate does no I/O, reads no clock and knows no async runtime. Bytes become these types at the rim ([`json`]), travel as
 //! Arrow record batches ([`batch`] says which columns an event batch has), and become bytes again at the rim.
 
 pub mod batch;
+pub mod definition_json;
+pub mod json;
 mod name;
 mod partition;
+mod placement;
 mod rejection;
 mod schema;
+mod text;
 mod time;
 mod verdict;
 
-pub use name::{ComponentName, NameError, PipelineName, StreamId, StreamName, TenantName};
+pub use name::{ComponentName, NAME_BYTES_MAX, NameError, PipelineName, StreamId, StreamName, TenantName};
 pub use partition::{Offset, OffsetRange, PartitionId, PartitionKey, murmur2, partition_of};
+pub use placement::Placement;
 pub use rejection::{Reason, Rejection, rejection_definition};
 pub use schema::{
-    Field, FieldType, MissingTime, Retention, SchemaVersion, StreamDefinition, StreamSchema, TimeField, TimeUnit, UnknownFields,
+    Field, FieldType, MissingTime, Retention, SchemaVersion, StreamDefinition, StreamSchema, TYPE_METADATA, TimeField, TimeUnit,
+    UnknownFields, dictionary_type, timestamp_type,
 };
 pub use time::{Clock, EventTime};
 pub use verdict::{

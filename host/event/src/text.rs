@@ -1,0 +1,258 @@
+//! A column of texts that decides by itself whether it is a dictionary: it starts as one and turns plain when too many values differ.
+//!
+//! Built from bytes that were checked to be UTF-8, and checked once more, a whole column at a time, when it is finished. The
+//! dictionary is in order of first appearance, so the same rows give the same bytes.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use arrow_array::{ArrayRef, DictionaryArray, StringArray, UInt32Array};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use hashbrown::HashTable;
+
+/// Distinct values that a dictionary may always have; beyond them, at most one for each four rows.
+const DISTINCT_ALWAYS: usize = 64;
+/// Fewer rows than this are kept plain: two arrays would cost more than they save.
+const DICTIONARY_ROWS_MIN: usize = 16;
+/// The key of a null row until the column is finished.
+const NULL_KEY: u32 = u32::MAX;
+
+/// Variable-length values one behind the other.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    pub(crate) data: Vec<u8>,
+    pub(crate) offsets: Vec<i32>,
+}
+
+impl Runs {
+    pub(crate) fn new() -> Self {
+        Self { data: Vec::new(), offsets: vec![0] }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> &[u8] {
+        &self.data[self.offsets[index] as usize..self.offsets[index + 1] as usize]
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, value: &[u8]) {
+        self.data.extend_from_slice(value);
+        self.close();
+    }
+
+    /// Ends the value whose bytes were appended to `data`.
+    ///
+    /// # Panics
+    /// If a column holds 2 GiB: batches are bounded far below.
+    #[inline]
+    pub(crate) fn close(&mut self) {
+        self.offsets.push(i32::try_from(self.data.len()).expect("a column is smaller than 2 GiB"));
+    }
+
+    /// Forgets the values from `length` on, and bytes without a value.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.offsets.truncate(length + 1);
+        self.data.truncate(self.offsets[length] as usize);
+    }
+
+    /// Everything as Arrow buffers; empty afterwards, with room for as much again.
+    pub(crate) fn take(&mut self) -> (OffsetBuffer<i32>, Buffer) {
+        let fresh = Self { data: Vec::with_capacity(self.data.len()), offsets: Vec::with_capacity(self.offsets.len()) };
+        let full = std::mem::replace(self, fresh);
+        self.offsets.push(0);
+        (OffsetBuffer::new(full.offsets.into()), full.data.into())
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    form: Form,
+    /// The rows of a dictionary, as places in `distinct`.
+    keys: Vec<u32>,
+    distinct: Runs,
+    hashes: Vec<u64>,
+    places: HashTable<u32>,
+    hash: RandomState,
+    /// The values of a plain column.
+    plain: Runs,
+    /// Whether the newest row brought its value into the dictionary: it takes it out again when it is dropped.
+    fresh: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Dictionary,
+    Plain,
+}
+
+impl Texts {
+    pub(crate) fn new() -> Self {
+        Self {
+            form: Form::Dictionary,
+            keys: Vec::new(),
+            distinct: Runs::new(),
+            hashes: Vec::new(),
+            places: HashTable::new(),
+            hash: RandomState::new(),
+            plain: Runs::new(),
+            fresh: false,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self.form {
+            Form::Dictionary => self.keys.len(),
+            Form::Plain => self.plain.len(),
+        }
+    }
+
+    pub(crate) fn push_null(&mut self) {
+        match self.form {
+            Form::Dictionary => {
+                self.fresh = false;
+                self.keys.push(NULL_KEY);
+            }
+            Form::Plain => self.plain.close(),
+        }
+    }
+
+    /// Takes a value and answers its place in the dictionary, while there is one.
+    #[inline]
+    pub(crate) fn push(&mut self, value: &[u8]) -> Option<u32> {
+        match self.form {
+            Form::Dictionary => {
+                let place = self.place(value);
+                self.keys.push(place);
+                if self.fresh && self.distinct.len() > DISTINCT_ALWAYS.max(self.keys.len() / 4) {
+                    self.turn_plain();
+                }
+                Some(place)
+            }
+            Form::Plain => {
+                self.plain.push(value);
+                None
+            }
+        }
+    }
+
+    /// Takes the value that is at `place` of the dictionary, as [`Texts::push`] answered; the column must still be one.
+    pub(crate) fn push_place(&mut self, place: u32) {
+        self.fresh = false;
+        self.keys.push(place);
+    }
+
+    /// The place of a value in the dictionary, brought in if it is new.
+    #[inline]
+    fn place(&mut self, value: &[u8]) -> u32 {
+        let hash = self.hash.hash_one(value);
+        let distinct = &self.distinct;
+        if let Some(place) = self.places.find(hash, |place| distinct.get(*place as usize) == value) {
+            self.fresh = false;
+            return *place;
+        }
+        let place = self.distinct.len() as u32;
+        self.distinct.push(value);
+        self.hashes.push(hash);
+        let hashes = &self.hashes;
+        self.places.insert_unique(hash, place, |place| hashes[*place as usize]);
+        self.fresh = true;
+        place
+    }
+
+    /// Whether it is a dictionary so far.
+    pub(crate) fn is_dictionary(&self) -> bool {
+        self.form == Form::Dictionary
+    }
+
+    #[cold]
+    fn turn_plain(&mut self) {
+        self.plain.data.reserve(self.distinct.data.len() * 4);
+        for key in &self.keys {
+            match *key {
+                NULL_KEY => self.plain.close(),
+                key => self.plain.push(self.distinct.get(key as usize)),
+            }
+        }
+        self.clear_dictionary();
+        self.form = Form::Plain;
+    }
+
+    fn clear_dictionary(&mut self) {
+        self.keys.clear();
+        self.distinct.truncate(0);
+        self.hashes.clear();
+        self.places.clear();
+        self.fresh = false;
+    }
+
+    /// Takes back the rows from `length` on; only the newest row can be taken back from a dictionary.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        match self.form {
+            Form::Dictionary => {
+                if self.keys.len() == length {
+                    return;
+                }
+                self.keys.truncate(length);
+                if self.fresh {
+                    self.fresh = false;
+                    let newest = self.distinct.len() - 1;
+                    if let Ok(entry) = self.places.find_entry(self.hashes[newest], |place| *place as usize == newest) {
+                        entry.remove();
+                    }
+                    self.hashes.truncate(newest);
+                    self.distinct.truncate(newest);
+                }
+            }
+            Form::Plain => self.plain.truncate(length),
+        }
+    }
+
+    /// The column; empty afterwards. A column that turned plain stays plain for the next batches.
+    pub(crate) fn finish(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
+        let distinct = self.distinct.len();
+        if self.form == Form::Dictionary {
+            if self.keys.len() >= DICTIONARY_ROWS_MIN && distinct > 0 && distinct <= self.keys.len() / 2 {
+                return self.finish_dictionary(nulls);
+            }
+            self.turn_plain();
+            self.form = Form::Dictionary;
+        }
+        let (offsets, data) = self.plain.take();
+        Arc::new(StringArray::try_new(offsets, data, nulls).expect("texts were checked when they were read"))
+    }
+
+    fn finish_dictionary(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
+        if nulls.is_some() {
+            for key in &mut self.keys {
+                if *key == NULL_KEY {
+                    *key = 0;
+                }
+            }
+        }
+        let room = Vec::with_capacity(self.keys.len());
+        let keys = UInt32Array::new(ScalarBuffer::from(std::mem::replace(&mut self.keys, room)), nulls);
+        let (offsets, data) = self.distinct.take();
+        let values = StringArray::try_new(offsets, data, None).expect("texts were checked when they were read");
+        self.clear_dictionary();
+        Arc::new(DictionaryArray::try_new(keys, Arc::new(values)).expect("keys are places in the dictionary"))
+    }
+}
+
+/// The validity of `length` rows of which those in `nulls` (ascending) are null; `None` if none is.
+pub(crate) fn validity(nulls: &[u32], length: usize) -> Option<NullBuffer> {
+    if nulls.is_empty() {
+        return None;
+    }
+    let mut bits = arrow_buffer::BooleanBufferBuilder::new(length);
+    bits.append_n(length, true);
+    for row in nulls {
+        bits.set_bit(*row as usize, false);
+    }
+    Some(NullBuffer::new(bits.finish()))
+}
