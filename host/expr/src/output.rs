@@ -1,0 +1,93 @@
+//! What comes out of an expression: which field type it is, and making its values exactly that.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_cast::CastOptions;
+use arrow_schema::{ArrowError, DataType};
+use datafusion_common::Result;
+use tidemill_event::FieldType;
+
+use crate::error::ExpressionError;
+
+/// The field type of an expression's values.
+///
+/// Smaller integers and floats widen, dates and times without a zone are instants in UTC, all text is a string.
+pub(crate) fn field_type(data_type: &DataType) -> Result<FieldType, ExpressionError> {
+    Ok(match data_type {
+        DataType::Boolean => FieldType::Bool,
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64 => FieldType::Int64,
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => FieldType::Float64,
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale)
+            if *scale >= 0 && *precision <= 38 =>
+        {
+            FieldType::Decimal { precision: *precision, scale: *scale as u8 }
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => FieldType::String,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => FieldType::Bytes,
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => FieldType::Timestamp(None),
+        DataType::Null => {
+            return Err(ExpressionError::new("a bare null has no type", "give it one: `cast(null as varchar)`"));
+        }
+        DataType::Duration(_) | DataType::Interval(_) => {
+            return Err(ExpressionError::new(
+                "a length of time is no value a stream can hold",
+                "for the µs between two times write `cast(a as bigint) - cast(b as bigint)`, for a part of a time `date_part('hour', a)`",
+            ));
+        }
+        other => {
+            return Err(ExpressionError::new(
+                format!("{other} is no value a stream can hold"),
+                "make it a bool, int64, float64, decimal, string, bytes or timestamp, for example with `cast(… as varchar)`",
+            ));
+        }
+    })
+}
+
+/// Values as `ty` has them, `nullable` or not. An error means that some value does not fit.
+pub(crate) fn conform(values: ArrayRef, ty: FieldType, nullable: bool) -> Result<ArrayRef> {
+    let values = if values.data_type() == &ty.arrow() {
+        values
+    } else {
+        let strict = CastOptions { safe: false, ..CastOptions::default() };
+        arrow_cast::cast_with_options(&values, &ty.arrow(), &strict)?
+    };
+    match ty {
+        FieldType::Float64 => finite(values.as_primitive::<Float64Type>())?,
+        FieldType::Decimal { precision, .. } => values.as_primitive::<Decimal128Type>().validate_decimal_precision(precision)?,
+        FieldType::Bool | FieldType::Int64 | FieldType::String | FieldType::Bytes | FieldType::Timestamp(_) | FieldType::Json => {
+        }
+    }
+    if !nullable && values.null_count() > 0 {
+        return Err(ArrowError::ComputeError("null where the expression is never null".to_owned()).into());
+    }
+    Ok(values)
+}
+
+/// Refuses NaN and infinity: JSON has neither, and they are how floats say "division by zero" and "overflow".
+pub(crate) fn finite(values: &arrow_array::Float64Array) -> Result<()> {
+    let is_finite = if values.null_count() == 0 {
+        values.values().iter().all(|value| value.is_finite())
+    } else {
+        values.iter().flatten().all(f64::is_finite)
+    };
+    if is_finite {
+        return Ok(());
+    }
+    Err(ArrowError::ComputeError("the number is not finite (a division by zero, or too large)".to_owned()).into())
+}
+
+/// An empty or all-null column.
+pub(crate) fn nulls(ty: FieldType, rows: usize) -> ArrayRef {
+    arrow_array::new_null_array(&ty.arrow(), rows)
+}
