@@ -1,1 +1,31 @@
-//! The HTTP API.
+//! The HTTP API (`docs/openapi.json`): parses requests into the host's types, calls one service each, and converts the answers.
+//!
+//! ```text
+//! connection ─ accept ─┬─ POST …/events ─▶ ingest ─▶ log          problem: what is wrong, and every status code
+//!                      └─ router ─┬─▶ streams, read ─▶ log          bounds: every bound, and what happens at it
+//!                                 └─▶ components, pipelines ─▶ engine
+//! ```
+//! Nothing else happens in a handler: what rows mean is `tidemill-event`'s to say, what is durable the log's, what runs the
+//! engine's. The service is [`Settings`] and [`Service::run`].
+
+mod accept;
+mod body;
+mod bounds;
+mod health;
+mod host;
+mod ingest;
+mod log_metrics;
+mod metrics;
+mod openapi;
+mod opening;
+mod pipelines;
+mod problem;
+mod read;
+mod routes;
+mod service;
+mod settings;
+mod streams;
+
+pub use accept::ServiceError;
+pub use service::Service;
+pub use settings::Settings;

@@ -1,0 +1,204 @@
+//! The accept loop: connections under limits, the hot route before the router, and a drain with a deadline at the end.
+//!
+//! It is our own because `axum::serve` gives hyper no timer, so that its header timeout would be silently off.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{Method, Request};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+use tower::ServiceExt;
+
+use crate::bounds::{HEADER_BYTES_MAX, HEADERS_MAX, HTTP2_KEEP_ALIVE, HTTP2_STREAMS_MAX, READ_BUFFER_BYTES};
+use crate::host::Host;
+use crate::ingest;
+use crate::metrics::EVENTS_ROUTE;
+use crate::opening::Opening;
+use crate::problem::{Kind, Problem};
+
+/// Accepts until the host is told to stop, then lets requests in flight end.
+pub(crate) async fn serve(listener: TcpListener, host: Host, router: Router) {
+    let room = Arc::new(Semaphore::new(host.settings().connections_max));
+    let builder = builder(host.settings().header_read);
+    let mut connections = JoinSet::new();
+    loop {
+        // Room first: what cannot be served waits in the kernel's queue.
+        let permit = tokio::select! {
+            biased;
+            () = host.stop().cancelled() => break,
+            permit = room.clone().acquire_owned() => permit,
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = host.stop().cancelled() => break,
+            Some(ended) = connections.join_next() => {
+                report(ended);
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, host.clone(), router.clone(), builder.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // A peer that is gone already, or no file handles left: neither ends the service, the second one passes.
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drain(&host, connections).await;
+}
+
+/// Waits for connections and uploads, as long as they may take.
+async fn drain(host: &Host, mut connections: JoinSet<()>) {
+    host.tasks().close();
+    let ended = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+        host.tasks().wait().await;
+    };
+    if timeout(host.settings().drain, ended).await.is_err() {
+        let (connections, uploads) = (connections.len(), host.tasks().len());
+        tracing::warn!(connections, uploads, "requests did not end in time and are cut off");
+    }
+    connections.shutdown().await;
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection ended in a panic");
+    }
+}
+
+fn builder(header_read: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_read)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(READ_BUFFER_BYTES)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .keep_alive_interval(HTTP2_KEEP_ALIVE.0)
+        .keep_alive_timeout(HTTP2_KEEP_ALIVE.1);
+    builder
+}
+
+async fn connection(stream: TcpStream, host: Host, router: Router, builder: Builder<TokioExecutor>) {
+    // Answers are small and must not wait for the next one.
+    let _ = stream.set_nodelay(true);
+    let (io, opened) = Opening::new(stream, host.settings().header_read);
+    let stop = host.stop().clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        opened.store(true, Ordering::Relaxed);
+        let (host, router) = (host.clone(), router.clone());
+        async move { Ok::<_, Infallible>(answer(&host, router, request).await) }
+    });
+    let connection = builder.serve_connection(io, service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %story(&*error), "a connection broke off");
+    }
+}
+
+fn story(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+async fn answer(host: &Host, router: Router, request: Request<Incoming>) -> Response {
+    let header_bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if header_bytes + request.uri().path().len() > HEADER_BYTES_MAX {
+        let detail = format!("the header lines have {header_bytes} bytes, at most {HEADER_BYTES_MAX} are read");
+        return Problem::new(Kind::HeadersTooLarge, detail, "send fewer or shorter header lines").into_response();
+    }
+    // The hot route: most requests of a busy host are single events, and a router costs as much as decoding one.
+    if request.method() == Method::POST
+        && let Some(stream) = events_path(request.uri().path())
+    {
+        let began = Instant::now();
+        let stream = stream.to_owned();
+        let response = ingest::post(host, &stream, request).await;
+        host.metrics().request(&Method::POST, EVENTS_ROUTE, response.status(), began.elapsed());
+        return response;
+    }
+    match router.oneshot(request.map(Body::new)).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The stream of `/v1/streams/{stream}/events`; names with escapes go through the router.
+fn events_path(path: &str) -> Option<&str> {
+    let stream = path.strip_prefix("/v1/streams/")?.strip_suffix("/events")?;
+    (!stream.contains(['/', '%'])).then_some(stream)
+}
+
+/// Why the service ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The log failed: nothing more is acknowledged, and the process must be restarted.
+    #[error(transparent)]
+    LogFailed(#[from] tidemill_log::Poisoned),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hot_route_is_only_that_route() {
+        assert_eq!(events_path("/v1/streams/clicks/events"), Some("clicks"));
+        for path in ["/v1/streams/a/b/events", "/v1/streams/a%2Fb/events", "/v1/streams/clicks", "/v1/streams//events/"] {
+            assert_eq!(events_path(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Every bound of the HTTP side, and what happens when it is met. Nothing here is a setting: what an operator may choose is in
+//! [`crate::Settings`].
+
+use std::time::Duration;
+
+use tidemill_event::json::DecodeLimits;
+
+/// Bytes of all header lines of a request. Beyond: refused with 431.
+pub(crate) const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Header lines of a request. Beyond: refused with 431 by hyper.
+pub(crate) const HEADERS_MAX: usize = 64;
+/// What hyper reads ahead of one HTTP/1 connection: large uploads come in pieces up to this size. Full: it stops reading.
+pub(crate) const READ_BUFFER_BYTES: usize = 256 << 10;
+/// Requests at once on one HTTP/2 connection. Beyond: the stream is refused.
+pub(crate) const HTTP2_STREAMS_MAX: u32 = 100;
+/// How often an idle HTTP/2 connection is pinged, and how long the answer may take before it is closed.
+pub(crate) const HTTP2_KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// The longest row, in bytes. Beyond: that row is rejected.
+pub(crate) const LINE_BYTES_MAX: usize = 1 << 20;
+/// What a row may look like. Beyond: that row is rejected.
+pub(crate) const DECODE_LIMITS: DecodeLimits = DecodeLimits { depth_max: 64, line_bytes_max: LINE_BYTES_MAX };
+/// An `application/json` body of events. Beyond: 413, nothing taken.
+pub(crate) const JSON_BODY_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of `application/json` bodies held by all requests together until their end. Beyond: 503, nothing taken.
+pub(crate) const JSON_HELD_BYTES_MAX: usize = 256 << 20;
+/// A body of known length up to this size is decoded into its stream's shared builder. Beyond: it gets a decoder of its own.
+pub(crate) const SHARED_BODY_BYTES_MAX: u64 = 16 << 10;
+/// Rows in a stream's shared builder that the journal has not taken yet, in bytes. Beyond: 503.
+pub(crate) const FILL_BYTES_MAX: usize = 4 << 20;
+/// Decoded rows of one request that become one append. Beyond: the next append.
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+/// Rows of one append. Beyond: the next append.
+pub(crate) const CHUNK_ROWS: usize = 16 << 10;
+/// Rows an undeclared stream looks at before it fixes its fields. Beyond: later ones must fit, widen, or are kept as unknown.
+pub(crate) const INFER_ROWS_MAX: usize = 4 << 10;
+/// Rows of one request that were appended and are not on disk yet. Beyond: the request is read no further until some are.
+pub(crate) const REQUEST_UNDURABLE_BYTES_MAX: usize = 4 << 20;
+/// Requests with decoders of their own at once. Beyond: they wait, then 503.
+pub(crate) const UPLOADS_MAX: usize = 512;
+/// How long an upload waits for its turn, or for room in the journal's queue. Beyond: 503 with what was accepted.
+pub(crate) const OVERLOAD_WAIT: Duration = Duration::from_secs(2);
+/// Rejections an answer lists. Beyond: they are counted.
+pub(crate) const REJECTIONS_LISTED_MAX: usize = 100;
+/// Bytes of a rejected row that are kept. Beyond: cut (and kept as `bytes`, because what is left is no JSON).
+pub(crate) const REJECTED_ROW_BYTES_MAX: usize = 1 << 20;
+/// Decoders a stream keeps for the next upload. Beyond: dropped.
+pub(crate) const SPARE_DECODERS_MAX: usize = 4;
+
+/// A stream definition or a pipeline. Beyond: 413.
+pub(crate) const DECLARATION_BYTES_MAX: usize = 1 << 20;
+/// A component. Beyond: 413 (what the runtime takes is less still, and refused with 422).
+pub(crate) const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Components being uploaded or compiled at once. Beyond: 503.
+pub(crate) const COMPONENTS_HELD_MAX: usize = 8;
+/// Components checked and compiled at once. Beyond: they wait.
+pub(crate) const COMPILES_MAX: usize = 2;
+
+/// How long requests in flight may still take once the log has failed: nothing more is acknowledged. Beyond: cut.
+pub(crate) const FAILED_DRAIN: Duration = Duration::from_millis(500);
+
+/// Rows a reader takes from the log at once. Beyond: the next read.
+pub(crate) const READ_ROWS: usize = 4096;
+/// Bytes a reader takes from the log at once. Beyond: the next read.
+pub(crate) const READ_BYTES: usize = 512 << 10;
+
+/// What a refused client is told to wait before it tries again, in seconds.
+pub(crate) const RETRY_AFTER_SECONDS: u32 = 1;

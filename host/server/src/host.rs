@@ -1,0 +1,114 @@
+//! What the handlers share: the services they call. Cheap to clone; handlers hold no state of their own.
+
+use std::sync::Arc;
+
+use tidemill_engine::Engine;
+use tidemill_event::{Clock, TenantName};
+use tidemill_log::Log;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bounds::{COMPILES_MAX, COMPONENTS_HELD_MAX, JSON_HELD_BYTES_MAX, UPLOADS_MAX};
+use crate::ingest::Doors;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+
+/// The services behind the handlers.
+#[derive(Clone)]
+pub(crate) struct Host(Arc<Parts>);
+
+struct Parts {
+    settings: Settings,
+    tenant: TenantName,
+    log: Log,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    doors: Doors,
+    metrics: Metrics,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    json_room: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    component_room: Arc<Semaphore>,
+    compiles: Arc<Semaphore>,
+}
+
+impl Host {
+    pub(crate) fn new(settings: Settings, log: Log, engine: Engine, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self(Arc::new(Parts {
+            settings,
+            tenant: TenantName::default_tenant(),
+            doors: Doors::new(log.clone()),
+            log,
+            engine,
+            clock,
+            metrics,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            json_room: Arc::new(Semaphore::new(JSON_HELD_BYTES_MAX)),
+            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            component_room: Arc::new(Semaphore::new(COMPONENTS_HELD_MAX)),
+            compiles: Arc::new(Semaphore::new(COMPILES_MAX)),
+        }))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Whose names a request means: there is one tenant until credentials say otherwise.
+    pub(crate) fn tenant(&self) -> &TenantName {
+        &self.0.tenant
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.0.log
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.0.doors
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Tasks that outlive their request; the service waits for them when it drains.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    /// Set once no further requests shall come: followers end, readiness says so.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
+    /// Bytes that `application/json` bodies may hold together until their end.
+    pub(crate) fn json_room(&self) -> Arc<Semaphore> {
+        self.0.json_room.clone()
+    }
+
+    /// Turns of requests that have decoders of their own.
+    pub(crate) fn uploads(&self) -> Arc<Semaphore> {
+        self.0.uploads.clone()
+    }
+
+    /// Components that may be held in memory while they are uploaded or compiled.
+    pub(crate) fn component_room(&self) -> Arc<Semaphore> {
+        self.0.component_room.clone()
+    }
+
+    /// Turns at the compiler.
+    pub(crate) fn compiles(&self) -> Arc<Semaphore> {
+        self.0.compiles.clone()
+    }
+}

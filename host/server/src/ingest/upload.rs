@@ -1,0 +1,335 @@
+//! A request with a decoder of its own: large bodies, bodies of unknown length, and undeclared streams.
+//!
+//! ```text
+//! body ─ split ─ decode ─▶ chunk of ≤ 1 MiB ─▶ append ─▶ append ─▶ on disk ─▶ accepted
+//!                          the next one decodes while the last ones sync: at most 4 MiB on their way
+//! ```
+//! `application/json` keeps its chunks until its syntax is known to hold to the end. An upload runs as a task of the service,
+//! so that a client that goes away in the middle does not take back the complete lines before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use tidemill_event::json::{self, RowFault};
+use tidemill_event::{EventTime, PartitionId, Reason, SchemaVersion};
+use tidemill_log::{Append, AppendError, FrameRows, Pending, StreamError};
+use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep};
+
+use super::content::Content;
+use super::door::{Door, NotKept, Versioned};
+use super::rejected::RejectedRows;
+use super::verdict::Verdict;
+use crate::bounds::{CHUNK_BYTES, CHUNK_ROWS, INFER_ROWS_MAX, LINE_BYTES_MAX, OVERLOAD_WAIT, REQUEST_UNDURABLE_BYTES_MAX};
+use crate::problem::{Kind, Problem};
+
+/// Rows of a request that were appended: how many were good ones, and how many bytes wait.
+struct InFlight {
+    good_rows: u64,
+    bytes: usize,
+    pending: Pending,
+}
+
+/// A chunk on its way to the log.
+enum Chunk {
+    Rows(SchemaVersion, RecordBatch),
+    Rejected(RecordBatch),
+}
+
+/// Rows of an undeclared stream that are not decoded yet, because its fields are not known.
+#[derive(Default)]
+struct Raw {
+    bytes: Vec<u8>,
+    rows: Vec<(u64, std::ops::Range<usize>)>,
+}
+
+/// One request's rows on their way.
+pub(crate) struct Upload {
+    door: Arc<Door>,
+    content: Content,
+    arrival: EventTime,
+    decoder: Option<Versioned>,
+    raw: Raw,
+    rejected: RejectedRows,
+    chunks: VecDeque<Chunk>,
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: usize,
+    failed: Option<Problem>,
+    pub(crate) verdict: Verdict,
+}
+
+impl Upload {
+    pub(crate) fn new(door: Arc<Door>, content: Content, arrival: EventTime) -> Self {
+        Self {
+            decoder: Some(door.decoder()),
+            door,
+            content,
+            arrival,
+            raw: Raw::default(),
+            rejected: RejectedRows::default(),
+            chunks: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            failed: None,
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// Takes the rows that come next as having arrived then.
+    pub(crate) fn arrived(&mut self, now: EventTime) {
+        self.arrival = now;
+    }
+
+    pub(crate) fn content(&self) -> Content {
+        self.content
+    }
+
+    /// One row's bytes: JSON, or a line of text.
+    pub(crate) fn row(&mut self, row: &[u8]) {
+        let index = self.verdict.next_row();
+        if self.must_infer() {
+            let start = self.raw.bytes.len();
+            self.raw.bytes.extend_from_slice(row);
+            self.raw.rows.push((index, start..self.raw.bytes.len()));
+            // A JSON body may still turn out to be none, and then must not have decided what the stream looks like.
+            let full = self.raw.rows.len() >= INFER_ROWS_MAX || self.raw.bytes.len() >= CHUNK_BYTES;
+            if full && self.content != Content::Json {
+                self.infer();
+            }
+            return;
+        }
+        self.decode(index, row);
+    }
+
+    /// A line over its bound; `start` is what was kept of it.
+    pub(crate) fn line_too_long(&mut self, start: &[u8]) {
+        let index = self.verdict.next_row();
+        let error = format!("the line is longer than {LINE_BYTES_MAX} bytes: send smaller events");
+        self.reject(index, RowFault { reason: Reason::Malformed, field: None, error }, start);
+    }
+
+    /// Whether rows wait that no append holds yet.
+    pub(crate) fn has_rows(&self) -> bool {
+        let decoded = self.decoder.as_ref().is_some_and(|rows| rows.decoder.rows() > 0);
+        decoded || !self.raw.rows.is_empty() || self.rejected.rows() > 0 || !self.chunks.is_empty()
+    }
+
+    /// Whether appended rows are not known to be on disk.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    fn decoder(&mut self) -> &mut Versioned {
+        let door = &self.door;
+        self.decoder.get_or_insert_with(|| door.decoder())
+    }
+
+    /// An undeclared stream whose fields were not found yet; and, for a JSON body, any undeclared stream, because a row may widen it.
+    fn must_infer(&mut self) -> bool {
+        let json = self.content == Content::Json;
+        let schema = &self.decoder().decoder.definition().schema;
+        schema.infer && (json || !schema.fields.iter().any(|field| field.inferred))
+    }
+
+    fn decode(&mut self, index: u64, row: &[u8]) {
+        let (arrival, content) = (self.arrival, self.content);
+        let take = |rows: &mut Versioned| match content {
+            Content::Json | Content::Ndjson => rows.decoder.row(row, arrival),
+            Content::Text => rows.decoder.text_line(row, arrival),
+        };
+        let mut answer = take(self.decoder());
+        if answer.as_ref().is_err_and(|fault| self.may_widen(fault)) && self.widen(&[row]) {
+            answer = take(self.decoder());
+        }
+        if let Err(fault) = answer {
+            self.reject(index, fault, row);
+        }
+        let rows = &self.decoder().decoder;
+        if rows.bytes() >= CHUNK_BYTES || rows.rows() >= CHUNK_ROWS {
+            self.seal();
+        }
+    }
+
+    fn reject(&mut self, index: u64, fault: RowFault, row: &[u8]) {
+        self.rejected.push(self.arrival, &fault, row);
+        self.verdict.reject(index, fault);
+        if self.rejected.size() >= CHUNK_BYTES {
+            self.seal_rejected();
+        }
+    }
+
+    /// Whether the fault is a value that does not fit an inferred field: those widen by themselves.
+    fn may_widen(&mut self, fault: &RowFault) -> bool {
+        let Some(field) = fault.field.clone() else { return false };
+        let schema = &self.decoder().decoder.definition().schema;
+        schema.infer && schema.field(&field).is_some_and(|field| field.inferred)
+    }
+
+    /// Finds the fields of an undeclared stream in the rows that wait, and decodes them.
+    pub(crate) fn infer(&mut self) {
+        if self.raw.rows.is_empty() {
+            return;
+        }
+        let raw = std::mem::take(&mut self.raw);
+        let rows: Vec<&[u8]> = raw.rows.iter().map(|(_, place)| &raw.bytes[place.clone()]).collect();
+        self.widen(&rows);
+        for (index, place) in &raw.rows {
+            self.decode(*index, &raw.bytes[place.clone()]);
+        }
+    }
+
+    /// Widens the stream's inferred fields so that the rows fit, and decodes for the new schema from here on. False if there was
+    /// nothing to widen, or it failed.
+    fn widen(&mut self, rows: &[&[u8]]) -> bool {
+        self.seal_rows();
+        let door = self.door.clone();
+        let text = self.content == Content::Text;
+        // The change is a durable entry of the log: it blocks, but it happens a handful of times in the life of a stream.
+        let widened = block_in_place(|| {
+            let _one_at_a_time = door.widening.lock();
+            let definition = door.stream().definition();
+            let text_row: [&[u8]; 1] = [br#"{"line":""}"#];
+            match json::infer(&definition, if text { &text_row } else { rows }) {
+                Some(schema) => door.log().evolve_stream(door.stream().id(), schema).map(|_| true),
+                // Another request may have widened it meanwhile.
+                None => Ok(self.decoder.as_ref().is_none_or(|rows| rows.version != door.stream().version())),
+            }
+        });
+        self.decoder = None;
+        match widened {
+            Ok(changed) => changed,
+            Err(error) => {
+                self.failed.get_or_insert_with(|| stream_problem(&error));
+                false
+            }
+        }
+    }
+
+    fn seal(&mut self) {
+        self.seal_rows();
+        self.seal_rejected();
+    }
+
+    fn seal_rows(&mut self) {
+        if let Some(mut rows) = self.decoder.take_if(|rows| rows.decoder.rows() > 0) {
+            self.chunks.push_back(Chunk::Rows(rows.version, rows.decoder.finish()));
+            self.door.give_back(rows);
+        }
+    }
+
+    fn seal_rejected(&mut self) {
+        if self.rejected.rows() > 0 {
+            let rows = self.rejected.finish(self.door.stream().id().stream.as_str());
+            self.chunks.push_back(Chunk::Rejected(rows));
+        }
+    }
+
+    /// Appends what is full; waits only while more than the request's share is on its way.
+    pub(crate) async fn submit(&mut self) -> Result<(), Problem> {
+        if let Some(problem) = self.failed.take() {
+            return Err(problem);
+        }
+        while let Some(chunk) = self.chunks.pop_front() {
+            self.append(chunk).await?;
+            while self.in_flight_bytes > REQUEST_UNDURABLE_BYTES_MAX {
+                self.settle_oldest().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends everything there is.
+    pub(crate) async fn flush(&mut self) -> Result<(), Problem> {
+        self.infer();
+        self.seal();
+        self.submit().await
+    }
+
+    /// Waits until everything appended is on disk.
+    pub(crate) async fn settle(&mut self) -> Result<(), Problem> {
+        while self.is_waiting() {
+            self.settle_oldest().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest append. Dropping the future loses nothing.
+    pub(crate) async fn settle_oldest(&mut self) -> Result<(), Problem> {
+        let Some(oldest) = self.in_flight.front_mut() else { return Ok(()) };
+        let answer = (&mut oldest.pending).await;
+        let Some(oldest) = self.in_flight.pop_front() else { return Ok(()) };
+        self.in_flight_bytes -= oldest.bytes;
+        match answer {
+            Ok(_) => self.verdict.accept(oldest.good_rows),
+            Err(stopped) => {
+                tracing::debug!(%stopped, "an upload ends because the log has stopped");
+                return Err(NotKept::Stopped.problem());
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, chunk: Chunk) -> Result<(), Problem> {
+        let (frames, good_rows) = match chunk {
+            Chunk::Rows(version, rows) => {
+                let count = rows.num_rows() as u64;
+                (self.door.frames(version, rows), count)
+            }
+            Chunk::Rejected(rows) => {
+                let door = &self.door;
+                let stream = block_in_place(|| door.rejected_stream()).map_err(|error| stream_problem(&error))?;
+                let version = stream.version();
+                (vec![FrameRows { stream, version, partition: PartitionId(0), rows }], 0)
+            }
+        };
+        let bytes = frames.iter().map(|frame| tidemill_event::batch::bytes(&frame.rows)).sum();
+        let give_up = Instant::now() + OVERLOAD_WAIT;
+        loop {
+            let append = Append { frames: frames.clone(), atomic: false, on_durable: None };
+            match self.door.log().append(append) {
+                Ok(pending) => {
+                    self.in_flight_bytes += bytes;
+                    self.in_flight.push_back(InFlight { good_rows, bytes, pending });
+                    return Ok(());
+                }
+                // A full queue slows the upload down: first by its own appends, then by a short pause.
+                Err(AppendError::Overloaded(_)) if self.is_waiting() => self.settle_oldest().await?,
+                Err(AppendError::Overloaded(_)) if Instant::now() < give_up => sleep(OVERLOAD_WAIT / 100).await,
+                Err(error) => return Err(append_problem(&error)),
+            }
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(decoder) = self.decoder.take() {
+            self.door.give_back(decoder);
+        }
+    }
+}
+
+/// What a client is told when an append was refused.
+pub(crate) fn append_problem(error: &AppendError) -> Problem {
+    match error {
+        AppendError::Overloaded(_) => NotKept::Overloaded.problem(),
+        AppendError::Poisoned(_) => NotKept::Stopped.problem(),
+        AppendError::TooLarge { .. } => Problem::new(Kind::TooLarge, error.to_string(), "send smaller events"),
+        AppendError::Damaged { .. } | AppendError::NoPartition { .. } | AppendError::Schema { .. } => {
+            tracing::error!(%error, "an append of decoded rows was refused");
+            Problem::new(Kind::Internal, error.to_string(), "the host's log says more; other streams go on")
+        }
+    }
+}
+
+/// What a client is told when a stream could not be made or changed.
+pub(crate) fn stream_problem(error: &StreamError) -> Problem {
+    match error {
+        StreamError::Append(error) => append_problem(error),
+        StreamError::Definition { .. } => Problem::new(Kind::Invalid, error.to_string(), "correct the definition"),
+        StreamError::Exists(_) | StreamError::Missing(_) => {
+            Problem::new(Kind::Conflict, error.to_string(), "send the request again")
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Which path leads to which handler.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+use http::{Method, Uri};
+
+use crate::host::Host;
+use crate::problem::{Kind, Problem};
+use crate::{health, ingest, metrics, openapi, pipelines, read, streams};
+
+/// Every route. Requests with events come here only if the accept loop did not answer them already.
+pub(crate) fn router(host: Host) -> Router {
+    Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/v1/openapi.json", get(openapi::openapi))
+        .route("/v1/streams", get(streams::list_streams))
+        .route("/v1/streams/{stream}", get(streams::get_stream).put(streams::put_stream))
+        .route("/v1/streams/{stream}/events", get(read::get_events).post(ingest::post_events))
+        .route("/v1/pipelines", get(pipelines::list_pipelines))
+        .route(
+            "/v1/pipelines/{name}",
+            get(pipelines::get_pipeline).put(pipelines::put_pipeline).delete(pipelines::delete_pipeline),
+        )
+        .route("/v1/pipelines/{name}/status", get(pipelines::get_status))
+        .route("/v1/pipelines/{name}/pause", post(pipelines::pause_pipeline))
+        .route("/v1/pipelines/{name}/resume", post(pipelines::resume_pipeline))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(host.clone(), metrics::time_request))
+        // Every handler bounds its body itself.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(host)
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    let detail = format!("there is nothing at `{}`", uri.path());
+    Problem::new(Kind::UnknownRoute, detail, "GET /v1/openapi.json describes every path")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("`{}` does not take {method}", uri.path());
+    Problem::new(Kind::WrongMethod, detail, "GET /v1/openapi.json describes the methods of every path")
+}

@@ -1,0 +1,31 @@
+//! What an operator may choose about the HTTP side.
+
+use std::time::Duration;
+
+/// Settings of the [`crate::Service`]. Bounds that nobody needs to change are in `bounds.rs`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a client may take to send a request's header, counted from the end of the request before: also how long an
+    /// idle HTTP/1 connection is kept. Then: closed.
+    pub header_read: Duration,
+    /// How long a request's body may stand still. Then: 408, what was accepted stays.
+    pub body_idle: Duration,
+    /// Connections at once. Beyond: they wait to be accepted.
+    pub connections_max: usize,
+    /// How long requests in flight may take to end once the service is told to stop. Then: they are cut.
+    pub drain: Duration,
+    /// Whether components called `std-…` may be uploaded. Only the host's own build does that (`serve --dev`).
+    pub std_components: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            header_read: Duration::from_secs(5),
+            body_idle: Duration::from_secs(10),
+            connections_max: 4096,
+            drain: Duration::from_secs(10),
+            std_components: false,
+        }
+    }
+}
