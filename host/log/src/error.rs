@@ -33,9 +33,15 @@ pub enum Poisoned {
     /// A disk call failed.
     #[error("the log has stopped and must be reopened by a restart: {0}")]
     Disk(#[from] DiskError),
+    /// A thread of the log ended by a bug of ours.
+    #[error("the log has stopped and must be reopened by a restart: its {0}")]
+    Thread(String),
     /// The log was closed before the entry was written; nothing of it is kept.
     #[error("the log is closed")]
     Closed,
+    /// What a [`crate::Gathered`] source handed over cannot be appended: the log goes on, nothing of it is kept.
+    #[error("what was gathered cannot be appended: {0}")]
+    Refused(String),
 }
 
 /// Bytes that are not what was written there.

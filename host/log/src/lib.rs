@@ -9,14 +9,37 @@
 //! Above this crate nobody sees a journal position, only offsets and cuts. Bytes are drawn in `docs/formats/log.md`.
 
 mod append;
+mod cache;
+mod change;
+mod core;
+mod definition;
 mod disk;
 mod durable;
 mod error;
+mod follow;
+mod frame;
+mod group;
+mod join;
+mod journal;
+mod layout;
 mod log;
+mod manifest;
+mod mark;
 mod partition;
+#[cfg(feature = "power-cut-disk")]
+mod power_cut;
+mod prepare;
+mod recovery;
+mod roller;
+mod segment;
 mod settings;
 mod stats;
+mod store;
 mod stream;
+mod syncer;
+mod tail;
+mod wire;
+mod writer;
 
 pub use append::{Append, Appended, FrameRows, Gathered, OnDurable, Pending};
 pub use disk::{Disk, DiskFile, RealDisk};
@@ -24,6 +47,8 @@ pub use durable::{Cut, Durable};
 pub use error::{AppendError, CloseError, Damage, DiskError, OpenError, Poisoned, ReadError, StreamError};
 pub use log::Log;
 pub use partition::{Block, Listening, Partition, ReadLimit, Visibility};
+#[cfg(feature = "power-cut-disk")]
+pub use power_cut::PowerCutDisk;
 pub use settings::LogSettings;
 pub use stats::{LogStats, SYNC_BUCKETS};
 pub use stream::Stream;

@@ -1,104 +1,363 @@
 //! The log as others see it: open, append, look up, close.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use hashbrown::HashSet;
+use parking_lot::{Condvar, Mutex, RwLock};
 use tidemill_event::{Offset, PartitionKey, SchemaVersion, StreamDefinition, StreamId, StreamSchema};
+use tokio::sync::watch;
 
 use crate::append::{Append, Gathered, Pending};
+use crate::change::Change;
+use crate::core::{Core, Counters, Flow, RollOrders};
 use crate::disk::Disk;
 use crate::durable::{Cut, Durable};
 use crate::error::{AppendError, CloseError, OpenError, Poisoned, StreamError};
+use crate::partition::Visibility;
+use crate::recovery::{Recovered, recover, segment_dir};
+use crate::roller::Roller;
 use crate::settings::LogSettings;
 use crate::stats::LogStats;
+use crate::store::SegmentStore;
 use crate::stream::Stream;
+use crate::syncer;
+use crate::writer::Writer;
 
-/// The durable log of a data directory. Clones are handles to the same log.
-#[derive(Clone, Debug)]
+/// The most partitions a stream may have.
+const PARTITIONS_MAX: u32 = 65_536;
+/// The most fields a stream may have.
+const FIELDS_MAX: usize = 4_096;
+
+/// The durable log of a data directory. Clones are handles to the same log; when the last one is dropped it is closed.
+#[derive(Clone)]
 pub struct Log {
-    _private: (),
+    owner: Arc<Owner>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("dir", &self.owner.core.settings.dir).finish_non_exhaustive()
+    }
+}
+
+/// Owns the threads.
+struct Owner {
+    core: Arc<Core>,
+    threads: Mutex<Option<Threads>>,
+    next_stream: AtomicU32,
+    /// Names that are being made: their changes are on their way.
+    making: Mutex<HashSet<StreamId>>,
+    /// One evolution at a time: each builds on the version before.
+    evolving: Mutex<()>,
+}
+
+struct Threads {
+    writer: JoinHandle<()>,
+    syncer: JoinHandle<()>,
+    roller: JoinHandle<()>,
 }
 
 impl Log {
-    /// Opens the log in `settings.dir`, making it if it is new, and recovers what a crash left. Blocks.
-    pub fn open(_settings: LogSettings, _disk: Arc<dyn Disk>) -> Result<Log, OpenError> {
-        unimplemented!()
+    /// Opens the log in `settings.dir`, making it if it is new, and recovers what a crash left. Blocks. Only one process may have
+    /// a log open: who owns the data directory sees to that.
+    pub fn open(settings: LogSettings, disk: Arc<dyn Disk>) -> Result<Log, OpenError> {
+        check(&settings)?;
+        let segments = segment_dir(&settings.dir);
+        let (cache, open) = (settings.cache_bytes_max, settings.open_segments_max);
+        let store = Arc::new(SegmentStore::new(Arc::clone(&disk), segments, settings.block_rows, cache, open));
+        let recovered = recover(&settings, &disk, &store)?;
+        let Recovered { manifest, journal, mark_file, mark, previous, found } = recovered;
+        let next_stream = AtomicU32::new(manifest.next_stream());
+        let counters = Counters::default();
+        counters.live_files.store(journal.live_files(), Ordering::Relaxed);
+        let core = Arc::new(Core {
+            settings,
+            disk,
+            store,
+            manifest: RwLock::new(manifest),
+            journal: Mutex::new(journal),
+            flow: Mutex::new(Flow { durable: mark.durable, ..Flow::default() }),
+            work: Condvar::new(),
+            written: Condvar::new(),
+            progress: Condvar::new(),
+            publishing: RwLock::new(()),
+            poisoned: watch::Sender::new(None),
+            orders: Mutex::new(RollOrders::default()),
+            roll: Condvar::new(),
+            rolled: Condvar::new(),
+            counters,
+        });
+        let writer = Writer::new(Arc::clone(&core), mark_file, mark, previous);
+        let roller = Roller::new(Arc::clone(&core));
+        let syncing = Arc::clone(&core);
+        let threads = Threads {
+            writer: start("log-writer", &core, move || writer.run())?,
+            syncer: start("log-syncer", &core, move || syncer::run(&syncing))?,
+            roller: start("log-roller", &core, move || roller.run())?,
+        };
+        let (threads, making) = (Mutex::new(Some(threads)), Mutex::new(HashSet::new()));
+        let log = Self { owner: Arc::new(Owner { core, threads, next_stream, making, evolving: Mutex::new(()) }) };
+        for change in &found {
+            if let Change::Damaged { damage, .. } = change {
+                tracing::error!(%damage, "a partition is stopped");
+            }
+        }
+        if !found.is_empty() {
+            // An error here shows again, and clearer, at the first append.
+            let _ = log.core().change_durably(found);
+        }
+        Ok(log)
+    }
+
+    fn core(&self) -> &Core {
+        &self.owner.core
     }
 
     /// Makes a stream, at version 1. Blocks until that is durable.
-    pub fn create_stream(&self, _id: &StreamId, _definition: StreamDefinition) -> Result<Arc<Stream>, StreamError> {
-        unimplemented!()
+    pub fn create_stream(&self, id: &StreamId, definition: StreamDefinition) -> Result<Arc<Stream>, StreamError> {
+        check_definition(id, &definition)?;
+        {
+            let mut making = self.owner.making.lock();
+            if self.stream(id).is_some() || !making.insert(id.clone()) {
+                return Err(StreamError::Exists(id.clone()));
+            }
+        }
+        let number = self.owner.next_stream.fetch_add(1, Ordering::Relaxed);
+        let made = self.core().change_durably(vec![Change::StreamCreated { stream: number, id: id.clone(), definition }]);
+        self.owner.making.lock().remove(id);
+        made?;
+        self.stream(id).ok_or_else(|| StreamError::Missing(id.clone()))
     }
 
     /// Gives a stream its next schema version; the current one if `schema` is what it has. Blocks until that is durable. Whether
     /// the change is compatible is for the caller to know.
-    pub fn evolve_stream(&self, _id: &StreamId, _schema: StreamSchema) -> Result<SchemaVersion, StreamError> {
-        unimplemented!()
+    pub fn evolve_stream(&self, id: &StreamId, schema: StreamSchema) -> Result<SchemaVersion, StreamError> {
+        let stream = self.stream(id).ok_or_else(|| StreamError::Missing(id.clone()))?;
+        let _evolving = self.owner.evolving.lock();
+        let (version, current) = stream.current();
+        if current.schema == schema {
+            return Ok(version);
+        }
+        let definition = StreamDefinition { schema, ..current.as_ref().clone() };
+        check_definition(id, &definition)?;
+        self.core().change_durably(vec![Change::StreamEvolved { stream: stream.number(), definition }])?;
+        Ok(stream.version())
     }
 
-    /// The stream of that name.
-    pub fn stream(&self, _id: &StreamId) -> Option<Arc<Stream>> {
-        unimplemented!()
+    /// The stream of that name. One that was just asked for may show a moment before it is durable.
+    pub fn stream(&self, id: &StreamId) -> Option<Arc<Stream>> {
+        self.core().manifest.read().streams.get(id).cloned()
     }
 
     /// Every stream, ascending by id.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
-        unimplemented!()
+        self.core().manifest.read().streams.values().cloned().collect()
     }
 
     /// A document of those above (pipelines, components).
-    pub fn document(&self, _key: &str) -> Option<Arc<[u8]>> {
-        unimplemented!()
+    pub fn document(&self, key: &str) -> Option<Arc<[u8]>> {
+        self.core().manifest.read().documents.get(key).cloned()
     }
 
     /// All documents whose keys begin with `prefix`, ascending by key.
-    pub fn documents(&self, _prefix: &str) -> Vec<(String, Arc<[u8]>)> {
-        unimplemented!()
+    pub fn documents(&self, prefix: &str) -> Vec<(String, Arc<[u8]>)> {
+        let manifest = self.core().manifest.read();
+        let from = manifest.documents.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        from.map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
     }
 
-    /// Sets (`Some`) and removes (`None`) documents, all or none. Blocks until that is durable.
-    pub fn put_documents(&self, _changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), AppendError> {
-        unimplemented!()
+    /// Sets (`Some`) and removes (`None`) documents, all or none. Blocks until that is durable. Of concurrent calls the last one
+    /// counts.
+    pub fn put_documents(&self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), AppendError> {
+        self.core().change_durably(changes.into_iter().map(|(key, value)| Change::Document { key, value }).collect())
     }
 
     /// Queues an append for the next group and returns at once.
-    pub fn append(&self, _append: Append) -> Result<Pending, AppendError> {
-        unimplemented!()
+    pub fn append(&self, append: Append) -> Result<Pending, AppendError> {
+        self.core().append(append, false)
     }
 
     /// [`Log::append`], but waits for room in the queue: for worker threads.
-    pub fn append_waiting(&self, _append: Append) -> Result<Pending, AppendError> {
-        unimplemented!()
+    pub fn append_waiting(&self, append: Append) -> Result<Pending, AppendError> {
+        self.core().append(append, true)
     }
 
     /// Asks the writer to call `take` when it forms the next group. Announce once per fill.
-    pub fn announce(&self, _source: Arc<dyn Gathered>) {
-        unimplemented!()
+    pub fn announce(&self, source: Arc<dyn Gathered>) {
+        self.core().announce(source);
     }
 
-    /// Rows below `before` may vanish; never moves back. Not waited for: after a crash it may have to be said again.
-    pub fn trim(&self, _partition: &PartitionKey, _before: Offset) -> Result<(), AppendError> {
-        unimplemented!()
+    /// Rows below `before` may vanish (at most up to the durable end); never moves back. Not waited for: after a crash it may
+    /// have to be said again. An unknown partition is no error: there is nothing to trim.
+    pub fn trim(&self, partition: &PartitionKey, before: Offset) -> Result<(), AppendError> {
+        let Some(stream) = self.stream(&partition.stream) else { return Ok(()) };
+        let Some(place) = stream.partition(partition.partition) else { return Ok(()) };
+        let before = before.min(place.end(Visibility::Durable));
+        if before <= place.trim_point() {
+            return Ok(());
+        }
+        let (stream, partition) = place.numbers();
+        self.core().change(vec![Change::Trimmed { stream, partition, before: before.0 }]).map(|_| ())
     }
 
     /// The durable end of every partition, all of one moment.
     pub fn durable_cut(&self) -> Durable<Cut> {
-        unimplemented!()
+        let core = self.core();
+        let streams = self.streams();
+        let _moment = core.publishing.read();
+        let partitions = streams.iter().flat_map(|stream| stream.partitions());
+        let ends = partitions.map(|partition| (partition.key().clone(), partition.end(Visibility::Durable)));
+        Durable::new(Cut::new(ends.collect()))
     }
 
-    /// Resolves when a write or sync has failed: the process must stop. Safe to drop.
+    /// Rolls every row that is durable now into segments and frees the journal files that held them. Blocks. The log does this by
+    /// itself when its bounds ask for it; here for a backup, and for tests.
+    pub fn roll(&self) -> Result<(), Poisoned> {
+        let core = self.core();
+        let mut orders = core.orders.lock();
+        // One more than what may be running: that one may have begun before the caller's rows were durable.
+        orders.wanted += 1;
+        let order = orders.wanted;
+        core.roll.notify_one();
+        while orders.done < order {
+            if orders.stop {
+                drop(orders);
+                return Err(core.flow.lock().stopped.clone().unwrap_or(Poisoned::Closed));
+            }
+            core.rolled.wait(&mut orders);
+        }
+        Ok(())
+    }
+
+    /// Resolves when a write or sync has failed: the process must stop. Safe to drop; never resolves for a log that is closed.
     pub fn failed(&self) -> impl Future<Output = Poisoned> + Send + 'static {
-        std::future::pending()
+        let mut poisoned = self.core().poisoned.subscribe();
+        async move {
+            let found = poisoned.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+            match found {
+                Some(why) => why,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// What the log counts about itself.
     pub fn stats(&self) -> LogStats {
-        unimplemented!()
+        let core = self.core();
+        let counters = &core.counters;
+        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (segments, segment_bytes) = {
+            let manifest = core.manifest.read();
+            (manifest.segments.len() as u64, manifest.segments.values().map(|segment| segment.bytes).sum())
+        };
+        LogStats {
+            groups: get(&counters.groups),
+            entries: get(&counters.entries),
+            frames: get(&counters.frames),
+            rows: get(&counters.rows),
+            bytes: get(&counters.bytes),
+            syncs: get(&counters.syncs),
+            sync_latency: std::array::from_fn(|bucket| get(&counters.sync_latency[bucket])),
+            sync_time: Duration::from_nanos(get(&counters.sync_nanos)),
+            queue_bytes: core.flow.lock().queue_bytes as u64,
+            tail_bytes: core.store.tails.bytes.load(Ordering::Relaxed) as u64,
+            tail_unrolled_bytes: core.store.tails.unrolled.load(Ordering::Relaxed) as u64,
+            journal_bytes: get(&counters.live_files) * core.settings.journal_file_bytes,
+            segment_bytes,
+            segments,
+            rolls: get(&counters.rolls),
+            overloaded: get(&counters.overloaded),
+            cache_hits: get(&core.store.hits),
+            cache_misses: get(&core.store.misses),
+        }
     }
 
     /// Takes nothing more, writes and syncs what is queued, notes the durable mark, and ends its threads. Blocks. Calls after the
-    /// first do nothing.
+    /// first do nothing. Rows can still be read.
     pub fn close(&self) -> Result<(), CloseError> {
-        unimplemented!()
+        self.owner.close()
     }
+}
+
+impl Owner {
+    fn close(&self) -> Result<(), CloseError> {
+        let threads = self.threads.lock().take();
+        let Some(threads) = threads else { return Ok(()) };
+        let core = &self.core;
+        // The roller first: it needs the writer to end a roll.
+        core.orders.lock().stop = true;
+        core.roll.notify_all();
+        core.rolled.notify_all();
+        join_thread(threads.roller);
+        core.flow.lock().closing = true;
+        core.work.notify_all();
+        core.progress.notify_all();
+        join_thread(threads.writer);
+        let failed = core.poisoned.borrow().clone();
+        core.stop(Poisoned::Closed);
+        join_thread(threads.syncer);
+        failed.map_or(Ok(()), |why| Err(CloseError::Poisoned(why)))
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the log did not close");
+        }
+    }
+}
+
+/// A thread that stops the log when it fails or panics.
+fn start(
+    name: &'static str,
+    core: &Arc<Core>,
+    run: impl FnOnce() -> Result<(), Poisoned> + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
+    let core = Arc::clone(core);
+    let guarded = move || match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, thread = name, "the log has stopped"),
+        Err(_) => core.stop(Poisoned::Thread(format!("thread `{name}` panicked"))),
+    };
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(guarded);
+    spawned.map_err(|error| OpenError::Settings(format!("cannot start thread `{name}`: {error}")))
+}
+
+/// A callback may hold the last handle: then a thread of the log closes it, and must not wait for itself.
+fn join_thread(thread: JoinHandle<()>) {
+    if thread.thread().id() != thread::current().id() {
+        // A panic was turned into `Poisoned` by the thread itself.
+        let _ = thread.join();
+    }
+}
+
+fn check(settings: &LogSettings) -> Result<(), OpenError> {
+    let wrong = |text: &str| Err(OpenError::Settings(text.to_owned()));
+    if settings.journal_file_bytes < 16 << 10 || !settings.journal_file_bytes.is_multiple_of(4096) {
+        return wrong("`journal_file_bytes` must be a multiple of 4 KiB, at least 16 KiB");
+    }
+    if settings.journal_bytes_max < 4 * settings.journal_file_bytes {
+        return wrong("`journal_bytes_max` must be at least four journal files");
+    }
+    if settings.block_rows == 0 || settings.entry_bytes_max == 0 || settings.group_bytes_max == 0 {
+        return wrong("`block_rows`, `entry_bytes_max` and `group_bytes_max` must be at least 1");
+    }
+    Ok(())
+}
+
+fn check_definition(id: &StreamId, definition: &StreamDefinition) -> Result<(), StreamError> {
+    let wrong = |what: String| Err(StreamError::Definition { stream: id.clone(), what });
+    if !(1..=PARTITIONS_MAX).contains(&definition.partitions) {
+        return wrong(format!("{} partitions; between 1 and {PARTITIONS_MAX} are possible", definition.partitions));
+    }
+    if definition.schema.fields.len() > FIELDS_MAX {
+        return wrong(format!("{} fields; at most {FIELDS_MAX} are possible", definition.schema.fields.len()));
+    }
+    Ok(())
 }

@@ -1,12 +1,32 @@
 //! A partition: its ends, its rows from tail and segments, and who follows it.
+//!
+//! ```text
+//!      trim point        rolled            durable end     sequenced end
+//!  ────────┬────────────────┬──────────────────┬─────────────────┬───►  offsets
+//!  removed │    segments    │                  │                 │
+//!                     └──── tail (memory): rolled rows leave it, oldest first ──┘
+//! ```
 
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use parking_lot::Mutex;
 use tidemill_event::{EventTime, Offset, PartitionKey, SchemaVersion, StreamDefinition};
 use tokio::sync::watch;
 
-use crate::error::ReadError;
+use crate::change::PartMeta;
+use crate::error::{Damage, ReadError};
+use crate::follow::Followers;
+pub use crate::follow::Listening;
+use crate::frame::time_range;
+use crate::join::join;
+use crate::layout::{Layout, Versions};
+use crate::segment::SegmentError;
+use crate::store::SegmentStore;
+use crate::tail::{Tail, TailBlock};
+
+/// After so many appends a partition's tail is looked through for small blocks to join.
+const APPENDS_UNTIL_JOIN: u32 = 512;
 
 /// Which rows a reader sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,53 +59,358 @@ pub struct Block {
     pub rows: RecordBatch,
 }
 
-/// A listener is called as long as this lives.
-#[must_use = "dropping it ends the listening"]
-pub struct Listening {
-    _private: (),
+/// One partition of a stream.
+pub struct Partition {
+    key: PartitionKey,
+    stream: u32,
+    versions: Arc<Versions>,
+    store: Arc<SegmentStore>,
+    state: Mutex<State>,
+    followers: Arc<Followers>,
 }
 
-/// One partition of a stream.
-#[derive(Debug)]
-pub struct Partition {
-    _private: (),
+#[derive(Debug, Default)]
+struct State {
+    tail: Tail,
+    sequenced: u64,
+    durable: u64,
+    trim: u64,
+    /// The end of what was rolled before the newest roll: evicted first.
+    rolled_before: u64,
+    segments: Vec<SegmentPart>,
+    damage: Option<Box<(u64, Damage)>>,
+    appends: u32,
+}
+
+/// The rows of this partition in one segment.
+#[derive(Debug, Clone, Copy)]
+struct SegmentPart {
+    segment: u64,
+    start: u64,
+    end: u64,
+    time_max: i64,
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl Partition {
     /// Its stream and number.
     pub fn key(&self) -> &PartitionKey {
-        unimplemented!()
+        &self.key
     }
 
     /// The first unwritten offset, as visible.
-    pub fn end(&self, _visibility: Visibility) -> Offset {
-        unimplemented!()
+    pub fn end(&self, visibility: Visibility) -> Offset {
+        Offset(self.state.lock().end(visibility))
     }
 
     /// The first offset kept.
     pub fn trim_point(&self) -> Offset {
-        unimplemented!()
+        Offset(self.state.lock().trim)
     }
 
     /// The rows from `from` on that lie together: at most `limit`, small appends joined; `None` at the end. May read a segment,
     /// which blocks the thread for a disk access.
-    pub fn read(&self, _from: Offset, _limit: ReadLimit, _visibility: Visibility) -> Result<Option<Block>, ReadError> {
-        unimplemented!()
+    pub fn read(&self, from: Offset, limit: ReadLimit, visibility: Visibility) -> Result<Option<Block>, ReadError> {
+        let (place, end) = {
+            let state = self.state.lock();
+            if from.0 < state.trim {
+                return Err(ReadError::Trimmed { from, trim_point: Offset(state.trim) });
+            }
+            let mut end = state.end(visibility);
+            if let Some(damage) = &state.damage {
+                if from.0 >= damage.0 && damage.0 < end {
+                    return Err(ReadError::Corrupt { from, damage: damage.1.clone() });
+                }
+                end = end.min(damage.0);
+            }
+            if from.0 >= end {
+                return if from.0 == end { Ok(None) } else { Err(ReadError::BeyondEnd { from, end: Offset(end) }) };
+            }
+            match state.tail.run(from.0, end, self.store.block_rows) {
+                Some(run) => (Place::Tail(run), end),
+                None => (Place::Segment(state.segment_of(from.0)), end),
+            }
+        };
+        let block = match place {
+            Place::Tail(run) => self.join_run(run),
+            Place::Segment(segment) => self.read_segment(from, segment)?,
+        };
+        let skip = (from.0 - block.start) as usize;
+        let visible = (end - from.0) as usize;
+        let rows = limit.rows(&block).min(block.rows.num_rows() - skip).min(visible);
+        let version = SchemaVersion(block.version);
+        let layout = self.layout(version);
+        let rows = if skip == 0 && rows == block.rows.num_rows() { block.rows } else { block.rows.slice(skip, rows) };
+        Ok(Some(Block { start: from, version, schema: Arc::clone(&layout.definition), rows }))
     }
 
     /// The first offset whose block may hold rows at or after `time`; the reader still filters rows. The durable end if none may.
-    pub fn seek(&self, _time: EventTime) -> Offset {
-        unimplemented!()
+    /// May read a segment's index.
+    pub fn seek(&self, time: EventTime) -> Offset {
+        let (segments, tail, trim, durable) = {
+            let state = self.state.lock();
+            let rolled = state.segments.last().map_or(0, |part| part.end);
+            let tail = state
+                .tail
+                .blocks()
+                .find(|block| block.time_max >= time.0 && block.end() > rolled)
+                .map(|block| block.start.max(rolled));
+            let segments: Vec<SegmentPart> = state.segments.iter().filter(|part| part.time_max >= time.0).copied().collect();
+            (segments, tail, state.trim, state.durable)
+        };
+        let mut found = tail;
+        for part in segments {
+            // A segment whose index cannot be read is not skipped: the read that follows says what is wrong with it.
+            let Ok(index) = self.store.index(part.segment) else {
+                found = Some(part.start);
+                break;
+            };
+            let (_, blocks) = index.partition(self.stream, self.key.partition.0);
+            if let Some(block) = blocks.iter().find(|block| block.head.time_max >= time.0 && block.head.end() > trim) {
+                found = Some(block.head.start);
+                break;
+            }
+        }
+        Offset(found.unwrap_or(durable).max(trim).min(durable.max(trim)))
     }
 
     /// The end offset, followed from async code.
-    pub fn subscribe(&self, _visibility: Visibility) -> watch::Receiver<Offset> {
-        unimplemented!()
+    pub fn subscribe(&self, visibility: Visibility) -> watch::Receiver<Offset> {
+        self.followers.subscribe(visibility, || self.end(visibility))
     }
 
     /// Calls `listener` after the end has moved, on a thread of the log: it must return at once and take no lock that is held
     /// while appending or reading.
-    pub fn listen(&self, _visibility: Visibility, _listener: Arc<dyn Fn() + Send + Sync>) -> Listening {
-        unimplemented!()
+    pub fn listen(&self, visibility: Visibility, listener: Arc<dyn Fn() + Send + Sync>) -> Listening {
+        self.followers.listen(visibility, listener)
+    }
+
+    fn read_segment(&self, from: Offset, segment: Option<u64>) -> Result<TailBlock, ReadError> {
+        let Some(segment) = segment else {
+            let path = self.store.dir.clone();
+            let what = format!("no segment of {} has offset {from}", self.key.stream);
+            return Err(ReadError::Corrupt { from, damage: Damage { path, at_byte: 0, what } });
+        };
+        match self.store.read(segment, (self.stream, self.key.partition.0), from, &self.versions) {
+            Ok((head, rows)) => {
+                Ok(TailBlock { start: head.start, version: head.version, rows, bytes: 0, time_max: head.time_max })
+            }
+            Err(error) => {
+                // Trimmed while we looked: the file may be gone already.
+                let trim_point = self.trim_point();
+                Err(match error {
+                    _ if trim_point > from => ReadError::Trimmed { from, trim_point },
+                    SegmentError::Disk(error) => ReadError::Disk(error),
+                    SegmentError::Damage(damage) => ReadError::Corrupt { from, damage },
+                })
+            }
+        }
+    }
+
+    /// Joins a run of blocks into one and leaves it in the tail for the next reader.
+    fn join_run(&self, mut run: Vec<TailBlock>) -> TailBlock {
+        if run.len() == 1 {
+            return run.remove(0);
+        }
+        let layout = self.layout(SchemaVersion(run[0].version));
+        let time_max = run.iter().map(|block| block.time_max).max().unwrap_or(i64::MIN);
+        let (start, version) = (run[0].start, run[0].version);
+        let pieces: Vec<RecordBatch> = run.into_iter().map(|block| block.rows).collect();
+        let rows = join(&pieces, &layout);
+        let joined = TailBlock { start, version, bytes: rows.get_array_memory_size(), rows, time_max };
+        self.state.lock().tail.replace(joined.clone(), &self.store.tails);
+        joined
+    }
+}
+
+enum Place {
+    Tail(Vec<TailBlock>),
+    Segment(Option<u64>),
+}
+
+impl ReadLimit {
+    fn rows(self, block: &TailBlock) -> usize {
+        let count = block.rows.num_rows().max(1);
+        let bytes = if block.bytes > 0 { block.bytes } else { block.rows.get_array_memory_size() };
+        let by_bytes = self.bytes_max / (bytes / count).max(1);
+        self.rows_max.min(by_bytes).max(1)
+    }
+}
+
+impl State {
+    fn end(&self, visibility: Visibility) -> u64 {
+        match visibility {
+            Visibility::Sequenced => self.sequenced,
+            Visibility::Durable => self.durable,
+        }
+    }
+
+    fn segment_of(&self, offset: u64) -> Option<u64> {
+        let at = self.segments.partition_point(|part| part.start <= offset).checked_sub(1)?;
+        self.segments.get(at).filter(|part| offset < part.end).map(|part| part.segment)
+    }
+}
+
+/// What the log's own threads do with a partition.
+impl Partition {
+    pub(crate) fn new(key: PartitionKey, stream: u32, versions: Arc<Versions>, store: Arc<SegmentStore>) -> Self {
+        Self { key, stream, versions, store, state: Mutex::new(State::default()), followers: Arc::new(Followers::default()) }
+    }
+
+    /// The stream's and its own number, as in frames.
+    pub(crate) fn numbers(&self) -> (u32, u32) {
+        (self.stream, self.key.partition.0)
+    }
+
+    pub(crate) fn layout(&self, version: SchemaVersion) -> Arc<Layout> {
+        self.versions.at(version).expect("rows are written at versions that exist")
+    }
+
+    /// Gives rows their offsets. Returns the first, and whether the tail should be looked through for small blocks.
+    pub(crate) fn sequence(&self, rows: RecordBatch, version: SchemaVersion, bytes: usize, time_max: i64) -> (Offset, bool) {
+        let mut state = self.state.lock();
+        let start = state.sequenced;
+        state.sequenced += rows.num_rows() as u64;
+        state.tail.push(TailBlock { start, version: version.0, rows, bytes, time_max }, &self.store.tails);
+        state.appends += 1;
+        let join = state.appends >= APPENDS_UNTIL_JOIN;
+        if join {
+            state.appends = 0;
+        }
+        (Offset(start), join)
+    }
+
+    /// Tells followers of the sequenced end.
+    pub(crate) fn announce_sequenced(&self) {
+        self.followers.moved(Visibility::Sequenced, self.end(Visibility::Sequenced));
+    }
+
+    pub(crate) fn set_durable(&self, end: Offset) {
+        let mut state = self.state.lock();
+        state.durable = state.durable.max(end.0);
+    }
+
+    /// Tells followers of the durable end.
+    pub(crate) fn announce_durable(&self) {
+        self.followers.moved(Visibility::Durable, self.end(Visibility::Durable));
+    }
+
+    /// Joins small blocks of the tail.
+    pub(crate) fn join_small(&self) {
+        let mut from = self.state.lock().tail.blocks().next().map(|block| block.start);
+        while let Some(at) = from {
+            let run = self.state.lock().tail.run(at, u64::MAX, self.store.block_rows);
+            let Some(run) = run else { return };
+            from = run.last().map(TailBlock::end);
+            self.join_run(run);
+        }
+    }
+
+    /// The damage that stops it, if any.
+    pub(crate) fn damage(&self) -> Option<Damage> {
+        self.state.lock().damage.as_ref().map(|damage| damage.1.clone())
+    }
+
+    pub(crate) fn set_damage(&self, start: u64, damage: Damage) {
+        let mut state = self.state.lock();
+        if state.damage.as_ref().is_none_or(|known| known.0 > start) {
+            state.damage = Some(Box::new((start, damage)));
+        }
+    }
+
+    pub(crate) fn known_damage(&self) -> Option<(u64, Damage)> {
+        self.state.lock().damage.as_deref().cloned()
+    }
+
+    /// Rows below `before` may vanish.
+    pub(crate) fn trim(&self, before: u64) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if before <= state.trim {
+            return;
+        }
+        state.trim = before;
+        // After a restart from segments alone the trim point may be all that is left of where the partition ended.
+        state.sequenced = state.sequenced.max(before);
+        state.tail.roll(before, &self.store.tails);
+        state.tail.evict(before, &self.store.tails);
+    }
+
+    /// A segment holds these rows now.
+    pub(crate) fn add_segment(&self, segment: u64, part: &PartMeta) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.segments.push(SegmentPart { segment, start: part.start, end: part.end, time_max: part.time_max });
+        state.rolled_before = state.tail.rolled();
+        state.tail.roll(part.end, &self.store.tails);
+        state.sequenced = state.sequenced.max(part.end);
+    }
+
+    pub(crate) fn remove_segment(&self, segment: u64) {
+        self.state.lock().segments.retain(|part| part.segment != segment);
+    }
+
+    /// The durable rows that no segment has yet, without those that were trimmed.
+    pub(crate) fn unrolled(&self) -> Vec<TailBlock> {
+        let state = self.state.lock();
+        let (from, to) = (state.tail.rolled().max(state.trim), state.durable);
+        let blocks = state.tail.blocks().filter(|block| block.end() > from && block.start < to);
+        let slice = |block: &TailBlock| {
+            let skip = from.saturating_sub(block.start) as usize;
+            let rows = (block.end().min(to) - block.start) as usize - skip;
+            let (start, bytes) = (block.start + skip as u64, block.bytes);
+            TailBlock { start, version: block.version, rows: block.rows.slice(skip, rows), bytes, time_max: block.time_max }
+        };
+        blocks.map(slice).collect()
+    }
+
+    /// Whether rows wait to be rolled.
+    pub(crate) fn has_unrolled(&self) -> bool {
+        let state = self.state.lock();
+        state.tail.rolled().max(state.trim) < state.durable
+    }
+
+    /// Drops rolled rows from memory: all, or only those of earlier rolls.
+    pub(crate) fn evict(&self, all: bool) {
+        let mut state = self.state.lock();
+        let to = if all { state.tail.rolled() } else { state.rolled_before };
+        state.tail.evict(to, &self.store.tails);
+    }
+
+    /// Takes a frame found in the journal. Rows that segments hold, or that were trimmed, are dropped. `false` if rows before it
+    /// are missing.
+    pub(crate) fn recover(&self, start: u64, version: SchemaVersion, rows: RecordBatch) -> bool {
+        let mut state = self.state.lock();
+        let (end, known) = (start + rows.num_rows() as u64, state.sequenced);
+        if end <= known {
+            return true;
+        }
+        if start > known {
+            return false;
+        }
+        let skip = (known - start) as usize;
+        let rows = if skip == 0 { rows } else { rows.slice(skip, rows.num_rows() - skip) };
+        let (bytes, time_max) = (rows.get_array_memory_size(), time_range(&rows).1);
+        state.tail.push(TailBlock { start: known, version: version.0, rows, bytes, time_max }, &self.store.tails);
+        state.sequenced = end;
+        state.appends += 1;
+        true
+    }
+
+    /// Offsets up to `end` are taken, by rows that cannot be read.
+    pub(crate) fn recover_lost(&self, end: u64) {
+        let mut state = self.state.lock();
+        state.sequenced = state.sequenced.max(end);
+    }
+
+    /// Everything that was recovered is on disk.
+    pub(crate) fn recovered(&self) {
+        let mut state = self.state.lock();
+        state.durable = state.sequenced;
     }
 }

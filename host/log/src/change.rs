@@ -1,0 +1,181 @@
+//! Changes to the manifest, as journal entries and as the lines of a snapshot: one encoding for both.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use tidemill_event::{StreamDefinition, StreamId, StreamName, TenantName};
+
+use crate::definition;
+use crate::error::Damage;
+use crate::wire::{Malformed, Put, Take};
+
+/// One change. An entry holds several, all or none.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    StreamCreated {
+        stream: u32,
+        id: StreamId,
+        definition: StreamDefinition,
+    },
+    /// The next version of a stream.
+    StreamEvolved {
+        stream: u32,
+        definition: StreamDefinition,
+    },
+    /// `None` removes it.
+    Document {
+        key: String,
+        value: Option<Vec<u8>>,
+    },
+    Trimmed {
+        stream: u32,
+        partition: u32,
+        before: u64,
+    },
+    SegmentAdded(SegmentMeta),
+    SegmentRemoved {
+        segment: u64,
+    },
+    /// A frame that was found damaged below the durable mark: the partition stops before `start`.
+    Damaged {
+        stream: u32,
+        partition: u32,
+        start: u64,
+        damage: Damage,
+    },
+}
+
+/// A segment file: what it holds of whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SegmentMeta {
+    pub(crate) number: u64,
+    pub(crate) bytes: u64,
+    pub(crate) parts: Vec<PartMeta>,
+}
+
+/// The rows of one partition in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PartMeta {
+    pub(crate) stream: u32,
+    pub(crate) partition: u32,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) time_min: i64,
+    pub(crate) time_max: i64,
+}
+
+pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
+    match change {
+        Change::StreamCreated { stream, id, definition } => {
+            out.put_u8(1);
+            out.put_u32(*stream);
+            out.put_str(id.tenant.as_str());
+            out.put_str(id.stream.as_str());
+            definition::encode(definition, out);
+        }
+        Change::StreamEvolved { stream, definition } => {
+            out.put_u8(2);
+            out.put_u32(*stream);
+            definition::encode(definition, out);
+        }
+        Change::Document { key, value } => {
+            out.put_u8(3);
+            out.put_str(key);
+            out.put_u8(u8::from(value.is_some()));
+            if let Some(value) = value {
+                out.put_bytes(value);
+            }
+        }
+        Change::Trimmed { stream, partition, before } => {
+            out.put_u8(4);
+            out.put_u32(*stream);
+            out.put_u32(*partition);
+            out.put_u64(*before);
+        }
+        Change::SegmentAdded(segment) => {
+            out.put_u8(5);
+            out.put_u64(segment.number);
+            out.put_u64(segment.bytes);
+            out.put_u32(segment.parts.len() as u32);
+            for part in &segment.parts {
+                out.put_u32(part.stream);
+                out.put_u32(part.partition);
+                out.put_u64(part.start);
+                out.put_u64(part.end);
+                out.put_i64(part.time_min);
+                out.put_i64(part.time_max);
+            }
+        }
+        Change::SegmentRemoved { segment } => {
+            out.put_u8(6);
+            out.put_u64(*segment);
+        }
+        Change::Damaged { stream, partition, start, damage } => {
+            out.put_u8(7);
+            out.put_u32(*stream);
+            out.put_u32(*partition);
+            out.put_u64(*start);
+            out.put_str(&damage.path.to_string_lossy());
+            out.put_u64(damage.at_byte);
+            out.put_str(&damage.what);
+        }
+    }
+}
+
+pub(crate) fn encode_all(changes: &[Change]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for change in changes {
+        encode(change, &mut out);
+    }
+    out
+}
+
+pub(crate) fn decode_all(bytes: &[u8]) -> Result<Vec<Change>, Malformed> {
+    let mut take = Take(bytes);
+    let mut changes = Vec::new();
+    while !take.is_empty() {
+        changes.push(decode(&mut take)?);
+    }
+    Ok(changes)
+}
+
+fn decode(take: &mut Take<'_>) -> Result<Change, Malformed> {
+    Ok(match take.u8()? {
+        1 => {
+            let stream = take.u32()?;
+            let tenant = TenantName::from_str(take.str()?).map_err(|_| Malformed)?;
+            let name = StreamName::from_str(take.str()?).map_err(|_| Malformed)?;
+            Change::StreamCreated { stream, id: StreamId::new(tenant, name), definition: definition::decode(take)? }
+        }
+        2 => Change::StreamEvolved { stream: take.u32()?, definition: definition::decode(take)? },
+        3 => {
+            let key = take.str()?.to_owned();
+            let value = if take.flag()? { Some(take.bytes()?.to_owned()) } else { None };
+            Change::Document { key, value }
+        }
+        4 => Change::Trimmed { stream: take.u32()?, partition: take.u32()?, before: take.u64()? },
+        5 => {
+            let (number, bytes) = (take.u64()?, take.u64()?);
+            let mut parts = Vec::new();
+            for _ in 0..take.u32()? {
+                parts.push(PartMeta {
+                    stream: take.u32()?,
+                    partition: take.u32()?,
+                    start: take.u64()?,
+                    end: take.u64()?,
+                    time_min: take.i64()?,
+                    time_max: take.i64()?,
+                });
+            }
+            Change::SegmentAdded(SegmentMeta { number, bytes, parts })
+        }
+        6 => Change::SegmentRemoved { segment: take.u64()? },
+        7 => {
+            let (stream, partition, start) = (take.u32()?, take.u32()?, take.u64()?);
+            let path = PathBuf::from(take.str()?);
+            let damage = Damage { path, at_byte: take.u64()?, what: take.str()?.to_owned() };
+            Change::Damaged { stream, partition, start, damage }
+        }
+        _ => return Err(Malformed),
+    })
+}

@@ -1,0 +1,300 @@
+//! Rows as bytes: a frame's head of 48 bytes, and plain column buffers behind it.
+//!
+//! ```text
+//! head     stream u32 | version u32 | partition u32 | rows u32 | start u64 | time_min i64 | time_max i64 | bytes u32 | crc32c u32
+//! payload  per column: tag u8, [validity bits], values         (nothing is padded; the schema is known by stream and version)
+//! ```
+//! Journal frames and segment blocks have the same form. An Arrow IPC message of one small row is 1 KiB, this is 130 bytes.
+//! Work per row is copying of buffers only.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType, UInt32Type};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::DataType;
+
+use crate::layout::Layout;
+use crate::wire::{Malformed, Put, Take};
+
+#[cfg(target_endian = "big")]
+compile_error!("column buffers are stored as they lie in memory: little-endian");
+
+/// Bytes of a frame's head.
+pub(crate) const HEAD_BYTES: usize = 48;
+
+const PLAIN: u8 = 0;
+const DICTIONARY: u8 = 1;
+const ALL_NULL: u8 = 2;
+const HAS_VALIDITY: u8 = 0x10;
+
+/// Whose rows a payload holds, and its checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHead {
+    pub(crate) stream: u32,
+    pub(crate) version: u32,
+    pub(crate) partition: u32,
+    pub(crate) rows: u32,
+    pub(crate) start: u64,
+    pub(crate) time_min: i64,
+    pub(crate) time_max: i64,
+    pub(crate) bytes: u32,
+    pub(crate) checksum: u32,
+}
+
+impl FrameHead {
+    pub(crate) fn end(&self) -> u64 {
+        self.start.saturating_add(u64::from(self.rows))
+    }
+
+    pub(crate) fn encode(&self) -> [u8; HEAD_BYTES] {
+        let mut out = [0; HEAD_BYTES];
+        let words = [self.stream, self.version, self.partition, self.rows];
+        for (place, word) in out.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        out[16..24].copy_from_slice(&self.start.to_le_bytes());
+        out[24..32].copy_from_slice(&self.time_min.to_le_bytes());
+        out[32..40].copy_from_slice(&self.time_max.to_le_bytes());
+        out[40..44].copy_from_slice(&self.bytes.to_le_bytes());
+        out[44..48].copy_from_slice(&self.checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(take: &mut Take<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            stream: take.u32()?,
+            version: take.u32()?,
+            partition: take.u32()?,
+            rows: take.u32()?,
+            start: take.u64()?,
+            time_min: take.i64()?,
+            time_max: take.i64()?,
+            bytes: take.u32()?,
+            checksum: take.u32()?,
+        })
+    }
+}
+
+/// The least and greatest event time of an event batch.
+pub(crate) fn time_range(rows: &RecordBatch) -> (i64, i64) {
+    let times = tidemill_event::batch::times(rows).values();
+    times.iter().fold((i64::MAX, i64::MIN), |(min, max), time| (min.min(*time), max.max(*time)))
+}
+
+/// No fewer bytes than [`encode_rows`] writes.
+pub(crate) fn encoded_bytes_max(rows: &RecordBatch) -> usize {
+    let count = rows.num_rows();
+    let column_bytes = |column: &ArrayRef| {
+        let values = match column.data_type() {
+            DataType::Boolean => count.div_ceil(8),
+            DataType::Decimal128(..) => count * 16,
+            DataType::Utf8 => 4 * count + text_bytes(column.as_string::<i32>().offsets()),
+            DataType::Binary => 4 * count + text_bytes(column.as_binary::<i32>().offsets()),
+            DataType::Dictionary(..) => {
+                let (values, written_out) = dictionary_bytes(column.as_dictionary::<UInt32Type>());
+                if keeps_dictionary(column.as_dictionary::<UInt32Type>()) {
+                    4 + values + 4 * count
+                } else {
+                    4 * count + written_out
+                }
+            }
+            _ => count * 8,
+        };
+        1 + count.div_ceil(8) + values
+    };
+    rows.columns().iter().map(column_bytes).sum()
+}
+
+fn text_bytes(offsets: &OffsetBuffer<i32>) -> usize {
+    (offsets[offsets.len() - 1] - offsets[0]) as usize
+}
+
+/// Bytes of the dictionary itself, and of its values written out row by row.
+fn dictionary_bytes(column: &DictionaryArray<UInt32Type>) -> (usize, usize) {
+    let values = column.values().as_string::<i32>();
+    let own = 4 * values.len() + text_bytes(values.offsets());
+    if keeps_dictionary(column) {
+        return (own, 0);
+    }
+    let written_out = column.keys().iter().flatten().map(|key| values.value_length(key as usize) as usize).sum();
+    (own, written_out)
+}
+
+/// A dictionary that most of its own rows do not use (a slice of a larger batch) is written out instead.
+fn keeps_dictionary(column: &DictionaryArray<UInt32Type>) -> bool {
+    column.values().len() <= column.len() && column.values().null_count() == 0
+}
+
+/// Appends the payload of an event batch.
+///
+/// # Panics
+/// If a column has a type no stream has: [`Layout::check`] goes first.
+pub(crate) fn encode_rows(rows: &RecordBatch, out: &mut Vec<u8>) {
+    for column in rows.columns() {
+        encode_column(column, out);
+    }
+}
+
+fn encode_column(column: &ArrayRef, out: &mut Vec<u8>) {
+    let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
+    if nulls.is_some_and(|nulls| nulls.null_count() == nulls.len()) {
+        out.put_u8(ALL_NULL);
+        return;
+    }
+    let dictionary = column.as_dictionary_opt::<UInt32Type>();
+    let written_out: ArrayRef;
+    let (form, column) = match dictionary {
+        Some(dictionary) if keeps_dictionary(dictionary) => (DICTIONARY, column),
+        Some(dictionary) => {
+            written_out = write_out(dictionary);
+            (PLAIN, &written_out)
+        }
+        None => (PLAIN, column),
+    };
+    out.put_u8(form | if nulls.is_some() { HAS_VALIDITY } else { 0 });
+    if let Some(nulls) = nulls {
+        out.extend_from_slice(&nulls.inner().sliced());
+    }
+    match column.data_type() {
+        DataType::Boolean => out.extend_from_slice(&column.as_boolean().values().sliced()),
+        DataType::Int64 => out.extend_from_slice(column.as_primitive::<Int64Type>().values().inner()),
+        DataType::Float64 => out.extend_from_slice(column.as_primitive::<Float64Type>().values().inner()),
+        DataType::Timestamp(..) => out.extend_from_slice(column.as_primitive::<TimestampMicrosecondType>().values().inner()),
+        DataType::Decimal128(..) => out.extend_from_slice(column.as_primitive::<Decimal128Type>().values().inner()),
+        DataType::Utf8 => {
+            let column = column.as_string::<i32>();
+            encode_texts(column.offsets(), column.values(), out);
+        }
+        DataType::Binary => {
+            let column = column.as_binary::<i32>();
+            encode_texts(column.offsets(), column.values(), out);
+        }
+        DataType::Dictionary(..) => {
+            let column = column.as_dictionary::<UInt32Type>();
+            let values = column.values().as_string::<i32>();
+            out.put_u32(values.len() as u32);
+            encode_texts(values.offsets(), values.values(), out);
+            out.extend_from_slice(column.keys().values().inner());
+        }
+        other => unreachable!("no stream has a column of type {other}"),
+    }
+}
+
+/// The ends of each text, counted from the first one's start, then the texts.
+fn encode_texts(offsets: &OffsetBuffer<i32>, values: &Buffer, out: &mut Vec<u8>) {
+    let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+    if first == 0 {
+        out.extend_from_slice(&offsets.inner().inner()[4..]);
+    } else {
+        out.extend(offsets[1..].iter().flat_map(|end| (end - first).to_le_bytes()));
+    }
+    out.extend_from_slice(&values[first as usize..last as usize]);
+}
+
+/// A dictionary column as plain strings.
+pub(crate) fn write_out(column: &DictionaryArray<UInt32Type>) -> ArrayRef {
+    let values = column.values().as_string::<i32>();
+    let texts = column
+        .keys()
+        .iter()
+        .map(|key| key.map(|key| key as usize).filter(|key| values.is_valid(*key)).map(|key| values.value(key)));
+    Arc::new(StringArray::from_iter(texts))
+}
+
+/// Reads a payload back. Never panics, whatever the bytes are.
+pub(crate) fn decode_rows(payload: &[u8], rows: usize, layout: &Layout) -> Result<RecordBatch, Malformed> {
+    let mut take = Take(payload);
+    let mut dictionaries = Vec::new();
+    let mut columns = Vec::with_capacity(layout.schema.fields().len());
+    for (index, field) in layout.schema.fields().iter().enumerate() {
+        let tag = take.u8()?;
+        let form = tag & !HAS_VALIDITY;
+        if form == ALL_NULL {
+            columns.push(new_null_array(field.data_type(), rows));
+            continue;
+        }
+        let nulls = if tag & HAS_VALIDITY != 0 { Some(NullBuffer::new(bits(&mut take, rows)?)) } else { None };
+        let column = match form {
+            PLAIN => decode_plain(&mut take, rows, field.data_type(), nulls)?,
+            DICTIONARY if layout.is_string(index) => {
+                dictionaries.push(index);
+                decode_dictionary(&mut take, rows, nulls)?
+            }
+            _ => return Err(Malformed),
+        };
+        columns.push(column);
+    }
+    if !take.is_empty() {
+        return Err(Malformed);
+    }
+    RecordBatch::try_new(layout.physical(&dictionaries), columns).map_err(|_| Malformed)
+}
+
+fn decode_plain(take: &mut Take<'_>, rows: usize, ty: &DataType, nulls: Option<NullBuffer>) -> Result<ArrayRef, Malformed> {
+    Ok(match ty {
+        DataType::Boolean => Arc::new(BooleanArray::new(bits(take, rows)?, nulls)),
+        DataType::Int64 => Arc::new(Int64Array::new(scalars(take, rows)?, nulls)),
+        DataType::Float64 => Arc::new(Float64Array::new(scalars(take, rows)?, nulls)),
+        DataType::Timestamp(..) => {
+            let values = TimestampMicrosecondArray::new(scalars(take, rows)?, nulls);
+            Arc::new(values.with_data_type(ty.clone()))
+        }
+        DataType::Decimal128(..) => {
+            let values = Decimal128Array::new(scalars(take, rows)?, nulls);
+            Arc::new(values.with_data_type(ty.clone()))
+        }
+        DataType::Utf8 => {
+            let (offsets, values) = texts(take, rows)?;
+            Arc::new(StringArray::try_new(offsets, values, nulls).map_err(|_| Malformed)?)
+        }
+        DataType::Binary => {
+            let (offsets, values) = texts(take, rows)?;
+            Arc::new(BinaryArray::try_new(offsets, values, nulls).map_err(|_| Malformed)?)
+        }
+        _ => return Err(Malformed),
+    })
+}
+
+fn decode_dictionary(take: &mut Take<'_>, rows: usize, nulls: Option<NullBuffer>) -> Result<ArrayRef, Malformed> {
+    let count = take.u32()? as usize;
+    let (offsets, values) = texts(take, count)?;
+    let values = StringArray::try_new(offsets, values, None).map_err(|_| Malformed)?;
+    let keys = UInt32Array::new(scalars(take, rows)?, nulls);
+    Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(values)).map_err(|_| Malformed)?))
+}
+
+fn bits(take: &mut Take<'_>, rows: usize) -> Result<BooleanBuffer, Malformed> {
+    let bytes = take.take(rows.div_ceil(8))?;
+    Ok(BooleanBuffer::new(aligned(bytes), 0, rows))
+}
+
+fn scalars<T: ArrowNativeType>(take: &mut Take<'_>, rows: usize) -> Result<ScalarBuffer<T>, Malformed> {
+    let bytes = take.take(rows.checked_mul(size_of::<T>()).ok_or(Malformed)?)?;
+    Ok(ScalarBuffer::new(aligned(bytes), 0, rows))
+}
+
+fn texts(take: &mut Take<'_>, rows: usize) -> Result<(OffsetBuffer<i32>, Buffer), Malformed> {
+    let ends = take.take(rows.checked_mul(4).ok_or(Malformed)?)?;
+    let mut offsets = MutableBuffer::with_capacity(ends.len() + 4);
+    offsets.extend_from_slice(&0i32.to_le_bytes());
+    offsets.extend_from_slice(ends);
+    let offsets: ScalarBuffer<i32> = ScalarBuffer::new(offsets.into(), 0, rows + 1);
+    // `OffsetBuffer::new` panics on what goes down; bytes from a disk must not.
+    if offsets.windows(2).any(|pair| pair[1] < pair[0]) {
+        return Err(Malformed);
+    }
+    let bytes = offsets.last().copied().unwrap_or(0) as usize;
+    let values = aligned(take.take(bytes)?);
+    Ok((OffsetBuffer::new(offsets), values))
+}
+
+fn aligned(bytes: &[u8]) -> Buffer {
+    let mut buffer = MutableBuffer::with_capacity(bytes.len());
+    buffer.extend_from_slice(bytes);
+    buffer.into()
+}

@@ -1,0 +1,165 @@
+//! An append made ready on its caller's thread: checked, measured, cut into entries. What is left for the writer is order and bytes.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use tidemill_event::{Offset, SchemaVersion};
+use tokio::sync::oneshot;
+
+use crate::append::{Append, Appended, FrameRows, OnDurable};
+use crate::durable::Durable;
+use crate::error::{AppendError, Poisoned};
+use crate::frame;
+use crate::group;
+use crate::partition::Partition;
+
+/// Rows whose buffers are this much larger than what they need are copied: a slice would keep its whole batch in memory.
+const SLACK_BYTES: usize = 16 << 10;
+
+/// Rows of one partition.
+pub(crate) struct PreparedFrame {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) version: SchemaVersion,
+    pub(crate) rows: RecordBatch,
+    /// In memory.
+    pub(crate) bytes: usize,
+    pub(crate) times: (i64, i64),
+}
+
+/// Rows `[start, start + rows)` of frame `frame`: what becomes one frame in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) frame: usize,
+    pub(crate) start: usize,
+    pub(crate) rows: usize,
+}
+
+/// Who waits for an append.
+#[derive(Default)]
+pub(crate) struct Reply {
+    pub(crate) sender: Option<oneshot::Sender<Appended>>,
+    pub(crate) callback: Option<OnDurable>,
+}
+
+impl Reply {
+    pub(crate) fn durable(self, offsets: Vec<Offset>) {
+        self.answer(Ok(Durable::new(offsets)));
+    }
+
+    pub(crate) fn failed(self, why: &Poisoned) {
+        self.answer(Err(why.clone()));
+    }
+
+    fn answer(self, answer: Appended) {
+        match (self.sender, self.callback) {
+            (Some(sender), Some(callback)) => {
+                // A dropped `Pending` is no loss: nobody asks.
+                let _ = sender.send(answer.clone());
+                callback(answer);
+            }
+            (Some(sender), None) => {
+                let _ = sender.send(answer);
+            }
+            (None, Some(callback)) => callback(answer),
+            (None, None) => {}
+        }
+    }
+}
+
+/// An append, ready for the writer.
+pub(crate) struct Prepared {
+    pub(crate) frames: Vec<PreparedFrame>,
+    /// Each is one entry.
+    pub(crate) entries: Vec<Vec<Piece>>,
+    /// No less than it takes in a group.
+    pub(crate) encoded_max: usize,
+    pub(crate) reply: Reply,
+}
+
+/// How large things may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// What is cut is cut into entries of about this size.
+    pub(crate) entry_bytes: usize,
+    /// What a group can hold at all.
+    pub(crate) group_bytes: usize,
+}
+
+/// Checks an append and cuts it into entries; a source that was gathered comes with `atomic: false`.
+pub(crate) fn prepare(append: Append, sizes: Sizes) -> Result<Prepared, (AppendError, Option<OnDurable>)> {
+    let Append { frames, atomic, on_durable } = append;
+    match prepare_frames(frames, atomic, sizes) {
+        Ok((frames, entries, encoded_max)) => {
+            Ok(Prepared { frames, entries, encoded_max, reply: Reply { sender: None, callback: on_durable } })
+        }
+        Err(error) => Err((error, on_durable)),
+    }
+}
+
+type PreparedFrames = (Vec<PreparedFrame>, Vec<Vec<Piece>>, usize);
+
+fn prepare_frames(frames: Vec<FrameRows>, atomic: bool, sizes: Sizes) -> Result<PreparedFrames, AppendError> {
+    let mut prepared = Vec::with_capacity(frames.len());
+    let mut encoded = Vec::with_capacity(frames.len());
+    for frame in frames {
+        let (frame, bytes) = prepare_frame(frame)?;
+        prepared.push(frame);
+        encoded.push(bytes);
+    }
+    let mut entries = vec![Vec::new()];
+    let mut entry_bytes = 0;
+    let mut total = 0;
+    for (index, (frame, bytes)) in prepared.iter().zip(&encoded).enumerate() {
+        let rows = frame.rows.num_rows();
+        if rows == 0 {
+            continue;
+        }
+        let pieces = if atomic { 1 } else { bytes.div_ceil(sizes.entry_bytes).clamp(1, rows) };
+        for piece in 0..pieces {
+            let (start, end) = (rows * piece / pieces, rows * (piece + 1) / pieces);
+            let bytes = if pieces == 1 { *bytes } else { frame::encoded_bytes_max(&frame.rows.slice(start, end - start)) };
+            let bytes = group::entry_bytes(1, bytes);
+            if !atomic && entry_bytes + bytes > sizes.entry_bytes && entry_bytes > 0 {
+                entries.push(Vec::new());
+                entry_bytes = 0;
+            }
+            entry_bytes += bytes;
+            total += bytes;
+            if let Some(entry) = entries.last_mut() {
+                entry.push(Piece { frame: index, start, rows: end - start });
+            }
+        }
+    }
+    if total > sizes.group_bytes {
+        return Err(AppendError::TooLarge { bytes: total as u64, bytes_max: sizes.group_bytes as u64 });
+    }
+    entries.retain(|entry| !entry.is_empty());
+    Ok((prepared, entries, total))
+}
+
+fn prepare_frame(frame: FrameRows) -> Result<(PreparedFrame, usize), AppendError> {
+    let FrameRows { stream, version, partition, mut rows } = frame;
+    let Some(place) = stream.partition(partition) else {
+        return Err(AppendError::NoPartition { stream: stream.id().clone(), partition: partition.0 });
+    };
+    if let Some(damage) = place.damage() {
+        return Err(AppendError::Damaged { partition: place.key().clone(), damage });
+    }
+    let schema_error = |what| AppendError::Schema { stream: stream.id().clone(), version, what };
+    let Some(layout) = stream.layout(version) else {
+        return Err(schema_error("there is no such version".to_owned()));
+    };
+    layout.check(&rows).map_err(schema_error)?;
+    let encoded = frame::encoded_bytes_max(&rows);
+    let mut bytes = rows.get_array_memory_size();
+    if bytes > 4 * encoded + SLACK_BYTES {
+        let mut payload = Vec::with_capacity(encoded);
+        frame::encode_rows(&rows, &mut payload);
+        if let Ok(copy) = frame::decode_rows(&payload, rows.num_rows(), &layout) {
+            rows = copy;
+            bytes = rows.get_array_memory_size();
+        }
+    }
+    let times = frame::time_range(&rows);
+    Ok((PreparedFrame { partition: Arc::clone(place), version, rows, bytes, times }, encoded))
+}

@@ -1,0 +1,132 @@
+//! The recent rows of one partition, in memory, in blocks that all its readers share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use arrow_array::RecordBatch;
+
+use crate::store::TailMemory;
+
+/// Runs of small blocks are joined up to this size.
+const JOINED_BYTES_MAX: usize = 1 << 20;
+
+/// Rows that were appended together, or were joined since.
+#[derive(Debug, Clone)]
+pub(crate) struct TailBlock {
+    pub(crate) start: u64,
+    pub(crate) version: u32,
+    pub(crate) rows: RecordBatch,
+    pub(crate) bytes: usize,
+    pub(crate) time_max: i64,
+}
+
+impl TailBlock {
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.rows.num_rows() as u64
+    }
+}
+
+/// Blocks ascending by offset. Every change keeps the totals of all tails right; rows below `rolled` count as rolled.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    blocks: VecDeque<TailBlock>,
+    rolled: u64,
+}
+
+impl Tail {
+    pub(crate) fn starting_at(rolled: u64) -> Self {
+        Self { blocks: VecDeque::new(), rolled }
+    }
+
+    pub(crate) fn rolled(&self) -> u64 {
+        self.rolled
+    }
+
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &TailBlock> {
+        self.blocks.iter()
+    }
+
+    pub(crate) fn push(&mut self, block: TailBlock, memory: &TailMemory) {
+        self.count(&block, memory);
+        self.blocks.push_back(block);
+    }
+
+    /// Rows below `to` are in segments, or not needed any more.
+    pub(crate) fn roll(&mut self, to: u64, memory: &TailMemory) {
+        if to <= self.rolled {
+            return;
+        }
+        for block in &self.blocks {
+            if block.end() > self.rolled && block.end() <= to {
+                memory.unrolled.fetch_sub(block.bytes, Ordering::Relaxed);
+            }
+        }
+        self.rolled = to;
+    }
+
+    /// Drops whole blocks below `offset`, which must not be above what is rolled.
+    pub(crate) fn evict(&mut self, offset: u64, memory: &TailMemory) {
+        debug_assert!(offset <= self.rolled, "rows that are in no segment were evicted");
+        while let Some(block) = self.blocks.front()
+            && block.end() <= offset
+        {
+            memory.bytes.fetch_sub(block.bytes, Ordering::Relaxed);
+            self.blocks.pop_front();
+        }
+        if self.blocks.is_empty() {
+            self.blocks.shrink_to(0);
+        }
+    }
+
+    /// The run of blocks that belongs with the row at `from`, looking no further than `end`: one block, or small ones of one
+    /// version in a row. `None` if the row is not in the tail.
+    pub(crate) fn run(&self, from: u64, end: u64, block_rows: usize) -> Option<Vec<TailBlock>> {
+        let first = self.blocks.partition_point(|block| block.end() <= from);
+        let block = self.blocks.get(first).filter(|block| block.start <= from)?;
+        let small = |block: &TailBlock| block.rows.num_rows() * 4 <= block_rows && block.bytes * 4 <= JOINED_BYTES_MAX;
+        let mut run = vec![block.clone()];
+        if !small(block) {
+            return Some(run);
+        }
+        let (mut rows, mut bytes) = (block.rows.num_rows(), block.bytes);
+        for next in self.blocks.range(first + 1..) {
+            rows += next.rows.num_rows();
+            bytes += next.bytes;
+            let follows = run.last().is_some_and(|last| last.end() == next.start && last.version == next.version);
+            if !follows || !small(next) || next.start >= end || rows > block_rows || bytes > 4 * JOINED_BYTES_MAX {
+                break;
+            }
+            run.push(next.clone());
+        }
+        Some(run)
+    }
+
+    /// Puts a joined block in the place of the blocks it was made of, unless they have moved meanwhile.
+    pub(crate) fn replace(&mut self, joined: TailBlock, memory: &TailMemory) {
+        let first = self.blocks.partition_point(|block| block.start < joined.start);
+        let count = self.blocks.range(first..).take_while(|block| block.end() <= joined.end()).count();
+        let fits = count > 0
+            && self.blocks[first].start == joined.start
+            && self.blocks[first + count - 1].end() == joined.end()
+            && count > 1;
+        if !fits {
+            return;
+        }
+        for block in self.blocks.range(first..first + count) {
+            memory.bytes.fetch_sub(block.bytes, Ordering::Relaxed);
+            if block.end() > self.rolled {
+                memory.unrolled.fetch_sub(block.bytes, Ordering::Relaxed);
+            }
+        }
+        self.count(&joined, memory);
+        self.blocks[first] = joined;
+        self.blocks.drain(first + 1..first + count);
+    }
+
+    fn count(&self, block: &TailBlock, memory: &TailMemory) {
+        memory.bytes.fetch_add(block.bytes, Ordering::Relaxed);
+        if block.end() > self.rolled {
+            memory.unrolled.fetch_add(block.bytes, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The writer's thread: forms groups from what waits, gives out offsets, writes each group with one call.
+//!
+//! The next group is whatever arrived while the last one was being synced; nothing waits for a timer. Only when much waits already
+//! is it written during that sync, so that the disk never idles.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tidemill_event::Offset;
+
+use crate::append::Append;
+use crate::change::Change;
+use crate::core::{Core, Item, WrittenGroup, fail_group};
+use crate::error::{DiskError, Poisoned};
+use crate::frame::{self, FrameHead};
+use crate::group::{GroupBuilder, GroupHeader, SECTOR, padded};
+use crate::journal::FileHeader;
+use crate::mark::{Mark, MarkFile};
+use crate::prepare::{Prepared, Reply, prepare};
+
+/// Groups written and not synced at once: one on its way to the disk and one behind it.
+const IN_FLIGHT_MAX: usize = 2;
+
+pub(crate) struct Writer {
+    core: Arc<Core>,
+    builder: GroupBuilder,
+    /// The number of the next group.
+    number: u64,
+    previous: u32,
+    mark_file: MarkFile,
+    mark: Mark,
+    changes_first: Vec<Change>,
+}
+
+enum Work {
+    Group(Vec<Item>),
+    /// Nothing happened for a while.
+    Idle,
+    End,
+}
+
+impl Writer {
+    pub(crate) fn new(core: Arc<Core>, mark_file: MarkFile, mark: Mark, previous: u32) -> Self {
+        let (builder, number) = (GroupBuilder::default(), mark.run_start);
+        Self { core, builder, number, previous, mark_file, mark, changes_first: Vec::new() }
+    }
+
+    /// Runs until the log is closed or has stopped.
+    pub(crate) fn run(mut self) -> Result<(), Poisoned> {
+        loop {
+            match self.next_work() {
+                Work::Group(items) => self.write_group(items)?,
+                Work::Idle => self.note_mark()?,
+                Work::End => break,
+            }
+        }
+        if self.core.flow.lock().stopped.is_none() {
+            self.note_mark()?;
+        }
+        Ok(())
+    }
+
+    fn next_work(&mut self) -> Work {
+        let core = Arc::clone(&self.core);
+        let settings = &core.settings;
+        let mut flow = core.flow.lock();
+        loop {
+            if flow.stopped.is_some() {
+                return Work::End;
+            }
+            let waiting = !flow.queue.is_empty() || !flow.announced.is_empty();
+            let overlap = flow.in_flight < IN_FLIGHT_MAX && flow.queue_bytes >= settings.overlap_bytes;
+            if waiting && (flow.in_flight == 0 || overlap) {
+                break;
+            }
+            if waiting || flow.in_flight > 0 {
+                core.work.wait(&mut flow);
+            } else if flow.closing {
+                return Work::End;
+            } else if self.mark.durable < flow.durable {
+                if core.work.wait_for(&mut flow, settings.mark_idle).timed_out()
+                    && flow.queue.is_empty()
+                    && flow.announced.is_empty()
+                    && !flow.closing
+                {
+                    return Work::Idle;
+                }
+            } else {
+                core.work.wait(&mut flow);
+            }
+        }
+        // Half a group from the queue, then what was gathered, then the queue again: neither can starve the other.
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        take_queue(&mut flow, &mut items, &mut bytes, settings.group_bytes_max / 2);
+        let sizes = core.sizes();
+        while bytes < settings.group_bytes_max
+            && let Some(source) = flow.announced.pop_front()
+        {
+            // `take` may need a lock that is held while announcing.
+            parking_lot::MutexGuard::unlocked(&mut flow, || {
+                let Some(append) = source.take() else { return };
+                match prepare(Append { atomic: false, ..append }, sizes) {
+                    Ok(prepared) => {
+                        bytes += prepared.encoded_max;
+                        items.push(Item::Rows(prepared));
+                    }
+                    Err((error, callback)) => {
+                        let reply = Reply { sender: None, callback };
+                        reply.failed(&Poisoned::Refused(error.to_string()));
+                    }
+                }
+            });
+        }
+        take_queue(&mut flow, &mut items, &mut bytes, settings.group_bytes_max);
+        // A gathered append may not fit behind the others: it waits at the head of the queue, no row lost.
+        let mut total = 0;
+        let fits = items.iter().take_while(|item| {
+            total += item.bytes();
+            total <= sizes.group_bytes
+        });
+        let fits = fits.count().max(1).min(items.len());
+        for item in items.drain(fits..).rev() {
+            flow.queue_bytes += item.bytes();
+            flow.queue.push_front(item);
+        }
+        core.progress.notify_all();
+        Work::Group(items)
+    }
+
+    fn write_group(&mut self, items: Vec<Item>) -> Result<(), Poisoned> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let core = Arc::clone(&self.core);
+        let mut group =
+            Group { ends: Vec::new(), replies: Vec::with_capacity(items.len()), join: Vec::new(), frames: 0, rows: 0 };
+        self.builder.start();
+        for item in items {
+            match item {
+                Item::Rows(prepared) => self.rows(prepared, &mut group),
+                Item::Changes { changes, payload, reply } => {
+                    self.builder.changes(&payload);
+                    self.changes_first.extend(changes);
+                    group.replies.push((reply, Vec::new()));
+                }
+            }
+        }
+        if !self.changes_first.is_empty() {
+            let mut manifest = core.manifest.write();
+            for change in self.changes_first.drain(..) {
+                if let Err(what) = manifest.apply(change) {
+                    tracing::error!(what, "a change does not fit the manifest");
+                }
+            }
+            manifest.covers = self.number;
+        }
+        for (partition, _) in &group.ends {
+            partition.announce_sequenced();
+        }
+        let Group { ends, replies, join, frames, rows } = group;
+        let durable = core.flow.lock().durable;
+        let written = match self.write(durable) {
+            Ok(file) => WrittenGroup { number: self.number, file, ends, replies },
+            Err(error) => {
+                let why = Poisoned::Disk(error);
+                core.stop(why.clone());
+                for (reply, _) in replies {
+                    reply.failed(&why);
+                }
+                return Err(why);
+            }
+        };
+        let bytes = padded(self.builder.group().len()) as u64;
+        let counters = &core.counters;
+        for (counter, value) in [
+            (&counters.groups, 1),
+            (&counters.entries, u64::from(self.builder.entries())),
+            (&counters.frames, frames),
+            (&counters.rows, rows),
+            (&counters.bytes, bytes),
+        ] {
+            counter.fetch_add(value, Ordering::Relaxed);
+        }
+        self.number += 1;
+        self.hand_over(written);
+        if !join.is_empty() {
+            core.orders.lock().join.extend(join);
+            core.roll.notify_one();
+        }
+        core.roll_if_needed();
+        Ok(())
+    }
+
+    /// Gives an append its offsets and encodes it.
+    fn rows(&mut self, prepared: Prepared, group: &mut Group) {
+        let Prepared { frames, entries, reply, .. } = prepared;
+        let mut offsets = Vec::with_capacity(frames.len());
+        for frame in &frames {
+            let (start, join) = frame.partition.sequence(frame.rows.clone(), frame.version, frame.bytes, frame.times.1);
+            let rows = frame.rows.num_rows();
+            if join {
+                group.join.push(Arc::clone(&frame.partition));
+            }
+            group.ends.push((Arc::clone(&frame.partition), start.plus(rows)));
+            group.rows += rows as u64;
+            offsets.push(start);
+        }
+        for entry in &entries {
+            group.frames += entry.len() as u64;
+            self.builder.rows(entry, |piece, out| {
+                let frame = &frames[piece.frame];
+                let (stream, partition) = frame.partition.numbers();
+                let whole = piece.rows == frame.rows.num_rows();
+                let slice = if whole { None } else { Some(frame.rows.slice(piece.start, piece.rows)) };
+                let rows = slice.as_ref().unwrap_or(&frame.rows);
+                let (time_min, time_max) = if whole { frame.times } else { frame::time_range(rows) };
+                frame::encode_rows(rows, out);
+                let start = offsets[piece.frame].plus(piece.start).0;
+                let (version, rows) = (frame.version.0, piece.rows as u32);
+                FrameHead { stream, version, partition, rows, start, time_min, time_max, bytes: 0, checksum: 0 }
+            });
+        }
+        group.replies.push((reply, offsets));
+    }
+
+    /// One write, in the current file or at the start of the next.
+    fn write(&mut self, durable: u64) -> Result<Arc<crate::journal::JournalFile>, DiskError> {
+        let bytes = padded(crate::group::HEADER_BYTES + self.builder.bytes()) as u64;
+        let place = {
+            let mut journal = self.core.journal.lock();
+            let place = journal.place(self.number, bytes)?;
+            self.core.counters.live_files.store(journal.live_files(), Ordering::Relaxed);
+            place
+        };
+        let (run, number, previous) = (self.mark.run, self.number, self.previous);
+        let header = GroupHeader { run, number, durable, bytes: 0, entries: 0, previous, heads: 0, sequence: place.sequence };
+        let checksum = self.builder.finish(header);
+        if place.first {
+            let header = FileHeader { sequence: place.sequence, run, first_group: number, previous };
+            place.file.write(place.at - SECTOR as u64, self.builder.group_with_file_header(&header.encode()))?;
+        } else {
+            place.file.write(place.at, self.builder.group())?;
+        }
+        self.previous = checksum;
+        Ok(place.file)
+    }
+
+    fn hand_over(&self, group: WrittenGroup) {
+        let core = &self.core;
+        #[cfg(feature = "planted-early-ack")]
+        let group = {
+            let mut groups = [group];
+            core.complete(&mut groups);
+            let [group] = groups;
+            group
+        };
+        let mut flow = core.flow.lock();
+        if let Some(why) = flow.stopped.clone() {
+            drop(flow);
+            fail_group(group, &why);
+            return;
+        }
+        flow.in_flight += 1;
+        flow.written.push_back(group);
+        core.written.notify_one();
+    }
+
+    /// Notes the durable mark beside the journal.
+    fn note_mark(&mut self) -> Result<(), Poisoned> {
+        let durable = self.core.flow.lock().durable;
+        if durable <= self.mark.durable {
+            return Ok(());
+        }
+        self.mark.durable = durable;
+        self.mark_file.write(self.mark).map_err(|error| {
+            let why = Poisoned::Disk(error);
+            self.core.stop(why.clone());
+            why
+        })
+    }
+}
+
+/// What is known of a group while it is formed.
+struct Group {
+    ends: Vec<(Arc<crate::partition::Partition>, Offset)>,
+    replies: Vec<(Reply, Vec<Offset>)>,
+    join: Vec<Arc<crate::partition::Partition>>,
+    frames: u64,
+    rows: u64,
+}
+
+fn take_queue(flow: &mut crate::core::Flow, items: &mut Vec<Item>, bytes: &mut usize, until: usize) {
+    while (*bytes < until || items.is_empty())
+        && let Some(item) = flow.queue.pop_front()
+    {
+        let item_bytes = item.bytes();
+        if !items.is_empty() && *bytes + item_bytes > until {
+            flow.queue.push_front(item);
+            break;
+        }
+        flow.queue_bytes = flow.queue_bytes.saturating_sub(item_bytes);
+        *bytes += item_bytes;
+        items.push(item);
+    }
+}
