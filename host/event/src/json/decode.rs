@@ -222,7 +222,9 @@ impl RowDecoder {
         for column in &mut self.columns {
             column.truncate(row);
         }
-        self.unknown.truncate(row);
+        if self.keep == UnknownFields::Keep {
+            self.unknown.truncate(row);
+        }
         if self.unknown_nulls.last() == Some(&(row as u32)) {
             self.unknown_nulls.pop();
         }
