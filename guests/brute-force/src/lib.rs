@@ -8,7 +8,7 @@ use tidemill_sdk::{Config, Event, Output, State, Timestamp, rule};
 /// A login event.
 #[derive(Event)]
 struct Login<'a> {
-    ts: Timestamp,
+    ts: Option<Timestamp>,
     #[event(name = "type")]
     kind: Option<&'a str>,
     user: Option<&'a str>,
@@ -47,11 +47,9 @@ struct Alert<'a> {
 /// `within`. Needs `by: [src_ip]` or another key.
 #[rule]
 fn brute_force<'a>(login: &Login<'a>, state: &mut Failures, config: &Limits) -> Option<Alert<'a>> {
-    if login.kind != Some("auth_failed") {
-        return None;
-    }
-    state.times.retain(|time| login.ts.since(*time) < config.within);
-    state.times.push(login.ts);
+    let ts = login.ts.filter(|_| login.kind == Some("auth_failed"))?;
+    state.times.retain(|time| ts.since(*time) < config.within);
+    state.times.push(ts);
     if state.times.len() < config.failures {
         return None;
     }

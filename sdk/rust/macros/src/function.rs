@@ -209,6 +209,13 @@ fn component(function: &ItemFn, signature: &Signature, kind: Kind, describe: &To
             }
         }
 
+        // Only WebAssembly exports it; this keeps a native build from calling it dead code.
+        const _: fn(
+            &mut #name,
+            &::tidemill_sdk::call::Call<'_>,
+            &mut ::tidemill_sdk::call::#answer,
+        ) -> ::core::result::Result<(), ::std::string::String> = <#name as ::tidemill_sdk::#kind>::#method;
+
         #[cfg(target_arch = "wasm32")]
         #export
     }
