@@ -1,0 +1,114 @@
+//! The door: what is refused before anything of it is compiled.
+//!
+//! ```text
+//! size → precompiled? → WebAssembly? → a component? → shape → valid? → imports granted? → which kind, which version
+//! ```
+
+use wasmparser::component_types::ComponentEntityType;
+use wasmparser::types::Types;
+use wasmparser::{Parser, Validator, WasmFeatures};
+use wasmtime::Engine;
+
+use crate::component::Kind;
+use crate::grant::Grants;
+use crate::limits::ShapeLimits;
+use crate::refused::Refused;
+use crate::shape::{self, malformed};
+use crate::wire::{COLUMNS_PACKAGE, LOGGING_INTERFACE};
+
+/// What the door lets through.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    pub(crate) kind: Kind,
+    /// Grants it makes use of.
+    pub(crate) uses: Grants,
+}
+
+/// Checks an upload. Takes time in proportion to its bytes.
+pub(crate) fn check(wasm: &[u8], features: WasmFeatures, limits: &ShapeLimits, grants: &Grants) -> Result<Checked, Refused> {
+    if wasm.len() > limits.component_bytes {
+        return Err(Refused::TooLarge { bytes: wasm.len(), bytes_max: limits.component_bytes });
+    }
+    if Engine::detect_precompiled(wasm).is_some() {
+        return Err(Refused::Precompiled);
+    }
+    if Parser::is_core_wasm(wasm) {
+        // Broken ones are told so: nobody shall look for a way to make a component of them.
+        Validator::new_with_features(features).validate_all(wasm).map_err(malformed)?;
+        return Err(Refused::CoreModule);
+    }
+    if !Parser::is_component(wasm) {
+        let is_text = wasm.trim_ascii_start().starts_with(b"(") || wasm.starts_with(b";;");
+        return Err(if is_text { Refused::Text } else { Refused::NotWasm });
+    }
+    let surface = shape::measure(wasm, limits)?;
+    let types = Validator::new_with_features(features).validate_all(wasm).map_err(malformed)?;
+    let mut uses = Vec::new();
+    for name in &surface.imports {
+        if let Some(grant) = grants.iter().find(|grant| grant.interface() == name) {
+            uses.push(grant);
+        } else {
+            import(name, &types)?;
+        }
+    }
+    Ok(Checked { kind: kind(&surface.exports)?, uses: uses.into_iter().collect() })
+}
+
+fn import(name: &str, types: &Types) -> Result<(), Refused> {
+    let (path, version) = name.split_once('@').unwrap_or((name, ""));
+    let ours = path.strip_prefix(COLUMNS_PACKAGE).is_some_and(|rest| rest.starts_with('/'));
+    // Minor versions only add, so that a component built for an older one runs; a newer one may need what is not here.
+    if ours && !version.parse::<semver::Version>().is_ok_and(|version| version.major == 1 && version.minor == 0) {
+        return Err(Refused::Version { name: name.to_owned(), served: "tidemill:component 1.0" });
+    }
+    let logging = LOGGING_INTERFACE.split_once('@').is_some_and(|(logging, _)| logging == path);
+    if (ours && logging) || only_types(name, types) {
+        return Ok(());
+    }
+    let remedy = if path.starts_with("wasi:") {
+        "Leave files, clocks, randomness, sockets and standard output alone: time comes from the events, words go to the log; or build with the SDK, which stubs what a toolchain imports by itself"
+    } else {
+        "Remove what needs it"
+    };
+    Err(Refused::Import { name: name.to_owned(), granted: LOGGING_INTERFACE.to_owned(), remedy })
+}
+
+/// A world that uses an interface of types imports that interface, an instance with nothing to call, and the types.
+fn only_types(name: &str, types: &Types) -> bool {
+    let is_type = |ty: &ComponentEntityType| matches!(ty, ComponentEntityType::Type { .. });
+    match types.as_ref().component_item_for_import(name).map(|item| item.ty) {
+        Some(ComponentEntityType::Instance(instance)) => types[instance].exports.values().all(|item| is_type(&item.ty)),
+        Some(ty) => is_type(&ty),
+        None => false,
+    }
+}
+
+/// The kind whose exports are there. Further exports are no harm: some toolchains leave their own.
+fn kind(exports: &[String]) -> Result<Kind, Refused> {
+    let has = |name: &str| exports.iter().any(|export| export == name);
+    let kind = match (has(Kind::Rule.call()), has(Kind::Transform.call())) {
+        (true, false) => Kind::Rule,
+        (false, true) => Kind::Transform,
+        (true, true) => {
+            let message = "it exports both `evaluate` and `apply`: a component is a rule or a transform, make two of it";
+            return Err(Refused::Exports(message.to_owned()));
+        }
+        (false, false) => {
+            let found = if exports.is_empty() { "nothing".to_owned() } else { format!("`{}`", exports.join("`, `")) };
+            let found = crate::text::clean(&found, 200);
+            return Err(Refused::Exports(format!(
+                "it exports {found}: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`"
+            )));
+        }
+    };
+    for export in ["describe", "open"] {
+        if !has(export) {
+            return Err(Refused::Exports(format!(
+                "it exports `{}` but not `{export}`: world `{}` has both",
+                kind.call(),
+                kind.world()
+            )));
+        }
+    }
+    Ok(kind)
+}
