@@ -50,7 +50,7 @@ impl Cursor {
         };
         let mut left = rows_max;
         for rows in self.wanted(&block, first..last) {
-            let rows = rows.start..rows.end.min(rows.start + usize::try_from(left).unwrap_or(usize::MAX));
+            let rows = rows.start..rows.end.min(rows.start.saturating_add(usize::try_from(left).unwrap_or(usize::MAX)));
             left -= rows.len() as u64;
             self.encoder(&block).encode(&block.rows, rows, block.start, lines);
             if left == 0 {
