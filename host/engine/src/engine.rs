@@ -1,12 +1,23 @@
 //! The engine: worker threads, the checkpointer, the sinks, and the two doors through which everything is changed.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tidemill_connect::SharedOutput;
 use tidemill_event::Clock;
 use tidemill_log::Log;
+use tidemill_runtime::{Grants, Runtime};
+use tidemill_state::StateStore;
 
+use crate::metrics::Metrics;
+use crate::pipelines::Deployments;
+use crate::sinks::Sinks;
+use crate::task::{Checkpointer, TaskParts, Workers};
 use crate::{Components, EngineSettings, Pipelines};
 
 /// The engine did not open.
@@ -20,20 +31,15 @@ pub enum OpenError {
         /// What the disk said.
         message: String,
     },
-    /// Something stored cannot be read.
-    #[error("stored {what} cannot be read: {message}")]
-    Stored {
-        /// `pipeline default/onward`, …
-        what: String,
-        /// Why.
-        message: String,
-    },
+    /// The system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
 }
 
 /// How a drain ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drained {
-    /// Tasks that ended with a checkpoint.
+    /// Tasks that ended behind a checkpoint.
     pub tasks: usize,
     /// Tasks that did not within the deadline: they replay at the next start, nothing is lost.
     pub tasks_late: usize,
@@ -44,22 +50,116 @@ pub struct Drained {
 pub struct Engine {
     components: Components,
     pipelines: Pipelines,
+    inner: Arc<Threads>,
+}
+
+/// The parts that run.
+pub(crate) struct Threads {
+    pub(crate) log: Log,
+    pub(crate) runtime: Runtime,
+    pub(crate) grants: Grants,
+    pub(crate) store: StateStore,
+    pub(crate) files: std::path::PathBuf,
+    pub(crate) stdout: SharedOutput,
+    pub(crate) workers: Workers,
+    pub(crate) sinks: Sinks,
+    checkpointer: Mutex<Checkpointer>,
+    metrics: Metrics,
+    /// Nothing is applied any more.
+    pub(crate) stopping: AtomicBool,
 }
 
 impl Engine {
     /// Opens state and registry. Blocking; nothing runs before [`Engine::start`].
-    pub fn open(settings: EngineSettings, log: Log, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        unimplemented!("{settings:?} {} {}", size_of_val(&log), clock.now())
+    pub fn open(settings: EngineSettings, log: Log, runtime: Runtime, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let folder = |name: &str| settings.data_dir.join(name);
+        let cannot_open = |name: &str, message: &dyn fmt::Display| OpenError::Folder {
+            path: settings.data_dir.join(name).display().to_string(),
+            message: message.to_string(),
+        };
+        let store = StateStore::open(&folder("state")).map_err(|error| cannot_open("state", &error))?;
+        let files = folder("files");
+        std::fs::create_dir_all(&files).map_err(|error| cannot_open("files", &error))?;
+        let changes = Arc::new(Mutex::new(()));
+        let components = Components::open(log.clone(), runtime.clone(), folder("components"), changes.clone())
+            .map_err(|error| cannot_open("components", &error))?;
+
+        let metrics = Metrics::default();
+        let parts = TaskParts {
+            log: log.clone(),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            grants: settings.grants.clone(),
+            batch_rows_max: settings.batch_rows_max.max(1),
+            batch_bytes_max: settings.batch_bytes_max.max(1),
+            batch_target: settings.batch_target,
+            checkpoint_after: settings.checkpoint_after,
+        };
+        let checkpointer = Checkpointer::start(log.clone(), store.clone(), clock, metrics.clone()).map_err(OpenError::Thread)?;
+        let workers = Workers::start(settings.workers, &parts, &checkpointer.jobs()).map_err(OpenError::Thread)?;
+        let sinks = Sinks::start(log.clone(), settings.file_linger).map_err(OpenError::Thread)?;
+        let inner = Arc::new(Threads {
+            log,
+            runtime,
+            grants: settings.grants,
+            store,
+            files,
+            stdout: settings.stdout,
+            workers,
+            sinks,
+            checkpointer: Mutex::new(checkpointer),
+            metrics,
+            stopping: AtomicBool::new(false),
+        });
+        let deployments = Deployments::new(inner.clone(), components.clone(), changes);
+        Ok(Self { components, pipelines: Pipelines::new(deployments), inner })
     }
 
     /// Starts the stored pipelines: they replay what no checkpoint covers and go on. Blocking while components are loaded.
     pub fn start(&self) {
-        unimplemented!()
+        self.pipelines.deployments().start_stored();
     }
 
-    /// Stops taking in, commits, waits until that is on disk, checkpoints every task, joins the threads. Blocking.
+    /// Stops taking in, commits, waits until that is on disk, checkpoints every task, joins the threads. Blocking; a second call does
+    /// nothing. The log must still be open.
     pub fn drain(&self, deadline: Duration) -> Drained {
-        unimplemented!("{deadline:?}")
+        let until = Instant::now() + deadline;
+        if self.inner.stopping.swap(true, Ordering::AcqRel) {
+            return Drained { tasks: 0, tasks_late: 0 };
+        }
+        let deployed = self.pipelines.deployments().all();
+        let tasks: Vec<_> = deployed.iter().flat_map(|deployed| &deployed.tasks).collect();
+        // Room for every answer: nobody who tells us waits for us.
+        let (done, told) = bounded(tasks.len().max(1));
+        for task in &tasks {
+            self.inner.workers.stop_task(&task.id, done.clone());
+        }
+        drop(done);
+        let mut ended = 0;
+        while ended < tasks.len() && told.recv_deadline(until).is_ok() {
+            ended += 1;
+        }
+        let with_sinks: Vec<_> = deployed.iter().filter(|deployed| !deployed.sinks.is_empty()).collect();
+        let (done, told) = bounded(with_sinks.len().max(1));
+        for deployed in &with_sinks {
+            self.inner.sinks.stop(&deployed.tenant, &deployed.name, done.clone());
+        }
+        drop(done);
+        for _ in &with_sinks {
+            if told.recv_deadline(until).is_err() {
+                break;
+            }
+        }
+        self.inner.join();
+        Drained { tasks: ended, tasks_late: tasks.len() - ended }
+    }
+
+    /// Stops all threads where they stand, without a commit or checkpoint: as a crash would, for tests of recovery.
+    pub fn abort(&self) {
+        self.inner.stopping.store(true, Ordering::Release);
+        self.inner.join();
     }
 
     /// The components of all tenants.
@@ -74,6 +174,21 @@ impl Engine {
 
     /// Adds the engine's metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        unimplemented!("{}", size_of_val(registry))
+        self.inner.metrics.register(registry);
+    }
+}
+
+impl Threads {
+    /// Workers first: they feed the checkpointer.
+    fn join(&self) {
+        self.workers.join();
+        self.sinks.join();
+        self.checkpointer.lock().stop();
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.join();
     }
 }

@@ -10,13 +10,18 @@
 //! `tidemill-state`'s.
 
 mod components;
+mod deployed;
 mod engine;
 mod fault;
-#[expect(dead_code, unused_imports, reason = "the planner comes with the next commit")]
+mod metrics;
 mod pipeline;
 mod pipelines;
+mod plan;
 mod settings;
+mod sinks;
 mod status;
+mod stored;
+mod task;
 
 pub use components::{ComponentEntry, Components, DeleteComponentError, PublishError, Published};
 pub use engine::{Drained, Engine, OpenError};

@@ -1,11 +1,13 @@
 //! What the engine is told before it starts.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use tidemill_connect::SharedOutput;
+use tidemill_runtime::Grants;
 
 /// Settings of one engine. [`EngineSettings::new`] fits a small machine; every field may be changed before [`crate::Engine::open`].
 pub struct EngineSettings {
@@ -24,7 +26,9 @@ pub struct EngineSettings {
     /// How long a file sink gathers rows before it closes a file that is not full.
     pub file_linger: Duration,
     /// Where `to: [stdout]` writes.
-    pub stdout: Mutex<Box<dyn Write + Send>>,
+    pub stdout: SharedOutput,
+    /// What every component may import beyond logging: nothing, but in tests.
+    pub grants: Grants,
 }
 
 impl EngineSettings {
@@ -38,7 +42,8 @@ impl EngineSettings {
             batch_target: Duration::from_millis(1),
             checkpoint_after: Duration::from_millis(500),
             file_linger: Duration::from_millis(200),
-            stdout: Mutex::new(Box::new(io::stdout())),
+            stdout: Arc::new(Mutex::new(Box::new(io::stdout()))),
+            grants: Grants::none(),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::plan::Plan;
+
 /// The state of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,6 +72,8 @@ pub struct TaskStatus {
     pub rows_out: u64,
     /// Rows that failed in a step.
     pub dead_letters: u64,
+    /// Rows left out because they were removed before they could be taken (`on_trim: skip`).
+    pub skipped: u64,
     /// Commits made.
     pub commits: u64,
     /// Rows taken again after the last start.
@@ -103,6 +107,13 @@ pub struct StepStatus {
     pub memory_bytes: u64,
     /// Keys with state.
     pub keys: u64,
+}
+
+impl StepStatus {
+    pub(crate) fn new(plan: &Plan, step: u32) -> Self {
+        let component = plan.components().find(|(at, _)| *at == step).map_or_else(String::new, |(_, planned)| planned.label());
+        Self { step: plan.step_name(step), component, calls: 0, fuel: 0, time_us: 0, memory_bytes: 0, keys: 0 }
+    }
 }
 
 /// A file or stdout target of one partition.

@@ -6,7 +6,7 @@
 //! Nothing here knows which streams, columns or components there are: that is [`crate::plan`]'s.
 
 mod definition;
-mod document;
+pub(crate) mod document;
 mod object;
 mod parse;
 mod scalar;

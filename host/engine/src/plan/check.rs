@@ -1,0 +1,507 @@
+//! A definition against the catalog: every fault at once, or a plan.
+//!
+//! A step whose columns cannot be known (its expression is wrong, its component is missing) ends the columns for the steps behind
+//! it: those are checked only for what does not need columns, so that one fault is not reported ten times.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidemill_event::{
+    Field, FieldType, PipelineName, SchemaVersion, StreamId, StreamName, StreamSchema, TenantName, UnknownFields,
+};
+use tidemill_expr::Expression;
+use tidemill_flow::RuleStep;
+use tidemill_log::{Log, Stream};
+use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
+
+use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, TargetKind, Text, nearest};
+use crate::plan::columns::Columns;
+use crate::plan::component::{column_fits, limits, state_shape};
+use crate::plan::target::{made, misfits};
+use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep, PlannedTarget};
+use crate::stored::{Pin, StoredPipeline};
+use crate::{Components, Fault};
+
+/// What a definition is checked against.
+pub(crate) struct Catalog<'a> {
+    pub(crate) tenant: &'a TenantName,
+    pub(crate) log: &'a Log,
+    pub(crate) runtime: &'a Runtime,
+    pub(crate) components: &'a Components,
+    pub(crate) grants: &'a Grants,
+    /// The other pipelines of the tenant.
+    pub(crate) graph: &'a Graph,
+}
+
+/// Which streams each pipeline of a tenant reads and writes.
+pub(crate) type Graph = BTreeMap<PipelineName, (StreamName, Vec<StreamName>)>;
+
+/// What references mean.
+#[derive(Clone, Copy)]
+pub(crate) enum Pinning<'a> {
+    /// The newest that fits; state is kept from this one where it can be.
+    Newest(Option<&'a StoredPipeline>),
+    /// What they meant when this was applied.
+    As(&'a StoredPipeline),
+}
+
+/// Checks a definition. `Err` is never empty.
+pub(crate) fn check(definition: PipelineDefinition, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Result<Plan, Vec<Fault>> {
+    let id = StreamId::new(catalog.tenant.clone(), definition.source.stream.clone());
+    let Some(source) = catalog.log.stream(&id) else {
+        return Err(vec![unknown_source(&definition, catalog)]);
+    };
+    let version = match pinning {
+        Pinning::Newest(_) => source.version(),
+        Pinning::As(stored) => SchemaVersion(stored.source_version),
+    };
+    let Some(source_definition) = source.definition_at(version) else {
+        let error = format!("`{}` has no version {}", id.stream, version.0);
+        return Err(vec![Fault::new(&definition.source.path, definition.source.line, error, "apply the pipeline again")]);
+    };
+    let mut checker = Checker {
+        catalog,
+        pinning,
+        source: &source,
+        key: source_definition.key.clone(),
+        used: Vec::new(),
+        next_operator: match pinning {
+            Pinning::Newest(previous) => previous.map_or(0, |previous| previous.next_operator),
+            Pinning::As(stored) => stored.next_operator,
+        },
+        last_by: None,
+        faults: Vec::new(),
+    };
+    let mut columns = Some(Columns::of_source(&source_definition.schema, definition.source.alias.clone()));
+    let mut steps = Vec::new();
+    for (at, step) in definition.steps.iter().enumerate() {
+        let planned = checker.step(at as u32, step, columns.as_ref());
+        columns = planned.map(|(kind, columns)| {
+            steps.push(PlannedStep { kind, fields: columns.fields.clone() });
+            columns
+        });
+    }
+    let output = columns.map(|columns| StreamSchema {
+        fields: columns.fields,
+        unknown: if columns.unknown { UnknownFields::Keep } else { UnknownFields::Drop },
+        infer: false,
+    });
+    let targets = checker.targets(&definition, output.as_ref());
+    let Checker { mut faults, next_operator, .. } = checker;
+    match output {
+        Some(output) if faults.is_empty() => Ok(Plan {
+            tenant: catalog.tenant.clone(),
+            definition,
+            source,
+            source_schema: source_definition.schema.clone(),
+            source_version: version,
+            steps,
+            output,
+            targets,
+            next_operator,
+        }),
+        _ => {
+            faults.sort_by_key(|fault| fault.line);
+            Err(faults)
+        }
+    }
+}
+
+fn unknown_source(definition: &PipelineDefinition, catalog: &Catalog<'_>) -> Fault {
+    let wanted = definition.source.stream.as_str();
+    let there: Vec<String> = catalog
+        .log
+        .streams()
+        .iter()
+        .filter(|stream| stream.id().tenant == *catalog.tenant && stream.id().stream.suffix().is_none())
+        .map(|stream| stream.id().stream.to_string())
+        .collect();
+    let remedy = match nearest(wanted, there.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("make it first: `PUT /v1/streams/{wanted}`, or send an event to it"),
+    };
+    Fault::new(&definition.source.path, definition.source.line, format!("there is no stream `{wanted}`"), remedy)
+}
+
+struct Checker<'a> {
+    catalog: &'a Catalog<'a>,
+    pinning: Pinning<'a>,
+    source: &'a Arc<Stream>,
+    /// The source's key fields.
+    key: Vec<Arc<str>>,
+    /// Numbers of kept state that a step has taken.
+    used: Vec<u32>,
+    next_operator: u32,
+    last_by: Option<Vec<Arc<str>>>,
+    faults: Vec<Fault>,
+}
+
+impl Checker<'_> {
+    fn fault(&mut self, path: impl Into<String>, line: usize, error: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(Fault::new(path, line, error, remedy));
+    }
+
+    fn step(&mut self, at: u32, step: &Step, columns: Option<&Columns>) -> Option<(PlannedKind, Columns)> {
+        match &step.kind {
+            StepKind::Where(condition) => {
+                let columns = columns?;
+                let expression = self.expression(condition, &step.name(), columns)?;
+                if expression.field_type() != FieldType::Bool {
+                    let error = format!(
+                        "the condition is {}, not true or false",
+                        crate::plan::component::type_name(expression.field_type())
+                    );
+                    self.fault(step.name(), condition.line, error, "compare it with something: `amount > 0`");
+                    return None;
+                }
+                Some((PlannedKind::Where(expression), columns.clone()))
+            }
+            StepKind::Select(wanted) => {
+                let made = self.expressions(wanted, &step.name(), columns?)?;
+                let columns = columns?.replaced(&passed(&made, wanted));
+                Some((PlannedKind::Select(made), columns))
+            }
+            StepKind::Extend(wanted) => {
+                let made = self.expressions(wanted, &step.name(), columns?)?;
+                let columns = columns?.extended(&passed(&made, wanted));
+                Some((PlannedKind::Extend(made), columns))
+            }
+            StepKind::Rule { component, keep, answer } => {
+                let planned = self.component(at, step, component, Kind::Rule, columns)?;
+                let columns = columns?;
+                let answer: Option<Arc<str>> = answer.as_ref().map(|answer| self.column_name(step, answer)).transpose().ok()?;
+                let added = RuleStep::added_fields(&planned.component.description().outputs, answer.as_deref());
+                let added: Vec<_> = added.into_iter().map(|field| (field, None)).collect();
+                let columns = columns.extended(&added);
+                Some((PlannedKind::Rule { component: planned, keep: *keep, answer }, columns))
+            }
+            StepKind::Transform { component, keep_input } => {
+                let planned = self.component(at, step, component, Kind::Transform, columns)?;
+                let made: Vec<_> = planned.component.description().outputs.iter().map(|field| (field.clone(), None)).collect();
+                let columns = if *keep_input { columns?.extended(&made) } else { columns?.replaced(&made) };
+                Some((PlannedKind::Transform { component: planned, keep_input: *keep_input }, columns))
+            }
+        }
+    }
+
+    fn column_name(&mut self, step: &Step, name: &Text) -> Result<Arc<str>, ()> {
+        if name.text.starts_with('_') {
+            let error = format!("`{}` cannot be a column: names with `_` in front are the host's", name.text);
+            self.fault(format!("{}.as", step.path), name.line, error, "choose another name");
+            return Err(());
+        }
+        Ok(name.text.as_str().into())
+    }
+
+    fn expression(&mut self, text: &Text, path: &str, columns: &Columns) -> Option<Expression> {
+        match Expression::parse(&text.text, &columns.scope()) {
+            Ok(expression) => Some(expression),
+            Err(error) => {
+                let line = text.line + error.at.map_or(0, |(line, _)| line.saturating_sub(1) as usize);
+                self.fault(path, line, error.message, error.remedy);
+                None
+            }
+        }
+    }
+
+    fn expressions(&mut self, wanted: &[(Text, Text)], path: &str, columns: &Columns) -> Option<Vec<(Field, Expression)>> {
+        let made: Vec<Option<(Field, Expression)>> = wanted
+            .iter()
+            .map(|(name, text)| {
+                let expression = self.expression(text, &format!("{path}.{}", name.text), columns)?;
+                let field = Field::new(&name.text, expression.field_type(), expression.nullable());
+                Some((field, expression))
+            })
+            .collect();
+        made.into_iter().collect()
+    }
+
+    fn component(
+        &mut self,
+        at: u32,
+        step: &Step,
+        wanted: &ComponentStep,
+        kind: Kind,
+        columns: Option<&Columns>,
+    ) -> Option<Arc<PlannedComponent>> {
+        let path = step.name();
+        let (mut pin, component) = self.resolve(at, &path, wanted)?;
+        if component.kind() != kind {
+            let there = component.kind().as_str();
+            self.fault(
+                path,
+                wanted.reference.line,
+                format!("`{}` is a {there}", wanted.reference.text),
+                format!("write `- {there}: …`"),
+            );
+            return None;
+        }
+        let description = component.description();
+        let faults_before = self.faults.len();
+        if let Some(columns) = columns {
+            for needed in &description.columns {
+                match columns.field(&needed.name) {
+                    None => {
+                        let remedy = match nearest(&needed.name, columns.names()) {
+                            Some(near) => format!("make it in a step before: `extend: {{{}: {near}}}`", needed.name),
+                            None => format!("make it in a step before: `extend: {{{}: …}}`", needed.name),
+                        };
+                        let error = format!("`{}` needs a column `{}`, and there is none", wanted.reference.text, needed.name);
+                        self.fault(&path, wanted.reference.line, error, remedy);
+                    }
+                    Some(there) => {
+                        if let Err(error) = column_fits(needed, there) {
+                            let remedy = format!("make it fit in a step before: `extend: {{{}: …}}`", needed.name);
+                            self.fault(&path, wanted.reference.line, error, remedy);
+                        }
+                    }
+                }
+            }
+        }
+        let by = self.by(step, wanted, !description.state.is_empty(), columns);
+        let limits = self.limits(step, wanted);
+        if !description.state.is_empty() {
+            let shape = state_shape(description, &by);
+            pin.operator = Some(self.operator(&pin, &shape));
+            pin.state_shape = Some(shape);
+            self.last_by = Some(by.clone());
+        }
+        if self.faults.len() > faults_before {
+            return None;
+        }
+        let planned = PlannedComponent { step_name: path, pin, component, config: wanted.config.clone(), limits, by };
+        self.open(step, wanted, &planned)?;
+        Some(Arc::new(planned))
+    }
+
+    fn resolve(&mut self, at: u32, path: &str, wanted: &ComponentStep) -> Option<(Pin, Arc<Component>)> {
+        let reference = &wanted.reference;
+        let pinned = match self.pinning {
+            Pinning::As(stored) => stored.pinned.iter().find(|pin| pin.step == at && pin.reference == reference.text).cloned(),
+            Pinning::Newest(_) => None,
+        };
+        let pin = match pinned {
+            Some(pin) => pin,
+            None => match self.catalog.components.resolve(self.catalog.tenant, &reference.text) {
+                Ok(entry) => Pin {
+                    step: at,
+                    reference: reference.text.clone(),
+                    name: entry.name.to_string(),
+                    version: entry.version.to_string(),
+                    digest: entry.digest.to_string(),
+                    operator: None,
+                    state_shape: None,
+                },
+                Err(error) => {
+                    self.fault(path, reference.line, error, "`GET /v1/components` lists what there is");
+                    return None;
+                }
+            },
+        };
+        let loaded =
+            pin.digest.parse().map_err(|error| format!("{error}")).and_then(|digest| self.catalog.components.load(digest));
+        match loaded {
+            Ok(component) => Some((pin, component)),
+            Err(error) => {
+                self.fault(path, reference.line, error, "publish the component again");
+                None
+            }
+        }
+    }
+
+    /// The key of a step's state. A step without state needs none.
+    fn by(&mut self, step: &Step, wanted: &ComponentStep, stateful: bool, columns: Option<&Columns>) -> Vec<Arc<str>> {
+        let path = format!("{}.by", step.path);
+        let Some(by) = &wanted.by else {
+            if stateful {
+                let error = format!("`{}` keeps state, and `by` does not say for which key", wanted.reference.text);
+                self.fault(path, wanted.by_line, error, "add `by: [user]`, or `by: []` for one key for all rows");
+            }
+            return Vec::new();
+        };
+        let names: Vec<Arc<str>> = by.iter().map(|name| name.text.as_str().into()).collect();
+        if !stateful {
+            let error = format!("`{}` keeps no state", wanted.reference.text);
+            self.fault(path, wanted.by_line, error, "remove `by`");
+            return names;
+        }
+        let Some(columns) = columns else { return names };
+        for (name, text) in names.iter().zip(by) {
+            if columns.field(name).is_none() {
+                let remedy = match nearest(name, columns.names()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => {
+                        format!("there are {}", columns.names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+                    }
+                };
+                self.fault(&path, text.line, format!("there is no column `{name}`"), remedy);
+            }
+        }
+        // Rows of one key must meet in one task: by the source's key they do, or because there is only one task.
+        let sources: Vec<Option<&Arc<str>>> = names.iter().map(|name| columns.source_of(name)).collect();
+        let co_located = !self.key.is_empty() && self.key.iter().all(|key| sources.contains(&Some(key)));
+        let partitions = self.source.partitions().len();
+        if partitions > 1 && !co_located {
+            let stream = &self.source.id().stream;
+            let key = if self.key.is_empty() { "no key".to_owned() } else { format!("the key [{}]", self.key.join(", ")) };
+            let error =
+                format!("rows of one key would be in several of the {partitions} partitions of `{stream}`, which has {key}");
+            let remedy = format!(
+                "read a stream with the key [{}], or with one partition: re-keying inside a pipeline is not in this version",
+                names.join(", ")
+            );
+            self.fault(path, wanted.by_line, error, remedy);
+        }
+        names
+    }
+
+    fn limits(&mut self, step: &Step, wanted: &ComponentStep) -> tidemill_runtime::Limits {
+        if wanted.limits.memory_bytes.is_some_and(|bytes| bytes > MEMORY_BYTES_MAX as u64) {
+            let error = format!("more memory than an instance may have ({} MiB)", MEMORY_BYTES_MAX >> 20);
+            self.fault(
+                format!("{}.limits.memory", step.path),
+                wanted.reference.line,
+                error,
+                format!("at most `{}MiB`", MEMORY_BYTES_MAX >> 20),
+            );
+        }
+        limits(&wanted.limits)
+    }
+
+    /// The number of a step's state: that of the same component with the same shape before, or a new one.
+    fn operator(&mut self, pin: &Pin, shape: &str) -> u32 {
+        if let Pinning::As(_) = self.pinning
+            && let Some(operator) = pin.operator
+        {
+            return operator;
+        }
+        let previous = match self.pinning {
+            Pinning::Newest(previous) => previous,
+            Pinning::As(stored) => Some(stored),
+        };
+        let kept = previous.and_then(|previous| {
+            previous.pinned.iter().find_map(|old| {
+                let operator = old.operator?;
+                let same = old.name == pin.name && old.state_shape.as_deref() == Some(shape);
+                (same && !self.used.contains(&operator)).then_some(operator)
+            })
+        });
+        let operator = kept.unwrap_or_else(|| {
+            self.next_operator += 1;
+            self.next_operator - 1
+        });
+        self.used.push(operator);
+        operator
+    }
+
+    /// A configuration the component does not take is a fault of the text, so one instance is opened right here.
+    fn open(&mut self, step: &Step, wanted: &ComponentStep, planned: &PlannedComponent) -> Option<()> {
+        let settings = InstanceSettings {
+            config: planned.config.clone(),
+            limits: planned.limits.clone(),
+            log: Arc::new(SilentLog),
+            grants: self.catalog.grants.clone(),
+        };
+        match self.catalog.runtime.instantiate(&planned.component, settings) {
+            Ok(_) => Some(()),
+            Err(failure) => {
+                let error = format!("`{}` does not open: {failure}", wanted.reference.text);
+                self.fault(format!("{}.config", step.path), wanted.config_line, error, "change `config` as the component says");
+                None
+            }
+        }
+    }
+
+    fn targets(&mut self, definition: &PipelineDefinition, output: Option<&StreamSchema>) -> Vec<PlannedTarget> {
+        let mut targets = Vec::new();
+        for target in &definition.targets {
+            let planned = match &target.kind {
+                TargetKind::File(path) => PlannedTarget::File { path: path.clone() },
+                TargetKind::Stdout => PlannedTarget::Stdout,
+                TargetKind::Stream(name) => {
+                    let path = format!("{}.stream", target.path);
+                    self.refuse_cycle(definition, name, &path, target.line);
+                    let there = self.catalog.log.stream(&StreamId::new(self.catalog.tenant.clone(), name.clone()));
+                    let Some(output) = output else { continue };
+                    let definition = match &there {
+                        Some(stream) => {
+                            let definition = stream.definition();
+                            for (error, remedy) in misfits(output, &definition) {
+                                self.fault(&path, target.line, error, remedy);
+                            }
+                            (*definition).clone()
+                        }
+                        None => made(output, self.made_key(output), self.source.partitions().len() as u32),
+                    };
+                    PlannedTarget::Stream { name: name.clone(), there, definition }
+                }
+            };
+            targets.push(planned);
+        }
+        targets
+    }
+
+    /// The last `by`, if its columns come out.
+    fn made_key(&self, output: &StreamSchema) -> Vec<Arc<str>> {
+        let by = self.last_by.clone().unwrap_or_default();
+        if by.iter().all(|name| output.field(name).is_some()) { by } else { Vec::new() }
+    }
+
+    fn refuse_cycle(&mut self, definition: &PipelineDefinition, target: &StreamName, path: &str, line: usize) {
+        let mut reached = vec![(target.clone(), Vec::<String>::new())];
+        let mut seen = Vec::new();
+        while let Some((stream, through)) = reached.pop() {
+            if stream == definition.source.stream {
+                let error = match through.as_slice() {
+                    [] => format!("the pipeline would read what it writes: `{target}` is its source"),
+                    through => format!("the pipeline would read what it writes, through {}", through.join(" and ")),
+                };
+                self.fault(path, line, error, "write to another stream");
+                return;
+            }
+            if seen.contains(&stream) {
+                continue;
+            }
+            for (name, (source, targets)) in self.catalog.graph {
+                if *source == stream && *name != definition.name {
+                    let through: Vec<String> = through.iter().cloned().chain([format!("`{name}`")]).collect();
+                    reached.extend(targets.iter().map(|target| (target.clone(), through.clone())));
+                }
+            }
+            seen.push(stream);
+        }
+    }
+}
+
+/// Which of the made columns are plain copies, and of what.
+fn passed(made: &[(Field, Expression)], wanted: &[(Text, Text)]) -> Vec<(Field, Option<Arc<str>>)> {
+    made.iter()
+        .zip(wanted)
+        .map(|((field, expression), (_, text))| {
+            let copied = match expression.columns() {
+                [only] if is_reference(&text.text, only) => Some(only.clone()),
+                _ => None,
+            };
+            (field.clone(), copied)
+        })
+        .collect()
+}
+
+/// Whether an expression is nothing but the name of that column, qualified and quoted or not.
+fn is_reference(text: &str, column: &str) -> bool {
+    let bare = text.trim().replace('"', "");
+    bare == column
+        || bare.strip_suffix(column).is_some_and(|rest| {
+            rest.strip_suffix('.')
+                .is_some_and(|alias| !alias.is_empty() && alias.chars().all(|any| any.is_alphanumeric() || any == '_'))
+        })
+}
+
+/// Keeps the grammar's word and the operator's apart.
+pub(crate) fn keep(keep: KeepRows) -> tidemill_flow::Keep {
+    match keep {
+        KeepRows::Matching => tidemill_flow::Keep::Matching,
+        KeepRows::Failing => tidemill_flow::Keep::Failing,
+        KeepRows::All => tidemill_flow::Keep::All,
+    }
+}

@@ -1,0 +1,73 @@
+//! The columns between two steps, and which of them are still the source's own.
+
+use std::sync::Arc;
+
+use tidemill_event::{Field, StreamSchema, UnknownFields};
+use tidemill_expr::{Scope, ScopeColumn};
+use tidemill_flow::extended_fields;
+
+/// Columns at one place of a pipeline.
+#[derive(Debug, Clone)]
+pub(crate) struct Columns {
+    pub(crate) fields: Vec<Field>,
+    /// Whether rows still carry the fields their stream's schema does not name.
+    pub(crate) unknown: bool,
+    /// Columns that hold a source field unchanged: (name here, name there). Partitioning by the field is partitioning by the column.
+    untouched: Vec<(Arc<str>, Arc<str>)>,
+    /// `as` of the source, good until a step replaces the row.
+    alias: Option<String>,
+}
+
+impl Columns {
+    /// What the source has.
+    pub(crate) fn of_source(schema: &StreamSchema, alias: Option<String>) -> Self {
+        Self {
+            fields: schema.fields.clone(),
+            unknown: schema.unknown == UnknownFields::Keep,
+            untouched: schema.fields.iter().map(|field| (field.name.clone(), field.name.clone())).collect(),
+            alias,
+        }
+    }
+
+    pub(crate) fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| &*field.name == name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| &*field.name)
+    }
+
+    /// The source field that a column holds unchanged.
+    pub(crate) fn source_of(&self, name: &str) -> Option<&Arc<str>> {
+        self.untouched.iter().find(|(here, _)| &**here == name).map(|(_, there)| there)
+    }
+
+    /// What expressions may name.
+    pub(crate) fn scope(&self) -> Scope {
+        let column = |field: &Field| ScopeColumn { qualifier: self.alias.clone(), field: field.clone() };
+        Scope::new(self.fields.iter().map(column).collect())
+    }
+
+    /// Only these columns from here on; `from` names the column each one is a plain copy of.
+    pub(crate) fn replaced(&self, made: &[(Field, Option<Arc<str>>)]) -> Self {
+        Self {
+            fields: made.iter().map(|(field, _)| field.clone()).collect(),
+            unknown: false,
+            untouched: self.copies(made),
+            alias: None,
+        }
+    }
+
+    /// These columns beside the others, in place of those of the same name.
+    pub(crate) fn extended(&self, made: &[(Field, Option<Arc<str>>)]) -> Self {
+        let added: Vec<Field> = made.iter().map(|(field, _)| field.clone()).collect();
+        let mut untouched: Vec<_> =
+            self.untouched.iter().filter(|(here, _)| added.iter().all(|field| field.name != *here)).cloned().collect();
+        untouched.extend(self.copies(made));
+        Self { fields: extended_fields(&self.fields, &added), unknown: self.unknown, untouched, alias: self.alias.clone() }
+    }
+
+    fn copies(&self, made: &[(Field, Option<Arc<str>>)]) -> Vec<(Arc<str>, Arc<str>)> {
+        made.iter().filter_map(|(field, from)| Some((field.name.clone(), self.source_of(from.as_deref()?)?.clone()))).collect()
+    }
+}

@@ -1,0 +1,97 @@
+//! A component step, resolved: which bytes, with which configuration, limits and state.
+
+use std::sync::Arc;
+
+use tidemill_event::{Field, FieldType};
+use tidemill_runtime::{Component, Description, Limits};
+
+use crate::pipeline::LimitOverrides;
+use crate::stored::Pin;
+
+/// A component as one step uses it.
+pub(crate) struct PlannedComponent {
+    /// `steps[2].rule`.
+    pub(crate) step_name: String,
+    pub(crate) pin: Pin,
+    pub(crate) component: Arc<Component>,
+    pub(crate) config: String,
+    pub(crate) limits: Limits,
+    /// The key of its state.
+    pub(crate) by: Vec<Arc<str>>,
+}
+
+impl PlannedComponent {
+    /// `high-value@1.0.0`.
+    pub(crate) fn label(&self) -> String {
+        format!("{}@{}", self.pin.name, self.pin.version)
+    }
+}
+
+/// The runtime's defaults with a step's own limits in their place.
+pub(crate) fn limits(overrides: &LimitOverrides) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(fuel) = overrides.fuel_per_row {
+        limits.fuel_per_row = fuel;
+    }
+    if let Some(bytes) = overrides.memory_bytes {
+        limits.memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    if let Some(bytes) = overrides.output_bytes {
+        // What an author sets is the whole bound of a call, whatever its rows.
+        limits.output_bytes_base = usize::try_from(bytes).unwrap_or(usize::MAX);
+        limits.output_bytes_per_row = 0;
+    }
+    if let Some(deadline) = overrides.deadline {
+        limits.deadline = deadline;
+    }
+    limits
+}
+
+/// What a step's state depends on: with another shape the old state means nothing.
+pub(crate) fn state_shape(description: &Description, by: &[Arc<str>]) -> String {
+    let fields: Vec<String> = description
+        .state
+        .iter()
+        .map(|state| format!("{}:{}{}", state.field.name, type_name(state.field.ty), if state.field.nullable { "?" } else { "" }))
+        .collect();
+    format!("by [{}] keeps [{}]", by.join(", "), fields.join(", "))
+}
+
+/// A column where a component wants one: the same type, and never null if it must not be.
+pub(crate) fn column_fits(wanted: &Field, there: &Field) -> Result<(), String> {
+    if type_name(plain(wanted.ty)) != type_name(plain(there.ty)) {
+        return Err(format!("`{}` is {}, the component needs {}", there.name, type_name(there.ty), type_name(wanted.ty)));
+    }
+    if there.nullable && !wanted.nullable {
+        return Err(format!("`{}` may be null, and the component needs it never null", there.name));
+    }
+    Ok(())
+}
+
+/// A timestamp's unit is how it looks in JSON, not what it is.
+fn plain(ty: FieldType) -> FieldType {
+    match ty {
+        FieldType::Timestamp(_) => FieldType::Timestamp(None),
+        FieldType::Bool
+        | FieldType::Int64
+        | FieldType::Float64
+        | FieldType::Decimal { .. }
+        | FieldType::String
+        | FieldType::Bytes
+        | FieldType::Json => ty,
+    }
+}
+
+/// The type as a stream's definition writes it.
+pub(crate) fn type_name(ty: FieldType) -> String {
+    match ty {
+        FieldType::Bool => "bool".to_owned(),
+        FieldType::Int64 => "int64".to_owned(),
+        FieldType::Float64 => "float64".to_owned(),
+        FieldType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+        FieldType::String => "string".to_owned(),
+        FieldType::Bytes => "bytes".to_owned(),
+        FieldType::Timestamp(_) => "timestamp".to_owned(),
+        FieldType::Json => "json".to_owned(),
+    }
+}

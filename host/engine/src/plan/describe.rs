@@ -1,0 +1,58 @@
+//! A plan as JSON: what `?dry_run=true` and an apply answer.
+
+use serde_json::{Value, json};
+use tidemill_event::Field;
+
+use crate::pipeline::Run;
+use crate::plan::component::type_name;
+use crate::plan::{Plan, PlannedTarget};
+use crate::stored::StoredPipeline;
+
+/// The plan, and what putting it in place of `previous` changes.
+pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value {
+    let source = plan.source.id();
+    let steps: Vec<Value> = plan
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(at, step)| {
+            let mut described = json!({"step": plan.step_name(at as u32), "columns": columns(&step.fields)});
+            if let Some((_, component)) = plan.components().find(|(place, _)| *place == at as u32) {
+                described["component"] = json!(component.label());
+                described["digest"] = json!(component.pin.digest);
+                if let Some(operator) = component.pin.operator {
+                    described["by"] = json!(component.by);
+                    let kept = previous.is_some_and(|previous| previous.pinned.iter().any(|pin| pin.operator == Some(operator)));
+                    described["state"] = json!(if kept { "kept" } else { "new" });
+                }
+            }
+            described
+        })
+        .collect();
+    let targets: Vec<Value> = plan
+        .targets
+        .iter()
+        .map(|target| match target {
+            PlannedTarget::Stream { name, there, definition } => json!({
+                "stream": name.as_str(),
+                "exists": there.is_some(),
+                "partitions": definition.partitions,
+                "key": definition.key,
+                "columns": columns(&definition.schema.fields),
+            }),
+            PlannedTarget::File { path } => json!({"file": {"path": path}, "delivery": "exactly once"}),
+            PlannedTarget::Stdout => json!({"stdout": {}, "delivery": "at least once"}),
+        })
+        .collect();
+    json!({
+        "pipeline": plan.definition.name.as_str(),
+        "run": match plan.definition.run { Run::Live => "live", Run::Once => "once" },
+        "from": {"stream": source.stream.as_str(), "version": plan.source_version.0, "tasks": plan.source.partitions().len()},
+        "steps": steps,
+        "to": targets,
+    })
+}
+
+fn columns(fields: &[Field]) -> Vec<Value> {
+    fields.iter().map(|field| json!({"name": &*field.name, "type": type_name(field.ty), "nullable": field.nullable})).collect()
+}

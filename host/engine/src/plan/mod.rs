@@ -1,0 +1,82 @@
+//! What a pipeline does, checked against the streams and components there are: ready to be run, or every fault at once.
+//!
+//! ```text
+//! PipelineDefinition ─ check ─► Plan ─ chain ─► operators of one task
+//!       catalog: streams, components, other pipelines       │
+//!                                                           └─ describe ─► the JSON of `?dry_run=true`
+//! ```
+
+mod call;
+mod chain;
+mod check;
+mod columns;
+mod component;
+mod describe;
+mod target;
+
+use std::sync::Arc;
+
+use tidemill_event::{Field, StreamSchema, TenantName};
+use tidemill_expr::Expression;
+use tidemill_log::Stream;
+
+use crate::pipeline::{KeepRows, PipelineDefinition};
+
+pub(crate) use call::{Answer, CallControl, CallMetricsFamilies};
+pub(crate) use chain::chain;
+pub(crate) use check::{Catalog, Graph, Pinning, check};
+pub(crate) use component::PlannedComponent;
+pub(crate) use describe::describe;
+pub(crate) use target::{PlannedTarget, made};
+
+/// A pipeline that can run.
+pub(crate) struct Plan {
+    pub(crate) tenant: TenantName,
+    pub(crate) definition: PipelineDefinition,
+    /// What it reads.
+    pub(crate) source: Arc<Stream>,
+    /// The source's columns as they were when it was planned; rows of other versions are brought to it.
+    pub(crate) source_schema: StreamSchema,
+    pub(crate) source_version: tidemill_event::SchemaVersion,
+    pub(crate) steps: Vec<PlannedStep>,
+    /// The columns that come out.
+    pub(crate) output: StreamSchema,
+    pub(crate) targets: Vec<PlannedTarget>,
+    /// The next number for a step with state.
+    pub(crate) next_operator: u32,
+}
+
+impl Plan {
+    /// The component steps, with their place.
+    pub(crate) fn components(&self) -> impl Iterator<Item = (u32, &Arc<PlannedComponent>)> {
+        self.steps.iter().enumerate().filter_map(|(at, step)| match &step.kind {
+            PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => Some((at as u32, component)),
+            PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) => None,
+        })
+    }
+
+    /// `steps[2].rule`.
+    pub(crate) fn step_name(&self, step: u32) -> String {
+        self.definition.steps.get(step as usize).map_or_else(|| format!("steps[{step}]"), |step| step.name())
+    }
+
+    /// Whether rows also go to files or the standard output, through `{pipeline}.output`.
+    pub(crate) fn has_sinks(&self) -> bool {
+        self.targets.iter().any(|target| !matches!(target, PlannedTarget::Stream { .. }))
+    }
+}
+
+/// A step and the columns behind it.
+pub(crate) struct PlannedStep {
+    pub(crate) kind: PlannedKind,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// What a step does.
+pub(crate) enum PlannedKind {
+    Where(Expression),
+    Select(Vec<(Field, Expression)>),
+    Extend(Vec<(Field, Expression)>),
+    Rule { component: Arc<PlannedComponent>, keep: KeepRows, answer: Option<Arc<str>> },
+    Transform { component: Arc<PlannedComponent>, keep_input: bool },
+}

@@ -1,0 +1,65 @@
+//! What the log keeps of a pipeline: its text, what its references meant when it was applied, and where its run began and ends.
+
+use serde::{Deserialize, Serialize};
+use tidemill_event::{PipelineName, TenantName};
+
+/// The document `pipeline/{tenant}/{name}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredPipeline {
+    /// The text as it was sent.
+    pub(crate) text: String,
+    /// Counts the plans of this name, from 1.
+    pub(crate) plan: u64,
+    /// Counts the runs of this name, from 1, through deletion and making anew: state and progress of another run do not count.
+    pub(crate) run: u64,
+    /// Somebody paused it.
+    pub(crate) paused: bool,
+    /// The schema version of the source it was planned against.
+    pub(crate) source_version: u32,
+    /// Per partition, where the run begins.
+    pub(crate) starts: Vec<u64>,
+    /// Per partition, where a `once` ends.
+    pub(crate) ends: Option<Vec<u64>>,
+    /// What each component reference means.
+    pub(crate) pinned: Vec<Pin>,
+    /// The next number for a step with state.
+    pub(crate) next_operator: u32,
+    /// Per partition of `{pipeline}.output`, where files and standard output begin.
+    pub(crate) output_starts: Vec<u64>,
+}
+
+/// What a component reference means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pin {
+    /// The step, from 0.
+    pub(crate) step: u32,
+    /// As it was written.
+    pub(crate) reference: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// `sha256:…`.
+    pub(crate) digest: String,
+    /// The number under which the step's state is kept; `None` without state. It stays when a change of plan keeps the state.
+    pub(crate) operator: Option<u32>,
+    /// What the state depends on: the key and the state's fields.
+    pub(crate) state_shape: Option<String>,
+}
+
+impl StoredPipeline {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    pub(crate) fn prefix(tenant: &TenantName) -> String {
+        format!("pipeline/{tenant}/")
+    }
+
+    pub(crate) fn key(tenant: &TenantName, name: &PipelineName) -> String {
+        format!("pipeline/{tenant}/{name}")
+    }
+
+    /// The document that counts the runs of a name and outlives the pipeline.
+    pub(crate) fn run_key(tenant: &TenantName, name: &PipelineName) -> String {
+        format!("pipeline-run/{tenant}/{name}")
+    }
+}

@@ -1,0 +1,175 @@
+//! The checkpointer: one thread that makes checkpoints of all tasks true, so that no worker waits for a disk.
+//!
+//! ```text
+//! worker: changed state, the last commit ──► wait until that commit is on disk ─► slices ─► one sync for all that wait
+//!                                                                              ─► progress record ─► on disk: true
+//!                                                                              ─► the one before the last: retired, progress trimmed
+//! ```
+//! A crash between any two of these leaves the checkpoint before: it is the record that counts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tidemill_event::{Clock, Offset};
+use tidemill_log::{Append, Log, Partition, Pending};
+use tidemill_state::{Change, CheckpointId, StateStore, TaskId};
+
+use crate::metrics::Metrics;
+use crate::task::frames::Output;
+use crate::task::record::{Checkpoint, Record, encode};
+use crate::task::{TaskShared, TaskState};
+
+/// Checkpoints that may wait; a worker that has one more waits for room.
+const JOBS_MAX: usize = 64;
+
+/// A checkpoint to make.
+pub(crate) struct Job {
+    pub(crate) shared: Arc<TaskShared>,
+    pub(crate) progress: Arc<Partition>,
+    pub(crate) output: Arc<Output>,
+    /// What it says; `as_of` is at least what was recovered, and follows from the commit's offset.
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) changes: Vec<Change>,
+    /// The last commit that is in it; `None`: there was none since the last one.
+    pub(crate) commit: Option<Pending>,
+    /// Where the progress frame stands among the commit's frames.
+    pub(crate) frame: usize,
+    /// The task is at its end.
+    pub(crate) finishes: bool,
+    /// Told when it is true, and dropped when it is certain that it never will be.
+    pub(crate) done: Option<Sender<()>>,
+}
+
+/// Handle to the thread.
+pub(crate) struct Checkpointer {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    pub(crate) fn start(log: Log, store: StateStore, clock: Arc<dyn Clock>, metrics: Metrics) -> std::io::Result<Self> {
+        let (sender, receiver) = bounded(JOBS_MAX);
+        let mut maker = Maker { log, store, clock, metrics, previous: HashMap::new(), covered: HashMap::new() };
+        let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || maker.run(&receiver))?;
+        Ok(Self { jobs: Some(sender), thread: Some(thread) })
+    }
+
+    /// Where jobs go.
+    pub(crate) fn jobs(&self) -> Sender<Job> {
+        self.jobs.clone().expect("there until it is stopped")
+    }
+
+    /// Finishes what waits and ends the thread. Workers must be gone: they hold senders.
+    pub(crate) fn stop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the checkpointer panicked");
+        }
+    }
+}
+
+/// What is known of a task's last true checkpoint.
+struct Previous {
+    id: CheckpointId,
+    as_of: Offset,
+    changes: Vec<Change>,
+}
+
+struct Maker {
+    log: Log,
+    store: StateStore,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    previous: HashMap<TaskId, Previous>,
+    /// Per task, the progress offset behind the last commit that a checkpoint took.
+    covered: HashMap<TaskId, u64>,
+}
+
+impl Maker {
+    fn run(&mut self, jobs: &Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            let mut group = vec![first];
+            group.extend(jobs.try_iter());
+            let started = Instant::now();
+            let count = group.len();
+            self.make(group);
+            self.metrics.checkpoints.inc_by(count as u64);
+            self.metrics.checkpoint_seconds.observe(started.elapsed().as_secs_f64());
+        }
+    }
+
+    fn make(&mut self, group: Vec<Job>) {
+        let mut written = Vec::new();
+        for mut job in group {
+            // Not the end of the progress stream: the task goes on meanwhile, and its next commits are not in this state.
+            let covered = self.covered.entry(job.shared.id.clone()).or_default();
+            *covered = (*covered).max(job.checkpoint.as_of);
+            if let Some(commit) = job.commit.take() {
+                match commit.wait() {
+                    Ok(offsets) => *covered = offsets.into_inner()[job.frame].0 + 1,
+                    // The log has stopped, and with it everything else: the last true checkpoint stands.
+                    Err(_) => continue,
+                }
+            }
+            job.checkpoint.as_of = *covered;
+            match self.store.write(&job.shared.id, CheckpointId(job.checkpoint.id), &job.changes) {
+                Ok(()) => written.push(job),
+                Err(error) => job.shared.fail(format!("its checkpoint could not be written: {error}")),
+            }
+        }
+        if let Err(error) = self.store.sync() {
+            for job in &written {
+                job.shared.fail(format!("its checkpoint could not be written: {error}"));
+            }
+            return;
+        }
+        let appended: Vec<_> = written
+            .into_iter()
+            .filter_map(|job| {
+                let rows = encode(&Record::Checkpoint(job.checkpoint.clone()), job.output.schema(), self.clock.now());
+                let frame = job.output.frame(job.shared.id.partition, rows);
+                match self.log.append_waiting(Append::atomic(vec![frame])) {
+                    Ok(pending) => Some((job, pending)),
+                    Err(error) => {
+                        job.shared.fail(format!("its checkpoint could not be recorded: {error}"));
+                        None
+                    }
+                }
+            })
+            .collect();
+        for (job, pending) in appended {
+            if pending.wait().is_ok() {
+                self.became_true(job);
+            }
+        }
+    }
+
+    fn became_true(&mut self, job: Job) {
+        let Job { shared, progress, checkpoint, changes, finishes, done, .. } = job;
+        let id = CheckpointId(checkpoint.id);
+        shared.checkpoint.store(id.0, Ordering::Relaxed);
+        if finishes {
+            shared.update(|seen| seen.state = TaskState::Finished);
+        }
+        let now = Previous { id, as_of: Offset(checkpoint.as_of), changes };
+        if let Some(before) = self.previous.insert(shared.id.clone(), now) {
+            // Nobody will load anything older than `before` again, nor replay what it covers.
+            if let Err(error) = self.store.retire(&shared.id, before.id, &before.changes) {
+                tracing::warn!(task = %shared.id, "old state is not cleared away: {error}");
+            }
+            if let Err(error) = self.log.trim(progress.key(), before.as_of) {
+                tracing::debug!(task = %shared.id, "progress is not trimmed: {error}");
+            }
+        }
+        if let Some(done) = done {
+            // Whoever waited may have given up at its deadline.
+            let _ = done.send(());
+        }
+    }
+}

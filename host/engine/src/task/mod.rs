@@ -1,0 +1,26 @@
+//! A task: one partition of a pipeline, from rows to commits.
+//!
+//! ```text
+//! Recovering ─ every committed range taken again, compared ─► Running ─ block ─► chain ─► one entry ─► …
+//!      │                                                        │   │
+//!      └─ differs and `on_divergence: stop`, rows removed ─► Held   └─ `once`, at its end ─► Finished
+//! ```
+//! A task belongs to one worker thread; others see its [`TaskShared`]. It takes rows that are in the journal's order but maybe not yet
+//! on disk, because all it does is feed the journal again: an entry behind them cannot survive a crash that loses them. Whatever
+//! leaves the log (checkpoints, sinks, replies) waits for the durable mark.
+
+mod checkpointer;
+mod dead_letters;
+mod frames;
+mod record;
+mod recovery;
+mod shared;
+mod task;
+mod totals;
+mod worker;
+
+pub(crate) use checkpointer::Checkpointer;
+pub(crate) use record::progress_definition;
+pub(crate) use shared::{TaskShared, TaskState};
+pub(crate) use task::{TaskParts, TaskSeed};
+pub(crate) use worker::Workers;

@@ -1,0 +1,217 @@
+//! What a task writes into `{pipeline}.progress`: commits and checkpoints, one JSON object a row.
+//!
+//! ```text
+//! {"commit": {"run": 1, "plan": 2, "start": 4096, "end": 8192, "rows": 17, "sum": "09af…", "dead": 0, "state": "0000…", …}}
+//! {"checkpoint": {"run": 1, "plan": 2, "id": 3, "as_of": 120, "input": 8192, "totals": {…}}}
+//! ```
+//! A commit is a frame of the entry that also holds its outputs: both are there or neither. A checkpoint says that the state of
+//! everything before the progress offset `as_of` is in the state store under `id`. Unknown members are refused: a record that a
+//! newer host wrote is not half understood.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tidemill_event::{Ending, EventTime, Field, FieldType, Retention, StreamDefinition, StreamSchema, UnknownFields};
+use tidemill_flow::{RecordedEnding, StepId};
+
+use crate::plan::Answer;
+use crate::task::totals::Totals;
+
+/// The name of the one field.
+const FIELD: &str = "record";
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum Record {
+    /// Outputs and progress became true.
+    Commit(Commit),
+    /// State is in the store.
+    Checkpoint(Checkpoint),
+}
+
+/// A range of input rows was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Commit {
+    pub(crate) run: u64,
+    /// The plan it ran with: names every component's bytes.
+    pub(crate) plan: u64,
+    /// The input rows `[start, end)`.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Instances were new before the first call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) fresh: bool,
+    /// Rows that came out, and their checksum over values.
+    pub(crate) rows: u64,
+    pub(crate) sum: Hex,
+    /// Rows that went to the dead letters.
+    pub(crate) dead: u64,
+    /// Checksum of all state afterwards.
+    pub(crate) state: Hex,
+    /// What each component call answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) answers: Vec<(u32, Hex)>,
+    /// Calls that did not return.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) endings: Vec<StoredEnding>,
+}
+
+/// A call that did not return.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredEnding {
+    step: u32,
+    call: u32,
+    ending: String,
+    message: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    backtrace: String,
+}
+
+/// State as of a commit is in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Checkpoint {
+    pub(crate) run: u64,
+    pub(crate) plan: u64,
+    pub(crate) id: u64,
+    /// Every record of the run below this progress offset is in it.
+    pub(crate) as_of: u64,
+    /// The next input row.
+    pub(crate) input: u64,
+    pub(crate) totals: Totals,
+}
+
+/// A checksum: 16 hexadecimal digits, because JSON numbers end at 2^53 for many readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hex(pub(crate) u64);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<&Answer> for (u32, Hex) {
+    fn from(answer: &Answer) -> Self {
+        (answer.step, Hex(answer.sum))
+    }
+}
+
+impl From<&RecordedEnding> for StoredEnding {
+    fn from(ending: &RecordedEnding) -> Self {
+        Self {
+            step: ending.step.0,
+            call: ending.call,
+            ending: ending.ending.as_str().to_owned(),
+            message: ending.message.clone(),
+            backtrace: ending.backtrace.clone(),
+        }
+    }
+}
+
+impl StoredEnding {
+    /// As the operators take it. An ending this version does not know counts as a trap: the call is not repeated either way.
+    pub(crate) fn recorded(&self) -> RecordedEnding {
+        RecordedEnding {
+            step: StepId(self.step),
+            call: self.call,
+            ending: Ending::ALL.into_iter().find(|ending| ending.as_str() == self.ending).unwrap_or(Ending::Trap),
+            message: self.message.clone(),
+            backtrace: self.backtrace.clone(),
+        }
+    }
+}
+
+/// The definition of every `.progress` stream.
+pub(crate) fn progress_definition(partitions: u32) -> StreamDefinition {
+    StreamDefinition {
+        schema: StreamSchema {
+            fields: vec![Field::new(FIELD, FieldType::Json, false)],
+            unknown: UnknownFields::Drop,
+            infer: false,
+        },
+        time: None,
+        key: Vec::new(),
+        partitions,
+        retention: Retention::default(),
+    }
+}
+
+/// A record as a row of the progress stream.
+pub(crate) fn encode(record: &Record, schema: &StreamSchema, now: EventTime) -> RecordBatch {
+    let text = serde_json::to_string(record).expect("records have only keys that are texts");
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec![text])),
+        Arc::new(TimestampMicrosecondArray::from(vec![now.0]).with_timezone("UTC")),
+    ];
+    RecordBatch::try_new(Arc::new(schema.arrow()), columns).expect("the columns of the progress stream")
+}
+
+/// The records of a block, in order. The error names the first row that is none.
+pub(crate) fn decode(rows: &RecordBatch) -> Result<Vec<Record>, String> {
+    let column = rows.column_by_name(FIELD).ok_or("the progress stream has no column `record`")?;
+    let texts = column.as_string_opt::<i32>().ok_or("the column `record` is no text")?;
+    texts
+        .iter()
+        .enumerate()
+        .map(|(row, text)| serde_json::from_str(text.unwrap_or("null")).map_err(|error| format!("row {row}: {error}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_read_back() {
+        let definition = progress_definition(1);
+        let records = [
+            Record::Commit(Commit {
+                run: 1,
+                plan: 2,
+                start: 3,
+                end: 9,
+                fresh: true,
+                rows: 4,
+                sum: Hex(u64::MAX),
+                dead: 2,
+                state: Hex(7),
+                answers: vec![(1, Hex(0xabc))],
+                endings: vec![StoredEnding {
+                    step: 1,
+                    call: 0,
+                    ending: "out_of_fuel".into(),
+                    message: "a \"quoted\" word".into(),
+                    backtrace: "at main".into(),
+                }],
+            }),
+            Record::Checkpoint(Checkpoint { run: 1, plan: 2, id: 3, as_of: 17, input: 9, totals: Totals::default() }),
+        ];
+        for record in records {
+            let rows = encode(&record, &definition.schema, EventTime(5));
+            assert_eq!(decode(&rows), Ok(vec![record]));
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_newer_host_is_not_half_understood() {
+        assert!(
+            serde_json::from_str::<Record>(
+                r#"{"checkpoint": {"run": 1, "plan": 1, "id": 1, "as_of": 0, "input": 0, "totals": {}, "lanes": []}}"#
+            )
+            .is_err()
+        );
+    }
+}

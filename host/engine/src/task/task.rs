@@ -1,0 +1,539 @@
+//! The task itself: takes a batch, runs it through the steps, appends one entry; or takes a committed range again and compares.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use crossbeam_channel::{Sender, TryRecvError, bounded};
+use rustix::time::{ClockId, clock_gettime};
+use tidemill_event::batch::{checksum, concat, conform};
+use tidemill_event::{Clock, Offset, PartitionId};
+use tidemill_flow::{Chain, FlowBatch, Outcome};
+use tidemill_log::{Append, Listening, Log, Partition, Pending, ReadError, ReadLimit, Visibility};
+use tidemill_runtime::{Grants, Runtime};
+use tidemill_state::{Change, CheckpointId, StateStore};
+
+use crate::metrics::Metrics;
+use crate::pipeline::{OnDivergence, OnTrim};
+use crate::plan::{Answer, CallControl, Plan, chain};
+use crate::status::{DivergenceStatus, StepStatus};
+use crate::task::checkpointer::Job;
+use crate::task::frames::Output;
+use crate::task::record::{Checkpoint, Commit, Hex, Record, encode};
+use crate::task::recovery::{Recovered, recover};
+use crate::task::totals::Totals;
+use crate::task::{TaskShared, TaskState, dead_letters};
+
+/// What tasks share: the parts of the engine.
+#[derive(Clone)]
+pub(crate) struct TaskParts {
+    pub(crate) log: Log,
+    pub(crate) runtime: Runtime,
+    pub(crate) store: StateStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) grants: Grants,
+    pub(crate) batch_rows_max: usize,
+    pub(crate) batch_bytes_max: usize,
+    pub(crate) batch_target: Duration,
+    pub(crate) checkpoint_after: Duration,
+}
+
+/// What a worker needs to make a task.
+pub(crate) struct TaskSeed {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) plan_number: u64,
+    pub(crate) shared: Arc<TaskShared>,
+    /// `{pipeline}.progress`, `.dead-letters`, and `.output` if there are files or standard output.
+    pub(crate) progress: Arc<tidemill_log::Stream>,
+    pub(crate) dead_letters: Arc<tidemill_log::Stream>,
+    pub(crate) outputs: Vec<Arc<tidemill_log::Stream>>,
+    /// Where the run begins, and where a `once` ends.
+    pub(crate) start: Offset,
+    pub(crate) end: Option<Offset>,
+    /// A person has seen the divergence and wants it to go on.
+    pub(crate) accept_divergence: bool,
+}
+
+/// What a turn did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// A batch was taken; there may be more.
+    Worked,
+    /// There is nothing to take now.
+    Idle,
+    /// The task takes nothing any more.
+    Ended,
+}
+
+/// A task on its worker.
+pub(crate) struct Task {
+    plan: Arc<Plan>,
+    plan_number: u64,
+    pub(crate) shared: Arc<TaskShared>,
+    parts: TaskParts,
+    jobs: Sender<Job>,
+    source: Arc<Partition>,
+    partition: PartitionId,
+    progress_partition: Arc<Partition>,
+    progress: Arc<Output>,
+    dead_letters: Output,
+    outputs: Vec<Output>,
+    chain: Chain,
+    control: Arc<CallControl>,
+    recovered: Recovered,
+    accept_divergence: bool,
+    next: Offset,
+    end: Option<Offset>,
+    totals: Totals,
+    /// CPU time since the last checkpoint was taken: what replay would cost.
+    cost: Duration,
+    /// CPU time of a row, smoothed.
+    row_cost: Duration,
+    checkpoint: CheckpointId,
+    /// Told when the checkpoint on its way is true.
+    under_way: Option<crossbeam_channel::Receiver<()>>,
+    last_commit: Option<(Pending, usize)>,
+    /// Instances are new since the last commit.
+    fresh: bool,
+    ended: bool,
+    _listening: Listening,
+}
+
+impl Task {
+    /// Loads state and progress. Blocking.
+    pub(crate) fn open(
+        seed: TaskSeed,
+        parts: TaskParts,
+        jobs: Sender<Job>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, String> {
+        let TaskSeed { plan, plan_number, shared, progress, dead_letters, outputs, start, end, accept_divergence } = seed;
+        let partition = shared.id.partition;
+        let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
+        let recovered = recover(&progress_partition, shared.id.run)?;
+        let control = Arc::new(CallControl::default());
+        let mut chain = chain(&plan, &parts.runtime, &parts.grants, &control, &parts.metrics.calls);
+        let (id, next, totals) = match &recovered.checkpoint {
+            Some(checkpoint) => (CheckpointId(checkpoint.id), Offset(checkpoint.input), checkpoint.totals.clone()),
+            None => (CheckpointId::EMPTY, start, Totals::default()),
+        };
+        restore(&plan, &mut chain, parts.store.load(&shared.id, id).map_err(|error| error.to_string())?)?;
+        shared.set_next(next);
+        shared.checkpoint.store(id.0, Ordering::Relaxed);
+        shared.update(|seen| seen.totals = totals.clone());
+        control.set_replaying(!recovered.commits.is_empty());
+        let listener = shared.clone();
+        let source = shared.source.clone();
+        let listening = source.listen(
+            Visibility::Sequenced,
+            Arc::new(move || {
+                // The first to say so wakes the worker; it asks again before it sleeps.
+                if !listener.ready.swap(true, Ordering::AcqRel) {
+                    wake();
+                }
+            }),
+        );
+        Ok(Self {
+            plan,
+            plan_number,
+            parts,
+            jobs,
+            source,
+            partition,
+            progress_partition,
+            progress: Arc::new(Output::new(progress)),
+            dead_letters: Output::new(dead_letters),
+            outputs: outputs.into_iter().map(Output::new).collect(),
+            chain,
+            control,
+            recovered,
+            accept_divergence,
+            next,
+            end,
+            totals,
+            cost: Duration::ZERO,
+            row_cost: Duration::ZERO,
+            checkpoint: id,
+            under_way: None,
+            last_commit: None,
+            fresh: true,
+            ended: false,
+            shared,
+            _listening: listening,
+        })
+    }
+
+    /// One batch. An error ends the task.
+    pub(crate) fn turn(&mut self) -> Result<Turn, String> {
+        if self.ended {
+            return Ok(Turn::Ended);
+        }
+        if let Some(commit) = self.recovered.commits.pop_front() {
+            return self.replay(commit);
+        }
+        if self.end.is_some_and(|end| self.next >= end) {
+            self.take_checkpoint(true, None);
+            self.ended = true;
+            return Ok(Turn::Ended);
+        }
+        self.live()
+    }
+
+    fn live(&mut self) -> Result<Turn, String> {
+        let limit = ReadLimit { rows_max: self.rows_wanted(), bytes_max: self.parts.batch_bytes_max };
+        let block = match self.source.read(self.next, limit, Visibility::Sequenced) {
+            Ok(Some(block)) => block,
+            Ok(None) => return Ok(Turn::Idle),
+            Err(ReadError::Trimmed { from, trim_point }) => return self.trimmed(from, trim_point),
+            Err(error) => return Err(format!("its source cannot be read: {error}")),
+        };
+        let begun = cpu_time();
+        let rows = self.planned(&block.rows, &block.schema.schema)?;
+        let count = rows.num_rows();
+        let (start, end) = (block.start, block.start.plus(count));
+        let mut outcome = Outcome::new();
+        let output = self.chain.run(FlowBatch::new(rows.clone()), &mut outcome);
+        let answers = self.control.take_answers();
+        let commit = self.describe(start, end, &output, &outcome, &answers);
+        self.append(&commit, &rows, output, &outcome)?;
+        self.next = end;
+        let spent = cpu_time().saturating_sub(begun);
+        self.account(&commit, &outcome, spent);
+        self.parts.metrics.commits.inc();
+        if self.cost >= self.parts.checkpoint_after {
+            self.take_checkpoint(false, None);
+        }
+        Ok(Turn::Worked)
+    }
+
+    /// Rows that fit into the time a batch may take, by what rows cost so far.
+    fn rows_wanted(&self) -> usize {
+        let by_cost = match self.row_cost.as_nanos() {
+            0 => self.parts.batch_rows_max,
+            nanos => usize::try_from(self.parts.batch_target.as_nanos() / nanos).unwrap_or(usize::MAX),
+        };
+        let rows = by_cost.clamp(16.min(self.parts.batch_rows_max), self.parts.batch_rows_max);
+        match self.end {
+            Some(end) => rows.min(usize::try_from(end.0 - self.next.0).unwrap_or(usize::MAX)),
+            None => rows,
+        }
+    }
+
+    fn trimmed(&mut self, from: Offset, trim_point: Offset) -> Result<Turn, String> {
+        match self.plan.definition.source.on_trim {
+            OnTrim::Skip => {
+                tracing::warn!(task = %self.shared.id, "rows [{from}, {trim_point}) were removed before they were taken: skipped");
+                self.totals.skipped += trim_point.0.saturating_sub(from.0);
+                self.next = trim_point;
+                Ok(Turn::Worked)
+            }
+            OnTrim::Stop => {
+                self.hold(format!(
+                    "rows [{from}, {trim_point}) of `{}` were removed before they were taken: apply it with `on_trim: skip` to go on without them",
+                    self.source.key().stream.stream
+                ));
+                Ok(Turn::Ended)
+            }
+        }
+    }
+
+    fn hold(&mut self, why: String) {
+        tracing::error!(task = %self.shared.id, "task is held: {why}");
+        self.ended = true;
+        self.shared.update(|seen| {
+            seen.state = TaskState::Held;
+            seen.last_error = Some(why);
+        });
+    }
+
+    /// Rows as the plan knows them, whatever the version they were written at.
+    fn planned(&self, rows: &RecordBatch, schema: &tidemill_event::StreamSchema) -> Result<RecordBatch, String> {
+        if *schema == self.plan.source_schema {
+            return Ok(rows.clone());
+        }
+        conform(rows, schema, &self.plan.source_schema).map_err(|error| {
+            let stream = &self.source.key().stream.stream;
+            format!("`{stream}` changed its columns so that they do not fit this plan ({error}): apply the pipeline again")
+        })
+    }
+
+    fn describe(&mut self, start: Offset, end: Offset, output: &FlowBatch, outcome: &Outcome, answers: &[Answer]) -> Commit {
+        Commit {
+            run: self.shared.id.run,
+            plan: self.plan_number,
+            start: start.0,
+            end: end.0,
+            fresh: std::mem::take(&mut self.fresh),
+            rows: output.len() as u64,
+            sum: Hex(checksum(&output.rows)),
+            dead: outcome.dead.len() as u64,
+            state: Hex(self.chain.state_checksum()),
+            answers: answers.iter().map(Into::into).collect(),
+            endings: outcome.endings.iter().map(Into::into).collect(),
+        }
+    }
+
+    /// Outputs, dead letters and progress: one entry.
+    fn append(&mut self, commit: &Commit, input: &RecordBatch, output: FlowBatch, outcome: &Outcome) -> Result<(), String> {
+        let mut frames = Vec::with_capacity(self.outputs.len() + 2);
+        if !output.is_empty() {
+            for target in &mut self.outputs {
+                target.frames(&output.rows, &self.plan.output, self.partition, &mut frames)?;
+            }
+        }
+        if !outcome.dead.is_empty() {
+            let schema = self.dead_letters.schema();
+            let rows = dead_letters::rows(&self.plan, &outcome.dead, input, self.partition, Offset(commit.start), schema);
+            frames.push(self.dead_letters.frame(self.partition, rows));
+        }
+        let record = encode(&Record::Commit(commit.clone()), self.progress.schema(), self.parts.clock.now());
+        frames.push(self.progress.frame(self.partition, record));
+        let last = frames.len() - 1;
+        let pending = self.parts.log.append_waiting(Append::atomic(frames)).map_err(|error| format!("its commit: {error}"))?;
+        self.last_commit = Some((pending, last));
+        Ok(())
+    }
+
+    fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
+        let rows = commit.end - commit.start;
+        self.totals.rows_in += rows;
+        self.totals.rows_out += commit.rows;
+        self.totals.dead += commit.dead;
+        self.totals.commits += 1;
+        for ending in &outcome.endings {
+            *self.totals.endings.entry(ending.ending.as_str().to_owned()).or_default() += 1;
+        }
+        self.cost += spent;
+        let per_row = spent / u32::try_from(rows.max(1)).unwrap_or(u32::MAX);
+        self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
+        let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();
+        self.shared.set_next(self.next);
+        let plan = &self.plan;
+        self.shared.update(|seen| {
+            seen.totals.clone_from(&self.totals);
+            seen.cpu_us += spent.as_micros() as u64;
+            for call in &outcome.calls {
+                let step = seen.steps.entry(call.step.0).or_insert_with(|| StepStatus::new(plan, call.step.0));
+                step.calls += 1;
+                step.fuel += call.usage.fuel;
+                step.time_us += call.usage.time.as_micros() as u64;
+                step.memory_bytes = call.usage.memory_bytes;
+            }
+            for (step, keys) in keys {
+                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
+            }
+        });
+    }
+
+    /// Takes a committed range again: same rows, same recordings; outputs are thrown away and compared.
+    fn replay(&mut self, committed: Commit) -> Result<Turn, String> {
+        let begun = cpu_time();
+        if committed.fresh {
+            self.control.replace_instances();
+        }
+        let (start, end) = (Offset(committed.start), Offset(committed.end));
+        let rows = match self.read_exactly(start, end) {
+            Ok(rows) => rows,
+            Err(ReadError::Trimmed { trim_point, .. }) => {
+                self.hold(format!(
+                    "rows [{start}, {trim_point}) of `{}`, which no checkpoint covers, were removed: state cannot be rebuilt",
+                    self.source.key().stream.stream
+                ));
+                return Ok(Turn::Ended);
+            }
+            Err(error) => return Err(format!("its source cannot be read: {error}")),
+        };
+        let mut outcome = Outcome::replay(committed.endings.iter().map(|ending| ending.recorded()).collect());
+        let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
+        let answers = self.control.take_answers();
+        self.fresh = false;
+        let again = self.describe(start, end, &output, &outcome, &answers);
+        // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
+        if committed.plan == self.plan_number {
+            self.compare(&committed, &again);
+        }
+        self.next = end;
+        self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
+        self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
+        if self.recovered.commits.is_empty() {
+            return Ok(self.replayed());
+        }
+        Ok(Turn::Worked)
+    }
+
+    /// Everything committed was taken again.
+    fn replayed(&mut self) -> Turn {
+        self.control.set_replaying(false);
+        self.fresh = true;
+        let Some(divergence) = self.shared.seen().divergence else { return Turn::Worked };
+        if self.plan.definition.on_divergence == OnDivergence::Stop && !self.accept_divergence {
+            let component = divergence.component.as_deref().unwrap_or("no component");
+            self.hold(format!(
+                "replay differs from what was committed in {} ({component}), rows {}: {}; resume it to go on with the replayed state",
+                divergence.step, divergence.range, divergence.detail
+            ));
+            return Turn::Ended;
+        }
+        // What was replayed is the state from here on: the next start must not replay these ranges into yet another one.
+        self.take_checkpoint(false, None);
+        Turn::Worked
+    }
+
+    fn compare(&mut self, committed: &Commit, again: &Commit) {
+        let Some((step, detail)) = difference(committed, again) else { return };
+        let name = step.map_or_else(|| "output".to_owned(), |step| self.plan.step_name(step));
+        let component = step.and_then(|step| {
+            let (_, planned) = self.plan.components().find(|(at, _)| *at == step)?;
+            Some(format!("{} ({})", planned.label(), planned.pin.digest))
+        });
+        self.parts.metrics.divergences.inc();
+        tracing::warn!(
+            task = %self.shared.id, step = name, component, start = committed.start, end = committed.end,
+            "replay differs from what was committed, which stands: {detail}"
+        );
+        let range = format!("[{}, {})", committed.start, committed.end);
+        let partition = self.partition.0;
+        self.shared.update(|seen| match &mut seen.divergence {
+            // What differs behind the first difference may only follow from it.
+            Some(first) => first.commits += 1,
+            None => {
+                seen.divergence = Some(DivergenceStatus { partition, step: name, component, range, commits: 1, detail });
+            }
+        });
+    }
+
+    fn read_exactly(&self, start: Offset, end: Offset) -> Result<RecordBatch, ReadError> {
+        let mut blocks = Vec::new();
+        let mut from = start;
+        while from < end {
+            let limit = ReadLimit { rows_max: (end.0 - from.0) as usize, bytes_max: usize::MAX };
+            let Some(block) = self.source.read(from, limit, Visibility::Sequenced)? else {
+                let end = self.source.end(Visibility::Sequenced);
+                return Err(ReadError::BeyondEnd { from, end });
+            };
+            from = block.start.plus(block.rows.num_rows());
+            // The range was taken before, so its rows fitted the plan then; a plan that they do not fit now takes none of them.
+            let rows = self.planned(&block.rows, &block.schema.schema);
+            blocks.push(rows.unwrap_or_else(|_| RecordBatch::new_empty(Arc::new(self.plan.source_schema.arrow()))));
+        }
+        Ok(concat(&blocks))
+    }
+
+    /// A checkpoint is on its way.
+    fn is_saving(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| matches!(under_way.try_recv(), Err(TryRecvError::Empty)))
+    }
+
+    /// Hands the changed state to the checkpointer, unless one is on its way. Instances are replaced with it.
+    fn take_checkpoint(&mut self, finishes: bool, done: Option<Sender<()>>) {
+        if self.is_saving() && !finishes && done.is_none() {
+            return;
+        }
+        let plan = self.plan.clone();
+        let mut changes = Vec::new();
+        for (step, table) in self.chain.tables() {
+            let Some(operator) = operator_of(&plan, step.0) else { continue };
+            changes.extend(table.take_changes().into_iter().map(|change| Change {
+                operator,
+                key: change.key.into_vec(),
+                value: change.value.map(<[u8]>::into_vec),
+            }));
+        }
+        self.checkpoint = self.checkpoint.next();
+        let (commit, frame) = self.last_commit.take().map_or((None, 0), |(pending, frame)| (Some(pending), frame));
+        let (told, under_way) = bounded(1);
+        self.under_way = Some(under_way);
+        let job = Job {
+            shared: self.shared.clone(),
+            progress: self.progress_partition.clone(),
+            output: self.progress.clone(),
+            checkpoint: Checkpoint {
+                run: self.shared.id.run,
+                plan: self.plan_number,
+                id: self.checkpoint.0,
+                // What was recovered is covered; the checkpointer knows what of this start is.
+                as_of: self.recovered.end.0,
+                input: self.next.0,
+                totals: self.totals.clone(),
+            },
+            changes,
+            commit,
+            frame,
+            finishes,
+            done: done.or(Some(told)),
+        };
+        self.cost = Duration::ZERO;
+        self.control.replace_instances();
+        self.fresh = true;
+        // The checkpointer outlives the workers; were it gone, the last true checkpoint would stand.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Ends the task behind a checkpoint; `done` is told when that is true. While it still replays there is nothing to save.
+    pub(crate) fn stop(mut self, done: Sender<()>) {
+        // Replay without a commit behind it is covered too: the next start shall have nothing to do.
+        let uncovered = self.last_commit.is_some() || self.cost > Duration::ZERO || self.is_saving();
+        if self.recovered.commits.is_empty() && !self.ended && uncovered && self.shared.state() == TaskState::Running {
+            self.take_checkpoint(false, Some(done));
+        } else {
+            let _ = done.send(());
+        }
+        self.shared.update(|seen| {
+            if seen.state == TaskState::Running {
+                seen.state = TaskState::Stopped;
+            }
+        });
+    }
+}
+
+/// The first thing that differs, with the step if it was a component's answer.
+fn difference(committed: &Commit, again: &Commit) -> Option<(Option<u32>, String)> {
+    for (then, now) in committed.answers.iter().zip(&again.answers) {
+        if then.0 != now.0 {
+            return Some((Some(then.0.min(now.0)), "other calls were made".to_owned()));
+        }
+        if then.1 != now.1 {
+            return Some((Some(then.0), "the component answered otherwise to the same rows".to_owned()));
+        }
+    }
+    if committed.answers.len() != again.answers.len() {
+        let step = committed.answers.get(again.answers.len()).or_else(|| again.answers.get(committed.answers.len()));
+        return Some((step.map(|answer| answer.0), "a call ended otherwise for the same rows".to_owned()));
+    }
+    let counts = |commit: &Commit| format!("{} rows out, {} dead", commit.rows, commit.dead);
+    if (committed.rows, committed.dead) != (again.rows, again.dead) {
+        return Some((None, format!("{} were committed, {} came now", counts(committed), counts(again))));
+    }
+    if committed.sum != again.sum {
+        return Some((None, "the values of the rows that came out differ".to_owned()));
+    }
+    (committed.state != again.state).then(|| (None, "the state differs".to_owned()))
+}
+
+fn operator_of(plan: &Plan, step: u32) -> Option<u32> {
+    plan.components().find(|(at, _)| *at == step).and_then(|(_, planned)| planned.pin.operator)
+}
+
+/// Puts stored state into the steps it belongs to. State of a step that the plan no longer has stays where it is.
+fn restore(plan: &Plan, chain: &mut Chain, state: Vec<Change>) -> Result<(), String> {
+    let mut by_operator: std::collections::HashMap<u32, Vec<(Vec<u8>, Vec<u8>)>> = std::collections::HashMap::new();
+    for change in state {
+        if let Some(value) = change.value {
+            by_operator.entry(change.operator).or_default().push((change.key, value));
+        }
+    }
+    for (step, table) in chain.tables() {
+        if let Some(rows) = operator_of(plan, step.0).and_then(|operator| by_operator.remove(&operator)) {
+            table.restore(rows).map_err(|error| format!("state of {}: {error}", plan.step_name(step.0)))?;
+        }
+    }
+    Ok(())
+}
+
+/// CPU time of this thread: what a batch costs, whatever else the machine does meanwhile.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}

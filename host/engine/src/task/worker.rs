@@ -1,0 +1,205 @@
+//! Workers: a fixed set of threads, each with many tasks, one batch each in turn.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex};
+use tidemill_state::TaskId;
+
+use crate::metrics::Metrics;
+use crate::task::checkpointer::Job;
+use crate::task::task::{Task, Turn};
+use crate::task::{TaskParts, TaskSeed};
+
+/// What a worker is told.
+enum Message {
+    Start(Box<TaskSeed>),
+    /// End a task behind a checkpoint. `done` is told when that is true.
+    Stop(TaskId, Sender<()>),
+    /// End the thread, tasks as they stand.
+    Quit,
+}
+
+/// A worker's door: messages, and the word that a task may have rows. Nothing here can fill: messages are answers to requests of
+/// people, and wake-ups are one flag.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    inbox: Mutex<Inbox>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: VecDeque<Message>,
+    woken: bool,
+}
+
+impl Mailbox {
+    fn send(&self, message: Message) {
+        self.inbox.lock().messages.push_back(message);
+        self.bell.notify_one();
+    }
+
+    /// A task may have rows.
+    pub(crate) fn wake(&self) {
+        self.inbox.lock().woken = true;
+        self.bell.notify_one();
+    }
+
+    /// What came in. Sleeps until something does if `idle`.
+    fn take(&self, idle: bool) -> VecDeque<Message> {
+        let mut inbox = self.inbox.lock();
+        while idle && inbox.messages.is_empty() && !inbox.woken {
+            self.bell.wait(&mut inbox);
+        }
+        inbox.woken = false;
+        std::mem::take(&mut inbox.messages)
+    }
+}
+
+/// All workers.
+pub(crate) struct Workers {
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Workers {
+    pub(crate) fn start(count: usize, parts: &TaskParts, jobs: &Sender<Job>) -> std::io::Result<Self> {
+        let mailboxes: Vec<Arc<Mailbox>> = (0..count.max(1)).map(|_| Arc::default()).collect();
+        let threads = mailboxes
+            .iter()
+            .enumerate()
+            .map(|(number, mailbox)| {
+                let mut worker = Worker {
+                    mailbox: mailbox.clone(),
+                    parts: parts.clone(),
+                    jobs: jobs.clone(),
+                    tasks: Vec::new(),
+                    metrics: parts.metrics.clone(),
+                };
+                std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { mailboxes, threads: Mutex::new(threads) })
+    }
+
+    /// Which worker a task belongs to: always the same one, and neighbours on different ones.
+    fn of(&self, task: &TaskId) -> &Arc<Mailbox> {
+        let name: usize = task.pipeline.as_str().bytes().map(usize::from).sum();
+        &self.mailboxes[(name + task.partition.0 as usize) % self.mailboxes.len()]
+    }
+
+    pub(crate) fn start_task(&self, seed: TaskSeed) {
+        self.of(&seed.shared.id).clone().send(Message::Start(Box::new(seed)));
+    }
+
+    pub(crate) fn stop_task(&self, task: &TaskId, done: Sender<()>) {
+        self.of(task).send(Message::Stop(task.clone(), done));
+    }
+
+    /// Ends the threads. Tasks that were not stopped before are as after a crash.
+    pub(crate) fn join(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.send(Message::Quit);
+        }
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+/// One thread.
+struct Worker {
+    mailbox: Arc<Mailbox>,
+    parts: TaskParts,
+    jobs: Sender<Job>,
+    tasks: Vec<Running>,
+    metrics: Metrics,
+}
+
+struct Running {
+    task: Task,
+    /// The last turn found rows: there may be more, whatever the listener said meanwhile.
+    busy: bool,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        loop {
+            let idle = !self.tasks.iter().any(|running| running.busy || running.task.shared.ready.load(Ordering::Acquire));
+            for message in self.mailbox.take(idle) {
+                match message {
+                    Message::Start(seed) => self.open(*seed),
+                    Message::Stop(task, done) => self.stop(&task, done),
+                    Message::Quit => return,
+                }
+            }
+            self.round();
+        }
+    }
+
+    /// One batch of every task that has rows: a slow pipeline delays its neighbours by one batch, which is cut by its cost.
+    fn round(&mut self) {
+        let metrics = &self.metrics;
+        self.tasks.retain_mut(|running| {
+            if !running.busy && !running.task.shared.ready.swap(false, Ordering::AcqRel) {
+                return true;
+            }
+            let shared = running.task.shared.clone();
+            match catch_unwind(AssertUnwindSafe(|| running.task.turn())) {
+                Ok(Ok(Turn::Worked)) => {
+                    running.busy = true;
+                    true
+                }
+                Ok(Ok(Turn::Idle)) => {
+                    running.busy = false;
+                    true
+                }
+                Ok(Ok(Turn::Ended)) => false,
+                Ok(Err(error)) => {
+                    shared.fail(error);
+                    false
+                }
+                // A bug of the host in one pipeline must not take the others with it. The task is thrown away as it stands: what it
+                // committed is true, what it had in hand is taken again.
+                Err(panic) => {
+                    metrics.panics.inc();
+                    shared.fail(format!("a bug in the host: {}", panic_text(&*panic)));
+                    false
+                }
+            }
+        });
+    }
+
+    fn open(&mut self, seed: TaskSeed) {
+        let shared = seed.shared.clone();
+        let mailbox = self.mailbox.clone();
+        let (parts, jobs) = (self.parts.clone(), self.jobs.clone());
+        let opened = catch_unwind(AssertUnwindSafe(|| Task::open(seed, parts, jobs, Arc::new(move || mailbox.wake()))));
+        match opened {
+            Ok(Ok(task)) => self.tasks.push(Running { task, busy: true }),
+            Ok(Err(error)) => shared.fail(error),
+            Err(panic) => shared.fail(format!("a bug in the host: {}", panic_text(&*panic))),
+        }
+    }
+
+    fn stop(&mut self, task: &TaskId, done: Sender<()>) {
+        match self.tasks.iter().position(|running| running.task.shared.id == *task) {
+            Some(at) => self.tasks.swap_remove(at).task.stop(done),
+            // It ended by itself, or failed.
+            None => {
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
+}

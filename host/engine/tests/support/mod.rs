@@ -1,0 +1,238 @@
+//! A host without its doors: a log, a runtime and an engine in a folder, with rows put in and read out as JSON lines.
+
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidemill_connect::SharedOutput;
+use tidemill_engine::{Applied, Engine, EngineSettings, PipelineState, Status};
+use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder};
+use tidemill_event::{
+    Clock, ComponentName, EventTime, Offset, PartitionId, PipelineName, Placement, StreamDefinition, StreamId, StreamName,
+    TenantName, definition_json,
+};
+use tidemill_log::{Append, FrameRows, Log, LogSettings, ReadLimit, RealDisk, Visibility};
+use tidemill_runtime::{Grant, Grants, Runtime, RuntimeSettings};
+
+/// A clock that stands still: what is written twice is the same twice.
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> EventTime {
+        EventTime(1_700_000_000_000_000)
+    }
+}
+
+/// One runtime serves all tests of a process: an address space each would be too many.
+fn runtime() -> Runtime {
+    static RUNTIME: std::sync::OnceLock<Runtime> = std::sync::OnceLock::new();
+    let grants = Grants::from_iter([Grant::TestRandom]);
+    RUNTIME
+        .get_or_init(|| {
+            Runtime::new(RuntimeSettings { instances_max: 64, grants, ..RuntimeSettings::default() }).expect("a runtime")
+        })
+        .clone()
+}
+
+/// What a pipeline printed.
+#[derive(Clone, Default)]
+pub struct Printed(pub Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How an engine is opened.
+#[derive(Clone)]
+pub struct Setup {
+    pub batch_rows: usize,
+    pub checkpoint_after: Duration,
+    pub workers: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { batch_rows: 4096, checkpoint_after: Duration::from_secs(3600), workers: 2 }
+    }
+}
+
+/// A running host.
+pub struct Host {
+    dir: Arc<tempfile::TempDir>,
+    setup: Setup,
+    pub log: Log,
+    pub engine: Engine,
+    pub printed: Printed,
+}
+
+pub fn tenant() -> TenantName {
+    TenantName::default_tenant()
+}
+
+pub fn pipeline(name: &str) -> PipelineName {
+    name.parse().expect("a name")
+}
+
+pub fn stream_id(name: &str) -> StreamId {
+    StreamId::new(tenant(), name.parse::<StreamName>().expect("a name"))
+}
+
+impl Host {
+    pub fn new(setup: Setup) -> Self {
+        Self::open(Arc::new(tempfile::tempdir().expect("a folder")), setup, Printed::default())
+    }
+
+    fn open(dir: Arc<tempfile::TempDir>, setup: Setup, printed: Printed) -> Self {
+        let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(RealDisk)).expect("a log");
+        let stdout: SharedOutput = Arc::new(Mutex::new(Box::new(printed.clone())));
+        let settings = EngineSettings {
+            workers: setup.workers,
+            batch_rows_max: setup.batch_rows,
+            // Batches are cut by rows alone, so that every run of a test cuts alike.
+            batch_target: Duration::from_secs(3600),
+            checkpoint_after: setup.checkpoint_after,
+            file_linger: Duration::ZERO,
+            stdout,
+            grants: Grants::from_iter([Grant::TestRandom]),
+            ..EngineSettings::new(dir.path())
+        };
+        let engine = Engine::open(settings, log.clone(), runtime(), Arc::new(Noon)).expect("an engine");
+        engine.start();
+        Self { dir, setup, log, engine, printed }
+    }
+
+    /// As a crash would end it: no checkpoint, no last commit. What was appended is kept.
+    pub fn crash(self) -> Self {
+        self.crash_with(None)
+    }
+
+    pub fn crash_with(self, setup: Option<Setup>) -> Self {
+        let setup = setup.unwrap_or(self.setup.clone());
+        self.engine.abort();
+        let Self { dir, log, engine, printed, .. } = self;
+        drop(engine);
+        log.close().expect("closes");
+        drop(log);
+        Self::open(dir, setup, printed)
+    }
+
+    /// A clean stop and a new start.
+    pub fn restart(self) -> Self {
+        let drained = self.engine.drain(Duration::from_secs(30));
+        assert_eq!(drained.tasks_late, 0, "{drained:?}");
+        let Self { dir, setup, log, engine, printed } = self;
+        drop(engine);
+        log.close().expect("closes");
+        drop(log);
+        Self::open(dir, setup, printed)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn make_stream(&self, name: &str, definition: &str) {
+        let definition = definition_json::parse(definition.as_bytes()).expect("a definition");
+        self.log.create_stream(&stream_id(name), definition).expect("a stream");
+    }
+
+    /// Appends JSON rows, placed as ingestion places them, and waits until they are on disk.
+    pub fn send(&self, name: &str, rows: &[Value]) {
+        let stream = self.log.stream(&stream_id(name)).expect("a stream");
+        let definition: Arc<StreamDefinition> = stream.definition();
+        let mut decoder = RowDecoder::new(definition.clone(), DecodeLimits::default());
+        for row in rows {
+            decoder.row(row.to_string().as_bytes(), EventTime(0)).expect("a row");
+        }
+        let mut placement = Placement::new(&definition);
+        let frames = placement
+            .split(decoder.finish())
+            .into_iter()
+            .map(|(partition, rows)| FrameRows { stream: stream.clone(), version: stream.version(), partition, rows })
+            .collect();
+        self.log.append(Append::atomic(frames)).expect("taken").wait().expect("on disk");
+    }
+
+    /// Durable rows of all partitions, one after the other, as JSON lines with their places.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        let Some(stream) = self.log.stream(&stream_id(name)) else { return Vec::new() };
+        let mut out = Vec::new();
+        for partition in stream.partitions() {
+            let mut from = partition.trim_point();
+            let place = tidemill_event::json::Place { partition: PartitionId(partition.key().partition.0) };
+            let limit = ReadLimit { rows_max: 1000, bytes_max: 1 << 20 };
+            while let Some(block) = partition.read(from, limit, Visibility::Durable).expect("rows") {
+                let encoder = RowEncoder::new(&block.schema.schema, Some(place));
+                encoder.encode(&block.rows, 0..block.rows.num_rows(), block.start, &mut out);
+                from = Offset(block.start.0 + block.rows.num_rows() as u64);
+            }
+        }
+        String::from_utf8(out).expect("UTF-8").lines().map(str::to_owned).collect()
+    }
+
+    pub fn rows(&self, name: &str) -> Vec<Value> {
+        self.lines(name).iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// One field of every row.
+    pub fn column(&self, name: &str, field: &str) -> Vec<Value> {
+        self.rows(name).into_iter().map(|row| row[field].clone()).collect()
+    }
+
+    pub fn publish(&self, name: &str, version: &str, wasm: &[u8]) {
+        let name: ComponentName = name.parse().expect("a name");
+        self.engine.components().publish(&tenant(), &name, &version.parse().expect("a version"), wasm).expect("a component");
+    }
+
+    pub fn apply(&self, name: &str, text: &str) -> Applied {
+        self.engine.pipelines().apply(&tenant(), &pipeline(name), text, false).expect("a pipeline")
+    }
+
+    pub fn faults(&self, name: &str, text: &str) -> String {
+        match self.engine.pipelines().apply(&tenant(), &pipeline(name), text, true) {
+            Ok(applied) => panic!("no faults: {}", applied.plan),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    pub fn status(&self, name: &str) -> Status {
+        self.engine.pipelines().status(&tenant(), &pipeline(name)).expect("a pipeline")
+    }
+
+    /// Waits until what is asked for holds.
+    pub fn wait(&self, name: &str, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = self.status(name);
+            if holds(&status) {
+                return status;
+            }
+            assert!(Instant::now() < until, "waited for {what}, in vain: {status:#?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until every row was taken, and what came of it is on disk.
+    pub fn settle(&self, name: &str) -> Status {
+        let status = self.wait(name, "every row to be taken", |status| {
+            status.lag_records == 0 && status.state == PipelineState::Running && !status.tasks.is_empty()
+        });
+        self.sync();
+        status
+    }
+
+    /// Everything appended so far is on disk: an entry behind it is.
+    pub fn sync(&self) {
+        self.log.put_documents(vec![("test/sync".to_owned(), None)]).expect("on disk");
+    }
+}
