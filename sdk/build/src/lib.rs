@@ -10,6 +10,7 @@
 pub mod bindings;
 mod cargo;
 mod component;
+pub mod template;
 mod toolchain;
 mod wit;
 

@@ -1,0 +1,76 @@
+//! What `tidemill new` writes: `sdk/rust/template/` with the project's name and the place of the SDK put in.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where the new project finds the SDK.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SdkSource {
+    /// A folder: `sdk/rust` of a checkout.
+    Path(PathBuf),
+    /// A git repository.
+    Git(String),
+}
+
+impl SdkSource {
+    /// The checkout this program was built from if it is still there, else the repository.
+    pub fn found() -> Self {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rust");
+        match checkout.canonicalize() {
+            Ok(folder) => Self::Path(folder),
+            Err(_) => Self::Git(env!("CARGO_PKG_REPOSITORY").to_owned()),
+        }
+    }
+}
+
+/// As a dependency in `Cargo.toml`.
+impl fmt::Display for SdkSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // TOML's literal strings take everything but the quote itself.
+            Self::Path(folder) => write!(f, "path = '{}'", folder.display()),
+            Self::Git(url) => write!(f, "git = '{url}'"),
+        }
+    }
+}
+
+/// A file of the new project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectFile {
+    /// Its path in the project.
+    pub path: &'static str,
+    /// What is in it.
+    pub text: String,
+}
+
+/// Path in the project, and text with `{{name}}` and `{{sdk}}`.
+const FILES: [(&str, &str); 7] = [
+    ("Cargo.toml", include_str!("../../rust/template/Cargo.toml.in")),
+    (".gitignore", include_str!("../../rust/template/gitignore")),
+    ("README.md", include_str!("../../rust/template/README.md.in")),
+    ("src/lib.rs", include_str!("../../rust/template/src/lib.rs")),
+    ("events.ndjson", include_str!("../../rust/template/events.ndjson")),
+    ("pipeline.yaml", include_str!("../../rust/template/pipeline.yaml.in")),
+    ("stream.json", include_str!("../../rust/template/stream.json")),
+];
+
+/// The files of a new rule project. `name` is a component's name, which is a crate's name too.
+pub fn project(name: &str, sdk: &SdkSource) -> Vec<ProjectFile> {
+    let sdk = sdk.to_string();
+    FILES.iter().map(|(path, text)| ProjectFile { path, text: text.replace("{{name}}", name).replace("{{sdk}}", &sdk) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_filled_in() {
+        let files = project("too-many", &SdkSource::Path("/sdk".into()));
+        assert!(files.iter().all(|file| !file.text.contains("{{") && !file.text.contains("}}")));
+        let manifest = &files[0].text;
+        assert!(manifest.contains("name = \"too-many\"") && manifest.contains("tidemill-sdk = { path = '/sdk' }"), "{manifest}");
+        assert_eq!(SdkSource::Git("https://x/y".to_owned()).to_string(), "git = 'https://x/y'");
+        assert!(matches!(SdkSource::found(), SdkSource::Path(folder) if folder.join("Cargo.toml").is_file()));
+    }
+}
