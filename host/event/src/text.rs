@@ -17,6 +17,72 @@ const DICTIONARY_ROWS_MIN: usize = 16;
 /// The key of a null row until the column is finished.
 const NULL_KEY: u32 = u32::MAX;
 
+/// The eight bytes at `at`, if there are so many.
+#[inline(always)]
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Whether two values are equal, in line: most are shorter than a call of `memcmp` is worth.
+#[inline(always)]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let length = one.len();
+    if length != other.len() || length > 32 {
+        return one == other;
+    }
+    if length >= 8 {
+        let mut at = 0;
+        while at + 8 < length {
+            if word(one, at) != word(other, at) {
+                return false;
+            }
+            at += 8;
+        }
+        return word(one, length - 8) == word(other, length - 8);
+    }
+    short_word(one) == short_word(other)
+}
+
+/// Fewer than eight bytes as one number; with the length it stands for one value only.
+#[inline(always)]
+fn short_word(bytes: &[u8]) -> u64 {
+    let half = |bytes: &[u8]| bytes.first_chunk::<4>().map_or(0, |half| u64::from(u32::from_le_bytes(*half)));
+    match bytes {
+        [] => 0,
+        [a] => u64::from(*a),
+        [a, b] => u64::from(*a) | u64::from(*b) << 8,
+        [a, b, c] => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
+        longer => half(longer) | half(&longer[longer.len() - 4..]) << 32,
+    }
+}
+
+/// A hash of short values with secret keys, so that nobody can choose values that collide; longer ones go to `ahash`.
+#[derive(Debug)]
+struct ShortHash {
+    keys: [u64; 2],
+    long: RandomState,
+}
+
+impl ShortHash {
+    fn new() -> Self {
+        let long = RandomState::new();
+        Self { keys: [long.hash_one(1u64), long.hash_one(2u64)], long }
+    }
+
+    #[inline(always)]
+    fn of(&self, value: &[u8]) -> u64 {
+        let length = value.len();
+        let (first, last) = match length {
+            0..8 => (short_word(value), 0),
+            8..=16 => (word(value, 0).unwrap_or(0), word(value, length - 8).unwrap_or(0)),
+            _ => return self.long.hash_one(value),
+        };
+        let product = u128::from(first ^ self.keys[0]) * u128::from(last ^ self.keys[1] ^ length as u64);
+        let folded = product as u64 ^ (product >> 64) as u64;
+        folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ folded >> 32
+    }
+}
+
 /// Variable-length values one behind the other.
 #[derive(Debug)]
 pub(crate) struct Runs {
@@ -77,7 +143,7 @@ pub(crate) struct Texts {
     distinct: Runs,
     hashes: Vec<u64>,
     places: HashTable<u32>,
-    hash: RandomState,
+    hash: ShortHash,
     /// The values of a plain column.
     plain: Runs,
     /// Whether the newest row brought its value into the dictionary: it takes it out again when it is dropped.
@@ -98,7 +164,7 @@ impl Texts {
             distinct: Runs::new(),
             hashes: Vec::new(),
             places: HashTable::new(),
-            hash: RandomState::new(),
+            hash: ShortHash::new(),
             plain: Runs::new(),
             fresh: false,
         }
@@ -150,9 +216,9 @@ impl Texts {
     /// The place of a value in the dictionary, brought in if it is new.
     #[inline]
     fn place(&mut self, value: &[u8]) -> u32 {
-        let hash = self.hash.hash_one(value);
+        let hash = self.hash.of(value);
         let distinct = &self.distinct;
-        if let Some(place) = self.places.find(hash, |place| distinct.get(*place as usize) == value) {
+        if let Some(place) = self.places.find(hash, |place| same(distinct.get(*place as usize), value)) {
             self.fresh = false;
             return *place;
         }

@@ -43,6 +43,8 @@ impl From<Syntax> for Refusal {
 #[derive(Debug)]
 pub(crate) struct Column {
     pub(crate) nullable: bool,
+    /// The attempt that last gave it a value: a second one in the same attempt is a repeated name.
+    pub(crate) seen: u64,
     values: Values,
     nulls: Vec<u32>,
 }
@@ -80,7 +82,7 @@ impl Column {
             FieldType::Timestamp(unit) => Values::Timestamp { unit, values: Vec::new() },
             FieldType::Json => Values::Json(Runs::new()),
         };
-        Self { nullable: field.nullable, values, nulls: Vec::new() }
+        Self { nullable: field.nullable, seen: 0, values, nulls: Vec::new() }
     }
 
     #[inline(always)]
@@ -158,6 +160,23 @@ impl Column {
                 values.push(value.map_err(|unfit| Refusal::Unfit(Why::Number(unfit)))?);
                 Ok(end)
             }
+            Values::Timestamp { unit: Some(unit), values } if number => {
+                let (value, end) = number::int64(bytes, at)?;
+                let micros = match value {
+                    Ok(value) => value.checked_mul(unit.micros()).ok_or(Unfit::Range),
+                    Err(_) => instant::number_of(&bytes[at..end], *unit).unwrap_or(Err(Unfit::Range)),
+                };
+                values.push(micros.map_err(|unfit| Refusal::Unfit(Why::Number(unfit)))?);
+                Ok(end)
+            }
+            Values::Bool(values) if bytes.get(at..at + 4) == Some(b"true") => {
+                values.push(true);
+                Ok(at + 4)
+            }
+            Values::Bool(values) if bytes.get(at..at + 5) == Some(b"false") => {
+                values.push(false);
+                Ok(at + 5)
+            }
             Values::Float64(values) if number => {
                 let (value, end) = number::float64(bytes, at)?;
                 values.push(value.map_err(|unfit| Refusal::Unfit(Why::Number(unfit)))?);
@@ -180,24 +199,9 @@ impl Column {
         }
         let number = matches!(first, b'-' | b'0'..=b'9');
         match &mut self.values {
-            Values::Bool(values) if matches!(first, b't' | b'f') => {
-                let word: &[u8] = if first == b't' { b"true" } else { b"false" };
-                let end = syntax::literal_end(bytes, at, word)?;
-                values.push(first == b't');
-                Ok(end)
-            }
-            Values::Timestamp { unit, values } if first == b'"' => {
+            Values::Timestamp { values, .. } if first == b'"' => {
                 let (end, text) = plain_text(bytes, at, reading.scratch)?;
                 values.push(instant::rfc3339(text).ok_or(Refusal::Unfit(Why::Rfc3339))?);
-                Ok(end)
-            }
-            Values::Timestamp { unit: Some(unit), values } if number => {
-                let end = syntax::number_end(bytes, at)?;
-                let micros = match number::int64(bytes, at)? {
-                    (Ok(value), _) => value.checked_mul(unit.micros()).ok_or(Unfit::Range),
-                    (Err(_), _) => instant::number_of(&bytes[at..end], *unit).unwrap_or(Err(Unfit::Range)),
-                };
-                values.push(micros.map_err(|unfit| Refusal::Unfit(Why::Number(unfit)))?);
                 Ok(end)
             }
             Values::Decimal { precision, scale, values } if number || first == b'"' => {

@@ -249,7 +249,7 @@ impl RowDecoder {
             return Err(Trouble::Repeated);
         }
         if self.filled < self.columns.len() {
-            self.fill_missing(row)?;
+            self.fill_missing()?;
         }
         if self.keep == UnknownFields::Keep {
             if self.unknown.data.len() > self.unknown.offsets[row] as usize {
@@ -274,9 +274,9 @@ impl RowDecoder {
 
     #[cold]
     #[inline(never)]
-    fn fill_missing(&mut self, row: usize) -> Result<(), Trouble> {
+    fn fill_missing(&mut self) -> Result<(), Trouble> {
         for (index, column) in self.columns.iter_mut().enumerate() {
-            if column.len() == row {
+            if column.seen != self.attempts {
                 if !column.nullable {
                     return Err(Trouble::missing(index));
                 }
@@ -289,7 +289,6 @@ impl RowDecoder {
     /// Walks the object of `node` whose opening brace is before `at`, and answers the place behind its closing one. Recursion goes
     /// along the paths of the schema only, which are short.
     fn object(&mut self, json: &[u8], at: usize, node: usize, depth: u32) -> Result<usize, Trouble> {
-        let row = self.times.len();
         let depth_max = self.limits.depth_max;
         let mut at = syntax::skip_space(json, at);
         if json.get(at) == Some(&b'}') {
@@ -307,9 +306,10 @@ impl RowDecoder {
             let end = match target {
                 Some(Target::Column(index)) => {
                     let column = &mut self.columns[index];
-                    if column.len() != row {
+                    if column.seen == self.attempts {
                         return Err(Trouble::Repeated);
                     }
+                    column.seen = self.attempts;
                     self.filled += 1;
                     let mut reading = Reading { bytes: json, scratch: &mut self.scratch, depth, depth_max };
                     match column.push(&mut reading, value) {

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 
 use crate::StreamSchema;
 use crate::batch::HOST_FIELDS;
+use crate::text::word;
 
 /// What stands behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub(crate) enum Target {
 pub(crate) struct Child {
     /// `"name":`, as most writers write it.
     quoted: Box<[u8]>,
+    /// Its first 16 bytes as two words, and which bits of them count: compared without a call.
+    words: [u64; 2],
+    masks: [u64; 2],
     pub(crate) name: Box<[u8]>,
     pub(crate) target: Target,
 }
@@ -55,9 +59,15 @@ impl Node {
     #[inline(always)]
     pub(crate) fn guess(&self, last: usize, bytes: &[u8], at: usize) -> Option<(usize, usize)> {
         let guess = self.next[last];
-        let quoted = &*self.children.get(guess)?.quoted;
-        let found = bytes.get(at..at + quoted.len())?;
-        (found == quoted).then_some((guess, at + quoted.len()))
+        let child = self.children.get(guess)?;
+        let end = at + child.quoted.len();
+        if child.quoted.len() <= 16
+            && let (Some(first), Some(second)) = (word(bytes, at), word(bytes, at + 8))
+        {
+            let differs = (first & child.masks[0]) ^ child.words[0] | (second & child.masks[1]) ^ child.words[1];
+            return (differs == 0).then_some((guess, end));
+        }
+        (bytes.get(at..end)? == &*child.quoted).then_some((guess, end))
     }
 
     /// Remembers that `child` came behind `last`.
@@ -101,9 +111,14 @@ impl Fields {
 
     fn add(&mut self, node: usize, name: &str, target: Target) {
         let hash = self.hash_of(name.as_bytes());
-        let quoted = format!("{}:", serde_json::Value::from(name)).into_bytes().into();
+        let quoted: Box<[u8]> = format!("{}:", serde_json::Value::from(name)).into_bytes().into();
+        let (mut words, mut masks) = ([0; 2], [0; 2]);
+        for (index, byte) in quoted.iter().take(16).enumerate() {
+            words[index / 8] |= u64::from(*byte) << (index % 8 * 8);
+            masks[index / 8] |= 0xff << (index % 8 * 8);
+        }
         let node = &mut self.nodes[node];
-        node.children.push(Child { quoted, name: name.as_bytes().into(), target });
+        node.children.push(Child { quoted, words, masks, name: name.as_bytes().into(), target });
         // Until rows teach otherwise, names come in the order of the schema.
         node.next.push(node.children.len());
         let (children, hasher) = (&node.children, &self.hash);

@@ -1,5 +1,7 @@
 //! Numbers from JSON text: integers and floats by short paths, decimals and times exactly, digit by digit.
 
+use crate::text::word;
+
 use super::syntax::{Checked, SyntaxKind, expected, fault, number_end};
 
 /// Why a number does not fit where it stands.
@@ -24,9 +26,7 @@ fn digit(bytes: &[u8], at: usize) -> Option<u64> {
 /// The value of eight digits that lie together, first digit in the lowest byte; `None` if one of them is no digit.
 #[inline(always)]
 fn eight_digits(bytes: &[u8], at: usize) -> Option<u64> {
-    let chunk = bytes.get(at..at + 8)?;
-    let word = u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
-    let digits = word.wrapping_sub(0x3030_3030_3030_3030);
+    let digits = word(bytes, at)?.wrapping_sub(0x3030_3030_3030_3030);
     // A byte below `0` borrows into its own high bit, one above `9` overflows into it when 0x76 is added.
     if (digits | digits.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080 != 0 {
         return None;

@@ -2,6 +2,8 @@
 //!
 //! Every function takes the bytes and a place and answers the place behind the token. UTF-8 has been checked by the caller.
 
+use crate::text::word;
+
 /// What breaks the grammar, and at which byte of the slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Syntax {
@@ -64,7 +66,15 @@ pub(crate) fn expected<T>(bytes: &[u8], at: usize, kind: SyntaxKind) -> Checked<
 
 /// The first place at or behind `at` that is no white space.
 #[inline(always)]
-pub(crate) fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_space(bytes: &[u8], at: usize) -> usize {
+    match bytes.get(at) {
+        Some(byte) if *byte > b' ' => at,
+        Some(_) => skip_some_space(bytes, at),
+        None => at,
+    }
+}
+
+fn skip_some_space(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
         at += 1;
     }
@@ -87,8 +97,8 @@ fn special(word: u64) -> u64 {
 /// The first place at or behind `at` with `"`, `\` or a control character; the length if there is none.
 #[inline(always)]
 pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let mark = special(u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]));
+    while let Some(word) = word(bytes, at) {
+        let mark = special(word);
         if mark != 0 {
             return at + (mark.trailing_zeros() / 8) as usize;
         }
