@@ -10,8 +10,12 @@ use arrow_array::{ArrayRef, DictionaryArray, StringArray, UInt32Array};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use hashbrown::HashTable;
 
-/// Distinct values that a dictionary may always have; beyond them, at most one for each four rows.
-const DISTINCT_ALWAYS: usize = 64;
+/// Distinct values that a dictionary under construction may always have; beyond them, at most one for each four rows.
+const DISTINCT_ALWAYS: usize = 1_024;
+/// So many rows of which more than half differ say what the column is like.
+const DECIDED_ROWS: usize = 256;
+/// Batches that a column stays plain for before a dictionary is tried again.
+const PLAIN_BATCHES: u32 = 64;
 /// Fewer rows than this are kept plain: two arrays would cost more than they save.
 const DICTIONARY_ROWS_MIN: usize = 16;
 /// The key of a null row until the column is finished.
@@ -125,13 +129,25 @@ impl Runs {
         self.data.truncate(self.offsets[length] as usize);
     }
 
-    /// Everything as Arrow buffers; empty afterwards, with room for as much again.
+    /// Everything as Arrow buffers; empty afterwards.
     pub(crate) fn take(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let fresh = Self { data: Vec::with_capacity(self.data.len()), offsets: Vec::with_capacity(self.offsets.len()) };
-        let full = std::mem::replace(self, fresh);
+        let (data, offsets) = (take(&mut self.data), take(&mut self.offsets));
         self.offsets.push(0);
-        (OffsetBuffer::new(full.offsets.into()), full.data.into())
+        (OffsetBuffer::new(offsets.into()), data.into())
     }
+}
+
+/// The values, in a vector at most twice as large as they are; `values` is empty afterwards, with room for as many again.
+///
+/// A small batch behind a large one gets a copy, since what it would hold on to lives as long as it does: in tails, in queues.
+pub(crate) fn take<T: Copy>(values: &mut Vec<T>) -> Vec<T> {
+    if values.len() * 2 < values.capacity() {
+        let exact = values.clone();
+        values.clear();
+        return exact;
+    }
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
 }
 
 /// See the module.
@@ -146,6 +162,8 @@ pub(crate) struct Texts {
     hash: ShortHash,
     /// The values of a plain column.
     plain: Runs,
+    /// Batches for which it stays plain.
+    plain_batches: u32,
     /// Whether the newest row brought its value into the dictionary: it takes it out again when it is dropped.
     fresh: bool,
 }
@@ -166,6 +184,7 @@ impl Texts {
             places: HashTable::new(),
             hash: ShortHash::new(),
             plain: Runs::new(),
+            plain_batches: 0,
             fresh: false,
         }
     }
@@ -197,6 +216,7 @@ impl Texts {
                 self.keys.push(place);
                 if self.fresh && self.distinct.len() > DISTINCT_ALWAYS.max(self.keys.len() / 4) {
                     self.turn_plain();
+                    self.plain_batches = PLAIN_BATCHES;
                 }
                 Some(place)
             }
@@ -279,17 +299,21 @@ impl Texts {
         }
     }
 
-    /// The column; empty afterwards. A column that turned plain stays plain for the next batches.
+    /// The column; empty afterwards. One whose values hardly repeat stays plain for a while, whatever the next batches hold.
     pub(crate) fn finish(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
-        let distinct = self.distinct.len();
+        let (rows, distinct) = (self.len(), self.distinct.len());
         if self.form == Form::Dictionary {
-            if self.keys.len() >= DICTIONARY_ROWS_MIN && distinct > 0 && distinct <= self.keys.len() / 2 {
+            if rows >= DICTIONARY_ROWS_MIN && distinct > 0 && distinct <= rows / 2 {
                 return self.finish_dictionary(nulls);
             }
             self.turn_plain();
-            self.form = Form::Dictionary;
+            self.plain_batches = if rows >= DECIDED_ROWS && distinct > 0 { PLAIN_BATCHES } else { 0 };
         }
         let (offsets, data) = self.plain.take();
+        self.plain_batches = self.plain_batches.saturating_sub(1);
+        if self.plain_batches == 0 {
+            self.form = Form::Dictionary;
+        }
         Arc::new(StringArray::try_new(offsets, data, nulls).expect("texts were checked when they were read"))
     }
 
@@ -301,8 +325,7 @@ impl Texts {
                 }
             }
         }
-        let room = Vec::with_capacity(self.keys.len());
-        let keys = UInt32Array::new(ScalarBuffer::from(std::mem::replace(&mut self.keys, room)), nulls);
+        let keys = UInt32Array::new(ScalarBuffer::from(take(&mut self.keys)), nulls);
         let (offsets, data) = self.distinct.take();
         let values = StringArray::try_new(offsets, data, None).expect("texts were checked when they were read");
         self.clear_dictionary();

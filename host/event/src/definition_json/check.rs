@@ -93,14 +93,12 @@ fn check_time(time: &TimeField, field: Option<&Field>, faults: &mut Faults) {
                 format!("field `{name}` is int64: say what its numbers count, \"unit\": \"s\", \"ms\" or \"us\""),
             );
         }
-        (FieldType::Timestamp(own), Some(unit)) => {
-            if own != Some(unit) {
-                let error = format!(
-                    "field `{name}` is a timestamp and has its unit beside its type: write \"unit\": \"{}\" there",
-                    unit.as_str()
-                );
-                faults.add("time.unit", error);
-            }
+        (FieldType::Timestamp(_), Some(unit)) => {
+            let error = format!(
+                "field `{name}` is a timestamp and has its unit beside its type: write \"unit\": \"{}\" there instead",
+                unit.as_str()
+            );
+            faults.add("time.unit", error);
         }
         (
             FieldType::Bool

@@ -57,8 +57,10 @@ pub fn compare(old: &StreamDefinition, new: &StreamDefinition) -> Compatibility 
     }
     for field in new.schema.fields.iter().filter(|field| old.schema.field(&field.name).is_none()) {
         if !field.nullable {
-            differences
-                .push(format!("field `{}` is new and may not be null, which older rows are there: make it nullable", field.name));
+            differences.push(format!(
+                "field `{}` is new and may not be null, but older rows do not have it: make it nullable",
+                field.name
+            ));
         }
         merged.schema.fields.push(field.clone());
     }

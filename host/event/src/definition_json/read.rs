@@ -58,7 +58,14 @@ pub fn read(json: &[u8]) -> Result<StreamDefinition, DefinitionFaults> {
             Vec::new()
         }
     };
-    let time = body.get("time").and_then(|time| read_time(time, &mut faults));
+    let mut time = body.get("time").and_then(|time| read_time(time, &mut faults));
+    // A timestamp knows its unit; to repeat it is no fault and no news.
+    if let Some(time) = &mut time
+        && time.unit.is_some()
+        && fields.iter().any(|field| field.name == time.field && field.ty == FieldType::Timestamp(time.unit))
+    {
+        time.unit = None;
+    }
     if let (Some(time), true) = (&time, infer)
         && !fields.iter().any(|field| field.name == time.field)
     {

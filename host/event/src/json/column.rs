@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::instant;
 use super::number::{self, Unfit};
 use super::syntax::{self, Syntax, SyntaxKind};
-use crate::text::{Runs, Texts, validity};
+use crate::text::{Runs, Texts, take, validity};
 use crate::{Field, FieldType, TimeUnit};
 
 /// Why a value was not taken.
@@ -292,10 +292,9 @@ impl Column {
     }
 }
 
-/// The values as a buffer; the vector is left empty with room for as many.
+/// The values as a buffer; the vector is empty afterwards.
 pub(crate) fn buffer<T: arrow_buffer::ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuffer<T> {
-    let room = Vec::with_capacity(values.len());
-    std::mem::replace(values, room).into()
+    take(values).into()
 }
 
 /// Whether a decimal has at most `precision` digits.

@@ -72,9 +72,9 @@ impl RowEncoder {
             if let Some(place) = self.place {
                 out.pop();
                 out.extend_from_slice(if out.last() == Some(&b'{') { b"\"_partition\":" } else { b",\"_partition\":" });
-                write_integer(i64::from(place.partition.0), out);
+                write_integer(place.partition.0, out);
                 out.extend_from_slice(b",\"_offset\":");
-                out.extend_from_slice(start.plus(row).0.to_string().as_bytes());
+                write_integer(start.plus(row).0, out);
                 out.extend_from_slice(b",\"_time\":");
                 write_time(columns.times.value(row), None, out);
                 out.push(b'}');

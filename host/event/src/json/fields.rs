@@ -55,9 +55,9 @@ impl Node {
         Self { children: Vec::new(), by_name: HashTable::new(), next: vec![0], seen: 0 }
     }
 
-    /// The child guessed behind `last` (0: the beginning), if the bytes at `at` are its name and a colon; with the place behind.
+    /// The child guessed behind `last` (0: the beginning), if the bytes at `at` are its name and a colon; with what stands behind it, and where.
     #[inline(always)]
-    pub(crate) fn guess(&self, last: usize, bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    pub(crate) fn guess(&self, last: usize, bytes: &[u8], at: usize) -> Option<(usize, Target, usize)> {
         let guess = self.next[last];
         let child = self.children.get(guess)?;
         let end = at + child.quoted.len();
@@ -65,9 +65,9 @@ impl Node {
             && let (Some(first), Some(second)) = (word(bytes, at), word(bytes, at + 8))
         {
             let differs = (first & child.masks[0]) ^ child.words[0] | (second & child.masks[1]) ^ child.words[1];
-            return (differs == 0).then_some((guess, end));
+            return (differs == 0).then_some((guess, child.target, end));
         }
-        (bytes.get(at..end)? == &*child.quoted).then_some((guess, end))
+        (bytes.get(at..end)? == &*child.quoted).then_some((guess, child.target, end))
     }
 
     /// Remembers that `child` came behind `last`.

@@ -107,7 +107,7 @@ impl<'a> ColumnWriter<'a> {
 }
 
 /// Appends an integer.
-pub(crate) fn write_integer(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn write_integer<T: lexical_core::ToLexical>(value: T, out: &mut Vec<u8>) {
     let mut digits = [0; 24];
     out.extend_from_slice(lexical_core::write(value, &mut digits));
 }
