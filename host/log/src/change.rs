@@ -179,3 +179,71 @@ fn decode(take: &mut Take<'_>) -> Result<Change, Malformed> {
         _ => return Err(Malformed),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidemill_event::{Field, FieldType, MissingTime, Retention, StreamSchema, TimeField, TimeUnit, UnknownFields};
+
+    use super::*;
+
+    fn all() -> Vec<Change> {
+        let types = [
+            FieldType::Bool,
+            FieldType::Int64,
+            FieldType::Float64,
+            FieldType::Decimal { precision: 12, scale: 2 },
+            FieldType::String,
+            FieldType::Bytes,
+            FieldType::Timestamp(None),
+            FieldType::Timestamp(Some(TimeUnit::Seconds)),
+            FieldType::Timestamp(Some(TimeUnit::Millis)),
+            FieldType::Timestamp(Some(TimeUnit::Micros)),
+            FieldType::Json,
+        ];
+        let mut fields: Vec<_> =
+            types.iter().enumerate().map(|(index, ty)| Field::new(&format!("f.{index}"), *ty, index % 2 == 0)).collect();
+        fields[3].inferred = true;
+        let schema = StreamSchema { fields, unknown: UnknownFields::Reject, infer: true };
+        let definition = StreamDefinition {
+            schema,
+            time: Some(TimeField { field: "f.1".into(), unit: Some(TimeUnit::Millis), missing: MissingTime::Arrival }),
+            key: vec!["f.4".into(), "f.1".into()],
+            partitions: 12,
+            retention: Retention { age: Some(Duration::from_secs(7 * 86_400)), bytes: Some(10 << 30) },
+        };
+        let plain = StreamDefinition { time: None, key: Vec::new(), retention: Retention::default(), ..definition.clone() };
+        let id = StreamId::new(TenantName::default_tenant(), StreamName::derived("clicks", "rejected"));
+        let part = PartMeta { stream: 3, partition: 2, start: 5, end: 9, time_min: -4, time_max: 8 };
+        let damage = Damage { path: "journal/000001.journal".into(), at_byte: 77, what: "a frame".to_owned() };
+        vec![
+            Change::StreamCreated { stream: 3, id, definition },
+            Change::StreamEvolved { stream: 3, definition: plain },
+            Change::Document { key: "pipelines/a".to_owned(), value: Some(b"text".to_vec()) },
+            Change::Document { key: "pipelines/a".to_owned(), value: None },
+            Change::Trimmed { stream: 3, partition: 2, before: 6 },
+            Change::SegmentAdded(SegmentMeta { number: 9, bytes: 4096, parts: vec![part, PartMeta { partition: 3, ..part }] }),
+            Change::SegmentRemoved { segment: 9 },
+            Change::Damaged { stream: 3, partition: 2, start: 6, damage },
+        ]
+    }
+
+    #[test]
+    fn changes_come_back_as_they_were() {
+        let bytes = encode_all(&all());
+        assert_eq!(decode_all(&bytes), Ok(all()));
+    }
+
+    #[test]
+    fn cut_bytes_are_refused_or_end_between_changes() {
+        let changes = all();
+        let bytes = encode_all(&changes);
+        for end in 0..bytes.len() {
+            match decode_all(&bytes[..end]) {
+                Ok(some) => assert_eq!(some, changes[..some.len()]),
+                Err(Malformed) => {}
+            }
+        }
+    }
+}

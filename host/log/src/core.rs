@@ -40,6 +40,14 @@ impl Item {
         }
     }
 
+    /// What it holds in memory: what the queue is bounded by. Small batches are mostly overhead.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Rows(prepared) => prepared.memory_bytes,
+            Self::Changes { payload, .. } => 2 * payload.len() + 64,
+        }
+    }
+
     fn failed(self, why: &Poisoned) {
         match self {
             Self::Rows(prepared) => prepared.reply.failed(why),
@@ -61,7 +69,10 @@ pub(crate) struct WrittenGroup {
 #[derive(Default)]
 pub(crate) struct Flow {
     pub(crate) queue: VecDeque<Item>,
+    /// What the queue holds in memory.
     pub(crate) queue_bytes: usize,
+    /// What of it a group would take.
+    pub(crate) queue_encoded: usize,
     pub(crate) announced: VecDeque<Arc<dyn Gathered>>,
     pub(crate) written: VecDeque<WrittenGroup>,
     /// Groups written and not yet synced, the one being synced included.
@@ -72,6 +83,27 @@ pub(crate) struct Flow {
     pub(crate) closing: bool,
     /// Why nothing is taken any more.
     pub(crate) stopped: Option<Poisoned>,
+}
+
+impl Flow {
+    pub(crate) fn push_back(&mut self, item: Item) {
+        self.queue_bytes += item.memory_bytes();
+        self.queue_encoded += item.bytes();
+        self.queue.push_back(item);
+    }
+
+    pub(crate) fn push_front(&mut self, item: Item) {
+        self.queue_bytes += item.memory_bytes();
+        self.queue_encoded += item.bytes();
+        self.queue.push_front(item);
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        self.queue_bytes -= item.memory_bytes();
+        self.queue_encoded -= item.bytes();
+        Some(item)
+    }
 }
 
 /// What the roller is asked for.
@@ -135,7 +167,7 @@ impl Core {
         let mut prepared = prepare(append, self.sizes()).map_err(|(error, _)| error)?;
         let (sender, pending) = Pending::new();
         prepared.reply.sender = Some(sender);
-        let bytes = prepared.encoded_max;
+        let bytes = prepared.memory_bytes;
         let mut flow = self.flow.lock();
         loop {
             if let Some(why) = &flow.stopped {
@@ -152,8 +184,7 @@ impl Core {
             // The timeout is for bounds that move without this lock: memory freed by the roller.
             self.progress.wait_for(&mut flow, Duration::from_millis(50));
         }
-        flow.queue.push_back(Item::Rows(prepared));
-        flow.queue_bytes += bytes;
+        flow.push_back(Item::Rows(prepared));
         self.work.notify_one();
         Ok(pending)
     }
@@ -191,9 +222,7 @@ impl Core {
         if flow.closing {
             return Err(AppendError::Poisoned(Poisoned::Closed));
         }
-        let item = Item::Changes { changes, payload, reply };
-        flow.queue_bytes += item.bytes();
-        flow.queue.push_back(item);
+        flow.push_back(Item::Changes { changes, payload, reply });
         self.work.notify_one();
         Ok(receiver)
     }
@@ -253,7 +282,7 @@ impl Core {
             let mut flow = self.flow.lock();
             let flow = &mut *flow;
             let why = flow.stopped.get_or_insert(why).clone();
-            flow.queue_bytes = 0;
+            (flow.queue_bytes, flow.queue_encoded) = (0, 0);
             (why, std::mem::take(&mut flow.queue), std::mem::take(&mut flow.announced), std::mem::take(&mut flow.written))
         };
         if !matches!(why, Poisoned::Closed) {

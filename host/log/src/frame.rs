@@ -298,3 +298,140 @@ fn aligned(bytes: &[u8]) -> Buffer {
     buffer.extend_from_slice(bytes);
     buffer.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Decimal128Array, UInt32Array};
+    use proptest::prelude::*;
+    use tidemill_event::{Field, FieldType, Retention, StreamDefinition, StreamSchema, UnknownFields};
+
+    use super::*;
+
+    fn layout() -> Layout {
+        let types = [
+            FieldType::Bool,
+            FieldType::Int64,
+            FieldType::Float64,
+            FieldType::Decimal { precision: 20, scale: 3 },
+            FieldType::String,
+            FieldType::Bytes,
+            FieldType::Timestamp(None),
+            FieldType::Json,
+        ];
+        let fields = types.iter().enumerate().map(|(index, ty)| Field::new(&format!("f{index}"), *ty, true)).collect();
+        let schema = StreamSchema { fields, unknown: UnknownFields::Keep, infer: false };
+        let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() };
+        Layout::new(tidemill_event::SchemaVersion(1), definition)
+    }
+
+    type Row = (Option<bool>, Option<i64>, Option<f64>, Option<i64>, Option<String>, Option<Vec<u8>>, Option<i64>, i64);
+
+    fn batch(rows: &[Row], layout: &Layout, dictionary: bool) -> RecordBatch {
+        let text: StringArray = rows.iter().map(|row| row.4.as_deref()).collect();
+        let json: StringArray = rows.iter().map(|row| row.1.map(|number| number.to_string())).collect();
+        let text: ArrayRef = if dictionary {
+            let mut values: Vec<&str> = rows.iter().filter_map(|row| row.4.as_deref()).collect();
+            values.sort_unstable();
+            values.dedup();
+            let key = |text: &str| values.binary_search(&text).expect("one of them") as u32;
+            let keys: UInt32Array = rows.iter().map(|row| row.4.as_deref().map(key)).collect();
+            Arc::new(DictionaryArray::new(keys, Arc::new(StringArray::from(values))))
+        } else {
+            Arc::new(text)
+        };
+        let decimals: Decimal128Array = rows.iter().map(|row| row.3.map(i128::from)).collect();
+        let times: TimestampMicrosecondArray = rows.iter().map(|row| row.6).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(rows.iter().map(|row| row.0).collect::<BooleanArray>()),
+            Arc::new(rows.iter().map(|row| row.1).collect::<Int64Array>()),
+            Arc::new(rows.iter().map(|row| row.2).collect::<Float64Array>()),
+            Arc::new(decimals.with_precision_and_scale(20, 3).expect("in range")),
+            text,
+            Arc::new(rows.iter().map(|row| row.5.as_deref()).collect::<BinaryArray>()),
+            Arc::new(times.with_timezone("UTC")),
+            Arc::new(json.clone()),
+            Arc::new(json),
+            Arc::new(rows.iter().map(|row| Some(row.7)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+        ];
+        RecordBatch::try_new(layout.physical(if dictionary { &[4] } else { &[] }), columns).expect("columns fit")
+    }
+
+    fn texts(rows: &RecordBatch) -> RecordBatch {
+        let mut columns = rows.columns().to_vec();
+        if let Some(dictionary) = columns[4].as_dictionary_opt::<UInt32Type>() {
+            columns[4] = write_out(dictionary);
+        }
+        RecordBatch::try_new(layout().physical(&[]), columns).expect("columns fit")
+    }
+
+    fn row() -> impl Strategy<Value = Row> {
+        let text = prop_oneof![Just(None), "[a-c]{0,2}".prop_map(Some), "\\PC{0,20}".prop_map(Some)];
+        let bytes = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9));
+        (
+            any::<Option<bool>>(),
+            any::<Option<i64>>(),
+            proptest::option::of(-1e300..1e300),
+            any::<Option<i64>>(),
+            text,
+            bytes,
+            any::<Option<i64>>(),
+            any::<i64>(),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back_as_they_were(rows in proptest::collection::vec(row(), 1..70), dictionary: bool, cut in 0usize..70) {
+            let layout = layout();
+            let whole = batch(&rows, &layout, dictionary);
+            let from = cut % rows.len();
+            for rows in [whole.clone(), whole.slice(from, rows.len() - from), whole.slice(0, from + 1)] {
+                let mut bytes = vec![7];
+                encode_rows(&rows, &mut bytes);
+                prop_assert!(bytes.len() - 1 <= encoded_bytes_max(&rows));
+                let back = decode_rows(&bytes[1..], rows.num_rows(), &layout).expect("decodes");
+                prop_assert_eq!(texts(&back), texts(&rows));
+                // Joined with itself, whatever form the strings have.
+                let twice = crate::join::join(&[rows.clone(), back.clone()], &layout);
+                prop_assert_eq!(texts(&twice.slice(rows.num_rows(), rows.num_rows())), texts(&rows));
+            }
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..300), rows in 1usize..20) {
+            let _ = decode_rows(&bytes, rows, &layout());
+        }
+
+        #[test]
+        fn changed_bytes_decode_or_fail(rows in proptest::collection::vec(row(), 1..20), dictionary: bool, at: usize, to: u8) {
+            let layout = layout();
+            let mut bytes = Vec::new();
+            encode_rows(&batch(&rows, &layout, dictionary), &mut bytes);
+            let at = at % bytes.len();
+            bytes[at] = to;
+            let _ = decode_rows(&bytes, rows.len(), &layout);
+        }
+    }
+
+    #[test]
+    fn a_row_of_six_columns_is_small() {
+        let types =
+            [FieldType::Int64, FieldType::Int64, FieldType::Float64, FieldType::String, FieldType::String, FieldType::String];
+        let fields = types.iter().enumerate().map(|(index, ty)| Field::new(&format!("f{index}"), *ty, false)).collect();
+        let schema = StreamSchema { fields, unknown: UnknownFields::Drop, infer: false };
+        let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![1])),
+            Arc::new(Int64Array::from(vec![2])),
+            Arc::new(Float64Array::from(vec![3.5])),
+            text("ord-12"),
+            text("de"),
+            text("open"),
+            Arc::new(TimestampMicrosecondArray::from(vec![4]).with_timezone("UTC")),
+        ];
+        let rows = RecordBatch::try_new(Arc::new(schema.arrow()), columns).expect("columns fit");
+        let mut bytes = Vec::new();
+        encode_rows(&rows, &mut bytes);
+        assert!(crate::group::entry_bytes(1, bytes.len()) < 140, "{} bytes", bytes.len());
+    }
+}

@@ -52,3 +52,13 @@ pub use power_cut::PowerCutDisk;
 pub use settings::LogSettings;
 pub use stats::{LogStats, SYNC_BUCKETS};
 pub use stream::Stream;
+
+/// For this crate's benchmarks only.
+#[doc(hidden)]
+pub mod bench {
+    /// Appends a frame's payload and returns its checksum.
+    pub fn encode_frame(rows: &arrow_array::RecordBatch, out: &mut Vec<u8>) -> u32 {
+        crate::frame::encode_rows(rows, out);
+        crc32c::crc32c(out)
+    }
+}

@@ -73,6 +73,7 @@ pub(crate) struct Prepared {
     pub(crate) entries: Vec<Vec<Piece>>,
     /// No less than it takes in a group.
     pub(crate) encoded_max: usize,
+    pub(crate) memory_bytes: usize,
     pub(crate) reply: Reply,
 }
 
@@ -90,7 +91,8 @@ pub(crate) fn prepare(append: Append, sizes: Sizes) -> Result<Prepared, (AppendE
     let Append { frames, atomic, on_durable } = append;
     match prepare_frames(frames, atomic, sizes) {
         Ok((frames, entries, encoded_max)) => {
-            Ok(Prepared { frames, entries, encoded_max, reply: Reply { sender: None, callback: on_durable } })
+            let memory_bytes = frames.iter().map(|frame| frame.bytes).sum();
+            Ok(Prepared { frames, entries, encoded_max, memory_bytes, reply: Reply { sender: None, callback: on_durable } })
         }
         Err(error) => Err((error, on_durable)),
     }

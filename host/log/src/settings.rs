@@ -22,7 +22,7 @@ pub struct LogSettings {
     pub group_bytes_max: usize,
     /// An append that is not atomic is cut into entries of about this size.
     pub entry_bytes_max: usize,
-    /// Appends waiting for their group. Beyond it: [`crate::AppendError::Overloaded`], or [`crate::Log::append_waiting`] waits.
+    /// Memory of appends waiting for their group. Beyond it: [`crate::AppendError::Overloaded`], or [`crate::Log::append_waiting`] waits.
     pub queue_bytes_max: usize,
     /// The most rows in one block of a segment, and in one block of a tail after small appends were joined.
     pub block_rows: usize,

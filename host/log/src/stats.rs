@@ -35,7 +35,7 @@ pub struct LogStats {
     pub sync_latency: [u64; SYNC_BUCKETS.len() + 1],
     /// Their times together.
     pub sync_time: Duration,
-    /// Appends waiting for their group now, in bytes.
+    /// Memory of the appends waiting for their group now.
     pub queue_bytes: u64,
     /// Memory of all tails now.
     pub tail_bytes: u64,

@@ -34,10 +34,6 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub(crate) fn starting_at(rolled: u64) -> Self {
-        Self { blocks: VecDeque::new(), rolled }
-    }
-
     pub(crate) fn rolled(&self) -> u64 {
         self.rolled
     }

@@ -54,10 +54,15 @@ impl Writer {
                 Work::End => break,
             }
         }
-        if self.core.flow.lock().stopped.is_none() {
-            self.note_mark()?;
+        let stopped = self.core.flow.lock().stopped.clone();
+        match stopped {
+            None => self.note_mark(),
+            // What went back into the queue while the log stopped is answered here.
+            Some(why) => {
+                self.core.stop(why);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn next_work(&mut self) -> Work {
@@ -69,7 +74,7 @@ impl Writer {
                 return Work::End;
             }
             let waiting = !flow.queue.is_empty() || !flow.announced.is_empty();
-            let overlap = flow.in_flight < IN_FLIGHT_MAX && flow.queue_bytes >= settings.overlap_bytes;
+            let overlap = flow.in_flight < IN_FLIGHT_MAX && flow.queue_encoded >= settings.overlap_bytes;
             if waiting && (flow.in_flight == 0 || overlap) {
                 break;
             }
@@ -121,8 +126,7 @@ impl Writer {
         });
         let fits = fits.count().max(1).min(items.len());
         for item in items.drain(fits..).rev() {
-            flow.queue_bytes += item.bytes();
-            flow.queue.push_front(item);
+            flow.push_front(item);
         }
         core.progress.notify_all();
         Work::Group(items)
@@ -292,14 +296,13 @@ struct Group {
 
 fn take_queue(flow: &mut crate::core::Flow, items: &mut Vec<Item>, bytes: &mut usize, until: usize) {
     while (*bytes < until || items.is_empty())
-        && let Some(item) = flow.queue.pop_front()
+        && let Some(item) = flow.pop_front()
     {
         let item_bytes = item.bytes();
         if !items.is_empty() && *bytes + item_bytes > until {
-            flow.queue.push_front(item);
+            flow.push_front(item);
             break;
         }
-        flow.queue_bytes = flow.queue_bytes.saturating_sub(item_bytes);
         *bytes += item_bytes;
         items.push(item);
     }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(unreachable_pub, reason = "shared by several test binaries")]
 
+pub mod hooked_disk;
+pub mod life;
 pub mod memory_disk;
 
 use std::sync::Arc;
