@@ -100,7 +100,7 @@ impl PowerCutDisk {
             for change in pending {
                 match change {
                     Pending::Write { at, bytes } => keep_sectors(&*below, at, &bytes, &mut random)?,
-                    Pending::Length(bytes) if random.next() % 2 == 0 => below.preallocate(bytes)?,
+                    Pending::Length(bytes) if random.next().is_multiple_of(2) => below.preallocate(bytes)?,
                     Pending::Length(_) => {}
                 }
             }
@@ -115,7 +115,7 @@ fn keep_sectors(below: &dyn DiskFile, at: u64, bytes: &[u8], random: &mut Random
     while from < end {
         let to = (from / SECTOR + 1) * SECTOR;
         let to = to.min(end);
-        if random.next() % 2 == 0 {
+        if random.next().is_multiple_of(2) {
             below.write_at(from, &bytes[(from - at) as usize..(to - at) as usize])?;
         }
         from = to;

@@ -64,8 +64,7 @@ fn life(below: &Arc<MemoryDisk>, error: io::ErrorKind, fatal: u64, fits: fn(Call
 }
 
 fn every_call(error: io::ErrorKind, fits: fn(Call, &Path) -> bool) {
-    let mut failures = 0;
-    for fatal in 1..200 {
+    for (failures, fatal) in (1..200).enumerate() {
         let below = Arc::new(MemoryDisk::default());
         let (acknowledged, failed) = life(&below, error, fatal, fits);
         let log = open(&settings(), &(Arc::clone(&below) as Arc<dyn Disk>));
@@ -81,7 +80,6 @@ fn every_call(error: io::ErrorKind, fits: fn(Call, &Path) -> bool) {
             assert!(failures > 3, "only {failures} calls could fail");
             return;
         }
-        failures += 1;
     }
     panic!("199 failures, and still calls left: the loop is too short");
 }
