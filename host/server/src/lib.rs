@@ -11,6 +11,7 @@
 mod accept;
 mod body;
 mod bounds;
+mod components;
 mod health;
 mod host;
 mod ingest;

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use utoipa::OpenApi;
 
 use crate::problem::{Kind, Problem};
-use crate::{health, ingest, metrics, pipelines, problem, read, streams};
+use crate::{components, health, ingest, metrics, pipelines, problem, read, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,10 @@ use crate::{health, ingest, metrics, pipelines, problem, read, streams};
         streams::put_stream,
         ingest::post_events,
         read::get_events,
+        components::list_components,
+        components::get_component,
+        components::put_component,
+        components::delete_component,
         pipelines::list_pipelines,
         pipelines::get_pipeline,
         pipelines::put_pipeline,
@@ -36,6 +40,7 @@ use crate::{health, ingest, metrics, pipelines, problem, read, streams};
     tags(
         (name = "streams", description = "What events look like, and how they are placed"),
         (name = "events", description = "Events in and out"),
+        (name = "components", description = "What users bring: rules and transforms"),
         (name = "pipelines", description = "What is done with events"),
         (name = "host", description = "The host itself; without a credential"),
     )

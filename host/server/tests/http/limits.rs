@@ -1,0 +1,47 @@
+//! Slow and oversized clients: dropped or refused in time, while others are served.
+
+use std::time::{Duration, Instant};
+
+use crate::server::{Server, settings};
+
+#[test]
+fn a_client_that_brings_no_request_is_dropped() {
+    let server = Server::start();
+    for opening in ["", "G", "GET /health/live HTTP/1.1\r\nhost: t\r\nx: ", "PRI * HTTP/2.0\r\n\r\nSM"] {
+        let began = Instant::now();
+        let mut client = server.client();
+        client.write(opening.as_bytes());
+        let answer = client.answer();
+        assert!(answer.is_none() || answer.as_ref().is_some_and(|answer| answer.status == 408), "{opening:?}: {answer:?}");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(3), "{opening:?} was kept for {took:?}");
+    }
+    assert_eq!(server.get("/health/live").status, 200);
+}
+
+#[test]
+fn too_many_or_too_large_header_lines_are_refused() {
+    let server = Server::start();
+    let many: String = (0..100).map(|n| format!("x-{n}: y\r\n")).collect();
+    let large = format!("x: {}\r\n", "y".repeat(20 << 10));
+    let huge = format!("x: {}\r\n", "y".repeat(2 << 20));
+    for lines in [many, large, huge] {
+        let mut client = server.client();
+        client.write(format!("GET /health/live HTTP/1.1\r\nhost: t\r\n{lines}\r\n").as_bytes());
+        let answer = client.answer();
+        assert!(answer.is_none() || answer.as_ref().is_some_and(|answer| answer.status == 431), "{answer:?}");
+    }
+    assert_eq!(server.get("/health/live").status, 200);
+}
+
+#[test]
+fn connections_over_the_bound_wait() {
+    let server = Server::with(tidemill_server::Settings { connections_max: 1, ..settings() });
+    let mut first = server.client();
+    first.send("GET", "/health/live", &[], b"");
+    assert_eq!(first.answer().expect("an answer").status, 200);
+    let mut second = server.client();
+    second.send("GET", "/health/live", &[], b"");
+    drop(first);
+    assert_eq!(second.answer().expect("served once there is room").status, 200);
+}

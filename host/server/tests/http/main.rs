@@ -1,0 +1,13 @@
+//! The HTTP API as a client sees it: a whole service over a real log, spoken to through sockets.
+
+#![allow(missing_docs, reason = "a test binary")]
+
+mod client;
+mod components;
+mod events_in;
+mod events_out;
+mod hosting;
+mod limits;
+mod pipelines;
+mod server;
+mod streams;

@@ -1,0 +1,140 @@
+//! A whole service over a real log in a temporary folder, on a free port.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use tidemill_engine::{Engine, EngineSettings};
+use tidemill_event::{Clock, EventTime};
+use tidemill_log::{Log, LogSettings, RealDisk};
+use tidemill_runtime::{Runtime, RuntimeSettings};
+use tidemill_server::{Service, ServiceError, Settings};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Answer, Client};
+
+/// A clock that says what it was told, one µs later each time.
+pub(crate) struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> EventTime {
+        EventTime(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// 2026-11-21T00:00:00Z.
+pub(crate) const NOON_MICROS: i64 = 1_795_219_200_000_000;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) log: Log,
+    engine: Engine,
+    pub(crate) runtime: tokio::runtime::Runtime,
+    stop: CancellationToken,
+    running: Option<JoinHandle<Result<(), ServiceError>>>,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        header_read: Duration::from_millis(400),
+        body_idle: Duration::from_millis(400),
+        drain: Duration::from_secs(2),
+        ..Settings::default()
+    }
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::with(settings())
+    }
+
+    pub(crate) fn with(settings: Settings) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(RealDisk)).expect("a log");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let clock = Arc::new(TestClock(AtomicI64::new(NOON_MICROS)));
+        let guests = Runtime::new(RuntimeSettings { instances_max: 8, ..RuntimeSettings::default() }).expect("a sandbox");
+        let engine = Engine::open(EngineSettings::new(dir.path()), log.clone(), guests, clock.clone()).expect("an engine");
+        engine.start();
+        let service = Service::new(settings, log.clone(), engine.clone(), clock, Registry::default());
+        let listener = runtime.block_on(Service::bind("127.0.0.1:0")).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let running = runtime.spawn(service.run(listener, stop.clone()));
+        Self { address, log, engine, runtime, stop, running: Some(running), _dir: dir }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut client = self.client();
+        client.send(method, path, headers, body);
+        client.answer().expect("an answer")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], b"")
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &str) -> Answer {
+        self.request("PUT", path, &[("content-type", "application/json")], body.as_bytes())
+    }
+
+    pub(crate) fn post(&self, stream: &str, content: &str, body: impl AsRef<[u8]>) -> Answer {
+        let path = format!("/v1/streams/{stream}/events");
+        self.request("POST", &path, &[("content-type", content)], body.as_ref())
+    }
+
+    /// Makes a stream with nullable fields, `a:int64 b:string`.
+    pub(crate) fn stream(&self, name: &str, fields: &str) {
+        let fields: Vec<Value> = fields
+            .split_whitespace()
+            .map(|field| {
+                let (name, kind) = field.split_once(':').expect("name:type");
+                serde_json::json!({"name": name, "type": kind})
+            })
+            .collect();
+        let answer = self.put(&format!("/v1/streams/{name}"), &serde_json::json!({"fields": fields}).to_string());
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+
+    /// The rows of a stream, without the host's fields.
+    pub(crate) fn rows(&self, stream: &str) -> Vec<String> {
+        let answer = self.get(&format!("/v1/streams/{stream}/events"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body.lines().map(without_host_fields).collect()
+    }
+
+    /// Stops the service, and says how it ended.
+    pub(crate) fn stop(&mut self) -> Result<(), ServiceError> {
+        self.stop.cancel();
+        let running = self.running.take().expect("it runs");
+        self.runtime.block_on(running).expect("no panic")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            let ended = self.stop();
+            assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
+        }
+        self.engine.drain(Duration::from_secs(2));
+        let closed = self.log.close();
+        assert!(closed.is_ok() || std::thread::panicking(), "{closed:?}");
+    }
+}
+
+/// A line up to `_partition`.
+pub(crate) fn without_host_fields(line: &str) -> String {
+    let end = line.find(",\"_partition\"").or_else(|| line.find("\"_partition\"")).unwrap_or(line.len());
+    if end == line.len() { line.to_owned() } else { format!("{}}}", &line[..end]) }
+}
