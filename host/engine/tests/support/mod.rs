@@ -14,7 +14,7 @@ use tidemill_event::{
     Clock, ComponentName, EventTime, Offset, PartitionId, PipelineName, Placement, StreamDefinition, StreamId, StreamName,
     TenantName, definition_json,
 };
-use tidemill_log::{Append, FrameRows, Log, LogSettings, ReadLimit, RealDisk, Visibility};
+use tidemill_log::{Append, FrameRows, Log, LogSettings, PowerCutDisk, ReadLimit, RealDisk, Visibility};
 use tidemill_runtime::{Grant, Grants, Runtime, RuntimeSettings};
 
 /// A clock that stands still: what is written twice is the same twice.
@@ -73,6 +73,8 @@ pub struct Host {
     pub log: Log,
     pub engine: Engine,
     pub printed: Printed,
+    /// Loses what was not synced when the power is cut.
+    pub disk: PowerCutDisk,
 }
 
 pub fn tenant() -> TenantName {
@@ -93,7 +95,8 @@ impl Host {
     }
 
     fn open(dir: Arc<tempfile::TempDir>, setup: Setup, printed: Printed) -> Self {
-        let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(RealDisk)).expect("a log");
+        let disk = PowerCutDisk::new(Arc::new(RealDisk));
+        let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(disk.clone())).expect("a log");
         let stdout: SharedOutput = Arc::new(Mutex::new(Box::new(printed.clone())));
         let settings = EngineSettings {
             workers: setup.workers,
@@ -108,10 +111,10 @@ impl Host {
         };
         let engine = Engine::open(settings, log.clone(), runtime(), Arc::new(Noon)).expect("an engine");
         engine.start();
-        Self { dir, setup, log, engine, printed }
+        Self { dir, setup, log, engine, printed, disk }
     }
 
-    /// As a crash would end it: no checkpoint, no last commit. What was appended is kept.
+    /// As a crash of the process would end it: no checkpoint, no last commit. What was appended is kept.
     pub fn crash(self) -> Self {
         self.crash_with(None)
     }
@@ -126,11 +129,23 @@ impl Host {
         Self::open(dir, setup, printed)
     }
 
+    /// The power fails: of what was not synced, the subset that `seed` chooses is kept.
+    pub fn power_cut(self, seed: u64) -> Self {
+        self.disk.cut(seed).expect("the power goes");
+        self.engine.abort();
+        let Self { dir, setup, log, engine, printed, .. } = self;
+        drop(engine);
+        // It has lost its disk: there is nothing it could do but say so.
+        let _ = log.close();
+        drop(log);
+        Self::open(dir, setup, printed)
+    }
+
     /// A clean stop and a new start.
     pub fn restart(self) -> Self {
         let drained = self.engine.drain(Duration::from_secs(30));
         assert_eq!(drained.tasks_late, 0, "{drained:?}");
-        let Self { dir, setup, log, engine, printed } = self;
+        let Self { dir, setup, log, engine, printed, .. } = self;
         drop(engine);
         log.close().expect("closes");
         drop(log);
@@ -148,6 +163,11 @@ impl Host {
 
     /// Appends JSON rows, placed as ingestion places them, and waits until they are on disk.
     pub fn send(&self, name: &str, rows: &[Value]) {
+        assert!(self.try_send(name, rows), "on disk");
+    }
+
+    /// The same; `false` if the disk is gone.
+    pub fn try_send(&self, name: &str, rows: &[Value]) -> bool {
         let stream = self.log.stream(&stream_id(name)).expect("a stream");
         let definition: Arc<StreamDefinition> = stream.definition();
         let mut decoder = RowDecoder::new(definition.clone(), DecodeLimits::default());
@@ -160,7 +180,7 @@ impl Host {
             .into_iter()
             .map(|(partition, rows)| FrameRows { stream: stream.clone(), version: stream.version(), partition, rows })
             .collect();
-        self.log.append(Append::atomic(frames)).expect("taken").wait().expect("on disk");
+        self.log.append(Append::atomic(frames)).is_ok_and(|pending| pending.wait().is_ok())
     }
 
     /// Durable rows of all partitions, one after the other, as JSON lines with their places.
