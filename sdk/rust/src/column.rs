@@ -3,6 +3,7 @@
 
 use crate::Mask;
 use crate::abi::bindings::Column as Place;
+use crate::abi::trusted::{self, Row};
 use crate::call::Call;
 
 /// No row is null.
@@ -21,6 +22,10 @@ pub trait Column: Copy {
 
     /// The value of a row below the batch's number of rows; panics above it.
     fn get(&self, row: usize) -> Self::Value;
+
+    /// The value of a row of the call the column was bound in: [`Column::get`] without its checks, for the SDK's loops.
+    #[doc(hidden)]
+    fn at(&self, row: Row) -> Self::Value;
 
     /// The rows whose value passes.
     #[inline]
@@ -49,6 +54,11 @@ impl Column for Bits<'_> {
     #[inline(always)]
     fn get(&self, row: usize) -> bool {
         self.0[row / 8] >> (row % 8) & 1 == 1
+    }
+
+    #[inline(always)]
+    fn at(&self, row: Row) -> bool {
+        trusted::value(self.0, row.number() / 8) >> (row.number() % 8) & 1 == 1
     }
 }
 
@@ -120,6 +130,11 @@ impl<T: Word> Column for Words<'_, T> {
         T::from_word(u64::from_le_bytes(self.words[row]))
     }
 
+    #[inline(always)]
+    fn at(&self, row: Row) -> T {
+        T::from_word(u64::from_le_bytes(trusted::value(self.words, row.number())))
+    }
+
     #[inline]
     fn test(&self, _rows: usize, mut passes: impl FnMut(T) -> bool) -> Mask {
         // Whole chunks of 64 rows have no bounds checks inside, which lets the compiler vectorise.
@@ -143,6 +158,11 @@ impl<const PRECISION: u8, const SCALE: u8> Column for Wide<'_, PRECISION, SCALE>
     #[inline(always)]
     fn get(&self, row: usize) -> Self::Value {
         crate::Decimal::from_units(i128::from_le_bytes(self.0[row]))
+    }
+
+    #[inline(always)]
+    fn at(&self, row: Row) -> Self::Value {
+        crate::Decimal::from_units(i128::from_le_bytes(trusted::value(self.0, row.number())))
     }
 }
 
@@ -170,6 +190,13 @@ impl<'a> Bytes<'a> {
         let end = u32::from_le_bytes(self.offsets[value + 1]) as usize;
         &self.bytes[start..end]
     }
+
+    #[inline(always)]
+    fn trusted(&self, value: usize) -> &'a [u8] {
+        let start = u32::from_le_bytes(trusted::value(self.offsets, value)) as usize;
+        let end = u32::from_le_bytes(trusted::value(self.offsets, value + 1)) as usize;
+        trusted::bytes(self.bytes, start, end)
+    }
 }
 
 impl<'a> Column for Bytes<'a> {
@@ -178,6 +205,11 @@ impl<'a> Column for Bytes<'a> {
     #[inline(always)]
     fn get(&self, row: usize) -> &'a [u8] {
         self.slice(row)
+    }
+
+    #[inline(always)]
+    fn at(&self, row: Row) -> &'a [u8] {
+        self.trusted(row.number())
     }
 }
 
@@ -201,7 +233,7 @@ impl<'a> Texts<'a> {
 
     #[inline(always)]
     fn value(&self, value: usize) -> &'a str {
-        crate::abi::text(self.values.slice(value))
+        trusted::text(self.values.slice(value))
     }
 
     /// How many entries the dictionary has, if there is one.
@@ -219,6 +251,15 @@ impl<'a> Column for Texts<'a> {
             Some(entries) => self.value(u32::from_le_bytes(entries[row]) as usize),
             None => self.value(row),
         }
+    }
+
+    #[inline(always)]
+    fn at(&self, row: Row) -> &'a str {
+        let value = match self.entries {
+            Some(entries) => u32::from_le_bytes(trusted::value(entries, row.number())) as usize,
+            None => row.number(),
+        };
+        trusted::text(self.values.trusted(value))
     }
 
     /// Asks once per dictionary entry, or once per row if there are more entries than rows.
@@ -247,6 +288,11 @@ impl<'a> Column for Jsons<'a> {
     #[inline(always)]
     fn get(&self, row: usize) -> crate::Json<'a> {
         crate::Json(std::borrow::Cow::Borrowed(self.0.get(row)))
+    }
+
+    #[inline(always)]
+    fn at(&self, row: Row) -> crate::Json<'a> {
+        crate::Json(std::borrow::Cow::Borrowed(self.0.at(row)))
     }
 }
 
@@ -284,6 +330,14 @@ impl<C: Column> Column for Nullable<'_, C> {
         match &self.validity {
             Some(validity) if !validity.get(row) => None,
             Some(_) | None => Some(self.values.get(row)),
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, row: Row) -> Option<C::Value> {
+        match &self.validity {
+            Some(validity) if !validity.at(row) => None,
+            Some(_) | None => Some(self.values.at(row)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use crate::abi::trusted::Row;
 use crate::call::Call;
 use crate::field::Field;
 
@@ -18,7 +19,7 @@ pub trait Event {
     fn bind<'a>(call: &Call<'a>) -> Self::Columns<'a>;
 
     /// One row of them.
-    fn row<'a>(columns: &Self::Columns<'a>, row: usize) -> Self::Row<'a>;
+    fn row<'a>(columns: &Self::Columns<'a>, row: Row) -> Self::Row<'a>;
 }
 
 /// A whole batch of events as columns: what a `#[rule(batch)]` function is given. Its fields are the event's, each with
@@ -39,9 +40,10 @@ impl<'a, E: Event> Batch<'a, E> {
         self.rows
     }
 
-    /// One row as an event.
+    /// One row as an event; panics if there is no such row.
     pub fn row(&self, row: usize) -> E::Row<'a> {
-        E::row(&self.columns, row)
+        assert!(row < self.rows, "row {row} of a batch of {} rows", self.rows);
+        E::row(&self.columns, Row::of(row, self.rows))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rules: a verdict per row. [`judge`] is the loop around the author's function.
 
 use crate::Mask;
+use crate::abi::trusted::Row;
 use crate::call::{Call, Description, RuleAnswer};
 use crate::event::{Batch, Event};
 use crate::field::Field;
@@ -128,7 +129,7 @@ pub fn judge<'a, E: Event, S: State, V: Verdict>(
         let end = call.rows.min(start + 64);
         let mut word = 0u64;
         for row in start..end {
-            let yes = ask(E::row(&columns, row), states.of(row), &mut taken);
+            let yes = ask(E::row(&columns, Row::of(row, call.rows)), states.of(row), &mut taken);
             word |= u64::from(yes) << (row - start);
             if V::REJECTS
                 && let Some(reject) = taken.rejected.take()

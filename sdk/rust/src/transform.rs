@@ -1,5 +1,6 @@
 //! Transforms: any number of rows out per row in. [`run`] is the loop around the author's function.
 
+use crate::abi::trusted::Row;
 use crate::call::{Call, Description, TransformAnswer};
 use crate::event::Event;
 use crate::output::{Builders, Output};
@@ -128,7 +129,7 @@ pub fn run<'a, E: Event, S: State, O: Output>(
     for row in 0..call.rows {
         let before = emit.source_rows.len();
         emit.row = row as u32;
-        ask(E::row(&columns, row), states.of(row), &mut emit);
+        ask(E::row(&columns, Row::of(row, call.rows)), states.of(row), &mut emit);
         if let Some(reject) = emit.rejected.take() {
             emit.source_rows.truncate(before);
             emit.builders.truncate(before);

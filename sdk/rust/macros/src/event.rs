@@ -31,7 +31,7 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
         binds.push(quote! {
             #member: <#borrowed as ::tidemill_sdk::value::Value>::bind(call, &call.columns[#index], call.rows)
         });
-        gets.push(quote!(#member: ::tidemill_sdk::column::Column::get(&columns.#member, row)));
+        gets.push(quote!(#member: ::tidemill_sdk::column::Column::at(&columns.#member, row)));
     }
     let (any, borrowed) = (arguments(&input, "_"), arguments(&input, "batch"));
     Ok(quote! {
@@ -52,7 +52,10 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
             }
 
             #[inline(always)]
-            fn row<'batch>(columns: &Self::Columns<'batch>, row: usize) -> Self::Row<'batch> {
+            fn row<'batch>(
+                columns: &Self::Columns<'batch>,
+                row: ::tidemill_sdk::abi::trusted::Row,
+            ) -> Self::Row<'batch> {
                 #name { #(#gets),* }
             }
         }

@@ -248,7 +248,7 @@ impl<C: Rule> RuleGuest<C> {
     pub unsafe fn open(&mut self, config: (*const u8, usize)) -> *const Outcome<()> {
         hear_panics();
         // SAFETY: the caller's promise.
-        let opened = C::open(super::text(unsafe { slice(config) }));
+        let opened = C::open(super::trusted::text(unsafe { slice(config) }));
         self.opened(opened)
     }
 
@@ -298,7 +298,7 @@ impl<C: Transform> TransformGuest<C> {
     pub unsafe fn open(&mut self, config: (*const u8, usize)) -> *const Outcome<()> {
         hear_panics();
         // SAFETY: the caller's promise.
-        let opened = C::open(super::text(unsafe { slice(config) }));
+        let opened = C::open(super::trusted::text(unsafe { slice(config) }));
         self.opened(opened)
     }
 

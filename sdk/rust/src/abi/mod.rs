@@ -10,6 +10,7 @@
 pub mod bindings;
 #[cfg(target_arch = "wasm32")]
 pub mod guest;
+pub mod trusted;
 
 /// A list, a string: what the canonical ABI makes of them.
 #[derive(Debug, Clone, Copy)]
@@ -29,17 +30,4 @@ pub struct OptionalList {
     pub present: u8,
     /// It, if there is one.
     pub list: List,
-}
-
-/// The text of bytes the host sent as text.
-#[inline(always)]
-pub(crate) fn text(bytes: &[u8]) -> &str {
-    #[cfg(target_arch = "wasm32")]
-    // SAFETY: the WIT promises UTF-8 in text columns, and the host checks it when the event comes in. A host that broke the promise
-    // would harm this sandbox only.
-    unsafe {
-        std::str::from_utf8_unchecked(bytes)
-    }
-    #[cfg(not(target_arch = "wasm32"))]
-    std::str::from_utf8(bytes).expect("a text column holds UTF-8")
 }
