@@ -120,7 +120,7 @@ impl Default for ShapeLimits {
             modules: 64,
             functions: 60_000,
             items: 100_000,
-            body_bytes: 1 << 20,
+            body_bytes: 512 << 10,
             locals: 4_000,
             block_depth: 1_024,
             loop_depth: 64,

@@ -20,7 +20,7 @@ impl<'a> Piece<'a> {
         match self {
             Self::Bytes(bytes) => bytes.len(),
             Self::Bits(bits) => bits.len().div_ceil(8),
-            Self::Offsets(offsets) => size_of_val::<[i32]>(offsets),
+            Self::Offsets(offsets) => size_of_val(*offsets),
         }
     }
 

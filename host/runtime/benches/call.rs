@@ -1,0 +1,185 @@
+//! What a component costs over the same source compiled natively, and what it costs to have one.
+//!
+//! `cargo bench -p tidemill-runtime --bench call`. Groups:
+//! - `boundary`: a component that reads nothing and answers all yes: what crossing costs, by columns and rows;
+//! - `rule`: `guests/bench-rule` against the same function natively; needs `guests/bench-rule.wasm` in the target folder (`cargo xtask
+//!   guests`), else it is left out and says so;
+//! - `life`: compile, load from the cache, instantiate with a first call, for each component.
+//!
+//! `fuel` and `fuel+deadline` are two engines: with and without epochs.
+
+#![allow(missing_docs, reason = "a bench")]
+
+mod kernel;
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_array::types::UInt32Type;
+use arrow_array::{ArrayRef, DictionaryArray, Float64Array, RecordBatch, StringArray};
+use arrow_schema::{Field as ArrowField, Schema};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tidemill_event::{Field, FieldType, RuleCall};
+use tidemill_runtime::testing::TextGuest;
+use tidemill_runtime::{Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog};
+
+const SIZES: [usize; 4] = [1, 16, 256, 4_096];
+const HOME: &str = "AT";
+const COUNTRIES: [&str; 8] = ["AT", "DE", "IT", "US", "FR", "ES", "CH", "AT"];
+const STATUSES: [&str; 4] = ["ok", "declined", "ok", "refunded"];
+
+fn runtime(interruption: Interruption, cache_dir: Option<PathBuf>) -> Runtime {
+    Runtime::new(RuntimeSettings { interruption, cache_dir, instances_max: 64, ..RuntimeSettings::default() }).expect("a runtime")
+}
+
+fn settings() -> InstanceSettings {
+    let config = format!(r#"{{"home":"{HOME}"}}"#);
+    InstanceSettings { config, limits: Limits::default(), log: Arc::new(SilentLog), grants: Grants::none() }
+}
+
+fn instance(runtime: &Runtime, wasm: &[u8]) -> Instance {
+    let component = runtime.prepare(wasm).expect("a component");
+    runtime.instantiate(&component, settings()).expect("an instance")
+}
+
+struct Rows {
+    amount: Float64Array,
+    plain: [StringArray; 2],
+    dictionary: [DictionaryArray<UInt32Type>; 2],
+}
+
+impl Rows {
+    /// About one row in nine matches, in no order that a branch predictor could learn.
+    fn new(rows: usize) -> Self {
+        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut next = || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 33) as usize
+        };
+        let picks: Vec<[usize; 3]> = (0..rows).map(|_| [next(), next(), next()]).collect();
+        let text = |column: usize, of: &'static [&'static str]| -> Vec<&'static str> {
+            picks.iter().map(|pick| of[pick[column] % of.len()]).collect()
+        };
+        let (countries, statuses) = (text(1, &COUNTRIES), text(2, &STATUSES));
+        Self {
+            amount: picks.iter().map(|pick| Some((pick[0] % 1_400) as f64)).collect(),
+            plain: [StringArray::from(countries.clone()), StringArray::from(statuses.clone())],
+            dictionary: [countries.into_iter().collect(), statuses.into_iter().collect()],
+        }
+    }
+
+    fn call(&self, dictionary: bool) -> RuleCall {
+        let texts = |at: usize| -> ArrayRef {
+            if dictionary { Arc::new(self.dictionary[at].clone()) } else { Arc::new(self.plain[at].clone()) }
+        };
+        call(&[("amount", Arc::new(self.amount.clone())), ("country", texts(0)), ("status", texts(1))])
+    }
+}
+
+fn call(columns: &[(&str, ArrayRef)]) -> RuleCall {
+    let fields: Vec<ArrowField> =
+        columns.iter().map(|(name, column)| ArrowField::new(*name, column.data_type().clone(), true)).collect();
+    let columns = columns.iter().map(|(_, column)| Arc::clone(column)).collect();
+    RuleCall { columns: RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch"), state: None }
+}
+
+fn boundary(criterion: &mut Criterion) {
+    let yes = "(local $n i32) (local.set $n (i32.shr_u (i32.add (local.get $rows) (i32.const 7)) (i32.const 3)))
+               (call $answer (call $take (local.get $n)) (local.get $n))";
+    let amount = || Field::new("amount", FieldType::Float64, false);
+    let text = |name: &str| Field::new(name, FieldType::String, false);
+    let one = TextGuest::rule(vec![amount()]).call(yes).build();
+    let three = TextGuest::rule(vec![amount(), text("country"), text("status")]).call(yes).build();
+    let runtime = runtime(Interruption::FuelAndDeadline, None);
+    let (mut one, mut three) = (instance(&runtime, &one), instance(&runtime, &three));
+    let mut group = criterion.benchmark_group("boundary");
+    for size in SIZES {
+        let rows = Rows::new(size);
+        let single = call(&[("amount", Arc::new(rows.amount.clone()) as ArrayRef)]);
+        group.bench_function(BenchmarkId::new("one number", size), |b| b.iter(|| black_box(one.judge(&single))));
+        for dictionary in [false, true] {
+            let call = rows.call(dictionary);
+            let name = if dictionary { "number, two dictionaries" } else { "number, two texts" };
+            group.bench_function(BenchmarkId::new(name, size), |b| b.iter(|| black_box(three.judge(&call))));
+        }
+    }
+    group.finish();
+}
+
+/// The bench's guest, where `cargo xtask guests` leaves it.
+fn guest() -> Option<Vec<u8>> {
+    let bench = std::env::current_exe().ok()?;
+    let target = bench.ancestors().find(|folder| folder.join("guests").is_dir())?;
+    std::fs::read(target.join("guests/bench-rule.wasm")).ok()
+}
+
+fn rule(criterion: &mut Criterion) {
+    let Some(wasm) = guest() else {
+        eprintln!("guests/bench-rule.wasm is not in the target folder: run `cargo xtask guests`; leaving `rule` out");
+        return;
+    };
+    let engines = [("fuel", Interruption::Fuel), ("fuel+deadline", Interruption::FuelAndDeadline)];
+    let mut instances = engines.map(|(name, interruption)| (name, instance(&runtime(interruption, None), &wasm)));
+    let mut group = criterion.benchmark_group("rule");
+    for size in SIZES {
+        let rows = Rows::new(size);
+        group.throughput(Throughput::Elements(size as u64));
+        native(&mut group, &rows, size);
+        for dictionary in [false, true] {
+            let call = rows.call(dictionary);
+            let form = if dictionary { "dictionary" } else { "text" };
+            for (name, instance) in &mut instances {
+                let mut bits = Vec::new();
+                kernel::rows_plain(&rows.amount, &rows.plain[0], &rows.plain[1], HOME, &mut bits);
+                let answer = instance.judge(&call).expect("an answer");
+                assert_eq!(answer.verdicts.values().values(), bits, "the component and the native rule agree");
+                let id = BenchmarkId::new(format!("component, {form}, {name}"), size);
+                group.bench_function(id, |b| b.iter(|| black_box(instance.judge(&call))));
+            }
+        }
+    }
+    group.finish();
+}
+
+fn native(group: &mut BenchmarkGroup<'_, WallTime>, rows: &Rows, size: usize) {
+    let mut bits = Vec::with_capacity(size / 8 + 1);
+    let home = black_box(HOME);
+    let [country, status] = [&rows.dictionary[0], &rows.dictionary[1]].map(kernel::Texts::of);
+    group.bench_function(BenchmarkId::new("native, text, rows", size), |b| {
+        b.iter(|| kernel::rows_plain(black_box(&rows.amount), &rows.plain[0], &rows.plain[1], home, black_box(&mut bits)));
+    });
+    group.bench_function(BenchmarkId::new("native, dictionary, rows", size), |b| {
+        b.iter(|| kernel::rows_dictionary(black_box(&rows.amount), country, status, home, black_box(&mut bits)));
+    });
+    group.bench_function(BenchmarkId::new("native, dictionary, columns", size), |b| {
+        b.iter(|| kernel::columns_dictionary(black_box(&rows.amount), country, status, home, black_box(&mut bits)));
+    });
+}
+
+fn life(criterion: &mut Criterion) {
+    let text = tidemill_runtime::testing::threshold_rule();
+    let components = [("text", Some(text)), ("bench-rule", guest())];
+    let mut group = criterion.benchmark_group("life");
+    group.sample_size(10);
+    for (name, wasm) in components {
+        let Some(wasm) = wasm else { continue };
+        let folder = tempfile::tempdir().expect("a folder");
+        let bare = runtime(Interruption::FuelAndDeadline, None);
+        let cached = runtime(Interruption::FuelAndDeadline, Some(folder.path().to_owned()));
+        assert!(!cached.prepare(&wasm).expect("a component").from_cache());
+        group.bench_function(BenchmarkId::new("compile", name), |b| b.iter(|| black_box(bare.prepare(&wasm))));
+        group.bench_function(BenchmarkId::new("load from cache", name), |b| b.iter(|| black_box(cached.prepare(&wasm))));
+        let component = bare.prepare(&wasm).expect("a component");
+        group.bench_function(BenchmarkId::new("instantiate and drop", name), |b| {
+            b.iter(|| black_box(bare.instantiate(&component, settings())));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, boundary, rule, life);
+criterion_main!(benches);
