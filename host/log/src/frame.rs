@@ -133,7 +133,7 @@ fn keeps_dictionary(column: &DictionaryArray<UInt32Type>) -> bool {
 /// Appends the payload of an event batch.
 ///
 /// # Panics
-/// If a column has a type no stream has: [`Layout::check`] goes first.
+/// If a column has a type no stream has: [`Layout::fit`] goes first.
 pub(crate) fn encode_rows(rows: &RecordBatch, out: &mut Vec<u8>) {
     for column in rows.columns() {
         encode_column(column, out);
@@ -392,7 +392,7 @@ mod tests {
                 let back = decode_rows(&bytes[1..], rows.num_rows(), &layout).expect("decodes");
                 prop_assert_eq!(texts(&back), texts(&rows));
                 // Joined with itself, whatever form the strings have.
-                let twice = crate::join::join(&[rows.clone(), back.clone()], &layout);
+                let twice = tidemill_event::batch::concat(&[rows.clone(), back.clone()]);
                 prop_assert_eq!(texts(&twice.slice(rows.num_rows(), rows.num_rows())), texts(&rows));
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field as ArrowField, Schema as ArrowSchema, SchemaRef};
 use parking_lot::{Mutex, RwLock};
-use tidemill_event::{FieldType, SchemaVersion, StreamDefinition};
+use tidemill_event::{FieldType, SchemaVersion, StreamDefinition, dictionary_type};
 
 /// How many physical forms of one version are kept; more are made anew each time.
 const FORMS_MAX: usize = 64;
@@ -54,7 +54,7 @@ impl Layout {
             .iter()
             .map(|field| field.as_ref().clone())
             .enumerate()
-            .map(|(index, field)| if dictionaries.contains(&index) { field.with_data_type(tidemill_dictionary()) } else { field })
+            .map(|(index, field)| if dictionaries.contains(&index) { field.with_data_type(dictionary_type()) } else { field })
             .collect();
         let schema = Arc::new(ArrowSchema::new(fields));
         if forms.len() < FORMS_MAX {
@@ -63,27 +63,30 @@ impl Layout {
         schema
     }
 
-    /// Checks that a batch has this version's columns. The message names the first that differs.
-    pub(crate) fn check(&self, rows: &RecordBatch) -> Result<(), String> {
+    /// The batch with this version's own schema, metadata included, if it has its columns. The message names the first that
+    /// differs.
+    pub(crate) fn fit(&self, rows: RecordBatch) -> Result<RecordBatch, String> {
         let (expected, found) = (self.schema.fields(), rows.columns());
+        let mut dictionaries = Vec::new();
         if expected.len() != found.len() {
             return Err(format!("{} columns, expected {}", found.len(), expected.len()));
         }
         for (index, (field, column)) in expected.iter().zip(found).enumerate() {
-            let fits = column.data_type() == field.data_type() || (self.is_string(index) && is_dictionary(column.data_type()));
-            if !fits {
+            if self.is_string(index) && is_dictionary(column.data_type()) {
+                dictionaries.push(index);
+            } else if column.data_type() != field.data_type() {
                 return Err(format!("column `{}` is {}, expected {}", field.name(), column.data_type(), field.data_type()));
             }
             if !field.is_nullable() && column.null_count() > 0 {
                 return Err(format!("column `{}` has nulls and may not", field.name()));
             }
         }
-        Ok(())
+        let schema = self.physical(&dictionaries);
+        if Arc::ptr_eq(&schema, rows.schema_ref()) {
+            return Ok(rows);
+        }
+        RecordBatch::try_new(schema, rows.columns().to_vec()).map_err(|error| error.to_string())
     }
-}
-
-fn tidemill_dictionary() -> DataType {
-    DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
 }
 
 fn is_dictionary(ty: &DataType) -> bool {

@@ -19,7 +19,6 @@ mod error;
 mod follow;
 mod frame;
 mod group;
-mod join;
 mod journal;
 mod layout;
 mod log;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use parking_lot::Mutex;
+use tidemill_event::batch::concat;
 use tidemill_event::{EventTime, Offset, PartitionKey, SchemaVersion, StreamDefinition};
 use tokio::sync::watch;
 
@@ -19,7 +20,6 @@ use crate::error::{Damage, ReadError};
 use crate::follow::Followers;
 pub use crate::follow::Listening;
 use crate::frame::time_range;
-use crate::join::join;
 use crate::layout::{Layout, Versions};
 use crate::segment::SegmentError;
 use crate::store::SegmentStore;
@@ -217,11 +217,10 @@ impl Partition {
         if run.len() == 1 {
             return run.remove(0);
         }
-        let layout = self.layout(SchemaVersion(run[0].version));
         let time_max = run.iter().map(|block| block.time_max).max().unwrap_or(i64::MIN);
         let (start, version) = (run[0].start, run[0].version);
         let pieces: Vec<RecordBatch> = run.into_iter().map(|block| block.rows).collect();
-        let rows = join(&pieces, &layout);
+        let rows = concat(&pieces);
         let joined = TailBlock { start, version, bytes: rows.get_array_memory_size(), rows, time_max };
         self.state.lock().tail.replace(joined.clone(), &self.store.tails);
         joined

@@ -151,7 +151,7 @@ fn prepare_frame(frame: FrameRows) -> Result<(PreparedFrame, usize), AppendError
     let Some(layout) = stream.layout(version) else {
         return Err(schema_error("there is no such version".to_owned()));
     };
-    layout.check(&rows).map_err(schema_error)?;
+    rows = layout.fit(rows).map_err(schema_error)?;
     let encoded = frame::encoded_bytes_max(&rows);
     let mut bytes = rows.get_array_memory_size();
     if bytes > 4 * encoded + SLACK_BYTES {

@@ -12,13 +12,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use tidemill_event::SchemaVersion;
+use tidemill_event::batch::concat;
 
 use crate::change::{Change, SegmentMeta};
 use crate::core::Core;
 use crate::error::{DiskError, Poisoned};
 use crate::frame::{FrameHead, time_range};
-use crate::join::join;
 use crate::manifest;
 use crate::partition::Partition;
 use crate::recovery::segment_dir;
@@ -189,7 +188,7 @@ impl Roller {
         writer: &mut Option<SegmentWriter>,
         done: &mut Vec<SegmentMeta>,
     ) -> Result<(), RollError> {
-        let rows = if pieces.len() == 1 { pieces.remove(0) } else { join(pieces, &partition.layout(SchemaVersion(version))) };
+        let rows = concat(pieces);
         pieces.clear();
         if writer.as_ref().is_some_and(|writer| writer.bytes() >= SEGMENT_BYTES) {
             done.extend(writer.take().map(SegmentWriter::finish).transpose()?);

@@ -9,7 +9,9 @@ pub mod memory_disk;
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, cast::AsArray, types::Int64Type,
+    Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    cast::AsArray,
+    types::{Int64Type, UInt32Type},
 };
 use tidemill_event::{
     Field, FieldType, Offset, PartitionId, Retention, SchemaVersion, StreamDefinition, StreamId, StreamName, StreamSchema,
@@ -44,7 +46,7 @@ fn text_of(id: i64) -> String {
 /// The ids of rows, after checking that everything else in them follows from those.
 pub fn ids(rows: &RecordBatch) -> Vec<i64> {
     let ids = rows.column(0).as_primitive::<Int64Type>();
-    let text = rows.column(1).as_string::<i32>();
+    let text = texts(rows.column(1));
     for (row, id) in ids.values().iter().enumerate() {
         if id % 7 == 0 {
             assert!(text.is_null(row), "row {id} has a text");
@@ -54,6 +56,14 @@ pub fn ids(rows: &RecordBatch) -> Vec<i64> {
     }
     assert_eq!(tidemill_event::batch::times(rows).values(), ids.values());
     ids.values().to_vec()
+}
+
+/// A string column in either of its forms.
+pub fn texts(column: &ArrayRef) -> StringArray {
+    match column.as_dictionary_opt::<UInt32Type>() {
+        Some(dictionary) => dictionary.downcast_dict::<StringArray>().expect("strings").into_iter().collect(),
+        None => column.as_string::<i32>().clone(),
+    }
 }
 
 pub fn frame(stream: &Arc<Stream>, partition: u32, rows: RecordBatch) -> FrameRows {
