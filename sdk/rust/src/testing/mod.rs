@@ -30,6 +30,11 @@ pub(crate) fn keep_line(level: Level, message: &str) {
     LINES.with_borrow_mut(|lines| lines.push((level, message.to_owned())));
 }
 
+/// What components logged in the last [`Test::run`] of this thread, when all rows were in one call.
+pub fn log_lines() -> Vec<(Level, String)> {
+    LINES.take()
+}
+
 /// A test of the rule `R`: `testing::rule::<too_many>()` for a function `too_many`.
 pub fn rule<R: Rule>() -> Test<RuleCase<R>> {
     Test::new(R::describe())
@@ -99,11 +104,6 @@ impl<C: Case> Test<C> {
         }
         LINES.set(log);
         whole
-    }
-
-    /// What the component logged when the last [`Test::run`] of this thread had all rows in one call.
-    pub fn log() -> Vec<(Level, String)> {
-        LINES.take()
     }
 
     /// The error of opening with this configuration, if there is one.
