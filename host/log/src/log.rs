@@ -339,8 +339,8 @@ fn join_thread(thread: JoinHandle<()>) {
 
 fn check(settings: &LogSettings) -> Result<(), OpenError> {
     let wrong = |text: &str| Err(OpenError::Settings(text.to_owned()));
-    if settings.journal_file_bytes < 16 << 10 || !settings.journal_file_bytes.is_multiple_of(4096) {
-        return wrong("`journal_file_bytes` must be a multiple of 4 KiB, at least 16 KiB");
+    if !(16 << 10..=1 << 30).contains(&settings.journal_file_bytes) || !settings.journal_file_bytes.is_multiple_of(4096) {
+        return wrong("`journal_file_bytes` must be a multiple of 4 KiB, between 16 KiB and 1 GiB");
     }
     if settings.journal_bytes_max < 4 * settings.journal_file_bytes {
         return wrong("`journal_bytes_max` must be at least four journal files");

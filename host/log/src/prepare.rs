@@ -14,7 +14,7 @@ use crate::group;
 use crate::partition::Partition;
 
 /// Rows whose buffers are this much larger than what they need are copied: a slice would keep its whole batch in memory.
-const SLACK_BYTES: usize = 16 << 10;
+const SLACK_BYTES: usize = 4 << 10;
 
 /// Rows of one partition.
 pub(crate) struct PreparedFrame {

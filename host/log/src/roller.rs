@@ -55,10 +55,10 @@ impl Roller {
                     if orders.wanted > orders.done || !orders.join.is_empty() {
                         break;
                     }
-                    if core.roll.wait_for(&mut orders, LOOK_AGAIN).timed_out()
-                        && core.roll_is_needed()
-                        && self.something_to_roll()
-                    {
+                    if !core.roll_is_needed() {
+                        // The writer says so when a bound comes near.
+                        core.roll.wait(&mut orders);
+                    } else if core.roll.wait_for(&mut orders, LOOK_AGAIN).timed_out() && self.something_to_roll() {
                         orders.wanted += 1;
                     }
                 }
