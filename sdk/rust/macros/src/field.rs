@@ -110,3 +110,56 @@ pub(crate) fn arguments(input: &DeriveInput, to: &str) -> TokenStream {
     let lifetimes = input.generics.lifetimes().map(|_| &lifetime);
     if input.generics.params.is_empty() { TokenStream::new() } else { quote!(<#(#lifetimes),*>) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syn::parse_quote;
+
+    #[test]
+    fn lifetimes_are_replaced_and_added() {
+        let check = |ty: syn::Type, expected: &str| assert_eq!(with_lifetime(ty, "b").to_string(), expected);
+        check(parse_quote!(&str), "& 'b str");
+        check(parse_quote!(Option<&'a [u8]>), "Option < & 'b [u8] >");
+        check(parse_quote!(Json<'_>), "Json < 'b >");
+        check(parse_quote!(Option<&'static str>), "Option < & 'static str >");
+        check(parse_quote!((bool, Alert<'a>)), "(bool , Alert < 'b >)");
+    }
+
+    #[test]
+    fn unknown_settings_are_refused_by_name() {
+        let field: Field = parse_quote!(#[event(nmae = "x")] name: i64);
+        let error = Settings::of(&field.attrs, "event", &["name"]).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("#[event(..)] knows: name"));
+    }
+
+    #[test]
+    fn derives_say_what_they_are_for() {
+        let check = |input: DeriveInput, told: &str| {
+            let error = named(&input, "Event").expect_err(told).to_string();
+            assert!(error.starts_with(told), "{error}");
+        };
+        check(
+            parse_quote!(
+                struct E(i64);
+            ),
+            "#[derive(Event)] is for a struct with named fields, one per column",
+        );
+        check(
+            parse_quote!(
+                enum E {
+                    A,
+                }
+            ),
+            "#[derive(Event)] is for a struct with named fields, one per column",
+        );
+        check(
+            parse_quote!(
+                struct E<T> {
+                    a: T,
+                }
+            ),
+            "#[derive(Event)] takes no type parameters",
+        );
+    }
+}

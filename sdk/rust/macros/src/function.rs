@@ -255,3 +255,156 @@ fn doc(attributes: &[Attribute]) -> String {
     };
     attributes.iter().filter_map(line).collect::<Vec<_>>().join("\n").trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syn::parse_quote;
+
+    /// What the author is told.
+    fn check(result: Result<TokenStream>, told: &str) {
+        let error = result.expect_err(told).to_string();
+        assert!(error.starts_with(told), "{error}");
+    }
+
+    #[test]
+    fn a_function_of_another_shape_is_told_which_shape_it_needs() {
+        let none = TokenStream::new;
+        check(
+            rule(
+                none(),
+                parse_quote!(
+                    fn f(event: Login) -> bool {
+                        true
+                    }
+                ),
+            ),
+            "a rule is `fn(event: &E)`",
+        );
+        check(
+            rule(
+                none(),
+                parse_quote!(
+                    fn f() -> bool {
+                        true
+                    }
+                ),
+            ),
+            "a rule is `fn(event: &E)`",
+        );
+        check(
+            rule(
+                none(),
+                parse_quote!(
+                    fn f(event: &Login) {}
+                ),
+            ),
+            "a rule is `fn(event: &E)`",
+        );
+        check(
+            rule(
+                none(),
+                parse_quote!(
+                    async fn f(event: &Login) -> bool {
+                        true
+                    }
+                ),
+            ),
+            "a rule is `fn(event: &E)`",
+        );
+        check(
+            rule(
+                none(),
+                parse_quote!(
+                    fn f(event: &Login, a: &A, b: &B) -> bool {
+                        true
+                    }
+                ),
+            ),
+            "a rule is `fn(event: &E)`",
+        );
+        check(
+            rule(
+                none(),
+                parse_quote!(
+                    fn f(event: &Login, emit: &mut Emit<A>) -> bool {
+                        true
+                    }
+                ),
+            ),
+            "Emit is for #[transform]",
+        );
+        check(
+            rule(
+                quote!(fast),
+                parse_quote!(
+                    fn f(event: &Login) -> bool {
+                        true
+                    }
+                ),
+            ),
+            "#[rule] takes nothing or `batch`",
+        );
+        check(
+            rule(
+                quote!(batch),
+                parse_quote!(
+                    fn f(event: &Login) -> Mask {
+                        x
+                    }
+                ),
+            ),
+            "a batch rule is `fn(batch: &Batch<E>)`",
+        );
+        let stateful = parse_quote!(
+            fn f(batch: &Batch<Login>, state: &mut S) -> Mask {
+                x
+            }
+        );
+        check(rule(quote!(batch), stateful), "a batch rule is `fn(batch: &Batch<E>)`");
+        check(
+            transform(
+                none(),
+                parse_quote!(
+                    fn f(event: &Login) {}
+                ),
+            ),
+            "a transform is `fn(event: &E)`",
+        );
+        check(
+            transform(
+                quote!(batch),
+                parse_quote!(
+                    fn f(event: &Login) -> Row {
+                        x
+                    }
+                ),
+            ),
+            "#[transform] takes nothing",
+        );
+    }
+
+    #[test]
+    fn arguments_are_told_apart_by_their_types_and_passed_in_their_order() {
+        let function: ItemFn = parse_quote!(
+            fn f<'a>(e: &Login<'a>, c: &Config, s: &mut Failures, out: &mut Emit<Row<'a>>) {}
+        );
+        let signature = Signature::of(&function, TRANSFORM_SHAPE).expect("a transform");
+        assert_eq!(signature.state().to_string(), "Failures");
+        assert_eq!(signature.config().to_string(), "Config");
+        assert_eq!(inferred(signature.emit().expect("an Emit")).to_string(), "Row < '_ >");
+        assert_eq!(signature.passed().to_string(), ", & self . config , state , emit");
+    }
+
+    #[test]
+    fn the_doc_comment_is_the_description() {
+        let function: ItemFn = parse_quote!(
+            /// First line.
+            ///
+            /// Third.
+            #[inline]
+            fn f() {}
+        );
+        assert_eq!(doc(&function.attrs), "First line.\n\nThird.");
+    }
+}

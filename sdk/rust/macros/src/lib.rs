@@ -11,38 +11,44 @@ mod state;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, ItemFn, parse_macro_input};
 
-/// Makes a struct an event: each field is a column the component reads.
+/// Makes a struct an event: each field is a column the component reads, `#[event(name = "user.country")]` names one that is called
+/// otherwise. Fields are `bool`, `i64`, `f64`, `&str`, `&[u8]`, `Timestamp`, `Decimal`, `Json`, or an `Option` of these.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn event(input: TokenStream) -> TokenStream {
     event::derive(parse_macro_input!(input as DeriveInput)).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a struct a row of output columns.
+/// Makes a struct a row of output columns; `#[output(name = "..")]` renames one, `#[output(time)]` marks a transform's event time.
+/// Fields as in an event, and `String`, `Vec<u8>`.
 #[proc_macro_derive(Output, attributes(output))]
 pub fn output(input: TokenStream) -> TokenStream {
     output::derive(parse_macro_input!(input as DeriveInput)).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a struct what a component remembers per key.
+/// Makes a struct what a component remembers per key of the pipeline's `by`. A new key has zeros, empty texts and `None`, or what
+/// `#[state(first = 7)]` says. Fields are owned: `String`, `Vec<u8>`, `Vec<i64>`, `Vec<f64>`, `Vec<Timestamp>` besides the others.
 #[proc_macro_derive(State, attributes(state))]
 pub fn state(input: TokenStream) -> TokenStream {
     state::derive(parse_macro_input!(input as DeriveInput)).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a struct a component's configuration.
+/// Makes a struct a component's configuration; `#[config(default = 3)]` makes a key optional. Unknown keys are refused.
 #[proc_macro_derive(Config, attributes(config))]
 pub fn config(input: TokenStream) -> TokenStream {
     config::derive(parse_macro_input!(input as DeriveInput)).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a function a rule.
+/// Makes a function a rule: `fn(event: &E)`, then any of `state: &mut S` and `config: &C`, giving a `bool`, an `Option` of output
+/// columns, `(bool, columns)`, or a `Result` of these. `#[rule(batch)]` is for `fn(batch: &Batch<E>) -> Mask`. The function stays as
+/// it is; a type of its name stands beside it, for tests: `testing::rule::<name>()`. Its doc comment is the component's description.
 #[proc_macro_attribute]
 pub fn rule(arguments: TokenStream, function: TokenStream) -> TokenStream {
     let function = parse_macro_input!(function as ItemFn);
     function::rule(arguments.into(), function).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a function a transform.
+/// Makes a function a transform: `fn(event: &E)`, then any of `state: &mut S`, `config: &C` and `emit: &mut Emit<O>`, giving a row,
+/// an `Option` or `Vec` of rows, or a `Result` of these; with `emit`, nothing or a `Result` of nothing.
 #[proc_macro_attribute]
 pub fn transform(arguments: TokenStream, function: TokenStream) -> TokenStream {
     let function = parse_macro_input!(function as ItemFn);
