@@ -248,14 +248,16 @@ impl Core {
         fail_gathered(&*source, &stopped);
     }
 
-    /// These groups are on disk: moves the durable ends, all in one moment, then tells everybody.
-    pub(crate) fn complete(&self, groups: &mut [WrittenGroup]) {
-        {
-            let _publishing = self.publishing.write();
-            for (partition, end) in groups.iter().flat_map(|group| &group.ends) {
-                partition.set_durable(*end);
-            }
+    /// These groups are on disk: moves the durable ends, all in one moment.
+    pub(crate) fn publish(&self, groups: &[WrittenGroup]) {
+        let _publishing = self.publishing.write();
+        for (partition, end) in groups.iter().flat_map(|group| &group.ends) {
+            partition.set_durable(*end);
         }
+    }
+
+    /// Tells everybody what [`Core::publish`] has moved.
+    pub(crate) fn tell(&self, groups: &mut [WrittenGroup]) {
         for (partition, _) in groups.iter().flat_map(|group| &group.ends) {
             partition.announce_durable();
         }

@@ -11,6 +11,7 @@
 mod append;
 mod cache;
 mod change;
+mod columns;
 mod core;
 mod definition;
 mod disk;
@@ -37,6 +38,8 @@ mod store;
 mod stream;
 mod syncer;
 mod tail;
+mod threads;
+mod walk;
 mod wire;
 mod writer;
 
@@ -57,7 +60,7 @@ pub use stream::Stream;
 pub mod bench {
     /// Appends a frame's payload and returns its checksum.
     pub fn encode_frame(rows: &arrow_array::RecordBatch, out: &mut Vec<u8>) -> u32 {
-        crate::frame::encode_rows(rows, out);
+        crate::columns::encode_rows(rows, out);
         crc32c::crc32c(out)
     }
 }

@@ -1,10 +1,8 @@
 //! The log as others see it: open, append, look up, close.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -20,12 +18,11 @@ use crate::durable::{Cut, Durable};
 use crate::error::{AppendError, CloseError, OpenError, Poisoned, StreamError};
 use crate::partition::Visibility;
 use crate::recovery::{Recovered, recover, segment_dir};
-use crate::roller::Roller;
 use crate::settings::LogSettings;
 use crate::stats::LogStats;
 use crate::store::SegmentStore;
 use crate::stream::Stream;
-use crate::syncer;
+use crate::threads::Threads;
 use crate::writer::Writer;
 
 /// The most partitions a stream may have.
@@ -54,12 +51,6 @@ struct Owner {
     making: Mutex<HashSet<StreamId>>,
     /// One evolution at a time: each builds on the version before.
     evolving: Mutex<()>,
-}
-
-struct Threads {
-    writer: JoinHandle<()>,
-    syncer: JoinHandle<()>,
-    roller: JoinHandle<()>,
 }
 
 impl Log {
@@ -92,14 +83,7 @@ impl Log {
             rolled: Condvar::new(),
             counters,
         });
-        let writer = Writer::new(Arc::clone(&core), mark_file, mark, previous);
-        let roller = Roller::new(Arc::clone(&core));
-        let syncing = Arc::clone(&core);
-        let threads = Threads {
-            writer: start("log-writer", &core, move || writer.run())?,
-            syncer: start("log-syncer", &core, move || syncer::run(&syncing))?,
-            roller: start("log-roller", &core, move || roller.run())?,
-        };
+        let threads = Threads::start(&core, Writer::new(Arc::clone(&core), mark_file, mark, previous))?;
         let (threads, making) = (Mutex::new(Some(threads)), Mutex::new(HashSet::new()));
         let log = Self { owner: Arc::new(Owner { core, threads, next_stream, making, evolving: Mutex::new(()) }) };
         for change in &found {
@@ -289,18 +273,7 @@ impl Owner {
         let threads = self.threads.lock().take();
         let Some(threads) = threads else { return Ok(()) };
         let core = &self.core;
-        // The roller first: it needs the writer to end a roll.
-        core.orders.lock().stop = true;
-        core.roll.notify_all();
-        core.rolled.notify_all();
-        join_thread(threads.roller);
-        core.flow.lock().closing = true;
-        core.work.notify_all();
-        core.progress.notify_all();
-        join_thread(threads.writer);
-        let failed = core.poisoned.borrow().clone();
-        core.stop(Poisoned::Closed);
-        join_thread(threads.syncer);
+        let failed = threads.end(core);
         failed.map_or(Ok(()), |why| Err(CloseError::Poisoned(why)))
     }
 }
@@ -310,30 +283,6 @@ impl Drop for Owner {
         if let Err(error) = self.close() {
             tracing::error!(%error, "the log did not close");
         }
-    }
-}
-
-/// A thread that stops the log when it fails or panics.
-fn start(
-    name: &'static str,
-    core: &Arc<Core>,
-    run: impl FnOnce() -> Result<(), Poisoned> + Send + 'static,
-) -> Result<JoinHandle<()>, OpenError> {
-    let core = Arc::clone(core);
-    let guarded = move || match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, thread = name, "the log has stopped"),
-        Err(_) => core.stop(Poisoned::Thread(format!("thread `{name}` panicked"))),
-    };
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(guarded);
-    spawned.map_err(|error| OpenError::Settings(format!("cannot start thread `{name}`: {error}")))
-}
-
-/// A callback may hold the last handle: then a thread of the log closes it, and must not wait for itself.
-fn join_thread(thread: JoinHandle<()>) {
-    if thread.thread().id() != thread::current().id() {
-        // A panic was turned into `Poisoned` by the thread itself.
-        let _ = thread.join();
     }
 }
 

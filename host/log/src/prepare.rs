@@ -7,6 +7,7 @@ use tidemill_event::{Offset, SchemaVersion};
 use tokio::sync::oneshot;
 
 use crate::append::{Append, Appended, FrameRows, OnDurable};
+use crate::columns;
 use crate::durable::Durable;
 use crate::error::{AppendError, Poisoned};
 use crate::frame;
@@ -119,7 +120,7 @@ fn prepare_frames(frames: Vec<FrameRows>, atomic: bool, sizes: Sizes) -> Result<
         let pieces = if atomic { 1 } else { bytes.div_ceil(sizes.entry_bytes).clamp(1, rows) };
         for piece in 0..pieces {
             let (start, end) = (rows * piece / pieces, rows * (piece + 1) / pieces);
-            let bytes = if pieces == 1 { *bytes } else { frame::encoded_bytes_max(&frame.rows.slice(start, end - start)) };
+            let bytes = if pieces == 1 { *bytes } else { columns::encoded_bytes_max(&frame.rows.slice(start, end - start)) };
             let bytes = group::entry_bytes(1, bytes);
             if !atomic && entry_bytes + bytes > sizes.entry_bytes && entry_bytes > 0 {
                 entries.push(Vec::new());
@@ -152,12 +153,12 @@ fn prepare_frame(frame: FrameRows) -> Result<(PreparedFrame, usize), AppendError
         return Err(schema_error("there is no such version".to_owned()));
     };
     rows = layout.fit(rows).map_err(schema_error)?;
-    let encoded = frame::encoded_bytes_max(&rows);
+    let encoded = columns::encoded_bytes_max(&rows);
     let mut bytes = rows.get_array_memory_size();
     if bytes > 4 * encoded + SLACK_BYTES {
         let mut payload = Vec::with_capacity(encoded);
-        frame::encode_rows(&rows, &mut payload);
-        if let Ok(copy) = frame::decode_rows(&payload, rows.num_rows(), &layout) {
+        columns::encode_rows(&rows, &mut payload);
+        if let Ok(copy) = columns::decode_rows(&payload, rows.num_rows(), &layout) {
             rows = copy;
             bytes = rows.get_array_memory_size();
         }

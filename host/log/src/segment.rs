@@ -13,9 +13,10 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use crate::change::{PartMeta, SegmentMeta};
+use crate::columns;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Damage, DiskError};
-use crate::frame::{self, FrameHead, HEAD_BYTES};
+use crate::frame::{FrameHead, HEAD_BYTES};
 use crate::wire::{Put, Take};
 
 const MAGIC: &[u8; 8] = b"TMSEGM01";
@@ -74,7 +75,7 @@ impl SegmentWriter {
         let position = self.bytes();
         let at = self.buffer.len();
         self.buffer.resize(at + HEAD_BYTES, 0);
-        frame::encode_rows(rows, &mut self.buffer);
+        columns::encode_rows(rows, &mut self.buffer);
         let payload = &self.buffer[at + HEAD_BYTES..];
         head.bytes = payload.len() as u32;
         head.checksum = crc32c::crc32c(payload);

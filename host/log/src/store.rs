@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use tidemill_event::{Offset, SchemaVersion};
 
 use crate::cache::Cache;
+use crate::columns;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Damage, DiskError};
-use crate::frame::{self, FrameHead};
+use crate::frame::FrameHead;
 use crate::layout::Versions;
 use crate::segment::{self, SegmentError, SegmentIndex};
 
@@ -85,7 +86,7 @@ impl SegmentStore {
         let layout = versions
             .at(SchemaVersion(place.head.version))
             .ok_or_else(|| lost(place.position, format!("there is no schema version {}", place.head.version)))?;
-        let rows = frame::decode_rows(&payload, place.head.rows as usize, &layout)
+        let rows = columns::decode_rows(&payload, place.head.rows as usize, &layout)
             .map_err(|_| lost(place.position, "a block with a good checksum cannot be decoded".to_owned()))?;
         self.cache.lock().put(key, Cached::Rows(rows.clone()), rows.get_array_memory_size());
         Ok((place.head, rows))

@@ -31,12 +31,15 @@ pub(crate) fn run(core: &Core) -> Result<(), Poisoned> {
             return Err(why);
         }
         let (count, last) = (groups.len(), groups.last().map_or(0, |group| group.number));
-        core.complete(&mut groups);
-        let mut flow = core.flow.lock();
-        flow.in_flight -= count;
-        flow.durable = flow.durable.max(last);
-        core.work.notify_one();
-        core.progress.notify_all();
+        core.publish(&groups);
+        {
+            let mut flow = core.flow.lock();
+            flow.in_flight -= count;
+            flow.durable = flow.durable.max(last);
+            core.work.notify_one();
+            core.progress.notify_all();
+        }
+        core.tell(&mut groups);
     }
 }
 

@@ -10,6 +10,7 @@ use tidemill_event::Offset;
 
 use crate::append::Append;
 use crate::change::Change;
+use crate::columns;
 use crate::core::{Core, Item, WrittenGroup, fail_group};
 use crate::error::{DiskError, Poisoned};
 use crate::frame::{self, FrameHead};
@@ -219,7 +220,7 @@ impl Writer {
                 let slice = if whole { None } else { Some(frame.rows.slice(piece.start, piece.rows)) };
                 let rows = slice.as_ref().unwrap_or(&frame.rows);
                 let (time_min, time_max) = if whole { frame.times } else { frame::time_range(rows) };
-                frame::encode_rows(rows, out);
+                columns::encode_rows(rows, out);
                 let start = offsets[piece.frame].plus(piece.start).0;
                 let (version, rows) = (frame.version.0, piece.rows as u32);
                 FrameHead { stream, version, partition, rows, start, time_min, time_max, bytes: 0, checksum: 0 }
@@ -255,7 +256,8 @@ impl Writer {
         #[cfg(feature = "planted-early-ack")]
         let group = {
             let mut groups = [group];
-            core.complete(&mut groups);
+            core.publish(&groups);
+            core.tell(&mut groups);
             let [group] = groups;
             group
         };

@@ -21,6 +21,8 @@ pub struct Ledger {
     acknowledged: Vec<(u32, Offset, Vec<i64>)>,
     /// Ids that were in entries over partitions 0 and 1.
     pairs: HashSet<i64>,
+    /// A counter in a document: the last value that was acknowledged, and the last that was sent.
+    document: (u64, u64),
 }
 
 impl Ledger {
@@ -54,7 +56,12 @@ pub fn live(below: &Arc<MemoryDisk>, ledger: &mut Ledger, seed: u64, calls: u64)
         Ok(log) => {
             let result = check(&log, ledger);
             if result.is_ok() {
+                let counter = ledger.document;
+                let counting = log.clone();
+                // Changes of the manifest come at any moment of a roll.
+                let documents = std::thread::spawn(move || count(&counting, counter));
                 work(&log, ledger, seed);
+                ledger.document = documents.join().expect("no panic");
             }
             result
         }
@@ -110,6 +117,18 @@ fn work(log: &Log, ledger: &mut Ledger, seed: u64) {
     collect(&mut sent, ledger);
 }
 
+/// Counts up in a document until the log stops.
+fn count(log: &Log, (mut acknowledged, mut sent): (u64, u64)) -> (u64, u64) {
+    for _ in 0..5_000 {
+        sent += 1;
+        if log.put_documents(vec![("counter".to_owned(), Some(sent.to_le_bytes().to_vec()))]).is_err() {
+            break;
+        }
+        acknowledged = sent;
+    }
+    (acknowledged, sent)
+}
+
 fn events_or_none(log: &Log) -> Option<Arc<Stream>> {
     let id = super::stream_id("events");
     log.stream(&id).or_else(|| log.create_stream(&id, super::definition(PARTITIONS)).ok())
@@ -130,6 +149,11 @@ fn collect(sent: &mut Vec<Sent>, ledger: &mut Ledger) -> bool {
 }
 
 fn check(log: &Log, ledger: &Ledger) -> Result<(), String> {
+    let counter = log.document("counter").map_or(0, |value| u64::from_le_bytes(value[..].try_into().expect("eight bytes")));
+    let (acknowledged, sent) = ledger.document;
+    if !(acknowledged..=sent).contains(&counter) {
+        return Err(format!("acknowledged rows of the counter: it is {counter}, acknowledged {acknowledged}, sent {sent}"));
+    }
     let Some(stream) = log.stream(&super::stream_id("events")) else {
         return if ledger.acknowledged.is_empty() { Ok(()) } else { Err("the stream is lost".to_owned()) };
     };

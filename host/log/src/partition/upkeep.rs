@@ -1,0 +1,183 @@
+//! What the log's own threads do with a partition: give rows their offsets, move its ends, roll, trim, recover.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use parking_lot::Mutex;
+use tidemill_event::{Offset, PartitionKey, SchemaVersion};
+
+use super::{Partition, SegmentPart, State, Visibility};
+use crate::change::PartMeta;
+use crate::error::Damage;
+use crate::follow::Followers;
+use crate::frame::time_range;
+use crate::layout::{Layout, Versions};
+use crate::store::SegmentStore;
+use crate::tail::TailBlock;
+
+/// After so many appends a partition's tail is looked through for small blocks to join.
+const APPENDS_UNTIL_JOIN: u32 = 512;
+
+impl Partition {
+    pub(crate) fn new(key: PartitionKey, stream: u32, versions: Arc<Versions>, store: Arc<SegmentStore>) -> Self {
+        Self { key, stream, versions, store, state: Mutex::new(State::default()), followers: Arc::new(Followers::default()) }
+    }
+
+    /// The stream's and its own number, as in frames.
+    pub(crate) fn numbers(&self) -> (u32, u32) {
+        (self.stream, self.key.partition.0)
+    }
+
+    pub(crate) fn layout(&self, version: SchemaVersion) -> Arc<Layout> {
+        self.versions.at(version).expect("rows are written at versions that exist")
+    }
+
+    /// Gives rows their offsets. Returns the first, and whether the tail should be looked through for small blocks.
+    pub(crate) fn sequence(&self, rows: RecordBatch, version: SchemaVersion, bytes: usize, time_max: i64) -> (Offset, bool) {
+        let mut state = self.state.lock();
+        let start = state.sequenced;
+        state.sequenced += rows.num_rows() as u64;
+        state.tail.push(TailBlock { start, version: version.0, rows, bytes, time_max }, &self.store.tails);
+        state.appends += 1;
+        let join = state.appends >= APPENDS_UNTIL_JOIN;
+        if join {
+            state.appends = 0;
+        }
+        (Offset(start), join)
+    }
+
+    /// Tells followers of the sequenced end.
+    pub(crate) fn announce_sequenced(&self) {
+        self.followers.moved(Visibility::Sequenced, self.end(Visibility::Sequenced));
+    }
+
+    pub(crate) fn set_durable(&self, end: Offset) {
+        let mut state = self.state.lock();
+        state.durable = state.durable.max(end.0);
+    }
+
+    /// Tells followers of the durable end.
+    pub(crate) fn announce_durable(&self) {
+        self.followers.moved(Visibility::Durable, self.end(Visibility::Durable));
+    }
+
+    /// Joins small blocks of the tail.
+    pub(crate) fn join_small(&self) {
+        let mut from = self.state.lock().tail.blocks().next().map(|block| block.start);
+        while let Some(at) = from {
+            let run = self.state.lock().tail.run(at, u64::MAX, self.store.block_rows);
+            let Some(run) = run else { return };
+            from = run.last().map(TailBlock::end);
+            self.join_run(run);
+        }
+    }
+
+    /// The damage that stops it, if any.
+    pub(crate) fn damage(&self) -> Option<Damage> {
+        self.state.lock().damage.as_ref().map(|damage| damage.1.clone())
+    }
+
+    pub(crate) fn set_damage(&self, start: u64, damage: Damage) {
+        let mut state = self.state.lock();
+        if state.damage.as_ref().is_none_or(|known| known.0 > start) {
+            state.damage = Some(Box::new((start, damage)));
+        }
+    }
+
+    pub(crate) fn known_damage(&self) -> Option<(u64, Damage)> {
+        self.state.lock().damage.as_deref().cloned()
+    }
+
+    /// Rows below `before` may vanish.
+    pub(crate) fn trim(&self, before: u64) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if before <= state.trim {
+            return;
+        }
+        state.trim = before;
+        // After a restart from segments alone the trim point may be all that is left of where the partition ended.
+        state.sequenced = state.sequenced.max(before);
+        state.tail.roll(before, &self.store.tails);
+        state.tail.evict(before, &self.store.tails);
+    }
+
+    /// A segment holds these rows now.
+    pub(crate) fn add_segment(&self, segment: u64, part: &PartMeta) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.segments.push(SegmentPart { segment, start: part.start, end: part.end, time_max: part.time_max });
+        state.rolled_before = state.tail.rolled();
+        state.tail.roll(part.end, &self.store.tails);
+        state.sequenced = state.sequenced.max(part.end);
+    }
+
+    pub(crate) fn remove_segment(&self, segment: u64) {
+        self.state.lock().segments.retain(|part| part.segment != segment);
+    }
+
+    /// The durable rows that no segment has yet, without those that were trimmed.
+    pub(crate) fn unrolled(&self) -> Vec<TailBlock> {
+        let state = self.state.lock();
+        let (from, to) = (state.tail.rolled().max(state.trim), state.durable);
+        let blocks = state.tail.blocks().filter(|block| block.end() > from && block.start < to);
+        let slice = |block: &TailBlock| {
+            let skip = from.saturating_sub(block.start) as usize;
+            let rows = (block.end().min(to) - block.start) as usize - skip;
+            let (start, bytes) = (block.start + skip as u64, block.bytes);
+            TailBlock { start, version: block.version, rows: block.rows.slice(skip, rows), bytes, time_max: block.time_max }
+        };
+        blocks.map(slice).collect()
+    }
+
+    /// Whether rows wait to be rolled.
+    pub(crate) fn has_unrolled(&self) -> bool {
+        let state = self.state.lock();
+        state.tail.rolled().max(state.trim) < state.durable
+    }
+
+    /// Drops rolled rows from memory: all, or only those of earlier rolls.
+    pub(crate) fn evict(&self, all: bool) {
+        let mut state = self.state.lock();
+        let to = if all { state.tail.rolled() } else { state.rolled_before };
+        state.tail.evict(to, &self.store.tails);
+    }
+
+    /// Takes a frame found in the journal. Rows that segments hold, or that were trimmed, are dropped. `false` if rows before it
+    /// are missing.
+    pub(crate) fn recover(&self, start: u64, version: SchemaVersion, rows: RecordBatch) -> bool {
+        let mut state = self.state.lock();
+        let (end, known) = (start + rows.num_rows() as u64, state.sequenced);
+        if end <= known {
+            return true;
+        }
+        if start > known {
+            return false;
+        }
+        let skip = (known - start) as usize;
+        let rows = if skip == 0 { rows } else { rows.slice(skip, rows.num_rows() - skip) };
+        let (bytes, time_max) = (rows.get_array_memory_size(), time_range(&rows).1);
+        state.tail.push(TailBlock { start: known, version: version.0, rows, bytes, time_max }, &self.store.tails);
+        state.sequenced = end;
+        state.appends += 1;
+        if state.appends >= APPENDS_UNTIL_JOIN {
+            state.appends = 0;
+            drop(state);
+            // A journal of one-row groups would take several times its size in memory.
+            self.join_small();
+        }
+        true
+    }
+
+    /// Offsets up to `end` are taken, by rows that cannot be read.
+    pub(crate) fn recover_lost(&self, end: u64) {
+        let mut state = self.state.lock();
+        state.sequenced = state.sequenced.max(end);
+    }
+
+    /// Everything that was recovered is on disk.
+    pub(crate) fn recovered(&self) {
+        let mut state = self.state.lock();
+        state.durable = state.sequenced;
+    }
+}
