@@ -27,37 +27,38 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Whether two values are equal, in line: most are shorter than a call of `memcmp` is worth.
+/// The first eight bytes of a value as one number, zeros behind a shorter one. With the length it stands for one short value only.
 #[inline(always)]
-fn same(one: &[u8], other: &[u8]) -> bool {
-    let length = one.len();
-    if length != other.len() || length > 32 {
-        return one == other;
-    }
-    if length >= 8 {
-        let mut at = 0;
-        while at + 8 < length {
-            if word(one, at) != word(other, at) {
-                return false;
-            }
-            at += 8;
-        }
-        return word(one, length - 8) == word(other, length - 8);
-    }
-    short_word(one) == short_word(other)
-}
-
-/// Fewer than eight bytes as one number; with the length it stands for one value only.
-#[inline(always)]
-fn short_word(bytes: &[u8]) -> u64 {
+pub(crate) fn head(value: &[u8]) -> u64 {
     let half = |bytes: &[u8]| bytes.first_chunk::<4>().map_or(0, |half| u64::from(u32::from_le_bytes(*half)));
-    match bytes {
+    match value {
         [] => 0,
         [a] => u64::from(*a),
         [a, b] => u64::from(*a) | u64::from(*b) << 8,
         [a, b, c] => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
-        longer => half(longer) | half(&longer[longer.len() - 4..]) << 32,
+        longer => match word(longer, 0) {
+            Some(word) => word,
+            // The last four bytes overlap the first ones by what is missing to eight.
+            None => half(longer) | half(&longer[longer.len() - 4..]) >> (8 * (8 - longer.len())) << 32,
+        },
     }
+}
+
+/// Whether two values of one length are equal behind their first eight bytes: in line, most are shorter than a call is worth.
+#[inline(always)]
+fn same_tail(one: &[u8], other: &[u8]) -> bool {
+    let length = one.len();
+    if length > 32 {
+        return one == other;
+    }
+    let mut at = 8;
+    while at + 8 < length {
+        if word(one, at) != word(other, at) {
+            return false;
+        }
+        at += 8;
+    }
+    word(one, length - 8) == word(other, length - 8)
 }
 
 /// A hash of short values with secret keys, so that nobody can choose values that collide; longer ones go to `ahash`.
@@ -73,15 +74,16 @@ impl ShortHash {
         Self { keys: [long.hash_one(1u64), long.hash_one(2u64)], long }
     }
 
+    /// The hash of a value with this [`head`].
     #[inline(always)]
-    fn of(&self, value: &[u8]) -> u64 {
+    fn of(&self, value: &[u8], head: u64) -> u64 {
         let length = value.len();
-        let (first, last) = match length {
-            0..8 => (short_word(value), 0),
-            8..=16 => (word(value, 0).unwrap_or(0), word(value, length - 8).unwrap_or(0)),
+        let last = match length {
+            0..=8 => 0,
+            9..=16 => word(value, length - 8).unwrap_or(0),
             _ => return self.long.hash_one(value),
         };
-        let product = u128::from(first ^ self.keys[0]) * u128::from(last ^ self.keys[1] ^ length as u64);
+        let product = u128::from(head ^ self.keys[0]) * u128::from(last ^ self.keys[1] ^ length as u64);
         let folded = product as u64 ^ (product >> 64) as u64;
         folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ folded >> 32
     }
@@ -157,7 +159,7 @@ pub(crate) struct Texts {
     /// The rows of a dictionary, as places in `distinct`.
     keys: Vec<u32>,
     distinct: Runs,
-    hashes: Vec<u64>,
+    entries: Vec<Entry>,
     places: HashTable<u32>,
     hash: ShortHash,
     /// The values of a plain column.
@@ -166,6 +168,14 @@ pub(crate) struct Texts {
     plain_batches: u32,
     /// Whether the newest row brought its value into the dictionary: it takes it out again when it is dropped.
     fresh: bool,
+}
+
+/// What a look-up needs of a value in the dictionary; short ones need no more.
+#[derive(Debug)]
+struct Entry {
+    head: u64,
+    hash: u64,
+    length: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +190,7 @@ impl Texts {
             form: Form::Dictionary,
             keys: Vec::new(),
             distinct: Runs::new(),
-            hashes: Vec::new(),
+            entries: Vec::new(),
             places: HashTable::new(),
             hash: ShortHash::new(),
             plain: Runs::new(),
@@ -210,9 +220,15 @@ impl Texts {
     /// Takes a value and answers its place in the dictionary, while there is one.
     #[inline]
     pub(crate) fn push(&mut self, value: &[u8]) -> Option<u32> {
+        self.push_headed(value, head(value))
+    }
+
+    /// As [`Texts::push`], for a value whose [`head`] is known.
+    #[inline]
+    pub(crate) fn push_headed(&mut self, value: &[u8], head: u64) -> Option<u32> {
         match self.form {
             Form::Dictionary => {
-                let place = self.place(value);
+                let place = self.place(value, head);
                 self.keys.push(place);
                 if self.fresh && self.distinct.len() > DISTINCT_ALWAYS.max(self.keys.len() / 4) {
                     self.turn_plain();
@@ -235,18 +251,28 @@ impl Texts {
 
     /// The place of a value in the dictionary, brought in if it is new.
     #[inline]
-    fn place(&mut self, value: &[u8]) -> u32 {
-        let hash = self.hash.of(value);
-        let distinct = &self.distinct;
-        if let Some(place) = self.places.find(hash, |place| same(distinct.get(*place as usize), value)) {
+    fn place(&mut self, value: &[u8], head: u64) -> u32 {
+        let hash = self.hash.of(value, head);
+        let (entries, distinct, length) = (&self.entries, &self.distinct, value.len());
+        let known = self.places.find(hash, |place| {
+            let place = *place as usize;
+            let entry = &entries[place];
+            entry.head == head && entry.length == length && (length <= 8 || same_tail(distinct.get(place), value))
+        });
+        if let Some(place) = known {
             self.fresh = false;
             return *place;
         }
+        self.add(value, head, hash)
+    }
+
+    #[inline(never)]
+    fn add(&mut self, value: &[u8], head: u64, hash: u64) -> u32 {
         let place = self.distinct.len() as u32;
         self.distinct.push(value);
-        self.hashes.push(hash);
-        let hashes = &self.hashes;
-        self.places.insert_unique(hash, place, |place| hashes[*place as usize]);
+        self.entries.push(Entry { head, hash, length: value.len() });
+        let entries = &self.entries;
+        self.places.insert_unique(hash, place, |place| entries[*place as usize].hash);
         self.fresh = true;
         place
     }
@@ -272,7 +298,7 @@ impl Texts {
     fn clear_dictionary(&mut self) {
         self.keys.clear();
         self.distinct.truncate(0);
-        self.hashes.clear();
+        self.entries.clear();
         self.places.clear();
         self.fresh = false;
     }
@@ -288,10 +314,10 @@ impl Texts {
                 if self.fresh {
                     self.fresh = false;
                     let newest = self.distinct.len() - 1;
-                    if let Ok(entry) = self.places.find_entry(self.hashes[newest], |place| *place as usize == newest) {
+                    if let Ok(entry) = self.places.find_entry(self.entries[newest].hash, |place| *place as usize == newest) {
                         entry.remove();
                     }
-                    self.hashes.truncate(newest);
+                    self.entries.truncate(newest);
                     self.distinct.truncate(newest);
                 }
             }

@@ -144,6 +144,10 @@ impl Column {
         let number = matches!(first, b'-' | b'0'..=b'9');
         match &mut self.values {
             Values::Text(texts) if *first == b'"' => {
+                if let Some((end, head)) = syntax::short_text(bytes, at + 1) {
+                    texts.push_headed(&bytes[at + 1..end], head);
+                    return Ok(end + 1);
+                }
                 let (end, escaped) = syntax::text_end(bytes, at + 1)?;
                 let raw = &bytes[at + 1..end];
                 if escaped {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field as ArrowField, Schema, SchemaRef};
 
-use super::column::{Column, Reading, Refusal, buffer};
+use super::column::{Column, Reading, buffer};
 use super::fault::{Misfit, RowFault, Trouble};
 use super::fields::{Fields, Target};
 use super::syntax::{self, Syntax, SyntaxKind};
@@ -296,17 +296,28 @@ impl RowDecoder {
         }
         let mut last = 0;
         loop {
-            let (target, value) = match self.fields.nodes[node].guess(last, json, at) {
-                Some((child, target, value)) => {
-                    last = child + 1;
-                    (Some(target), syntax::skip_space(json, value))
+            // Members that come as guessed and are columns, which nearly all are: nothing else is touched in between.
+            let object = &self.fields.nodes[node];
+            let (columns, attempts) = (self.columns.as_mut_slice(), self.attempts);
+            while let Some((child, Target::Column(index), value)) = object.guess(last, json, at) {
+                last = child + 1;
+                let column = &mut columns[index];
+                if column.seen == attempts {
+                    return Err(Trouble::Repeated);
                 }
-                None => {
-                    let (child, value) = self.name(json, at, node, last)?;
-                    last = child.map_or(last, |child| child + 1);
-                    (child.map(|child| self.fields.nodes[node].children[child].target), value)
+                column.seen = attempts;
+                self.filled += 1;
+                let value = syntax::skip_space(json, value);
+                let mut reading = Reading { bytes: json, scratch: &mut self.scratch, depth, depth_max };
+                let end = column.push(&mut reading, value).map_err(|refusal| Trouble::refusal(refusal, index, value))?;
+                match member_end(json, end)? {
+                    MemberEnd::Another(next) => at = next,
+                    MemberEnd::Last(end) => return Ok(end),
                 }
-            };
+            }
+            let (child, value) = self.name(json, at, node, last)?;
+            last = child.map_or(last, |child| child + 1);
+            let target = child.map(|child| self.fields.nodes[node].children[child].target);
             let end = match target {
                 Some(Target::Column(index)) => {
                     let column = &mut self.columns[index];
@@ -316,11 +327,7 @@ impl RowDecoder {
                     column.seen = self.attempts;
                     self.filled += 1;
                     let mut reading = Reading { bytes: json, scratch: &mut self.scratch, depth, depth_max };
-                    match column.push(&mut reading, value) {
-                        Ok(end) => end,
-                        Err(Refusal::Syntax(syntax)) => return Err(Trouble::Syntax(syntax)),
-                        Err(Refusal::Unfit(why)) => return Err(Trouble::unfit(index, value, why)),
-                    }
+                    column.push(&mut reading, value).map_err(|refusal| Trouble::refusal(refusal, index, value))?
                 }
                 Some(Target::Object(inner)) if json.get(value) == Some(&b'{') => {
                     if depth >= depth_max {
@@ -343,13 +350,9 @@ impl RowDecoder {
                 }
                 None => self.unknown(json, at, value, node, depth)?,
             };
-            at = syntax::skip_space(json, end);
-            match json.get(at) {
-                Some(b',') => at = syntax::skip_space(json, at + 1),
-                Some(b'}') => return Ok(at + 1),
-                _ => {
-                    syntax::expected::<()>(json, at, SyntaxKind::CommaOrBrace)?;
-                }
+            match member_end(json, end)? {
+                MemberEnd::Another(next) => at = next,
+                MemberEnd::Last(end) => return Ok(end),
             }
         }
     }
@@ -442,6 +445,25 @@ impl RowDecoder {
         arrays.push(Arc::new(TimestampMicrosecondArray::new(buffer(&mut self.times), None).with_timezone("UTC")));
         self.bytes = 0;
         RecordBatch::try_new(self.arrow.of(&arrays), arrays).expect("columns are as the schema says")
+    }
+}
+
+/// What follows a member of an object.
+enum MemberEnd {
+    /// Another one, at this place.
+    Another(usize),
+    /// The object's end, before this place.
+    Last(usize),
+}
+
+/// What follows the member whose value ends before `at`.
+#[inline(always)]
+fn member_end(json: &[u8], at: usize) -> Result<MemberEnd, Syntax> {
+    let at = syntax::skip_space(json, at);
+    match json.get(at) {
+        Some(b',') => Ok(MemberEnd::Another(syntax::skip_space(json, at + 1))),
+        Some(b'}') => Ok(MemberEnd::Last(at + 1)),
+        _ => syntax::expected(json, at, SyntaxKind::CommaOrBrace),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::DecodeLimits;
-use super::column::Why;
+use super::column::{Refusal, Why};
 use super::number::Unfit;
 use super::syntax::{Syntax, SyntaxKind, name_end, plain_name, value_end};
 use crate::{FieldType, Reason, StreamDefinition};
@@ -45,9 +45,13 @@ impl From<Syntax> for Trouble {
 }
 
 impl Trouble {
+    /// What a column said of the value at `at`.
     #[cold]
-    pub(crate) fn unfit(column: usize, at: usize, why: Why) -> Self {
-        Self::Misfit(Misfit::Value { column, at, why })
+    pub(crate) fn refusal(refusal: Refusal, column: usize, at: usize) -> Self {
+        match refusal {
+            Refusal::Syntax(syntax) => Self::Syntax(syntax),
+            Refusal::Unfit(why) => Self::Misfit(Misfit::Value { column, at, why }),
+        }
     }
 
     #[cold]

@@ -113,6 +113,19 @@ pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// A text of fewer than eight bytes without escapes at `at` (behind its opening quote): its closing quote, and its bytes as one
+/// number, zeros behind them. `None` is no fault: look again with [`text_end`].
+#[inline(always)]
+pub(crate) fn short_text(bytes: &[u8], at: usize) -> Option<(usize, u64)> {
+    let word = word(bytes, at)?;
+    let mark = special(word);
+    let length = mark.trailing_zeros() / 8;
+    if mark == 0 || word >> (8 * length) as u8 & 0xff != u64::from(b'"') {
+        return None;
+    }
+    Some((at + length as usize, word & !(u64::MAX << (8 * length))))
+}
+
 /// The closing quote of a text whose first byte (behind the opening quote) is at `at`, and whether it has escapes.
 #[inline(always)]
 pub(crate) fn text_end(bytes: &[u8], at: usize) -> Checked<(usize, bool)> {
