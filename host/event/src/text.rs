@@ -5,10 +5,16 @@
 
 use std::sync::Arc;
 
-use ahash::RandomState;
 use arrow_array::{ArrayRef, DictionaryArray, StringArray, UInt32Array};
-use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use hashbrown::HashTable;
+use arrow_buffer::{NullBuffer, ScalarBuffer};
+
+mod places;
+mod runs;
+mod word;
+
+use places::{Entry, Places, ShortHash, same_tail};
+pub(crate) use runs::{Runs, take, validity};
+pub(crate) use word::{head, word};
 
 /// Distinct values that a dictionary under construction may always have; beyond them, at most one for each four rows.
 const DISTINCT_ALWAYS: usize = 1_024;
@@ -21,137 +27,6 @@ const DICTIONARY_ROWS_MIN: usize = 16;
 /// The key of a null row until the column is finished.
 const NULL_KEY: u32 = u32::MAX;
 
-/// The eight bytes at `at`, if there are so many.
-#[inline(always)]
-pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// The first eight bytes of a value as one number, zeros behind a shorter one. With the length it stands for one short value only.
-#[inline(always)]
-pub(crate) fn head(value: &[u8]) -> u64 {
-    let half = |bytes: &[u8]| bytes.first_chunk::<4>().map_or(0, |half| u64::from(u32::from_le_bytes(*half)));
-    match value {
-        [] => 0,
-        [a] => u64::from(*a),
-        [a, b] => u64::from(*a) | u64::from(*b) << 8,
-        [a, b, c] => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
-        longer => match word(longer, 0) {
-            Some(word) => word,
-            // The last four bytes overlap the first ones by what is missing to eight.
-            None => half(longer) | half(&longer[longer.len() - 4..]) >> (8 * (8 - longer.len())) << 32,
-        },
-    }
-}
-
-/// Whether two values of one length are equal behind their first eight bytes: in line, most are shorter than a call is worth.
-#[inline(always)]
-fn same_tail(one: &[u8], other: &[u8]) -> bool {
-    let length = one.len();
-    if length > 32 {
-        return one == other;
-    }
-    let mut at = 8;
-    while at + 8 < length {
-        if word(one, at) != word(other, at) {
-            return false;
-        }
-        at += 8;
-    }
-    word(one, length - 8) == word(other, length - 8)
-}
-
-/// A hash of short values with secret keys, so that nobody can choose values that collide; longer ones go to `ahash`.
-#[derive(Debug)]
-struct ShortHash {
-    keys: [u64; 2],
-    long: RandomState,
-}
-
-impl ShortHash {
-    fn new() -> Self {
-        let long = RandomState::new();
-        Self { keys: [long.hash_one(1u64), long.hash_one(2u64)], long }
-    }
-
-    /// The hash of a value with this [`head`].
-    #[inline(always)]
-    fn of(&self, value: &[u8], head: u64) -> u64 {
-        let length = value.len();
-        let last = match length {
-            0..=8 => 0,
-            9..=16 => word(value, length - 8).unwrap_or(0),
-            _ => return self.long.hash_one(value),
-        };
-        let product = u128::from(head ^ self.keys[0]) * u128::from(last ^ self.keys[1] ^ length as u64);
-        let folded = product as u64 ^ (product >> 64) as u64;
-        folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ folded >> 32
-    }
-}
-
-/// Variable-length values one behind the other.
-#[derive(Debug)]
-pub(crate) struct Runs {
-    pub(crate) data: Vec<u8>,
-    pub(crate) offsets: Vec<i32>,
-}
-
-impl Runs {
-    pub(crate) fn new() -> Self {
-        Self { data: Vec::new(), offsets: vec![0] }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, index: usize) -> &[u8] {
-        &self.data[self.offsets[index] as usize..self.offsets[index + 1] as usize]
-    }
-
-    #[inline]
-    pub(crate) fn push(&mut self, value: &[u8]) {
-        self.data.extend_from_slice(value);
-        self.close();
-    }
-
-    /// Ends the value whose bytes were appended to `data`.
-    ///
-    /// # Panics
-    /// If a column holds 2 GiB: batches are bounded far below.
-    #[inline]
-    pub(crate) fn close(&mut self) {
-        self.offsets.push(i32::try_from(self.data.len()).expect("a column is smaller than 2 GiB"));
-    }
-
-    /// Forgets the values from `length` on, and bytes without a value.
-    pub(crate) fn truncate(&mut self, length: usize) {
-        self.offsets.truncate(length + 1);
-        self.data.truncate(self.offsets[length] as usize);
-    }
-
-    /// Everything as Arrow buffers; empty afterwards.
-    pub(crate) fn take(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let (data, offsets) = (take(&mut self.data), take(&mut self.offsets));
-        self.offsets.push(0);
-        (OffsetBuffer::new(offsets.into()), data.into())
-    }
-}
-
-/// The values, in a vector at most twice as large as they are; `values` is empty afterwards, with room for as many again.
-///
-/// A small batch behind a large one gets a copy, since what it would hold on to lives as long as it does: in tails, in queues.
-pub(crate) fn take<T: Copy>(values: &mut Vec<T>) -> Vec<T> {
-    if values.len() * 2 < values.capacity() {
-        let exact = values.clone();
-        values.clear();
-        return exact;
-    }
-    let room = Vec::with_capacity(values.len());
-    std::mem::replace(values, room)
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Texts {
@@ -160,7 +35,7 @@ pub(crate) struct Texts {
     keys: Vec<u32>,
     distinct: Runs,
     entries: Vec<Entry>,
-    places: HashTable<u32>,
+    places: Places,
     hash: ShortHash,
     /// The values of a plain column.
     plain: Runs,
@@ -168,14 +43,6 @@ pub(crate) struct Texts {
     plain_batches: u32,
     /// Whether the newest row brought its value into the dictionary: it takes it out again when it is dropped.
     fresh: bool,
-}
-
-/// What a look-up needs of a value in the dictionary; short ones need no more.
-#[derive(Debug)]
-struct Entry {
-    head: u64,
-    hash: u64,
-    length: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +58,7 @@ impl Texts {
             keys: Vec::new(),
             distinct: Runs::new(),
             entries: Vec::new(),
-            places: HashTable::new(),
+            places: Places::new(),
             hash: ShortHash::new(),
             plain: Runs::new(),
             plain_batches: 0,
@@ -255,26 +122,25 @@ impl Texts {
         let hash = self.hash.of(value, head);
         let (entries, distinct, length) = (&self.entries, &self.distinct, value.len());
         let known = self.places.find(hash, |place| {
-            let place = *place as usize;
             let entry = &entries[place];
             entry.head == head && entry.length == length && (length <= 8 || same_tail(distinct.get(place), value))
         });
-        if let Some(place) = known {
-            self.fresh = false;
-            return *place;
+        match known {
+            Ok(place) => {
+                self.fresh = false;
+                place
+            }
+            Err(slot) => self.add(value, head, hash, slot),
         }
-        self.add(value, head, hash)
     }
 
     #[inline(never)]
-    fn add(&mut self, value: &[u8], head: u64, hash: u64) -> u32 {
-        let place = self.distinct.len() as u32;
+    fn add(&mut self, value: &[u8], head: u64, hash: u64, slot: usize) -> u32 {
         self.distinct.push(value);
         self.entries.push(Entry { head, hash, length: value.len() });
-        let entries = &self.entries;
-        self.places.insert_unique(hash, place, |place| entries[*place as usize].hash);
+        self.places.put(slot, &self.entries);
         self.fresh = true;
-        place
+        self.entries.len() as u32 - 1
     }
 
     /// Whether it is a dictionary so far.
@@ -298,8 +164,8 @@ impl Texts {
     fn clear_dictionary(&mut self) {
         self.keys.clear();
         self.distinct.truncate(0);
+        self.places.clear(self.entries.len());
         self.entries.clear();
-        self.places.clear();
         self.fresh = false;
     }
 
@@ -314,9 +180,7 @@ impl Texts {
                 if self.fresh {
                     self.fresh = false;
                     let newest = self.distinct.len() - 1;
-                    if let Ok(entry) = self.places.find_entry(self.entries[newest].hash, |place| *place as usize == newest) {
-                        entry.remove();
-                    }
+                    self.places.take_newest(newest, self.entries[newest].hash);
                     self.entries.truncate(newest);
                     self.distinct.truncate(newest);
                 }
@@ -357,17 +221,4 @@ impl Texts {
         self.clear_dictionary();
         Arc::new(DictionaryArray::try_new(keys, Arc::new(values)).expect("keys are places in the dictionary"))
     }
-}
-
-/// The validity of `length` rows of which those in `nulls` (ascending) are null; `None` if none is.
-pub(crate) fn validity(nulls: &[u32], length: usize) -> Option<NullBuffer> {
-    if nulls.is_empty() {
-        return None;
-    }
-    let mut bits = arrow_buffer::BooleanBufferBuilder::new(length);
-    bits.append_n(length, true);
-    for row in nulls {
-        bits.set_bit(*row as usize, false);
-    }
-    Some(NullBuffer::new(bits.finish()))
 }

@@ -9,6 +9,7 @@ use arrow_buffer::{BooleanBuffer, ScalarBuffer};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::container;
 use super::instant;
 use super::number::{self, Unfit};
 use super::syntax::{self, Syntax, SyntaxKind};
@@ -227,7 +228,7 @@ impl Column {
                 Ok(end)
             }
             Values::Json(runs) => {
-                let end = syntax::copy_value(bytes, at, reading.depth, reading.depth_max, &mut runs.data)?;
+                let end = container::copy_value(bytes, at, reading.depth, reading.depth_max, &mut runs.data)?;
                 runs.close();
                 Ok(end)
             }

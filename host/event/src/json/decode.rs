@@ -14,14 +14,15 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field as ArrowField, Schema, SchemaRef};
 
-use super::column::{Column, Reading, buffer};
-use super::fault::{Misfit, RowFault, Trouble};
-use super::fields::{Fields, Target};
+use super::column::{Column, buffer};
+use super::container;
+use super::fault::{RowFault, Trouble};
+use super::fields::Fields;
 use super::syntax::{self, Syntax, SyntaxKind};
 use super::{DecodeLimits, repeats};
 use crate::schema::dictionary_type;
 use crate::text::{Runs, validity};
-use crate::{EventTime, MissingTime, StreamDefinition, TimeUnit, UnknownFields};
+use crate::{EventTime, FieldType, MissingTime, StreamDefinition, TimeUnit, UnknownFields};
 
 /// How rows of a definition are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,23 +38,23 @@ pub enum DecodePath {
 #[derive(Debug)]
 pub struct RowDecoder {
     definition: Arc<StreamDefinition>,
-    limits: DecodeLimits,
-    fields: Fields,
-    columns: Vec<Column>,
-    keep: UnknownFields,
-    unknown: Runs,
+    pub(super) limits: DecodeLimits,
+    pub(super) fields: Fields,
+    pub(super) columns: Vec<Column>,
+    pub(super) keep: UnknownFields,
+    pub(super) unknown: Runs,
     unknown_nulls: Vec<u32>,
     /// Hashes of the unknown names of this row, with the object they stand in mixed in.
-    unknown_names: Vec<u64>,
-    times: Vec<i64>,
+    pub(super) unknown_names: Vec<u64>,
+    pub(super) times: Vec<i64>,
     time: Option<TimeColumn>,
     arrow: ArrowForm,
     bytes: usize,
     row_bytes: usize,
-    attempts: u64,
+    pub(super) attempts: u64,
     careful_rows: u64,
-    filled: usize,
-    scratch: Vec<u8>,
+    pub(super) filled: usize,
+    pub(super) scratch: Vec<u8>,
     text: Vec<u8>,
 }
 
@@ -80,7 +81,9 @@ impl RowDecoder {
         let row_bytes = columns.iter().map(Column::row_bytes).sum::<usize>() + 12;
         let time = definition.time.as_ref().and_then(|time| {
             let column = schema.fields.iter().position(|field| field.name == time.field)?;
-            Some(TimeColumn { column, micros: time.unit.map_or(1, TimeUnit::micros), missing: time.missing })
+            // A timestamp column holds µs already, whatever unit it is sent in.
+            let unit = time.unit.filter(|_| schema.fields[column].ty == FieldType::Int64);
+            Some(TimeColumn { column, micros: unit.map_or(1, TimeUnit::micros), missing: time.missing })
         });
         let plain = Arc::new(schema.arrow());
         Self {
@@ -141,17 +144,7 @@ impl RowDecoder {
         if !json.is_ascii() && simdutf8::basic::from_utf8(json).is_err() {
             return Err(RowFault::not_utf8(json));
         }
-        let row = self.times.len();
-        match self.attempt(json, arrival, true) {
-            Ok(()) => {
-                self.bytes += self.row_bytes + json.len();
-                Ok(())
-            }
-            Err(_) => {
-                self.take_back(row);
-                self.careful(json, arrival)
-            }
-        }
+        self.take(json, arrival)
     }
 
     /// Takes a line of plain text as the row `{"line": …}`. A line that is not UTF-8 is a fault.
@@ -165,20 +158,25 @@ impl RowDecoder {
         let mut json = std::mem::take(&mut self.text);
         json.clear();
         super::line_json(line, &mut json);
-        // Escapes may make a line longer than lines may be; it was measured above as it came.
+        // Escapes may make it longer than lines may be; it was measured as it came.
+        let result = self.take(&json, arrival);
+        self.text = json;
+        result
+    }
+
+    /// Takes a row that was measured and is UTF-8.
+    fn take(&mut self, json: &[u8], arrival: EventTime) -> Result<(), RowFault> {
         let row = self.times.len();
-        let result = match self.attempt(&json, arrival, true) {
+        match self.attempt(json, arrival, true) {
             Ok(()) => {
                 self.bytes += self.row_bytes + json.len();
                 Ok(())
             }
             Err(_) => {
                 self.take_back(row);
-                self.careful(&json, arrival)
+                self.careful(json, arrival)
             }
-        };
-        self.text = json;
-        result
+        }
     }
 
     /// The careful way: everything about the text is checked, repeated names are gone, and a fault gets its message.
@@ -186,7 +184,7 @@ impl RowDecoder {
     fn careful(&mut self, json: &[u8], arrival: EventTime) -> Result<(), RowFault> {
         self.careful_rows += 1;
         let row = self.times.len();
-        let compact = syntax::compact(json, self.limits.depth_max).map_err(|syntax| RowFault::syntax(syntax, &self.limits))?;
+        let compact = container::compact(json, self.limits.depth_max).map_err(|syntax| RowFault::syntax(syntax, &self.limits))?;
         if compact.first() != Some(&b'{') {
             return Err(RowFault::no_object(&compact));
         }
@@ -286,152 +284,6 @@ impl RowDecoder {
         Ok(())
     }
 
-    /// Walks the object of `node` whose opening brace is before `at`, and answers the place behind its closing one. Recursion goes
-    /// along the paths of the schema only, which are short.
-    fn object(&mut self, json: &[u8], at: usize, node: usize, depth: u32) -> Result<usize, Trouble> {
-        let depth_max = self.limits.depth_max;
-        let mut at = syntax::skip_space(json, at);
-        if json.get(at) == Some(&b'}') {
-            return Ok(at + 1);
-        }
-        let mut last = 0;
-        loop {
-            // Members that come as guessed and are columns, which nearly all are: nothing else is touched in between.
-            let object = &self.fields.nodes[node];
-            let (columns, attempts) = (self.columns.as_mut_slice(), self.attempts);
-            while let Some((child, Target::Column(index), value)) = object.guess(last, json, at) {
-                last = child + 1;
-                let column = &mut columns[index];
-                if column.seen == attempts {
-                    return Err(Trouble::Repeated);
-                }
-                column.seen = attempts;
-                self.filled += 1;
-                let value = syntax::skip_space(json, value);
-                let mut reading = Reading { bytes: json, scratch: &mut self.scratch, depth, depth_max };
-                let end = column.push(&mut reading, value).map_err(|refusal| Trouble::refusal(refusal, index, value))?;
-                match member_end(json, end)? {
-                    MemberEnd::Another(next) => at = next,
-                    MemberEnd::Last(end) => return Ok(end),
-                }
-            }
-            let (child, value) = self.name(json, at, node, last)?;
-            last = child.map_or(last, |child| child + 1);
-            let target = child.map(|child| self.fields.nodes[node].children[child].target);
-            let end = match target {
-                Some(Target::Column(index)) => {
-                    let column = &mut self.columns[index];
-                    if column.seen == self.attempts {
-                        return Err(Trouble::Repeated);
-                    }
-                    column.seen = self.attempts;
-                    self.filled += 1;
-                    let mut reading = Reading { bytes: json, scratch: &mut self.scratch, depth, depth_max };
-                    column.push(&mut reading, value).map_err(|refusal| Trouble::refusal(refusal, index, value))?
-                }
-                Some(Target::Object(inner)) if json.get(value) == Some(&b'{') => {
-                    if depth >= depth_max {
-                        return Err(Trouble::Syntax(Syntax { at: value as u32, kind: SyntaxKind::TooDeep }));
-                    }
-                    self.inner_object(json, at, value, inner, depth)?
-                }
-                Some(Target::Host) => self.drop_value(json, value, depth)?,
-                Some(Target::Object(inner)) => {
-                    if self.fields.nodes[inner].seen == self.attempts {
-                        return Err(Trouble::Repeated);
-                    }
-                    self.fields.nodes[inner].seen = self.attempts;
-                    if self.keep == UnknownFields::Reject && json.get(value) == Some(&b'n') {
-                        // An object that is null has none of the fields inside it, which is nothing unknown.
-                        self.drop_value(json, value, depth)?
-                    } else {
-                        self.unknown(json, at, value, node, depth)?
-                    }
-                }
-                None => self.unknown(json, at, value, node, depth)?,
-            };
-            match member_end(json, end)? {
-                MemberEnd::Another(next) => at = next,
-                MemberEnd::Last(end) => return Ok(end),
-            }
-        }
-    }
-
-    /// A name that was not guessed: the child it belongs to, and where its value begins.
-    #[inline(never)]
-    fn name(&mut self, json: &[u8], at: usize, node: usize, last: usize) -> Result<(Option<usize>, usize), Trouble> {
-        let (end, escaped, value) = syntax::name_end(json, at)?;
-        let raw = &json[at + 1..end];
-        let name = if escaped {
-            self.scratch.clear();
-            syntax::unescape(raw, &mut self.scratch);
-            &self.scratch
-        } else {
-            raw
-        };
-        let hash = self.fields.hash_of(name);
-        let child = self.fields.find(node, name, hash);
-        match child {
-            Some(child) => self.fields.nodes[node].learn(last, child),
-            None if self.keep == UnknownFields::Keep => self.unknown_names.push(hash.rotate_left(node as u32)),
-            None => {}
-        }
-        Ok((child, value))
-    }
-
-    /// An object on the path of columns. What it holds besides them is kept at its place in `_unknown`.
-    fn inner_object(&mut self, json: &[u8], name: usize, at: usize, inner: usize, depth: u32) -> Result<usize, Trouble> {
-        if self.fields.nodes[inner].seen == self.attempts {
-            return Err(Trouble::Repeated);
-        }
-        self.fields.nodes[inner].seen = self.attempts;
-        if self.keep != UnknownFields::Keep {
-            return self.object(json, at + 1, inner, depth + 1);
-        }
-        let mark = self.unknown.data.len();
-        self.unknown_name(json, name)?;
-        self.unknown.data.push(b'{');
-        let opened = self.unknown.data.len();
-        let end = self.object(json, at + 1, inner, depth + 1)?;
-        if self.unknown.data.len() == opened {
-            self.unknown.data.truncate(mark);
-        } else {
-            self.unknown.data.push(b'}');
-        }
-        Ok(end)
-    }
-
-    /// Begins a member of `_unknown`: a comma or brace, the name as written, a colon.
-    fn unknown_name(&mut self, json: &[u8], at: usize) -> Result<(), Trouble> {
-        let begin = self.unknown.offsets[self.times.len()] as usize;
-        if self.unknown.data.len() == begin {
-            self.unknown.data.push(b'{');
-        } else if self.unknown.data.last() != Some(&b'{') {
-            self.unknown.data.push(b',');
-        }
-        let (end, _, _) = syntax::name_end(json, at)?;
-        self.unknown.data.extend_from_slice(&json[at..=end]);
-        self.unknown.data.push(b':');
-        Ok(())
-    }
-
-    /// A field the schema does not name.
-    fn unknown(&mut self, json: &[u8], name: usize, at: usize, node: usize, depth: u32) -> Result<usize, Trouble> {
-        match self.keep {
-            UnknownFields::Keep => {
-                self.unknown_name(json, name)?;
-                Ok(syntax::copy_value(json, at, depth, self.limits.depth_max, &mut self.unknown.data)?)
-            }
-            UnknownFields::Drop => self.drop_value(json, at, depth),
-            UnknownFields::Reject => Err(Trouble::Misfit(Misfit::Unknown { name, node })),
-        }
-    }
-
-    fn drop_value(&mut self, json: &[u8], at: usize, depth: u32) -> Result<usize, Trouble> {
-        self.scratch.clear();
-        Ok(syntax::copy_value(json, at, depth, self.limits.depth_max, &mut self.scratch)?)
-    }
-
     /// The rows taken so far as an event batch (see [`crate::batch`]); the decoder is empty again.
     pub fn finish(&mut self) -> RecordBatch {
         let rows = self.times.len();
@@ -445,25 +297,6 @@ impl RowDecoder {
         arrays.push(Arc::new(TimestampMicrosecondArray::new(buffer(&mut self.times), None).with_timezone("UTC")));
         self.bytes = 0;
         RecordBatch::try_new(self.arrow.of(&arrays), arrays).expect("columns are as the schema says")
-    }
-}
-
-/// What follows a member of an object.
-enum MemberEnd {
-    /// Another one, at this place.
-    Another(usize),
-    /// The object's end, before this place.
-    Last(usize),
-}
-
-/// What follows the member whose value ends before `at`.
-#[inline(always)]
-fn member_end(json: &[u8], at: usize) -> Result<MemberEnd, Syntax> {
-    let at = syntax::skip_space(json, at);
-    match json.get(at) {
-        Some(b',') => Ok(MemberEnd::Another(syntax::skip_space(json, at + 1))),
-        Some(b'}') => Ok(MemberEnd::Last(at + 1)),
-        _ => syntax::expected(json, at, SyntaxKind::CommaOrBrace),
     }
 }
 

@@ -9,7 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
 use super::ColumnWriter;
-use super::syntax::{members, plain_name};
+use super::container::{members, plain_name};
 use super::value::{write_integer, write_text, write_time};
 use crate::batch::{UNKNOWN_COLUMN, times};
 use crate::{FieldType, Offset, PartitionId, StreamSchema};

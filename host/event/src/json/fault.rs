@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::DecodeLimits;
 use super::column::{Refusal, Why};
+use super::container::{plain_name, value_end};
 use super::number::Unfit;
-use super::syntax::{Syntax, SyntaxKind, name_end, plain_name, value_end};
+use super::syntax::{Syntax, SyntaxKind, name_end};
 use crate::{FieldType, Reason, StreamDefinition};
 
 /// A row that a decoder did not take. Nothing of it is in the batch.

@@ -7,7 +7,7 @@
 
 use hashbrown::HashMap;
 
-use super::syntax::{self, members, plain_name};
+use super::container::{self, members, plain_name};
 use crate::batch::{HOST_FIELDS, UNKNOWN_COLUMN};
 use crate::{Field, FieldType, StreamDefinition, StreamSchema};
 
@@ -36,7 +36,7 @@ pub fn infer(definition: &StreamDefinition, rows: &[&[u8]]) -> Option<StreamSche
     let mut found: Vec<Option<FieldType>> = fields.iter().map(|field| Some(field.ty)).collect();
     let declared = fields.len();
     for row in rows {
-        let Ok(compact) = syntax::compact(row, DecodeLimits::default().depth_max) else { continue };
+        let Ok(compact) = container::compact(row, DecodeLimits::default().depth_max) else { continue };
         if compact.first() != Some(&b'{') || simdutf8::basic::from_utf8(row).is_err() {
             continue;
         }

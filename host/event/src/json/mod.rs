@@ -12,6 +12,7 @@
 
 mod body;
 mod column;
+mod container;
 mod decode;
 mod encode;
 mod fault;
@@ -23,6 +24,7 @@ mod number;
 mod repeats;
 mod syntax;
 mod value;
+mod walk;
 
 pub use body::{BodySplitter, SyntaxFault};
 pub use decode::{DecodePath, RowDecoder};
@@ -57,7 +59,7 @@ pub fn is_blank(line: &[u8]) -> bool {
 /// what a json column may hold.
 pub fn compact(json: &[u8]) -> Option<String> {
     simdutf8::basic::from_utf8(json).ok()?;
-    String::from_utf8(syntax::compact(json, DecodeLimits::default().depth_max).ok()?).ok()
+    String::from_utf8(container::compact(json, DecodeLimits::default().depth_max).ok()?).ok()
 }
 
 /// Appends `{"line": …}` for a line of UTF-8 text: the row that [`RowDecoder::text_line`] takes.

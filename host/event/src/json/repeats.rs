@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use hashbrown::HashMap;
 
+use super::container::{members, plain_name};
 use super::fields::{Fields, Target};
-use super::syntax::{members, plain_name};
 
 /// Whether two of the hashes are equal: maybe a repeated name, surely none if not.
 pub(crate) fn any(hashes: &mut [u64]) -> bool {
