@@ -252,6 +252,7 @@ impl Deployments {
             .collect();
         let plan =
             self.check(tenant, definition, Pinning::Newest(previous), &graph).map_err(|faults| ApplyError::Faults { faults })?;
+        self.refuse_crowd(&plan)?;
         let described = describe(&plan, previous);
         let runs_again = before.as_ref().is_some_and(|deployed| deployed.state() == PipelineState::Finished);
         let changed = runs_again || !before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
@@ -277,6 +278,23 @@ impl Deployments {
         }
         self.deploy(tenant.clone(), name.clone(), stored, Ok(Arc::new(plan)), false);
         Ok(Applied { created, changed, plan: described })
+    }
+
+    /// A pipeline whose sandboxes the host has no room for.
+    fn refuse_crowd(&self, plan: &Plan) -> Result<(), ApplyError> {
+        let others = self.all();
+        let others = others.iter().filter(|other| (&other.tenant, &other.name) != (&plan.tenant, &plan.definition.name));
+        let held: usize = others.filter_map(|other| other.plan.as_ref().ok()).map(|plan| plan.instances()).sum();
+        let (wanted, room) = (plan.instances(), self.threads.instances_max.saturating_sub(held));
+        if wanted <= room {
+            return Ok(());
+        }
+        let error = format!(
+            "it needs {wanted} sandboxes (component steps times the {} partitions of its source), and the host has room for {room} more",
+            plan.source.partitions().len()
+        );
+        let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
+        Err(ApplyError::Faults { faults: vec![Fault::new("steps", 1, error, remedy)] })
     }
 
     /// Where the run begins and ends, and which one it is.

@@ -23,6 +23,9 @@ pub struct EngineSettings {
     pub batch_target: Duration,
     /// CPU time that replay may cost before a task makes a checkpoint.
     pub checkpoint_after: Duration,
+    /// Sandboxes that tasks may hold: one per component step and partition. A pipeline beyond it is refused. Below the runtime's own
+    /// bound, which also serves uploads and checks: a task that finds no room would bury its rows.
+    pub instances_max: usize,
     /// How long a file sink gathers rows before it closes a file that is not full.
     pub file_linger: Duration,
     /// Where `to: [stdout]` writes.
@@ -41,6 +44,7 @@ impl EngineSettings {
             batch_bytes_max: 1 << 20,
             batch_target: Duration::from_millis(1),
             checkpoint_after: Duration::from_millis(500),
+            instances_max: 900,
             file_linger: Duration::from_millis(200),
             stdout: Arc::new(Mutex::new(Box::new(io::stdout()))),
             grants: Grants::none(),

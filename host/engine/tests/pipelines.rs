@@ -104,7 +104,7 @@ fn what_a_failing_call_had_in_hand_is_dead_and_the_others_go_on() {
 }
 
 #[test]
-fn keyed_state_counts_on_through_restarts_and_new_versions() {
+fn keyed_state_counts_on_through_restarts() {
     let mut host = Host::new(Setup { batch_rows: 16, ..Setup::default() });
     host.make_stream("payments", PAYMENTS);
     host.publish("count", "1.0.0", &counter_rule());
@@ -116,9 +116,6 @@ fn keyed_state_counts_on_through_restarts_and_new_versions() {
     let status = host.settle("c");
     assert_eq!(status.tasks[0].replayed_rows, 0, "a clean stop leaves nothing to replay");
     assert_eq!((status.rows_in, status.tasks[0].offset), (70, 70));
-    // The same state under a newer version of the component: kept, because it has the same shape.
-    let newer = TextGuest::rule(vec![Field::new("amount", FieldType::Float64, true), Field::new("n", FieldType::Int64, true)]);
-    let _ = newer;
     host.send("payments", &payments(70, 7));
     let status = host.settle("c");
     assert_eq!(status.tasks[0].steps[0].keys, 7);
@@ -241,4 +238,103 @@ fn faults_of_meaning_come_all_at_once() {
         "from: second\nto: [{stream: payments}]\n",
         expect!["line 2: to[0].stream: the pipeline would read what it writes, through `first` (write to another stream)"],
     );
+}
+
+#[test]
+fn a_new_version_of_a_component_keeps_the_state_of_the_old_one() {
+    let host = Host::new(Setup::default());
+    host.make_stream("payments", PAYMENTS);
+    host.publish("count", "1.0.0", &counter_rule());
+    host.send("payments", &payments(0, 70));
+    let text = "from: payments\nsteps:\n- rule: count@1\n  by: [user]\nto:\n- stream: counted\n";
+    host.apply("c", text);
+    let before = host.settle("c");
+    // A custom section more: other bytes, the same shape of state.
+    let newer = [counter_rule().as_slice(), &[0, 2, 1, b'x']].concat();
+    host.publish("count", "1.1.0", &newer);
+    let applied = host.apply("c", text);
+    assert!(applied.changed, "`@1` means another version now");
+    assert_eq!(
+        (&applied.plan["steps"][0]["state"], &applied.plan["steps"][0]["component"]),
+        (&json!("kept"), &json!("count@1.1.0"))
+    );
+    host.send("payments", &payments(70, 7));
+    let after = host.settle("c");
+    assert_eq!((before.tasks[0].steps[0].keys, after.tasks[0].steps[0].keys), (7, 7));
+    assert_eq!(after.tasks[0].steps[0].component, "count@1.1.0");
+    // Another key is another state.
+    let other = host.apply("c", "from: payments\nsteps:\n- rule: count@1\n  by: [n]\nto:\n- stream: counted\n");
+    assert_eq!(other.plan["steps"][0]["state"], "new");
+}
+
+#[test]
+fn rows_removed_before_they_were_taken_stop_a_pipeline_or_are_counted() {
+    let host = Host::new(Setup::default());
+    host.make_stream("payments", PAYMENTS);
+    host.send("payments", &payments(0, 10));
+    host.apply("stops", "from: payments\nto: [{stream: one}]\n");
+    host.apply("skips", "from: {stream: payments, on_trim: skip}\nto: [{stream: two}]\n");
+    host.settle("stops");
+    host.settle("skips");
+    for name in ["stops", "skips"] {
+        host.engine.pipelines().pause(&tenant(), &pipeline(name)).expect("pauses");
+    }
+    host.send("payments", &payments(10, 10));
+    let key = host.log.stream(&support::stream_id("payments")).expect("a stream").partitions()[0].key().clone();
+    host.log.trim(&key, tidemill_event::Offset(15)).expect("trims");
+    host.sync();
+    for name in ["stops", "skips"] {
+        host.engine.pipelines().resume(&tenant(), &pipeline(name)).expect("resumes");
+    }
+    let status = host.wait("stops", "the hold", |status| status.state == PipelineState::Held);
+    assert!(status.last_error.as_deref().is_some_and(|error| error.contains("[10, 15) of `payments`")), "{status:?}");
+    assert_eq!(host.rows("one").len(), 10);
+    let status = host.settle("skips");
+    assert_eq!(status.tasks[0].skipped, 5);
+    assert_eq!(host.rows("two").len(), 15);
+}
+
+#[test]
+fn a_source_may_gain_columns_while_it_is_read() {
+    let host = Host::new(Setup::default());
+    host.make_stream("payments", PAYMENTS);
+    host.send("payments", &payments(0, 3));
+    host.apply("p", "from: payments\nsteps:\n- extend: {m: n + 1}\nto: [{stream: out}]\n");
+    host.settle("p");
+    let id = support::stream_id("payments");
+    let mut schema = host.log.stream(&id).expect("a stream").definition().schema.clone();
+    schema.fields.push(Field::new("country", FieldType::String, true));
+    host.log.evolve_stream(&id, schema).expect("evolves");
+    host.send("payments", &[json!({"user": "u", "n": 3, "country": "NL"})]);
+    host.settle("p");
+    // The plan knows the columns it was applied to; what came later travels with the unknown fields.
+    assert_eq!(host.rows("out")[3]["country"], "NL");
+    assert_eq!(host.column("out", "m"), [1, 2, 3, 4].map(|n| json!(n)));
+    let applied = host.apply("p", "from: payments\nsteps:\n- extend: {m: n + 1}\nto: [{stream: out}]\n");
+    assert!(applied.changed, "applied again, it knows the new column");
+}
+
+#[test]
+fn a_drain_leaves_everything_on_disk_and_in_files() {
+    let mut host = Host::new(Setup { batch_rows: 16, ..Setup::default() });
+    host.make_stream("payments", &PAYMENTS.replace("\"key\"", "\"partitions\": 3, \"key\""));
+    host.apply("p", "from: payments\nto: [{file: {path: out}}]\n");
+    host.send("payments", &payments(0, 500));
+    host = host.restart();
+    let count = || -> usize {
+        let files = std::fs::read_dir(host.path("files/out")).expect("files").map(|file| file.expect("a file").path());
+        files.map(|file| std::fs::read_to_string(file).expect("text").lines().count()).sum()
+    };
+    host.settle("p");
+    host.wait("p", "the files", |status| status.sinks.iter().all(|sink| sink.lag_records == 0));
+    assert_eq!(count(), 500);
+}
+
+#[test]
+fn a_host_without_room_refuses() {
+    let host = Host::new(Setup { instances: 2, ..Setup::default() });
+    host.make_stream("payments", PAYMENTS);
+    host.publish("high", "1.0.0", &threshold_rule());
+    host.apply("one", "from: payments\nsteps: [{rule: high@1}]\nto: [{stream: a}]\n");
+    check(&host, "from: payments\nsteps: [{rule: high@1}, {rule: high@1}]\nto: [{stream: a}]\n", expect!["line 1: steps: it needs 2 sandboxes (component steps times the 1 partitions of its source), and the host has room for 1 more (use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs)"]);
 }

@@ -187,7 +187,7 @@ impl<'a> Object<'a> {
 /// A scalar's text.
 pub(crate) fn text_of(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Text> {
     match &node.value {
-        NodeValue::Scalar { text, plain } if !text.is_empty() && !(*plain && node.json().is_null()) => {
+        NodeValue::Scalar { text, plain } if !(text.is_empty() || *plain && node.json().is_null()) => {
             Some(Text { text: text.clone(), line: node.line })
         }
         NodeValue::Scalar { .. } | NodeValue::List(_) | NodeValue::Object(_) => {

@@ -55,6 +55,11 @@ impl Plan {
         })
     }
 
+    /// Sandboxes its tasks hold.
+    pub(crate) fn instances(&self) -> usize {
+        self.components().count() * self.source.partitions().len()
+    }
+
     /// `steps[2].rule`.
     pub(crate) fn step_name(&self, step: u32) -> String {
         self.definition.steps.get(step as usize).map_or_else(|| format!("steps[{step}]"), |step| step.name())

@@ -12,15 +12,18 @@
 mod checkpointer;
 mod dead_letters;
 mod frames;
+mod machine;
 mod record;
 mod recovery;
+mod replay;
+mod restore;
 mod shared;
-mod task;
 mod totals;
 mod worker;
 
 pub(crate) use checkpointer::Checkpointer;
+pub(crate) use machine::{TaskParts, TaskSeed};
 pub(crate) use record::progress_definition;
 pub(crate) use shared::{TaskShared, TaskState};
-pub(crate) use task::{TaskParts, TaskSeed};
+
 pub(crate) use worker::Workers;

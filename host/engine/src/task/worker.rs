@@ -12,7 +12,7 @@ use tidemill_state::TaskId;
 
 use crate::metrics::Metrics;
 use crate::task::checkpointer::Job;
-use crate::task::task::{Task, Turn};
+use crate::task::machine::{Task, Turn};
 use crate::task::{TaskParts, TaskSeed};
 
 /// What a worker is told.

@@ -39,7 +39,7 @@ fn runtime() -> Runtime {
 
 /// What a pipeline printed.
 #[derive(Clone, Default)]
-pub struct Printed(pub Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Printed(pub(crate) Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Printed {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -54,43 +54,44 @@ impl std::io::Write for Printed {
 
 /// How an engine is opened.
 #[derive(Clone)]
-pub struct Setup {
-    pub batch_rows: usize,
-    pub checkpoint_after: Duration,
-    pub workers: usize,
+pub(crate) struct Setup {
+    pub(crate) batch_rows: usize,
+    pub(crate) checkpoint_after: Duration,
+    pub(crate) workers: usize,
+    pub(crate) instances: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { batch_rows: 4096, checkpoint_after: Duration::from_secs(3600), workers: 2 }
+        Self { batch_rows: 4096, checkpoint_after: Duration::from_secs(3600), workers: 2, instances: 1000 }
     }
 }
 
 /// A running host.
-pub struct Host {
+pub(crate) struct Host {
     dir: Arc<tempfile::TempDir>,
     setup: Setup,
-    pub log: Log,
-    pub engine: Engine,
-    pub printed: Printed,
+    pub(crate) log: Log,
+    pub(crate) engine: Engine,
+    pub(crate) printed: Printed,
     /// Loses what was not synced when the power is cut.
-    pub disk: PowerCutDisk,
+    pub(crate) disk: PowerCutDisk,
 }
 
-pub fn tenant() -> TenantName {
+pub(crate) fn tenant() -> TenantName {
     TenantName::default_tenant()
 }
 
-pub fn pipeline(name: &str) -> PipelineName {
+pub(crate) fn pipeline(name: &str) -> PipelineName {
     name.parse().expect("a name")
 }
 
-pub fn stream_id(name: &str) -> StreamId {
+pub(crate) fn stream_id(name: &str) -> StreamId {
     StreamId::new(tenant(), name.parse::<StreamName>().expect("a name"))
 }
 
 impl Host {
-    pub fn new(setup: Setup) -> Self {
+    pub(crate) fn new(setup: Setup) -> Self {
         Self::open(Arc::new(tempfile::tempdir().expect("a folder")), setup, Printed::default())
     }
 
@@ -104,6 +105,7 @@ impl Host {
             // Batches are cut by rows alone, so that every run of a test cuts alike.
             batch_target: Duration::from_secs(3600),
             checkpoint_after: setup.checkpoint_after,
+            instances_max: setup.instances,
             file_linger: Duration::ZERO,
             stdout,
             grants: Grants::from_iter([Grant::TestRandom]),
@@ -115,11 +117,11 @@ impl Host {
     }
 
     /// As a crash of the process would end it: no checkpoint, no last commit. What was appended is kept.
-    pub fn crash(self) -> Self {
+    pub(crate) fn crash(self) -> Self {
         self.crash_with(None)
     }
 
-    pub fn crash_with(self, setup: Option<Setup>) -> Self {
+    pub(crate) fn crash_with(self, setup: Option<Setup>) -> Self {
         let setup = setup.unwrap_or(self.setup.clone());
         self.engine.abort();
         let Self { dir, log, engine, printed, .. } = self;
@@ -130,7 +132,7 @@ impl Host {
     }
 
     /// The power fails: of what was not synced, the subset that `seed` chooses is kept.
-    pub fn power_cut(self, seed: u64) -> Self {
+    pub(crate) fn power_cut(self, seed: u64) -> Self {
         self.disk.cut(seed).expect("the power goes");
         self.engine.abort();
         let Self { dir, setup, log, engine, printed, .. } = self;
@@ -142,7 +144,7 @@ impl Host {
     }
 
     /// A clean stop and a new start.
-    pub fn restart(self) -> Self {
+    pub(crate) fn restart(self) -> Self {
         let drained = self.engine.drain(Duration::from_secs(30));
         assert_eq!(drained.tasks_late, 0, "{drained:?}");
         let Self { dir, setup, log, engine, printed, .. } = self;
@@ -152,22 +154,22 @@ impl Host {
         Self::open(dir, setup, printed)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn make_stream(&self, name: &str, definition: &str) {
+    pub(crate) fn make_stream(&self, name: &str, definition: &str) {
         let definition = definition_json::parse(definition.as_bytes()).expect("a definition");
         self.log.create_stream(&stream_id(name), definition).expect("a stream");
     }
 
     /// Appends JSON rows, placed as ingestion places them, and waits until they are on disk.
-    pub fn send(&self, name: &str, rows: &[Value]) {
+    pub(crate) fn send(&self, name: &str, rows: &[Value]) {
         assert!(self.try_send(name, rows), "on disk");
     }
 
     /// The same; `false` if the disk is gone.
-    pub fn try_send(&self, name: &str, rows: &[Value]) -> bool {
+    pub(crate) fn try_send(&self, name: &str, rows: &[Value]) -> bool {
         let stream = self.log.stream(&stream_id(name)).expect("a stream");
         let definition: Arc<StreamDefinition> = stream.definition();
         let mut decoder = RowDecoder::new(definition.clone(), DecodeLimits::default());
@@ -184,7 +186,7 @@ impl Host {
     }
 
     /// Durable rows of all partitions, one after the other, as JSON lines with their places.
-    pub fn lines(&self, name: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         let Some(stream) = self.log.stream(&stream_id(name)) else { return Vec::new() };
         let mut out = Vec::new();
         for partition in stream.partitions() {
@@ -200,37 +202,37 @@ impl Host {
         String::from_utf8(out).expect("UTF-8").lines().map(str::to_owned).collect()
     }
 
-    pub fn rows(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn rows(&self, name: &str) -> Vec<Value> {
         self.lines(name).iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// One field of every row.
-    pub fn column(&self, name: &str, field: &str) -> Vec<Value> {
+    pub(crate) fn column(&self, name: &str, field: &str) -> Vec<Value> {
         self.rows(name).into_iter().map(|row| row[field].clone()).collect()
     }
 
-    pub fn publish(&self, name: &str, version: &str, wasm: &[u8]) {
+    pub(crate) fn publish(&self, name: &str, version: &str, wasm: &[u8]) {
         let name: ComponentName = name.parse().expect("a name");
         self.engine.components().publish(&tenant(), &name, &version.parse().expect("a version"), wasm).expect("a component");
     }
 
-    pub fn apply(&self, name: &str, text: &str) -> Applied {
+    pub(crate) fn apply(&self, name: &str, text: &str) -> Applied {
         self.engine.pipelines().apply(&tenant(), &pipeline(name), text, false).expect("a pipeline")
     }
 
-    pub fn faults(&self, name: &str, text: &str) -> String {
+    pub(crate) fn faults(&self, name: &str, text: &str) -> String {
         match self.engine.pipelines().apply(&tenant(), &pipeline(name), text, true) {
             Ok(applied) => panic!("no faults: {}", applied.plan),
             Err(error) => error.to_string(),
         }
     }
 
-    pub fn status(&self, name: &str) -> Status {
+    pub(crate) fn status(&self, name: &str) -> Status {
         self.engine.pipelines().status(&tenant(), &pipeline(name)).expect("a pipeline")
     }
 
     /// Waits until what is asked for holds.
-    pub fn wait(&self, name: &str, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
+    pub(crate) fn wait(&self, name: &str, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
             let status = self.status(name);
@@ -243,7 +245,7 @@ impl Host {
     }
 
     /// Waits until every row was taken, and what came of it is on disk.
-    pub fn settle(&self, name: &str) -> Status {
+    pub(crate) fn settle(&self, name: &str) -> Status {
         let status = self.wait(name, "every row to be taken", |status| {
             status.lag_records == 0 && status.state == PipelineState::Running && !status.tasks.is_empty()
         });
@@ -252,7 +254,7 @@ impl Host {
     }
 
     /// Everything appended so far is on disk: an entry behind it is.
-    pub fn sync(&self) {
+    pub(crate) fn sync(&self) {
         self.log.put_documents(vec![("test/sync".to_owned(), None)]).expect("on disk");
     }
 }

@@ -1,4 +1,4 @@
-//! The task itself: takes a batch, runs it through the steps, appends one entry; or takes a committed range again and compares.
+//! The task itself: takes a batch, runs it through the steps, appends one entry; hands its state over for checkpoints.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use crossbeam_channel::{Sender, TryRecvError, bounded};
 use rustix::time::{ClockId, clock_gettime};
-use tidemill_event::batch::{checksum, concat, conform};
+use tidemill_event::batch::{checksum, conform};
 use tidemill_event::{Clock, Offset, PartitionId};
 use tidemill_flow::{Chain, FlowBatch, Outcome};
 use tidemill_log::{Append, Listening, Log, Partition, Pending, ReadError, ReadLimit, Visibility};
@@ -15,13 +15,14 @@ use tidemill_runtime::{Grants, Runtime};
 use tidemill_state::{Change, CheckpointId, StateStore};
 
 use crate::metrics::Metrics;
-use crate::pipeline::{OnDivergence, OnTrim};
+use crate::pipeline::OnTrim;
 use crate::plan::{Answer, CallControl, Plan, chain};
-use crate::status::{DivergenceStatus, StepStatus};
+use crate::status::StepStatus;
 use crate::task::checkpointer::Job;
 use crate::task::frames::Output;
 use crate::task::record::{Checkpoint, Commit, Hex, Record, encode};
 use crate::task::recovery::{Recovered, recover};
+use crate::task::restore::{operator_of, restore};
 use crate::task::totals::Totals;
 use crate::task::{TaskShared, TaskState, dead_letters};
 
@@ -69,35 +70,35 @@ pub(crate) enum Turn {
 
 /// A task on its worker.
 pub(crate) struct Task {
-    plan: Arc<Plan>,
-    plan_number: u64,
+    pub(super) plan: Arc<Plan>,
+    pub(super) plan_number: u64,
     pub(crate) shared: Arc<TaskShared>,
-    parts: TaskParts,
-    jobs: Sender<Job>,
-    source: Arc<Partition>,
-    partition: PartitionId,
-    progress_partition: Arc<Partition>,
-    progress: Arc<Output>,
-    dead_letters: Output,
-    outputs: Vec<Output>,
-    chain: Chain,
-    control: Arc<CallControl>,
-    recovered: Recovered,
-    accept_divergence: bool,
-    next: Offset,
-    end: Option<Offset>,
-    totals: Totals,
+    pub(super) parts: TaskParts,
+    pub(super) jobs: Sender<Job>,
+    pub(super) source: Arc<Partition>,
+    pub(super) partition: PartitionId,
+    pub(super) progress_partition: Arc<Partition>,
+    pub(super) progress: Arc<Output>,
+    pub(super) dead_letters: Output,
+    pub(super) outputs: Vec<Output>,
+    pub(super) chain: Chain,
+    pub(super) control: Arc<CallControl>,
+    pub(super) recovered: Recovered,
+    pub(super) accept_divergence: bool,
+    pub(super) next: Offset,
+    pub(super) end: Option<Offset>,
+    pub(super) totals: Totals,
     /// CPU time since the last checkpoint was taken: what replay would cost.
-    cost: Duration,
+    pub(super) cost: Duration,
     /// CPU time of a row, smoothed.
-    row_cost: Duration,
-    checkpoint: CheckpointId,
+    pub(super) row_cost: Duration,
+    pub(super) checkpoint: CheckpointId,
     /// Told when the checkpoint on its way is true.
-    under_way: Option<crossbeam_channel::Receiver<()>>,
-    last_commit: Option<(Pending, usize)>,
+    pub(super) under_way: Option<crossbeam_channel::Receiver<()>>,
+    pub(super) last_commit: Option<(Pending, usize)>,
     /// Instances are new since the last commit.
-    fresh: bool,
-    ended: bool,
+    pub(super) fresh: bool,
+    pub(super) ended: bool,
     _listening: Listening,
 }
 
@@ -239,7 +240,7 @@ impl Task {
         }
     }
 
-    fn hold(&mut self, why: String) {
+    pub(super) fn hold(&mut self, why: String) {
         tracing::error!(task = %self.shared.id, "task is held: {why}");
         self.ended = true;
         self.shared.update(|seen| {
@@ -249,7 +250,7 @@ impl Task {
     }
 
     /// Rows as the plan knows them, whatever the version they were written at.
-    fn planned(&self, rows: &RecordBatch, schema: &tidemill_event::StreamSchema) -> Result<RecordBatch, String> {
+    pub(super) fn planned(&self, rows: &RecordBatch, schema: &tidemill_event::StreamSchema) -> Result<RecordBatch, String> {
         if *schema == self.plan.source_schema {
             return Ok(rows.clone());
         }
@@ -259,7 +260,14 @@ impl Task {
         })
     }
 
-    fn describe(&mut self, start: Offset, end: Offset, output: &FlowBatch, outcome: &Outcome, answers: &[Answer]) -> Commit {
+    pub(super) fn describe(
+        &mut self,
+        start: Offset,
+        end: Offset,
+        output: &FlowBatch,
+        outcome: &Outcome,
+        answers: &[Answer],
+    ) -> Commit {
         Commit {
             run: self.shared.id.run,
             plan: self.plan_number,
@@ -296,7 +304,7 @@ impl Task {
         Ok(())
     }
 
-    fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
+    pub(super) fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
         let rows = commit.end - commit.start;
         self.totals.rows_in += rows;
         self.totals.rows_out += commit.rows;
@@ -327,107 +335,13 @@ impl Task {
         });
     }
 
-    /// Takes a committed range again: same rows, same recordings; outputs are thrown away and compared.
-    fn replay(&mut self, committed: Commit) -> Result<Turn, String> {
-        let begun = cpu_time();
-        if committed.fresh {
-            self.control.replace_instances();
-        }
-        let (start, end) = (Offset(committed.start), Offset(committed.end));
-        let rows = match self.read_exactly(start, end) {
-            Ok(rows) => rows,
-            Err(ReadError::Trimmed { trim_point, .. }) => {
-                self.hold(format!(
-                    "rows [{start}, {trim_point}) of `{}`, which no checkpoint covers, were removed: state cannot be rebuilt",
-                    self.source.key().stream.stream
-                ));
-                return Ok(Turn::Ended);
-            }
-            Err(error) => return Err(format!("its source cannot be read: {error}")),
-        };
-        let mut outcome = Outcome::replay(committed.endings.iter().map(|ending| ending.recorded()).collect());
-        let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
-        let answers = self.control.take_answers();
-        self.fresh = false;
-        let again = self.describe(start, end, &output, &outcome, &answers);
-        // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
-        if committed.plan == self.plan_number {
-            self.compare(&committed, &again);
-        }
-        self.next = end;
-        self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
-        self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
-        if self.recovered.commits.is_empty() {
-            return Ok(self.replayed());
-        }
-        Ok(Turn::Worked)
-    }
-
-    /// Everything committed was taken again.
-    fn replayed(&mut self) -> Turn {
-        self.control.set_replaying(false);
-        self.fresh = true;
-        let Some(divergence) = self.shared.seen().divergence else { return Turn::Worked };
-        if self.plan.definition.on_divergence == OnDivergence::Stop && !self.accept_divergence {
-            let component = divergence.component.as_deref().unwrap_or("no component");
-            self.hold(format!(
-                "replay differs from what was committed in {} ({component}), rows {}: {}; resume it to go on with the replayed state",
-                divergence.step, divergence.range, divergence.detail
-            ));
-            return Turn::Ended;
-        }
-        // What was replayed is the state from here on: the next start must not replay these ranges into yet another one.
-        self.take_checkpoint(false, None);
-        Turn::Worked
-    }
-
-    fn compare(&mut self, committed: &Commit, again: &Commit) {
-        let Some((step, detail)) = difference(committed, again) else { return };
-        let name = step.map_or_else(|| "output".to_owned(), |step| self.plan.step_name(step));
-        let component = step.and_then(|step| {
-            let (_, planned) = self.plan.components().find(|(at, _)| *at == step)?;
-            Some(format!("{} ({})", planned.label(), planned.pin.digest))
-        });
-        self.parts.metrics.divergences.inc();
-        tracing::warn!(
-            task = %self.shared.id, step = name, component, start = committed.start, end = committed.end,
-            "replay differs from what was committed, which stands: {detail}"
-        );
-        let range = format!("[{}, {})", committed.start, committed.end);
-        let partition = self.partition.0;
-        self.shared.update(|seen| match &mut seen.divergence {
-            // What differs behind the first difference may only follow from it.
-            Some(first) => first.commits += 1,
-            None => {
-                seen.divergence = Some(DivergenceStatus { partition, step: name, component, range, commits: 1, detail });
-            }
-        });
-    }
-
-    fn read_exactly(&self, start: Offset, end: Offset) -> Result<RecordBatch, ReadError> {
-        let mut blocks = Vec::new();
-        let mut from = start;
-        while from < end {
-            let limit = ReadLimit { rows_max: (end.0 - from.0) as usize, bytes_max: usize::MAX };
-            let Some(block) = self.source.read(from, limit, Visibility::Sequenced)? else {
-                let end = self.source.end(Visibility::Sequenced);
-                return Err(ReadError::BeyondEnd { from, end });
-            };
-            from = block.start.plus(block.rows.num_rows());
-            // The range was taken before, so its rows fitted the plan then; a plan that they do not fit now takes none of them.
-            let rows = self.planned(&block.rows, &block.schema.schema);
-            blocks.push(rows.unwrap_or_else(|_| RecordBatch::new_empty(Arc::new(self.plan.source_schema.arrow()))));
-        }
-        Ok(concat(&blocks))
-    }
-
     /// A checkpoint is on its way.
     fn is_saving(&self) -> bool {
         self.under_way.as_ref().is_some_and(|under_way| matches!(under_way.try_recv(), Err(TryRecvError::Empty)))
     }
 
     /// Hands the changed state to the checkpointer, unless one is on its way. Instances are replaced with it.
-    fn take_checkpoint(&mut self, finishes: bool, done: Option<Sender<()>>) {
+    pub(super) fn take_checkpoint(&mut self, finishes: bool, done: Option<Sender<()>>) {
         if self.is_saving() && !finishes && done.is_none() {
             return;
         }
@@ -488,52 +402,8 @@ impl Task {
     }
 }
 
-/// The first thing that differs, with the step if it was a component's answer.
-fn difference(committed: &Commit, again: &Commit) -> Option<(Option<u32>, String)> {
-    for (then, now) in committed.answers.iter().zip(&again.answers) {
-        if then.0 != now.0 {
-            return Some((Some(then.0.min(now.0)), "other calls were made".to_owned()));
-        }
-        if then.1 != now.1 {
-            return Some((Some(then.0), "the component answered otherwise to the same rows".to_owned()));
-        }
-    }
-    if committed.answers.len() != again.answers.len() {
-        let step = committed.answers.get(again.answers.len()).or_else(|| again.answers.get(committed.answers.len()));
-        return Some((step.map(|answer| answer.0), "a call ended otherwise for the same rows".to_owned()));
-    }
-    let counts = |commit: &Commit| format!("{} rows out, {} dead", commit.rows, commit.dead);
-    if (committed.rows, committed.dead) != (again.rows, again.dead) {
-        return Some((None, format!("{} were committed, {} came now", counts(committed), counts(again))));
-    }
-    if committed.sum != again.sum {
-        return Some((None, "the values of the rows that came out differ".to_owned()));
-    }
-    (committed.state != again.state).then(|| (None, "the state differs".to_owned()))
-}
-
-fn operator_of(plan: &Plan, step: u32) -> Option<u32> {
-    plan.components().find(|(at, _)| *at == step).and_then(|(_, planned)| planned.pin.operator)
-}
-
-/// Puts stored state into the steps it belongs to. State of a step that the plan no longer has stays where it is.
-fn restore(plan: &Plan, chain: &mut Chain, state: Vec<Change>) -> Result<(), String> {
-    let mut by_operator: std::collections::HashMap<u32, Vec<(Vec<u8>, Vec<u8>)>> = std::collections::HashMap::new();
-    for change in state {
-        if let Some(value) = change.value {
-            by_operator.entry(change.operator).or_default().push((change.key, value));
-        }
-    }
-    for (step, table) in chain.tables() {
-        if let Some(rows) = operator_of(plan, step.0).and_then(|operator| by_operator.remove(&operator)) {
-            table.restore(rows).map_err(|error| format!("state of {}: {error}", plan.step_name(step.0)))?;
-        }
-    }
-    Ok(())
-}
-
 /// CPU time of this thread: what a batch costs, whatever else the machine does meanwhile.
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -1,0 +1,171 @@
+//! Replay: committed ranges are taken again to rebuild state, and what comes out is compared with what was committed.
+//!
+//! Same rows, same cuts, same recordings. Outputs are thrown away: what was committed stands, whatever comes now.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use tidemill_event::Offset;
+use tidemill_event::batch::concat;
+use tidemill_flow::{FlowBatch, Outcome};
+use tidemill_log::{ReadError, ReadLimit, Visibility};
+
+use crate::pipeline::OnDivergence;
+use crate::status::DivergenceStatus;
+use crate::task::machine::{Task, Turn, cpu_time};
+use crate::task::record::Commit;
+
+impl Task {
+    /// Takes a committed range again: same rows, same recordings; outputs are thrown away and compared.
+    pub(super) fn replay(&mut self, committed: Commit) -> Result<Turn, String> {
+        let begun = cpu_time();
+        if committed.fresh {
+            self.control.replace_instances();
+        }
+        let (start, end) = (Offset(committed.start), Offset(committed.end));
+        let rows = match self.read_exactly(start, end) {
+            Ok(rows) => rows,
+            Err(ReadError::Trimmed { trim_point, .. }) => {
+                self.hold(format!(
+                    "rows [{start}, {trim_point}) of `{}`, which no checkpoint covers, were removed: state cannot be rebuilt",
+                    self.source.key().stream.stream
+                ));
+                return Ok(Turn::Ended);
+            }
+            Err(error) => return Err(format!("its source cannot be read: {error}")),
+        };
+        let mut outcome = Outcome::replay(committed.endings.iter().map(|ending| ending.recorded()).collect());
+        let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
+        let answers = self.control.take_answers();
+        self.fresh = false;
+        let again = self.describe(start, end, &output, &outcome, &answers);
+        // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
+        if committed.plan == self.plan_number {
+            self.compare(&committed, &again);
+        }
+        self.next = end;
+        self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
+        self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
+        if self.recovered.commits.is_empty() {
+            return Ok(self.replayed());
+        }
+        Ok(Turn::Worked)
+    }
+
+    /// Everything committed was taken again.
+    fn replayed(&mut self) -> Turn {
+        self.control.set_replaying(false);
+        self.fresh = true;
+        let Some(divergence) = self.shared.seen().divergence else { return Turn::Worked };
+        if self.plan.definition.on_divergence == OnDivergence::Stop && !self.accept_divergence {
+            let component = divergence.component.as_deref().unwrap_or("no component");
+            self.hold(format!(
+                "replay differs from what was committed in {} ({component}), rows {}: {}; resume it to go on with the replayed state",
+                divergence.step, divergence.range, divergence.detail
+            ));
+            return Turn::Ended;
+        }
+        // What was replayed is the state from here on: the next start must not replay these ranges into yet another one.
+        self.take_checkpoint(false, None);
+        Turn::Worked
+    }
+
+    fn compare(&mut self, committed: &Commit, again: &Commit) {
+        let Some((step, detail)) = difference(committed, again) else { return };
+        let name = step.map_or_else(|| "output".to_owned(), |step| self.plan.step_name(step));
+        let component = step.and_then(|step| {
+            let (_, planned) = self.plan.components().find(|(at, _)| *at == step)?;
+            Some(format!("{} ({})", planned.label(), planned.pin.digest))
+        });
+        self.parts.metrics.divergences.inc();
+        tracing::warn!(
+            task = %self.shared.id, step = name, component, start = committed.start, end = committed.end,
+            "replay differs from what was committed, which stands: {detail}"
+        );
+        let range = format!("[{}, {})", committed.start, committed.end);
+        let partition = self.partition.0;
+        self.shared.update(|seen| match &mut seen.divergence {
+            // What differs behind the first difference may only follow from it.
+            Some(first) => first.commits += 1,
+            None => {
+                seen.divergence = Some(DivergenceStatus { partition, step: name, component, range, commits: 1, detail });
+            }
+        });
+    }
+
+    fn read_exactly(&self, start: Offset, end: Offset) -> Result<RecordBatch, ReadError> {
+        let mut blocks = Vec::new();
+        let mut from = start;
+        while from < end {
+            let limit = ReadLimit { rows_max: (end.0 - from.0) as usize, bytes_max: usize::MAX };
+            let Some(block) = self.source.read(from, limit, Visibility::Sequenced)? else {
+                let end = self.source.end(Visibility::Sequenced);
+                return Err(ReadError::BeyondEnd { from, end });
+            };
+            from = block.start.plus(block.rows.num_rows());
+            // The range was taken before, so its rows fitted the plan then; a plan that they do not fit now takes none of them.
+            let rows = self.planned(&block.rows, &block.schema.schema);
+            blocks.push(rows.unwrap_or_else(|_| RecordBatch::new_empty(Arc::new(self.plan.source_schema.arrow()))));
+        }
+        Ok(concat(&blocks))
+    }
+}
+
+/// The first thing that differs, with the step if it was a component's answer.
+fn difference(committed: &Commit, again: &Commit) -> Option<(Option<u32>, String)> {
+    for (then, now) in committed.answers.iter().zip(&again.answers) {
+        if then.0 != now.0 {
+            return Some((Some(then.0.min(now.0)), "other calls were made".to_owned()));
+        }
+        if then.1 != now.1 {
+            return Some((Some(then.0), "the component answered otherwise to the same rows".to_owned()));
+        }
+    }
+    if committed.answers.len() != again.answers.len() {
+        let step = committed.answers.get(again.answers.len()).or_else(|| again.answers.get(committed.answers.len()));
+        return Some((step.map(|answer| answer.0), "a call ended otherwise for the same rows".to_owned()));
+    }
+    let counts = |commit: &Commit| format!("{} rows out, {} dead", commit.rows, commit.dead);
+    if (committed.rows, committed.dead) != (again.rows, again.dead) {
+        return Some((None, format!("{} were committed, {} came now", counts(committed), counts(again))));
+    }
+    if committed.sum != again.sum {
+        return Some((None, "the values of the rows that came out differ".to_owned()));
+    }
+    (committed.state != again.state).then(|| (None, "the state differs".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::record::Hex;
+
+    fn commit(answers: &[(u32, u64)], rows: u64, sum: u64, state: u64) -> Commit {
+        Commit {
+            run: 1,
+            plan: 1,
+            start: 0,
+            end: 9,
+            fresh: false,
+            rows,
+            sum: Hex(sum),
+            dead: 0,
+            state: Hex(state),
+            answers: answers.iter().map(|(step, sum)| (*step, Hex(*sum))).collect(),
+            endings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_step_that_differs_is_named() {
+        let committed = commit(&[(1, 10), (3, 30)], 5, 50, 70);
+        let step = |again: &Commit| difference(&committed, again).map(|(step, _)| step);
+        assert_eq!(step(&committed), None);
+        assert_eq!(step(&commit(&[(1, 10), (3, 31)], 4, 51, 71)), Some(Some(3)));
+        assert_eq!(step(&commit(&[(1, 11), (3, 31)], 4, 51, 71)), Some(Some(1)));
+        assert_eq!(step(&commit(&[(1, 10)], 4, 51, 71)), Some(Some(3)), "a call that returned then did not now");
+        assert_eq!(step(&commit(&[(1, 10), (3, 30)], 4, 50, 70)), Some(None));
+        assert_eq!(step(&commit(&[(1, 10), (3, 30)], 5, 51, 70)), Some(None));
+        assert_eq!(step(&commit(&[(1, 10), (3, 30)], 5, 50, 71)), Some(None));
+    }
+}
