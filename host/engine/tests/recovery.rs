@@ -138,7 +138,7 @@ fn killed_often(seed: u64, count: u64, go_on: impl Fn(Host, &mut Dice) -> (Host,
 
 #[test]
 fn a_task_killed_at_random_equals_one_never_killed() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         killed_often(seed, 1200, |host, dice| {
             let stream = host.log.stream(&support::stream_id("payments")).expect("a stream");
             let sent: u64 = stream.partitions().iter().map(|partition| partition.end(Visibility::Durable).0).sum();
@@ -152,7 +152,7 @@ fn a_task_killed_at_random_equals_one_never_killed() {
 
 #[test]
 fn a_task_that_lost_its_power_equals_one_that_never_did() {
-    for seed in [4, 5, 6, 7] {
+    for seed in [4, 5, 6] {
         killed_often(seed, 900, |host, dice| {
             host.disk.fail_after(3 + dice.roll(30));
             let done = send_on(&host, 900, dice);
