@@ -61,6 +61,8 @@ pub(crate) fn words(error: &DataFusionError) -> String {
     };
     let text = text.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default();
     let text = text.split('\n').next().unwrap_or_default().trim_end_matches(['.', ' ']);
+    let text = text.strip_prefix("Execution error: ").unwrap_or(text);
+    let text = text.replace("Overflow happened on: ", "overflow: ");
     let end = text.floor_char_boundary(MESSAGE_BYTES_MAX);
     text[..end].to_owned()
 }

@@ -13,7 +13,7 @@ use tidemill_event::FieldType;
 use crate::dictionary::OnDictionary;
 use crate::error::{ExpressionError, words};
 use crate::functions::Functions;
-use crate::output::{conform, field_type, nulls};
+use crate::output::{conform, field_type, nulls, type_name};
 use crate::plan::{Plan, plan};
 use crate::resolve::resolve;
 use crate::scope::Scope;
@@ -68,7 +68,7 @@ impl Expression {
         if parsed.field_type() == FieldType::Bool {
             return Ok(parsed);
         }
-        let ty = parsed.field_type().arrow();
+        let ty = type_name(parsed.field_type());
         Err(ExpressionError::new(
             format!("a condition must be true or false, this is {ty}"),
             "compare it with something: `… > 0`, `… is not null`",
@@ -78,8 +78,8 @@ impl Expression {
     fn parse_here(sql: &str, scope: &Scope) -> Result<Self, ExpressionError> {
         let functions = Functions::new();
         let mut tree = syntax::parse(sql)?;
-        resolve(&mut tree, scope, &functions)?;
-        let Plan { physical, columns, data_type, nullable, bare } = plan(tree, scope, &functions)?;
+        let columns = resolve(&mut tree, scope, &functions)?;
+        let Plan { physical, data_type, nullable, bare } = plan(tree, scope, &columns, &functions)?;
         let ty = match bare {
             // Keeps what Arrow does not know: json, the unit of a timestamp.
             Some(index) => scope.columns()[index].field.ty,

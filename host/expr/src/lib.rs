@@ -28,7 +28,6 @@ mod scope;
 mod short_circuit;
 mod syntax;
 
-
 pub use error::ExpressionError;
 pub use expression::{Evaluated, Expression};
 pub use scope::{Scope, ScopeColumn};

@@ -54,6 +54,20 @@ pub(crate) fn field_type(data_type: &DataType) -> Result<FieldType, ExpressionEr
     })
 }
 
+/// A field type as stream definitions write it.
+pub(crate) fn type_name(ty: FieldType) -> String {
+    match ty {
+        FieldType::Bool => "bool".to_owned(),
+        FieldType::Int64 => "int64".to_owned(),
+        FieldType::Float64 => "float64".to_owned(),
+        FieldType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+        FieldType::String => "string".to_owned(),
+        FieldType::Bytes => "bytes".to_owned(),
+        FieldType::Timestamp(_) => "timestamp".to_owned(),
+        FieldType::Json => "json (read as text)".to_owned(),
+    }
+}
+
 /// Values as `ty` has them, `nullable` or not. An error means that some value does not fit.
 pub(crate) fn conform(values: ArrayRef, ty: FieldType, nullable: bool) -> Result<ArrayRef> {
     let values = if values.data_type() == &ty.arrow() {

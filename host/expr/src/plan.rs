@@ -1,12 +1,11 @@
 //! From a resolved syntax tree to something that evaluates: planned, types coerced, constants folded, arithmetic checked.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field as ArrowField, Schema};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_common::{Column as ColumnName, DFSchema, DataFusionError};
+use datafusion_common::{DFSchema, DataFusionError};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::SimplifyContext;
@@ -20,41 +19,32 @@ use crate::checked::checked;
 use crate::dictionary::on_dictionaries;
 use crate::error::{ExpressionError, words};
 use crate::functions::Functions;
-use crate::scope::Scope;
+use crate::output::type_name;
+use crate::scope::{Scope, quoted};
 
 /// A planned expression.
 pub(crate) struct Plan {
     pub(crate) physical: Arc<dyn PhysicalExpr>,
-    /// Columns of the scope it reads, in the order the physical expression has them.
-    pub(crate) columns: Vec<usize>,
     pub(crate) data_type: DataType,
     pub(crate) nullable: bool,
     /// The column it is, if it is nothing else.
     pub(crate) bare: Option<usize>,
 }
 
-/// Plans a tree whose names are columns of the scope.
-pub(crate) fn plan(tree: Tree, scope: &Scope, functions: &Functions) -> Result<Plan, ExpressionError> {
-    let all: Vec<usize> = (0..scope.columns().len()).collect();
-    let whole = df_schema(scope, &all).map_err(|error| planning_error(&error, scope, &[]))?;
-    let options = ParserOptions::new().with_enable_ident_normalization(false).with_map_string_types_to_utf8view(false);
-    let planned = SqlToRel::new_with_options(functions, options)
-        .sql_to_expr(tree, &whole, &mut PlannerContext::new())
-        .map_err(|error| planning_error(&error, scope, &all))?;
-    let named: HashSet<String> = planned.column_refs().into_iter().map(|column| column.name.clone()).collect();
-    let columns: Vec<usize> = all.into_iter().filter(|index| named.contains(&scope.batch_name(*index))).collect();
-    let schema = df_schema(scope, &columns).map_err(|error| planning_error(&error, scope, &[]))?;
-    let bare = match &planned {
-        Expr::Column(ColumnName { name, .. }) => columns.iter().copied().find(|index| scope.batch_name(*index) == *name),
+/// Plans a tree whose names are these columns of the scope.
+pub(crate) fn plan(tree: Tree, scope: &Scope, columns: &[usize], functions: &Functions) -> Result<Plan, ExpressionError> {
+    let bare = match (&tree, columns) {
+        (Tree::Identifier(_), [index]) => Some(*index),
         _ => None,
     };
-    let physical = lower(planned, &schema).map_err(|error| planning_error(&error, scope, &columns))?;
-    let arrow = schema.as_arrow();
-    let field = physical.return_field(arrow).map_err(|error| planning_error(&error, scope, &columns))?;
-    let (data_type, nullable) = (field.data_type().clone(), field.is_nullable());
-    let is_string = |index: usize| arrow.field(index).data_type() == &DataType::Utf8;
-    let physical = on_dictionaries(physical, &is_string).map_err(|error| planning_error(&error, scope, &columns))?;
-    Ok(Plan { physical, columns, data_type, nullable, bare })
+    let planned = df_schema(scope, columns).and_then(|schema| {
+        let physical = lower(tree, &schema, functions)?;
+        let field = physical.return_field(schema.as_arrow())?;
+        let is_string = |index: usize| schema.as_arrow().field(index).data_type() == &DataType::Utf8;
+        let physical = on_dictionaries(physical, &is_string)?;
+        Ok(Plan { physical, data_type: field.data_type().clone(), nullable: field.is_nullable(), bare })
+    });
+    planned.map_err(|error| planning_error(&error, scope, columns))
 }
 
 /// Columns as the planner sees them: strings always plain (`dictionary.rs` is between them and a batch).
@@ -69,7 +59,9 @@ fn df_schema(scope: &Scope, columns: &[usize]) -> Result<Arc<DFSchema>, DataFusi
     Ok(Arc::new(DFSchema::try_from(Schema::new(fields))?))
 }
 
-fn lower(planned: Expr, schema: &Arc<DFSchema>) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+fn lower(tree: Tree, schema: &Arc<DFSchema>, functions: &Functions) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    let options = ParserOptions::new().with_enable_ident_normalization(false).with_map_string_types_to_utf8view(false);
+    let planned = SqlToRel::new_with_options(functions, options).sql_to_expr(tree, schema, &mut PlannerContext::new())?;
     let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(schema.clone()).build());
     let coerced = simplifier.coerce(planned, schema)?;
     check_constants(&coerced)?;
@@ -112,20 +104,7 @@ fn is_constant_arithmetic(node: &Expr) -> bool {
 fn planning_error(error: &DataFusionError, scope: &Scope, columns: &[usize]) -> ExpressionError {
     let types: Vec<String> = columns
         .iter()
-        .take(12)
-        .map(|index| {
-            let ty = match scope.columns()[*index].field.ty {
-                tidemill_event::FieldType::Bool => "bool".to_owned(),
-                tidemill_event::FieldType::Int64 => "int64".to_owned(),
-                tidemill_event::FieldType::Float64 => "float64".to_owned(),
-                tidemill_event::FieldType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
-                tidemill_event::FieldType::String => "string".to_owned(),
-                tidemill_event::FieldType::Bytes => "bytes".to_owned(),
-                tidemill_event::FieldType::Timestamp(_) => "timestamp".to_owned(),
-                tidemill_event::FieldType::Json => "json (text)".to_owned(),
-            };
-            format!("{} is {ty}", scope.batch_name(*index))
-        })
+        .map(|index| format!("{} is {}", quoted(&scope.batch_name(*index)), type_name(scope.columns()[*index].field.ty)))
         .collect();
     let remedy = if types.is_empty() {
         "change the constants or the function's arguments".to_owned()

@@ -1,8 +1,14 @@
 //! Names in the syntax tree become columns of the scope, and what an expression may not have is refused where it stands.
+//!
+//! The walk knows every form an expression may have; a form it does not know is refused. (It is written out, not made from the
+//! parser's visitors: those are generic over all of SQL, and compiling them takes longer than the rest of this crate.)
 
-use std::ops::ControlFlow;
+use std::collections::BTreeSet;
 
-use datafusion_sql::sqlparser::ast::{Expr, Ident, Query, Spanned, Value, VisitMut, VisitorMut};
+use datafusion_sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
+    UnaryOperator, Value,
+};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::error::ExpressionError;
@@ -12,32 +18,25 @@ use crate::scope::Scope;
 /// How deep a tree may be; a deeper one is refused. `a and b and c …` is as deep as it is long.
 const DEPTH_MAX: usize = 400;
 
-/// Rewrites every name and path to the quoted name of its column in a batch.
-pub(crate) fn resolve(tree: &mut Expr, scope: &Scope, functions: &Functions) -> Result<(), ExpressionError> {
-    let mut visitor = Resolve { scope, functions, depth: 0 };
-    match tree.visit(&mut visitor) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+type Result<T> = std::result::Result<T, ExpressionError>;
+
+/// Rewrites every name and path to the quoted name of its column in a batch, and answers which columns of the scope those are,
+/// ascending.
+pub(crate) fn resolve(tree: &mut Expr, scope: &Scope, functions: &Functions) -> Result<Vec<usize>> {
+    let mut walk = Resolve { scope, functions, depth: 0, columns: BTreeSet::new() };
+    walk.expr(tree)?;
+    Ok(walk.columns.into_iter().collect())
 }
 
 struct Resolve<'a> {
     scope: &'a Scope,
     functions: &'a Functions,
     depth: usize,
+    columns: BTreeSet<usize>,
 }
 
 impl Resolve<'_> {
-    fn column(&self, path: &[Ident]) -> Result<Expr, ExpressionError> {
-        let name = path.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".");
-        let span = path.first().map_or(Span::empty(), |part| part.span);
-        let index = self.scope.resolve(&name).map_err(|error| error.at(span))?;
-        let mut ident = Ident::with_quote('"', self.scope.batch_name(index));
-        ident.span = span;
-        Ok(Expr::Identifier(ident))
-    }
-
-    fn enter(&mut self, tree: &mut Expr) -> Result<(), ExpressionError> {
+    fn expr(&mut self, tree: &mut Expr) -> Result<()> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(ExpressionError::new(
@@ -45,29 +44,72 @@ impl Resolve<'_> {
                 "use `in (…)` for long lists, or split it into several steps (`extend` first, then `where`)",
             ));
         }
+        self.form(tree)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn form(&mut self, tree: &mut Expr) -> Result<()> {
         let span = tree.span();
         match tree {
             Expr::Identifier(name) => *tree = self.column(std::slice::from_ref(name))?,
             Expr::CompoundIdentifier(path) => *tree = self.column(path)?,
-            Expr::Function(function) => {
-                let span = function.name.0.first().map_or(span, Spanned::span);
-                if function.over.is_some() {
-                    return Err(ExpressionError::new(
-                        "`over` is over many rows, and an expression sees one",
-                        "aggregate in a `window` step, or keep state in a rule component",
-                    )
-                    .at(span));
+            Expr::Value(value) => {
+                if matches!(value.value, Value::Placeholder(_)) {
+                    return Err(ExpressionError::new("placeholders have no value here", "write the value itself").at(span));
                 }
-                let name = match &function.name.0[..] {
-                    [part] => part.as_ident().map_or_else(|| part.to_string(), |name| name.value.clone()),
-                    _ => function.name.to_string(),
-                };
-                self.functions.check(&name).map_err(|error| error.at(span))?;
             }
+            Expr::TypedString(_) => {}
+            Expr::IsFalse(inner)
+            | Expr::IsNotFalse(inner)
+            | Expr::IsTrue(inner)
+            | Expr::IsNotTrue(inner)
+            | Expr::IsNull(inner)
+            | Expr::IsNotNull(inner)
+            | Expr::IsUnknown(inner)
+            | Expr::IsNotUnknown(inner)
+            | Expr::Nested(inner) => self.expr(inner)?,
+            Expr::UnaryOp { op: UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not, expr } => self.expr(expr)?,
+            Expr::BinaryOp { left, right, .. } | Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
+                self.all([left.as_mut(), right.as_mut()])?;
+            }
+            Expr::InList { expr, list, .. } => {
+                self.expr(expr)?;
+                self.all(list)?;
+            }
+            Expr::Between { expr, low, high, .. } => self.all([expr.as_mut(), low.as_mut(), high.as_mut()])?,
+            Expr::Like { any: false, expr, pattern, .. }
+            | Expr::ILike { any: false, expr, pattern, .. }
+            | Expr::SimilarTo { expr, pattern, .. } => self.all([expr.as_mut(), pattern.as_mut()])?,
+            Expr::Cast { expr, .. } | Expr::Extract { expr, .. } | Expr::Ceil { expr, .. } | Expr::Floor { expr, .. } => {
+                self.expr(expr)?;
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => self.all([timestamp.as_mut(), time_zone.as_mut()])?,
+            Expr::Position { expr, r#in } => self.all([expr.as_mut(), r#in.as_mut()])?,
+            Expr::Substring { expr, substring_from, substring_for, .. } => {
+                self.expr(expr)?;
+                self.all(substring_from.iter_mut().chain(&mut *substring_for).map(AsMut::as_mut))?;
+                let from = substring_from.take().unwrap_or_else(|| Box::new(Expr::value(Value::Number("1".to_owned(), false))));
+                let arguments = [std::mem::replace(expr, from.clone()), from].into_iter().chain(substring_for.take());
+                *tree = substr(arguments.map(|argument| *argument).collect());
+            }
+            Expr::Trim { expr, trim_what, trim_characters, .. } => {
+                self.expr(expr)?;
+                self.all(trim_what.iter_mut().map(AsMut::as_mut))?;
+                self.all(trim_characters.iter_mut().flatten())?;
+            }
+            Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                self.all([expr.as_mut(), overlay_what.as_mut(), overlay_from.as_mut()])?;
+                self.all(overlay_for.iter_mut().map(AsMut::as_mut))?;
+            }
+            Expr::Case { operand, conditions, else_result, .. } => {
+                self.all(operand.iter_mut().map(AsMut::as_mut))?;
+                self.all(conditions.iter_mut().flat_map(|arm| [&mut arm.condition, &mut arm.result]))?;
+                self.all(else_result.iter_mut().map(AsMut::as_mut))?;
+            }
+            Expr::Interval(interval) => self.expr(&mut interval.value)?,
+            Expr::Function(function) => self.call(function, span)?,
             Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => return Err(subquery().at(span)),
-            Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
-                return Err(ExpressionError::new("placeholders have no value here", "write the value itself").at(span));
-            }
             Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => {
                 return Err(ExpressionError::new("`*` is no value", "name the columns").at(span));
             }
@@ -82,30 +124,80 @@ impl Resolve<'_> {
                 )
                 .at(span));
             }
-            _ => {}
+            other => {
+                return Err(ExpressionError::new(
+                    format!("`{other}` is SQL that expressions do not have"),
+                    "use operators, `case`, `in`, `between`, `like`, `cast` and functions",
+                )
+                .at(span));
+            }
         }
         Ok(())
     }
-}
 
-impl VisitorMut for Resolve<'_> {
-    type Break = Box<ExpressionError>;
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
-        ControlFlow::Break(Box::new(subquery().at(query.span())))
+    fn all<'t>(&mut self, trees: impl IntoIterator<Item = &'t mut Expr>) -> Result<()> {
+        trees.into_iter().try_for_each(|tree| self.expr(tree))
     }
 
-    fn pre_visit_expr(&mut self, tree: &mut Expr) -> ControlFlow<Self::Break> {
-        match self.enter(tree) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(Box::new(error)),
+    fn column(&mut self, path: &[Ident]) -> Result<Expr> {
+        let name = path.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".");
+        let span = path.first().map_or(Span::empty(), |part| part.span);
+        let index = self.scope.resolve(&name).map_err(|error| error.at(span))?;
+        self.columns.insert(index);
+        let mut ident = Ident::with_quote('"', self.scope.batch_name(index));
+        ident.span = span;
+        Ok(Expr::Identifier(ident))
+    }
+
+    fn call(&mut self, function: &mut Function, span: Span) -> Result<()> {
+        let span = function.name.0.first().map_or(span, Spanned::span);
+        if function.over.is_some() {
+            return Err(ExpressionError::new(
+                "`over` is over many rows, and an expression sees one",
+                "aggregate in a `window` step, or keep state in a rule component",
+            )
+            .at(span));
+        }
+        let name = match &function.name.0[..] {
+            [part] => part.as_ident().map_or_else(|| part.to_string(), |name| name.value.clone()),
+            _ => function.name.to_string(),
+        };
+        self.functions.check(&name).map_err(|error| error.at(span))?;
+        let is_plain = function.filter.is_none() && function.within_group.is_empty() && function.null_treatment.is_none();
+        match &mut function.args {
+            FunctionArguments::None => Ok(()),
+            FunctionArguments::Subquery(_) => Err(subquery().at(span)),
+            FunctionArguments::List(list) if is_plain && list.duplicate_treatment.is_none() && list.clauses.is_empty() => {
+                list.args.iter_mut().try_for_each(|argument| match argument {
+                    FunctionArg::Named { arg: FunctionArgExpr::Expr(value), .. }
+                    | FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => self.expr(value),
+                    FunctionArg::Named { .. } | FunctionArg::Unnamed(_) | FunctionArg::ExprNamed { .. } => {
+                        Err(ExpressionError::new("`*` is no value", "name the columns").at(span))
+                    }
+                })
+            }
+            FunctionArguments::List(_) => Err(ExpressionError::new(
+                format!("`{name}` takes values only, no `distinct`, `order by`, `filter` or the like"),
+                "leave it out; what is over many rows belongs in a `window` step",
+            )
+            .at(span)),
         }
     }
+}
 
-    fn post_visit_expr(&mut self, _tree: &mut Expr) -> ControlFlow<Self::Break> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
+/// `substr(text, from, for)`: the planner has the function, but not the words `from` and `for`.
+fn substr(arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("substr")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 fn subquery() -> ExpressionError {
