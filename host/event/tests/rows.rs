@@ -333,3 +333,27 @@ fn text_lines_are_rows_with_one_field() {
     "#]]
     .assert_eq(&String::from_utf8_lossy(&out));
 }
+
+#[test]
+fn a_hostile_row_costs_no_more_than_its_bytes() {
+    // A megabyte of names, each once, then each twice, then nested: squares of their number would take minutes.
+    let definition =
+        Arc::new(definition_json::parse(br#"{"fields": [{"name": "a.b", "type": "int64"}]}"#).expect("a definition"));
+    let mut decoder = RowDecoder::new(Arc::clone(&definition), DecodeLimits::default());
+    let encoder = RowEncoder::new(&definition.schema, None);
+    let names = |from: usize, to: usize| (from..to).map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(",");
+    for (row, members) in [
+        (format!("{{{}}}", names(100_000, 190_000)), 90_001),
+        (format!("{{{},{}}}", names(100_000, 145_000), names(100_000, 145_000)), 45_001),
+        (format!("{{\"a\":{{{}}}}}", names(100_000, 190_000)), 1),
+    ] {
+        decoder.row(row.as_bytes(), EventTime(0)).expect("a row");
+        let batch = decoder.finish();
+        let back: serde_json::Value = serde_json::from_str(&encoder.one(&batch, 0)).expect("JSON");
+        assert_eq!(back.as_object().expect("an object").len(), members);
+    }
+    let mut definition = definition_json::parse(br#"{"schema": "infer"}"#).expect("a definition");
+    let row = format!("{{{}}}", names(100_000, 190_000));
+    definition.schema = tidemill_event::json::infer(&definition, &[row.as_bytes()]).expect("fields");
+    assert_eq!(definition.schema.fields.len(), tidemill_event::json::INFERRED_FIELDS_MAX);
+}

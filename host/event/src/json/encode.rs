@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use hashbrown::HashMap;
 
 use super::ColumnWriter;
 use super::container::{members, plain_name};
@@ -25,14 +26,21 @@ pub struct Place {
 #[derive(Debug)]
 pub struct RowEncoder {
     types: Vec<FieldType>,
-    root: Vec<Member>,
+    root: Object,
     place: Option<Place>,
 }
 
-/// A member of the object a row is written as.
+/// What a row, or an object in it, is written as.
+#[derive(Debug, Default)]
+struct Object {
+    members: Vec<Member>,
+    /// Where each name is among them.
+    places: HashMap<Box<[u8]>, usize>,
+}
+
+/// A member of an object.
 #[derive(Debug)]
 struct Member {
-    name: Box<[u8]>,
     /// `"name":`.
     quoted: Box<[u8]>,
     value: Value,
@@ -41,7 +49,7 @@ struct Member {
 #[derive(Debug)]
 enum Value {
     Column(usize),
-    Object(Vec<Member>),
+    Object(Object),
 }
 
 /// A batch made ready: its columns by type.
@@ -54,9 +62,9 @@ struct Columns<'a> {
 impl RowEncoder {
     /// An encoder for batches of `schema`; with a place, rows carry the host's fields.
     pub fn new(schema: &StreamSchema, place: Option<Place>) -> Self {
-        let mut root = Vec::new();
+        let mut root = Object::default();
         for (column, field) in schema.fields.iter().enumerate() {
-            insert(&mut root, &field.name, column);
+            root.insert(&field.name, column);
         }
         Self { types: schema.fields.iter().map(|field| field.ty).collect(), root, place }
     }
@@ -108,37 +116,30 @@ impl RowEncoder {
     }
 }
 
-/// Puts a column where its dotted name says.
-fn insert(members: &mut Vec<Member>, path: &str, column: usize) {
-    let (name, rest) = match path.split_once('.') {
-        Some((name, rest)) => (name, Some(rest)),
-        None => (path, None),
-    };
-    let known = members.iter_mut().find(|member| *member.name == *name.as_bytes());
-    match (known, rest) {
-        (Some(Member { value: Value::Object(inner), .. }), Some(rest)) => insert(inner, rest, column),
-        // A field below or above another one: definitions refuse it; here the first one is shown.
-        (Some(_), _) => {}
-        (None, rest) => {
+impl Object {
+    /// Puts a column where its dotted name says. A field below or above another one is left out: definitions refuse it.
+    fn insert(&mut self, path: &str, column: usize) {
+        let (name, rest) = match path.split_once('.') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (path, None),
+        };
+        let place = *self.places.entry(name.as_bytes().into()).or_insert(self.members.len());
+        if place == self.members.len() {
             let mut quoted = Vec::new();
             write_text(name.as_bytes(), &mut quoted);
             quoted.push(b':');
-            let value = match rest {
-                None => Value::Column(column),
-                Some(rest) => {
-                    let mut inner = Vec::new();
-                    insert(&mut inner, rest, column);
-                    Value::Object(inner)
-                }
-            };
-            members.push(Member { name: name.as_bytes().into(), quoted: quoted.into(), value });
+            let value = rest.map_or(Value::Column(column), |_| Value::Object(Self::default()));
+            self.members.push(Member { quoted: quoted.into(), value });
+        }
+        if let (Value::Object(inner), Some(rest)) = (&mut self.members[place].value, rest) {
+            inner.insert(rest, column);
         }
     }
 }
 
-fn plain_object(object: &[Member], columns: &Columns<'_>, row: usize, out: &mut Vec<u8>) {
+fn plain_object(object: &Object, columns: &Columns<'_>, row: usize, out: &mut Vec<u8>) {
     out.push(b'{');
-    for (index, member) in object.iter().enumerate() {
+    for (index, member) in object.members.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
@@ -152,16 +153,22 @@ fn plain_object(object: &[Member], columns: &Columns<'_>, row: usize, out: &mut 
 }
 
 /// An object with the unknown fields that stood in it: first the schema's members, then the others as they came.
-fn merged_object(object: &[Member], columns: &Columns<'_>, row: usize, unknown: &[u8], out: &mut Vec<u8>) {
-    let others: Vec<(&[u8], &[u8])> = members(unknown).collect();
-    let named = |member: &Member| others.iter().find(|(raw, _)| *plain_name(raw) == *member.name).map(|(_, value)| *value);
+fn merged_object(object: &Object, columns: &Columns<'_>, row: usize, unknown: &[u8], out: &mut Vec<u8>) {
+    let mut named: Vec<Option<&[u8]>> = vec![None; object.members.len()];
+    let mut others: Vec<(&[u8], &[u8])> = Vec::new();
+    for (raw, value) in members(unknown) {
+        match object.places.get(&*plain_name(raw)) {
+            Some(place) => named[*place] = Some(value),
+            None => others.push((raw, value)),
+        }
+    }
     out.push(b'{');
-    for (index, member) in object.iter().enumerate() {
-        if index > 0 {
+    for (member, named) in object.members.iter().zip(named) {
+        if out.last() != Some(&b'{') {
             out.push(b',');
         }
         out.extend_from_slice(&member.quoted);
-        match (&member.value, named(member)) {
+        match (&member.value, named) {
             (Value::Column(column), Some(value)) if columns.writers[*column].is_null(row) => out.extend_from_slice(value),
             (Value::Column(column), _) => columns.writers[*column].write(row, out),
             (Value::Object(inner), Some(value)) if value.first() == Some(&b'{') => merged_object(inner, columns, row, value, out),
@@ -169,10 +176,7 @@ fn merged_object(object: &[Member], columns: &Columns<'_>, row: usize, unknown: 
             (Value::Object(inner), _) => plain_object(inner, columns, row, out),
         }
     }
-    for (raw, value) in &others {
-        if object.iter().any(|member| *plain_name(raw) == *member.name) {
-            continue;
-        }
+    for (raw, value) in others {
         out.extend_from_slice(if out.last() == Some(&b'{') { b"\"" } else { b",\"" });
         out.extend_from_slice(raw);
         out.extend_from_slice(b"\":");
@@ -181,8 +185,8 @@ fn merged_object(object: &[Member], columns: &Columns<'_>, row: usize, unknown: 
     out.push(b'}');
 }
 
-fn all_null(object: &[Member], columns: &Columns<'_>, row: usize) -> bool {
-    object.iter().all(|member| match &member.value {
+fn all_null(object: &Object, columns: &Columns<'_>, row: usize) -> bool {
+    object.members.iter().all(|member| match &member.value {
         Value::Column(column) => columns.writers[*column].is_null(row),
         Value::Object(inner) => all_null(inner, columns, row),
     })

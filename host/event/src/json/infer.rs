@@ -48,9 +48,9 @@ pub fn infer(definition: &StreamDefinition, rows: &[&[u8]]) -> Option<StreamSche
                     let Some(name) = std::str::from_utf8(&name).ok().filter(|name| is_first && may_be_field(name)) else {
                         continue;
                     };
-                    // A declared dotted path owns its first name.
-                    let owned = schema.fields.iter().any(|field| field.name.split('.').next() == Some(name));
-                    if owned || fields.len() >= INFERRED_FIELDS_MAX {
+                    // A declared dotted path owns its first name. The bound comes first: it ends what a hostile row may cost.
+                    let full = fields.len() >= INFERRED_FIELDS_MAX;
+                    if full || schema.fields.iter().any(|field| field.name.split('.').next() == Some(name)) {
                         continue;
                     }
                     fields.push(Field { name: name.into(), ty: FieldType::Json, nullable: true, inferred: true });
