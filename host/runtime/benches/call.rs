@@ -6,11 +6,12 @@
 //!   guests`), else it is left out and says so;
 //! - `life`: compile, load from the cache, instantiate with a first call, for each component.
 //!
-//! `fuel` and `fuel+deadline` are two engines: with and without epochs.
+//! `fuel` and `fuel+deadline` are two engines: with and without epochs. All but `life` is CPU time of the thread.
 
 #![allow(missing_docs, reason = "a bench")]
 
 mod kernel;
+mod thread_time;
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{Field as ArrowField, Schema};
-use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use thread_time::ThreadTime;
 use tidemill_event::{Field, FieldType, RuleCall};
 use tidemill_runtime::testing::TextGuest;
 use tidemill_runtime::{Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog};
@@ -87,7 +88,7 @@ fn call(columns: &[(&str, ArrayRef)]) -> RuleCall {
     RuleCall { columns: RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch"), state: None }
 }
 
-fn boundary(criterion: &mut Criterion) {
+fn boundary(criterion: &mut Criterion<ThreadTime>) {
     let yes = "(local $n i32) (local.set $n (i32.shr_u (i32.add (local.get $rows) (i32.const 7)) (i32.const 3)))
                (call $answer (call $take (local.get $n)) (local.get $n))";
     let amount = || Field::new("amount", FieldType::Float64, false);
@@ -117,7 +118,7 @@ fn guest() -> Option<Vec<u8>> {
     std::fs::read(target.join("guests/bench-rule.wasm")).ok()
 }
 
-fn rule(criterion: &mut Criterion) {
+fn rule(criterion: &mut Criterion<ThreadTime>) {
     let Some(wasm) = guest() else {
         eprintln!("guests/bench-rule.wasm is not in the target folder: run `cargo xtask guests`; leaving `rule` out");
         return;
@@ -145,7 +146,7 @@ fn rule(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn native(group: &mut BenchmarkGroup<'_, WallTime>, rows: &Rows, size: usize) {
+fn native(group: &mut BenchmarkGroup<'_, ThreadTime>, rows: &Rows, size: usize) {
     let mut bits = Vec::with_capacity(size / 8 + 1);
     let home = black_box(HOME);
     let [country, status] = [&rows.dictionary[0], &rows.dictionary[1]].map(kernel::Texts::of);
@@ -181,5 +182,10 @@ fn life(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, boundary, rule, life);
-criterion_main!(benches);
+criterion_group! {
+    name = calls;
+    config = Criterion::default().with_measurement(ThreadTime);
+    targets = boundary, rule
+}
+criterion_group!(lives, life);
+criterion_main!(calls, lives);

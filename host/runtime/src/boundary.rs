@@ -147,8 +147,17 @@ impl GuestBytes {
         if cx.consume_fuel(length).is_err() {
             return Err(OutputTooLarge { bytes: length }.into());
         }
-        Ok(Self(Buffer::from(bytes)))
+        Ok(Self(aligned(bytes)))
     }
+}
+
+/// A copy that numbers of 16 bytes can be read from. Arrow's own would be aligned to more, which allocators charge for.
+fn aligned(bytes: &[u8]) -> Buffer {
+    let mut words = vec![0_i128; bytes.len().div_ceil(size_of::<i128>())];
+    // SAFETY: the words are that many bytes, all of them written, and any byte may stand in a number.
+    let room = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), words.len() * size_of::<i128>()) };
+    room[..bytes.len()].copy_from_slice(bytes);
+    Buffer::from_vec(words).slice_with_length(0, bytes.len())
 }
 
 // SAFETY: see the module's docs.
@@ -191,5 +200,15 @@ mod tests {
     #[test]
     fn a_column_is_28_bytes_of_four() {
         assert_eq!((WireColumn::SIZE32, WireColumn::ALIGN32), (28, 4));
+    }
+
+    #[test]
+    fn copies_are_aligned_and_whole() {
+        for length in [0, 1, 15, 16, 17, 1_000] {
+            let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let copy = aligned(&bytes);
+            assert_eq!(copy.as_slice(), bytes);
+            assert_eq!(copy.as_ptr().align_offset(16), 0);
+        }
     }
 }

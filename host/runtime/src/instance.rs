@@ -137,18 +137,19 @@ impl Instance {
         }
         let (answer, mut usage) = self.enter(evaluate, call)?;
         usage.output_bytes = (answer.verdicts.0.len() + answer.data.0.len()) as u64;
-        let component = Arc::clone(&self.component);
+        let component = &self.component;
         let read = || {
             let data = &answer.data.0;
             Ok(RuleAnswer {
                 verdicts: decode::verdicts(answer.verdicts.0, rows)?,
                 columns: decode::columns("output", &component.description().outputs, &answer.columns, rows, data)?,
-                state: read_state(&component, call, &answer.state, data)?,
+                state: read_state(component, call, &answer.state, data)?,
                 notes: decode::notes(answer.notes, rows)?,
                 usage,
             })
         };
-        read().map_err(|Invalid(message)| self.die(invalid(&message, usage)))
+        let read = read();
+        read.map_err(|Invalid(message)| self.die(invalid(&message, usage)))
     }
 
     /// Transforms a batch. Blocking; bounded by the instance's limits.
@@ -166,18 +167,19 @@ impl Instance {
         }
         let (answer, mut usage) = self.enter(apply, call)?;
         usage.output_bytes = answer.data.0.len() as u64;
-        let component = Arc::clone(&self.component);
+        let component = &self.component;
         let read = || {
             let (data, made) = (&answer.data.0, answer.rows as usize);
             Ok(TransformAnswer {
                 source_rows: decode::source_rows(answer.source_rows, made, rows, data)?,
                 columns: decode::columns("output", &component.description().outputs, &answer.columns, made, data)?,
-                state: read_state(&component, call, &answer.state, data)?,
+                state: read_state(component, call, &answer.state, data)?,
                 notes: decode::notes(answer.notes, rows)?,
                 usage,
             })
         };
-        read().map_err(|Invalid(message)| self.die(invalid(&message, usage)))
+        let read = read();
+        read.map_err(|Invalid(message)| self.die(invalid(&message, usage)))
     }
 
     fn enter<A: Lift + ComponentType + 'static>(
