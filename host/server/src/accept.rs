@@ -113,7 +113,8 @@ async fn connection(stream: TcpStream, host: Host, router: Router, builder: Buil
     // Answers are small and must not wait for the next one.
     let _ = stream.set_nodelay(true);
     let (io, opened) = Opening::new(stream, host.settings().header_read);
-    let stop = host.stop().clone();
+    // A token of its own: polling a shared one takes a lock that all connections share.
+    let stop = host.stop().child_token();
     let service = service_fn(move |request: Request<Incoming>| {
         opened.store(true, Ordering::Relaxed);
         let (host, router) = (host.clone(), router.clone());

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::Request;
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -138,7 +139,12 @@ where
     B::Error: Display,
 {
     loop {
-        match timeout(host.settings().body_idle, body.frame()).await {
+        // What is there already costs no timer.
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => Ok(frame),
+            None => timeout(host.settings().body_idle, body.frame()).await,
+        };
+        match frame {
             Err(_) => {
                 let idle = host.settings().body_idle.as_secs_f32();
                 let detail = format!("nothing of the body came for {idle} s");

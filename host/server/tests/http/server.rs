@@ -27,7 +27,7 @@ impl Clock for TestClock {
 }
 
 /// 2026-11-21T00:00:00Z.
-pub(crate) const NOON_MICROS: i64 = 1_795_219_200_000_000;
+pub(crate) const START_MICROS: i64 = 1_795_219_200_000_000;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -39,13 +39,14 @@ pub(crate) struct Server {
     _dir: tempfile::TempDir,
 }
 
+/// Patient enough for a machine that does many other things.
 pub(crate) fn settings() -> Settings {
-    Settings {
-        header_read: Duration::from_millis(400),
-        body_idle: Duration::from_millis(400),
-        drain: Duration::from_secs(2),
-        ..Settings::default()
-    }
+    Settings { drain: Duration::from_secs(5), ..Settings::default() }
+}
+
+/// For tests that wait until the service has had enough.
+pub(crate) fn impatient() -> Settings {
+    Settings { header_read: Duration::from_millis(300), body_idle: Duration::from_millis(300), ..settings() }
 }
 
 impl Server {
@@ -57,7 +58,7 @@ impl Server {
         let dir = tempfile::tempdir().expect("a folder");
         let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(RealDisk)).expect("a log");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let clock = Arc::new(TestClock(AtomicI64::new(NOON_MICROS)));
+        let clock = Arc::new(TestClock(AtomicI64::new(START_MICROS)));
         let guests = Runtime::new(RuntimeSettings { instances_max: 8, ..RuntimeSettings::default() }).expect("a sandbox");
         let engine = Engine::open(EngineSettings::new(dir.path()), log.clone(), guests, clock.clone()).expect("an engine");
         engine.start();
