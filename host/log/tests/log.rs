@@ -88,6 +88,7 @@ fn streams_are_made_once_and_evolve_by_version() {
             log.clone()
         };
         let stream = log.stream(&id).expect("known");
+        assert_eq!(stream.version(), SchemaVersion(2), "what the manifest covers is not made again from the journal");
         // A block never spans versions.
         let first = partition(&stream, 0).read(Offset(0), ALL, Visibility::Durable).expect("readable").expect("rows");
         assert_eq!((first.version, first.rows.num_rows(), first.schema.schema.fields.len()), (SchemaVersion(1), 2, 2));
@@ -95,6 +96,30 @@ fn streams_are_made_once_and_evolve_by_version() {
         assert_eq!((second.version, second.rows.num_rows(), &second.schema.schema), (SchemaVersion(2), 2, &schema));
         assert_eq!(second.rows.column(2).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(7), None]);
     }
+}
+
+#[test]
+fn a_change_that_the_manifest_covers_is_not_made_twice() {
+    let (_dir, mut settings, disk) = real();
+    settings.journal_file_bytes = 16 << 10;
+    let log = open(&settings, &disk);
+    let stream = events(&log, 1);
+    // The stream is made in the first file, which goes; it evolves in the second, which stays.
+    let mut next = 0;
+    while log.stats().journal_bytes < 2 * settings.journal_file_bytes {
+        log.append(append(&stream, 0, next..next + 10)).expect("taken").wait().expect("durable");
+        next += 10;
+    }
+    let mut schema = stream.definition().schema.clone();
+    schema.fields.push(Field::new("more", FieldType::Int64, true));
+    log.evolve_stream(&stream_id("events"), schema).expect("evolved");
+    log.roll().expect("rolled");
+    assert_eq!(log.stats().journal_bytes, settings.journal_file_bytes);
+    log.close().expect("closed");
+    let log = open(&settings, &disk);
+    let stream = events(&log, 1);
+    assert_eq!(stream.version(), SchemaVersion(2));
+    assert_eq!(read_all(partition(&stream, 0)), (0..next).collect::<Vec<_>>());
 }
 
 #[test]
