@@ -83,6 +83,9 @@ pub(crate) struct ServeArgs {
     /// Which log lines to write, such as `info` or `info,tidemill_engine=debug`.
     #[arg(long, value_name = "FILTER")]
     pub log_filter: Option<String>,
+    /// Stop when standard input closes: for programs that start a host and must not leave it behind.
+    #[arg(long, hide = true)]
+    pub stop_with_stdin: bool,
 }
 
 /// How log lines look.

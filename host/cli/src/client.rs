@@ -148,6 +148,9 @@ impl Answer {
             (None, None, _) => "the host gave no reason".to_owned(),
         };
         message = format!("refused ({}): {message}", self.status);
+        if let Some(remedy) = text("remedy").filter(|remedy| !remedy.is_empty()) {
+            message.push_str(&format!("\n  {remedy}"));
+        }
         for fault in faults(&self.body) {
             message.push_str("\n  ");
             message.push_str(&fault);

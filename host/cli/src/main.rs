@@ -5,12 +5,14 @@
 
 mod args;
 mod client;
+mod clock;
 mod commands;
 mod data_dir;
 mod exit;
 mod logs;
 mod output;
 mod settings;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -37,7 +39,10 @@ fn main() -> ExitCode {
 fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
     let client = || Client::new(&typed.global.host);
     match &typed.command {
-        Command::Serve(_) | Command::New(_) | Command::Build(_) | Command::Test(_) => Err(Failure::failed("not linked in yet")),
+        Command::Serve(args) => commands::serve::run(args, output),
+        Command::New(args) => commands::new::run(args, output),
+        Command::Build(args) => commands::build::run(args, output),
+        Command::Test(args) => commands::test::run(args, output),
         Command::Push(args) => commands::push::run(args, &client()?, output),
         Command::Apply(args) => commands::apply::run(args, &client()?, output),
         Command::Send(args) => commands::send::run(args, &client()?, output),

@@ -1,8 +1,12 @@
 //! One file per command. Each takes what was typed, talks to the host or the disk, and prints; none keeps anything.
 
 pub(crate) mod apply;
+pub(crate) mod build;
 pub(crate) mod list;
+pub(crate) mod new;
 pub(crate) mod push;
 pub(crate) mod send;
+pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod tail;
+pub(crate) mod test;

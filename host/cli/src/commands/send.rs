@@ -1,12 +1,12 @@
 //! `tidemill send`: a file of events into a stream.
 //!
-//! Lines go in requests of a few MiB, each under a producer and a sequence number, so that one the host was too busy for is sent
-//! again without doubling rows. A JSON array goes whole: it is taken at its end or not at all.
+//! Lines go in requests small enough to be one entry of the log, taken whole or not at all, so that one the host was too busy for
+//! can be sent again without doubling rows. A JSON array goes whole.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::exit::Failure;
 use crate::output::Output;
 
 /// Lines are gathered up to here; then they are a request.
-const REQUEST_BYTES: usize = 4 << 20;
+const REQUEST_BYTES: usize = 512 << 10;
 /// The host takes no longer line; reading more of one would only grow memory.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// How many rejections are shown, over all requests.
@@ -109,19 +109,14 @@ struct Totals {
 struct Sender<'a> {
     client: &'a Client,
     path: String,
-    producer: String,
-    sequence: u64,
     bar: ProgressBar,
     totals: Totals,
 }
 
 impl<'a> Sender<'a> {
     fn new(client: &'a Client, stream: &str, bar: ProgressBar) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "names this run of the program; no event time comes from it")]
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let path = format!("/v1/streams/{}/events", encoded(stream));
-        let producer = format!("cli-{}-{now:x}", std::process::id());
-        Self { client, path, producer, sequence: 0, bar, totals: Totals::default() }
+        Self { client, path, bar, totals: Totals::default() }
     }
 
     fn whole(&mut self, input: &mut impl Read) -> Result<(), Failure> {
@@ -150,19 +145,14 @@ impl<'a> Sender<'a> {
 
     /// One request, repeated while the host is too busy. `line` finds the line of a row of this request.
     fn request(&mut self, body: &[u8], content_type: &str, line: &dyn Fn(u64) -> Option<u64>) -> Result<(), Failure> {
-        self.sequence += 1;
-        let (sequence, length) = (self.sequence.to_string(), body.len().to_string());
-        let headers = [
-            ("content-type", content_type),
-            ("content-length", length.as_str()),
-            ("tidemill-producer", self.producer.as_str()),
-            ("tidemill-sequence", sequence.as_str()),
-        ];
+        let headers = [("content-type", content_type), ("content-length", &body.len().to_string())];
         let mut repeats = 0;
         let answer = loop {
             let answer = self.client.ask(Method::POST, &self.path, &headers, SendBody::from_reader(&mut &*body))?;
-            let busy = matches!(answer.status, 429 | 503);
-            if !busy || repeats == REPEATS_MAX {
+            // Rows that were taken already would be doubled.
+            let untouched = answer.body.get("accepted").and_then(Value::as_u64).unwrap_or(0) == 0;
+            let again = matches!(answer.status, 429 | 503) && untouched;
+            if !again || repeats == REPEATS_MAX {
                 break answer;
             }
             repeats += 1;

@@ -1,0 +1,291 @@
+//! One way of a file of events through one component: the operators of the host, over its sandbox.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use serde_json::Value;
+use tidemill_event::batch::TIME_COLUMN;
+use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder, is_blank};
+use tidemill_event::{
+    CallFailure, EventTime, Field, FieldType, Retention, RuleAnswer, RuleCall, StreamDefinition, StreamSchema, TransformAnswer,
+    TransformCall, UnknownFields,
+};
+use tidemill_flow::{
+    Apply, FlowBatch, Judge, Keep, Keyed, KeyedTable, Operator, Outcome, RuleSettings, RuleStep, StepId, TransformSettings,
+    TransformStep, extended_fields,
+};
+use tidemill_runtime::{Component, Description, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime};
+
+use crate::exit::Failure;
+
+/// The column in which a rule's answer is kept for comparison; no stream can have a field of that name.
+const VERDICT_COLUMN: &str = "_verdict";
+
+/// A file of events as one batch.
+pub(crate) struct Events {
+    rows: RecordBatch,
+    fields: Vec<Field>,
+    /// The line, from 1, of each row.
+    lines: Vec<usize>,
+    /// How many rows there are.
+    pub(crate) count: usize,
+    /// What did not fit, a line each.
+    pub(crate) rejected: Vec<String>,
+}
+
+/// Decodes lines as a stream would that has the columns the component reads, and the key.
+pub(crate) fn read_events(text: &[u8], description: &Description, by: &[String]) -> Result<Events, Failure> {
+    let mut fields: Vec<Field> = description.columns.iter().filter(|field| &*field.name != TIME_COLUMN).cloned().collect();
+    for name in by {
+        if !fields.iter().any(|field| *field.name == **name) {
+            fields.push(Field::new(name.as_str(), FieldType::Json, true));
+        }
+    }
+    let schema = StreamSchema { fields: fields.clone(), unknown: UnknownFields::Keep, infer: false };
+    let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() };
+    let mut decoder = RowDecoder::new(Arc::new(definition), DecodeLimits::default());
+    let (mut lines, mut rejected) = (Vec::new(), Vec::new());
+    for (number, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !is_blank(line)) {
+        match decoder.row(line, time_of(line)) {
+            Ok(()) => lines.push(number + 1),
+            Err(fault) => rejected.push(format!("line {}: {}", number + 1, fault.error)),
+        }
+    }
+    if lines.is_empty() && rejected.is_empty() {
+        return Err(Failure::wrong_use("the file has no events"));
+    }
+    Ok(Events { rows: decoder.finish(), fields, count: lines.len(), lines, rejected })
+}
+
+/// What was read from a host has its time beside it; other events are all of one moment.
+fn time_of(line: &[u8]) -> EventTime {
+    let row: Option<BTreeMap<String, Value>> = mentions_time(line).then(|| serde_json::from_slice(line).ok()).flatten();
+    let time = row.and_then(|row| EventTime::parse_rfc3339(row.get(TIME_COLUMN)?.as_str()?));
+    time.unwrap_or(EventTime(0))
+}
+
+fn mentions_time(line: &[u8]) -> bool {
+    line.windows(TIME_COLUMN.len()).any(|window| window == TIME_COLUMN.as_bytes())
+}
+
+/// How rows are cut into calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    /// The most rows in a call.
+    pub(crate) call_rows: usize,
+    /// Whether every call has an instance of its own.
+    pub(crate) fresh: bool,
+}
+
+/// A row that came out.
+pub(crate) struct OutRow {
+    line: usize,
+    /// JSON.
+    pub(crate) text: String,
+}
+
+/// What came out of one cut, and what it took.
+pub(crate) struct Trial {
+    pub(crate) cut: Cut,
+    pub(crate) rows: Vec<OutRow>,
+    /// How often a rule said yes.
+    pub(crate) yes: Option<usize>,
+    /// Rows that could not go on, with line and reason.
+    pub(crate) dead: Vec<String>,
+    /// Calls that did not return.
+    pub(crate) endings: Vec<String>,
+    pub(crate) calls: usize,
+    pub(crate) fuel: u64,
+    pub(crate) fuel_max: u64,
+    pub(crate) time: Duration,
+    pub(crate) memory_bytes: u64,
+    state: u64,
+}
+
+impl Trial {
+    /// Sends every row through. An error is a component that does not open; what its calls do is in the trial.
+    pub(crate) fn run(
+        runtime: &Runtime,
+        component: &Arc<Component>,
+        events: &Events,
+        cut: Cut,
+        config: &str,
+        by: &[String],
+    ) -> Result<Self, Failure> {
+        let mut sandbox = Sandbox {
+            runtime: runtime.clone(),
+            component: component.clone(),
+            config: config.to_owned(),
+            fresh: cut.fresh,
+            instance: None,
+        };
+        sandbox.open().map_err(|failure| Failure::failed(format!("the component does not open with this config: {failure}")))?;
+        let description = component.description();
+        let (mut step, fields) = step(component, events, by, sandbox);
+        let schema = StreamSchema { fields, unknown: UnknownFields::Keep, infer: false };
+        let encoder = RowEncoder::new(&schema, None);
+        let mut trial = Self::empty(cut, component.kind());
+        let mut begin = 0;
+        while begin < events.count {
+            let length = cut.call_rows.min(events.count - begin);
+            let mut outcome = Outcome::new();
+            let out = step.apply(FlowBatch::new(events.rows.slice(begin, length)), &mut outcome);
+            trial.take(&out, &outcome, &encoder, &events.lines[begin..begin + length]);
+            begin += length;
+        }
+        if !description.state.is_empty() {
+            trial.state = step.state().map_or(0, KeyedTable::checksum);
+        }
+        Ok(trial)
+    }
+
+    fn empty(cut: Cut, kind: Kind) -> Self {
+        Self {
+            cut,
+            rows: Vec::new(),
+            yes: (kind == Kind::Rule).then_some(0),
+            dead: Vec::new(),
+            endings: Vec::new(),
+            calls: 0,
+            fuel: 0,
+            fuel_max: 0,
+            time: Duration::ZERO,
+            memory_bytes: 0,
+            state: 0,
+        }
+    }
+
+    fn take(&mut self, out: &FlowBatch, outcome: &Outcome, encoder: &RowEncoder, lines: &[usize]) {
+        for (row, origin) in out.origin.iter().enumerate() {
+            self.rows.push(OutRow { line: lines[*origin as usize], text: encoder.one(&out.rows, row) });
+        }
+        if let (Some(yes), Some(verdicts)) = (&mut self.yes, out.rows.column_by_name(VERDICT_COLUMN)) {
+            *yes += verdicts.as_boolean().true_count();
+        }
+        let dead =
+            |row: &tidemill_flow::DeadRow| format!("line {}: {}: {}", lines[row.origin as usize], row.reason.as_str(), row.error);
+        self.dead.extend(outcome.dead.iter().map(dead));
+        self.endings.extend(outcome.endings.iter().map(|ending| {
+            let mut text = format!("{}: {}", ending.ending.as_str(), ending.message);
+            for frame in ending.backtrace.lines() {
+                text.push_str(&format!("\n  {frame}"));
+            }
+            text
+        }));
+        for call in &outcome.calls {
+            self.calls += 1;
+            self.fuel += call.usage.fuel;
+            self.fuel_max = self.fuel_max.max(call.usage.fuel);
+            self.time += call.usage.time;
+            self.memory_bytes = self.memory_bytes.max(call.usage.memory_bytes);
+        }
+    }
+
+    /// The first thing in which the two differ, in words.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        for at in 0..self.rows.len().max(other.rows.len()) {
+            let (mine, others) = (self.rows.get(at), other.rows.get(at));
+            let of = |row: Option<&OutRow>| row.map_or_else(|| "no row".to_owned(), |row| row.text.clone());
+            if mine.map(|row| (row.line, &row.text)) != others.map(|row| (row.line, &row.text)) {
+                let line = [mine, others].into_iter().flatten().map(|row| row.line).min().unwrap_or(0);
+                return Some(format!(
+                    "line {line}\n  in calls of {} rows: {}\n  in calls of {} rows: {}",
+                    self.cut.call_rows,
+                    of(mine),
+                    other.cut.call_rows,
+                    of(others)
+                ));
+            }
+        }
+        if self.dead != other.dead {
+            let first = self.dead.iter().zip(&other.dead).position(|(mine, others)| mine != others);
+            let at = first.unwrap_or(self.dead.len().min(other.dead.len()));
+            let of = |dead: &[String]| dead.get(at).cloned().unwrap_or_else(|| "no dead row".to_owned());
+            return Some(format!("dead rows: {} or {}", of(&self.dead), of(&other.dead)));
+        }
+        (self.state != other.state).then(|| "every row has the same answer, but the state at the end is another one".to_owned())
+    }
+}
+
+/// The host's step over the component, and the fields of what comes out of it.
+fn step(component: &Arc<Component>, events: &Events, by: &[String], sandbox: Sandbox) -> (Box<dyn Operator>, Vec<Field>) {
+    let description = component.description();
+    let (columns, outputs) = (description.columns.clone(), description.outputs.clone());
+    let by: Vec<Arc<str>> = by.iter().map(|name| name.as_str().into()).collect();
+    let table = || KeyedTable::new(description.first_row().clone());
+    let keyed = (!description.state.is_empty()).then(|| Keyed { by, table: table() });
+    let step = StepId(0);
+    match component.kind() {
+        Kind::Rule => {
+            let flag: Arc<str> = VERDICT_COLUMN.into();
+            let added = RuleStep::added_fields(&outputs, Some(&flag));
+            let settings = RuleSettings { step, columns, outputs, keep: Keep::All, flag: Some(flag), keyed };
+            (Box::new(RuleStep::new(settings, Box::new(sandbox))), extended_fields(&events.fields, &added))
+        }
+        Kind::Transform => {
+            let time = description.time.as_deref().map(Arc::from);
+            let settings = TransformSettings { step, columns, outputs: outputs.clone(), time, keep_input: false, keyed };
+            (Box::new(TransformStep::new(settings, Box::new(sandbox))), outputs)
+        }
+    }
+}
+
+/// Instances of the component, one after another.
+struct Sandbox {
+    runtime: Runtime,
+    component: Arc<Component>,
+    config: String,
+    fresh: bool,
+    instance: Option<Instance>,
+}
+
+impl Sandbox {
+    /// The instance for the next call.
+    fn open(&mut self) -> Result<&mut Instance, CallFailure> {
+        if self.fresh || self.instance.as_ref().is_some_and(|instance| !instance.alive()) {
+            self.instance = None;
+        }
+        let instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => {
+                let settings = InstanceSettings {
+                    config: self.config.clone(),
+                    limits: Limits::default(),
+                    // What is logged twice would only be read twice.
+                    log: Arc::new(StandardError { quiet: self.fresh }),
+                    grants: Grants::none(),
+                };
+                self.runtime.instantiate(&self.component, settings)?
+            }
+        };
+        Ok(self.instance.insert(instance))
+    }
+}
+
+impl Judge for Sandbox {
+    fn judge(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        self.open()?.judge(call)
+    }
+}
+
+impl Apply for Sandbox {
+    fn apply(&mut self, call: &TransformCall) -> Result<TransformAnswer, CallFailure> {
+        self.open()?.transform(call)
+    }
+}
+
+/// Log lines of a component, for its author.
+struct StandardError {
+    quiet: bool,
+}
+
+impl GuestLog for StandardError {
+    fn line(&self, level: LogLevel, message: &str) {
+        if !self.quiet {
+            eprintln!("{:5} {message}", level.as_str());
+        }
+    }
+}
