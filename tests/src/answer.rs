@@ -38,10 +38,41 @@ impl Answer {
         assert_eq!(self.status, status, "{}", self.body);
         self
     }
+
+    /// This answer, if it says yes (2xx), whichever way.
+    ///
+    /// # Panics
+    /// With the body, if it has another status.
+    #[track_caller]
+    pub fn expect_success(self) -> Self {
+        assert!((200..300).contains(&self.status), "{}: {}", self.status, self.body);
+        self
+    }
+
+    /// The body's lines as JSON; none where there is no such stream.
+    pub fn rows_if_there(&self) -> Vec<Value> {
+        if self.status == 404 { Vec::new() } else { self.rows() }
+    }
+
+    /// This answer, if it says that the request is wrong (4xx), whichever way.
+    ///
+    /// # Panics
+    /// With the body, if it has another status.
+    #[track_caller]
+    pub fn expect_client_error(self) -> Self {
+        assert!((400..500).contains(&self.status), "{}: {}", self.status, self.body);
+        self
+    }
 }
 
-/// Asks `base` + `path`. An error is a connection that failed before the answer was whole.
+/// Asks `url`, with a body of `content_type` if there is one. An error is a connection that failed before the answer was whole.
 pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8]) -> Result<Answer, ureq::Error> {
+    let content_type = content_type.map(|content_type| ("content-type", content_type));
+    request_with(method, url, content_type.as_slice(), body)
+}
+
+/// Asks `url` with more header lines. An error is a connection that failed before the answer was whole.
+pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -52,8 +83,8 @@ pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8])
         .new_agent();
     let method: Method = method.parse().expect("a method");
     let mut request = Request::builder().method(&method).uri(url).header("connection", "close");
-    if let Some(content_type) = content_type {
-        request = request.header("content-type", content_type);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let has_body = method == Method::PUT || method == Method::POST;
     let mut response = if has_body {

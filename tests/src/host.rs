@@ -122,7 +122,8 @@ impl Host {
             }
         }
         command.arg("serve").arg("--dev").arg("--data").arg(self.data()).args(["--listen", &self.address, "--log", "json"]);
-        command.args(&self.options.flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // The pipe closes with the test, in whatever way it ends: no host is left behind.
+        command.args(&self.options.flags).arg("--stop-with-stdin").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         command.spawn().unwrap_or_else(|error| panic!("`{}`: {error}", self.options.binary.display()))
     }
 

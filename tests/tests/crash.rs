@@ -12,7 +12,7 @@ const CYCLES_DEFAULT: u32 = 50;
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_doubled_over_many_kills() {
     let mut host = Host::start();
-    prepare(&host.url(), Some(&guest("count-per-key"))).expect("stream and pipelines");
+    prepare(&host.url(), Some(&guest("test-count-per-key"))).expect("stream and pipelines");
     let mut cycles = Cycles::new(20_261_121);
     for _ in 0..Cycles::wanted(CYCLES_DEFAULT) {
         cycles.kill_under_load(&mut host);

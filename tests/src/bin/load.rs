@@ -90,7 +90,7 @@ fn single(host: &Measured<'_>) -> io::Result<()> {
 /// From the moment before an event is sent until its result reaches a subscriber.
 fn latency(host: &Measured<'_>, guests: &Path) -> io::Result<()> {
     declare(host, "load", 1)?;
-    let counter = std::fs::read(guests.join("count-per-key.wasm"))?;
+    let counter = std::fs::read(guests.join("test-count-per-key.wasm"))?;
     must(host, "PUT", "/v1/components/counter/versions/1.0.0", "application/wasm", &counter)?;
     let pipeline =
         "pipeline: counted\nfrom: load\nsteps:\n  - rule: counter@1\n    by: [key]\n    keep: all\nto:\n  - stream: counted\n";
