@@ -9,10 +9,8 @@ use crate::run::{cargo, is_there, root, run, step};
 /// Cheap checks first; the tests last, so that their closing lines end the output.
 pub(crate) fn ci() -> Result<()> {
     run("checking the formatting", cargo().args(["fmt", "--all", "--check"]))?;
-    let guests = root().join("guests/Cargo.toml");
-    if guests.exists() {
-        run("checking the formatting of the guests", cargo().args(["fmt", "--all", "--check", "--manifest-path"]).arg(&guests))?;
-    }
+    let guests = root().join(crate::guests::WORKSPACE);
+    run("checking the formatting of the components", cargo().args(["fmt", "--all", "--check", "--manifest-path"]).arg(guests))?;
     run("linting", cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     licences()?;
     crate::links::check()?;

@@ -11,6 +11,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +27,9 @@ use crate::run::{root, step};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many rows of each result stream are printed while the examples' own events go through; the rest is counted.
 const ROWS_SHOWN: usize = 12;
-/// What was sent and read has to be at the same version everywhere.
+/// Where `tidemill` looks for a host unless told.
+const DEFAULT_PORT: u16 = 8642;
+/// The version that bundled components are uploaded as; the examples' pipelines ask for `@1`.
 const VERSION: &str = "1.0.0";
 
 /// Runs every example; stays, unless `once`.
@@ -43,7 +46,7 @@ pub(crate) fn demo(once: bool, data: Option<PathBuf>) -> Result<()> {
         }
     };
     step("starting the host");
-    let mut host = Host::start(&binary, &folder)?;
+    let mut host = Host::start_on(free_port(), &binary, &folder)?;
     println!("   {} keeps its data in {}", host.url(), folder.display());
     push(&host, &guests)?;
     let settled = Arc::new(AtomicBool::new(false));
@@ -71,6 +74,11 @@ pub(crate) fn demo(once: bool, data: Option<PathBuf>) -> Result<()> {
     bail!("the host ended; its log is {}", folder.with_extension("log").display())
 }
 
+/// The port that commands look at by themselves, unless somebody has it.
+fn free_port() -> u16 {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).is_ok() { DEFAULT_PORT } else { 0 }
+}
+
 /// Every folder of `examples/` that has pipelines, in the order of their names.
 fn examples() -> Result<Vec<PathBuf>> {
     let folder = root().join("examples");
@@ -85,11 +93,8 @@ fn examples() -> Result<Vec<PathBuf>> {
 fn push(host: &Host, guests: &Path) -> Result<()> {
     for guest in files(guests)? {
         let (name, bytes) = (stem(&guest)?, fs::read(&guest).with_context(|| format!("cannot read `{}`", guest.display()))?);
-        // Those that tests use to attack the host are built too; a demo has no need of them.
-        if guest.extension().is_none_or(|extension| extension != "wasm")
-            || name.starts_with("hostile-")
-            || name.starts_with("test-")
-        {
+        // Those of tests and benches are built too; a demo has no need of them.
+        if !name.starts_with("std-") {
             continue;
         }
         let begin = Instant::now();
@@ -216,7 +221,7 @@ The host runs until Ctrl-C. In another terminal:
   tidemill status                        # the pipelines
   tidemill tail {stream} --follow        # results as they come
   tidemill components                    # what judges them
-  tidemill new big-ones                  # a rule of your own: README.md, \"Your own rule\"",
+  tidemill new big-ones                  # a rule of your own: the README goes on from here",
         url = host.url(),
         bin = binary.parent().unwrap_or(binary).display(),
     );

@@ -25,14 +25,21 @@ pub(crate) struct Answer {
 }
 
 impl Host {
-    /// Starts `binary` on `data` and waits until it serves. Its log goes to a file beside the data.
+    /// Starts `binary` on `data`, on a free port, and waits until it serves. Its log goes to a file beside the data.
     pub(crate) fn start(binary: &Path, data: &Path) -> Result<Self> {
+        Self::start_on(0, binary, data)
+    }
+
+    /// The same, on a port of its own.
+    pub(crate) fn start_on(port: u16, binary: &Path, data: &Path) -> Result<Self> {
         std::fs::create_dir_all(data).with_context(|| format!("cannot make `{}`", data.display()))?;
         let log_path = data.with_extension("log");
         let log = std::fs::File::create(&log_path).with_context(|| format!("cannot write `{}`", log_path.display()))?;
         let mut command = Command::new(binary);
-        command.arg("serve").arg("--dev").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.arg("serve").arg("--dev").arg("--data").arg(data);
+        command.args(["--listen", &format!("127.0.0.1:{port}")]);
+        // The pipe closes with this program, in whatever way it ends, and takes the host along.
+        command.arg("--stop-with-stdin").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().with_context(|| format!("cannot run `{}`", binary.display()))?;
         let mut stdout = BufReader::new(child.stdout.take().context("the host has no output")?);
         let mut first = String::new();
@@ -95,9 +102,9 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         // It drains by itself; the demo's data may be kept, so it should end clean.
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        drop(self.child.stdin.take());
         let begin = Instant::now();
-        while asked.is_ok() && begin.elapsed() < Duration::from_secs(15) {
+        while begin.elapsed() < Duration::from_secs(15) {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }

@@ -8,12 +8,9 @@ use crate::run::{cargo, root, run};
 pub(crate) fn test(long: bool) -> Result<()> {
     crate::guests::guests()?;
     crate::build::variants()?;
-    let guests = root().join("guests/Cargo.toml");
-    if guests.exists() {
-        let mut command = cargo();
-        command.args(["test", "--release", "--manifest-path"]).arg(guests);
-        run("testing the guests, natively", &mut command)?;
-    }
+    let mut natively = cargo();
+    natively.args(["test", "--release", "--manifest-path"]).arg(root().join(crate::guests::WORKSPACE));
+    run("testing the components, natively", &mut natively)?;
     let mut command = cargo();
     command.args(["test", "--release", "--workspace"]);
     if long {
