@@ -14,8 +14,8 @@ use tidemill_log::Log;
 use tidemill_runtime::{Grants, Runtime};
 use tidemill_state::StateStore;
 
+use crate::deployments::Deployments;
 use crate::metrics::Metrics;
-use crate::pipelines::Deployments;
 use crate::sinks::Sinks;
 use crate::task::{Checkpointer, TaskParts, Workers};
 use crate::{Components, EngineSettings, Pipelines};

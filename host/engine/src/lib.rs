@@ -9,8 +9,10 @@
 //! `tidemill-runtime`'s, expressions `tidemill-expr`'s, operators `tidemill-flow`'s, bytes on disk `tidemill-log`'s and
 //! `tidemill-state`'s.
 
+mod apply;
 mod components;
 mod deployed;
+mod deployments;
 mod engine;
 mod fault;
 mod metrics;

@@ -336,5 +336,11 @@ fn a_host_without_room_refuses() {
     host.make_stream("payments", PAYMENTS);
     host.publish("high", "1.0.0", &threshold_rule());
     host.apply("one", "from: payments\nsteps: [{rule: high@1}]\nto: [{stream: a}]\n");
-    check(&host, "from: payments\nsteps: [{rule: high@1}, {rule: high@1}]\nto: [{stream: a}]\n", expect!["line 1: steps: it needs 2 sandboxes (component steps times the 1 partitions of its source), and the host has room for 1 more (use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs)"]);
+    check(
+        &host,
+        "from: payments\nsteps: [{rule: high@1}, {rule: high@1}]\nto: [{stream: a}]\n",
+        expect![
+            "line 1: steps: it needs 2 sandboxes (component steps times the 1 partitions of its source), and the host has room for 1 more (use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs)"
+        ],
+    );
 }

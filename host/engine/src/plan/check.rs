@@ -14,11 +14,10 @@ use tidemill_flow::RuleStep;
 use tidemill_log::{Log, Stream};
 use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
 
-use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, TargetKind, Text, nearest};
+use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, Text, nearest};
 use crate::plan::columns::Columns;
 use crate::plan::component::{column_fits, limits, state_shape};
-use crate::plan::target::{made, misfits};
-use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep, PlannedTarget};
+use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep};
 use crate::stored::{Pin, StoredPipeline};
 use crate::{Components, Fault};
 
@@ -123,21 +122,21 @@ fn unknown_source(definition: &PipelineDefinition, catalog: &Catalog<'_>) -> Fau
     Fault::new(&definition.source.path, definition.source.line, format!("there is no stream `{wanted}`"), remedy)
 }
 
-struct Checker<'a> {
-    catalog: &'a Catalog<'a>,
-    pinning: Pinning<'a>,
-    source: &'a Arc<Stream>,
+pub(super) struct Checker<'a> {
+    pub(super) catalog: &'a Catalog<'a>,
+    pub(super) pinning: Pinning<'a>,
+    pub(super) source: &'a Arc<Stream>,
     /// The source's key fields.
-    key: Vec<Arc<str>>,
+    pub(super) key: Vec<Arc<str>>,
     /// Numbers of kept state that a step has taken.
-    used: Vec<u32>,
-    next_operator: u32,
-    last_by: Option<Vec<Arc<str>>>,
-    faults: Vec<Fault>,
+    pub(super) used: Vec<u32>,
+    pub(super) next_operator: u32,
+    pub(super) last_by: Option<Vec<Arc<str>>>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl Checker<'_> {
-    fn fault(&mut self, path: impl Into<String>, line: usize, error: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn fault(&mut self, path: impl Into<String>, line: usize, error: impl Into<String>, remedy: impl Into<String>) {
         self.faults.push(Fault::new(path, line, error, remedy));
     }
 
@@ -409,66 +408,6 @@ impl Checker<'_> {
                 self.fault(format!("{}.config", step.path), wanted.config_line, error, "change `config` as the component says");
                 None
             }
-        }
-    }
-
-    fn targets(&mut self, definition: &PipelineDefinition, output: Option<&StreamSchema>) -> Vec<PlannedTarget> {
-        let mut targets = Vec::new();
-        for target in &definition.targets {
-            let planned = match &target.kind {
-                TargetKind::File(path) => PlannedTarget::File { path: path.clone() },
-                TargetKind::Stdout => PlannedTarget::Stdout,
-                TargetKind::Stream(name) => {
-                    let path = format!("{}.stream", target.path);
-                    self.refuse_cycle(definition, name, &path, target.line);
-                    let there = self.catalog.log.stream(&StreamId::new(self.catalog.tenant.clone(), name.clone()));
-                    let Some(output) = output else { continue };
-                    let definition = match &there {
-                        Some(stream) => {
-                            let definition = stream.definition();
-                            for (error, remedy) in misfits(output, &definition) {
-                                self.fault(&path, target.line, error, remedy);
-                            }
-                            (*definition).clone()
-                        }
-                        None => made(output, self.made_key(output), self.source.partitions().len() as u32),
-                    };
-                    PlannedTarget::Stream { name: name.clone(), there, definition }
-                }
-            };
-            targets.push(planned);
-        }
-        targets
-    }
-
-    /// The last `by`, if its columns come out.
-    fn made_key(&self, output: &StreamSchema) -> Vec<Arc<str>> {
-        let by = self.last_by.clone().unwrap_or_default();
-        if by.iter().all(|name| output.field(name).is_some()) { by } else { Vec::new() }
-    }
-
-    fn refuse_cycle(&mut self, definition: &PipelineDefinition, target: &StreamName, path: &str, line: usize) {
-        let mut reached = vec![(target.clone(), Vec::<String>::new())];
-        let mut seen = Vec::new();
-        while let Some((stream, through)) = reached.pop() {
-            if stream == definition.source.stream {
-                let error = match through.as_slice() {
-                    [] => format!("the pipeline would read what it writes: `{target}` is its source"),
-                    through => format!("the pipeline would read what it writes, through {}", through.join(" and ")),
-                };
-                self.fault(path, line, error, "write to another stream");
-                return;
-            }
-            if seen.contains(&stream) {
-                continue;
-            }
-            for (name, (source, targets)) in self.catalog.graph {
-                if *source == stream && *name != definition.name {
-                    let through: Vec<String> = through.iter().cloned().chain([format!("`{name}`")]).collect();
-                    reached.extend(targets.iter().map(|target| (target.clone(), through.clone())));
-                }
-            }
-            seen.push(stream);
         }
     }
 }

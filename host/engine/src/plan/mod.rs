@@ -9,6 +9,7 @@
 mod call;
 mod chain;
 mod check;
+mod check_targets;
 mod columns;
 mod component;
 mod describe;

@@ -385,6 +385,16 @@ impl Task {
         let _ = self.jobs.send(job);
     }
 
+    /// Ends the task as it stands, when its last commit is on disk.
+    pub(crate) fn give_way(mut self) {
+        if let Some((commit, _)) = self.last_commit.take() {
+            let _ = commit.wait();
+        } else if let Some(under_way) = self.under_way.take() {
+            // The checkpointer has the commit and waits for it first.
+            let _ = under_way.recv();
+        }
+    }
+
     /// Ends the task behind a checkpoint; `done` is told when that is true. While it still replays there is nothing to save.
     pub(crate) fn stop(mut self, done: Sender<()>) {
         // Replay without a commit behind it is covered too: the next start shall have nothing to do.

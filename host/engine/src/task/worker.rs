@@ -179,6 +179,11 @@ impl Worker {
 
     fn open(&mut self, seed: TaskSeed) {
         let shared = seed.shared.clone();
+        // A stop that was given up on may have left a task of this name. It must not commit beside the new one, and what it committed
+        // must be in the journal's order before the new one looks.
+        if let Some(at) = self.tasks.iter().position(|running| running.task.shared.id == shared.id) {
+            self.tasks.swap_remove(at).task.give_way();
+        }
         let mailbox = self.mailbox.clone();
         let (parts, jobs) = (self.parts.clone(), self.jobs.clone());
         let opened = catch_unwind(AssertUnwindSafe(|| Task::open(seed, parts, jobs, Arc::new(move || mailbox.wake()))));

@@ -1,0 +1,184 @@
+//! Applying a text.
+//!
+//! ```text
+//! parse ─ check ─ make streams ─ old tasks to a checkpoint ─ one change of documents ─ new tasks from there
+//! ```
+//! Streams that were made and then not used do no harm; nothing else happens before the documents are changed.
+
+use std::sync::Arc;
+
+use tidemill_event::{PipelineName, StreamDefinition, StreamId, StreamName, TenantName, rejection_definition};
+use tidemill_log::{Stream, StreamError, Visibility};
+
+use crate::deployed::Deployed;
+use crate::deployments::Deployments;
+use crate::pipeline::{Run, Start, document, parse};
+use crate::plan::{Graph, Pinning, Plan, PlannedTarget, describe, made};
+use crate::status::PipelineState;
+use crate::stored::{Pin, StoredPipeline};
+use crate::task::progress_definition;
+use crate::{Applied, ApplyError, Fault};
+
+impl Deployments {
+    pub(crate) fn apply(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        text: &str,
+        dry_run: bool,
+    ) -> Result<Applied, ApplyError> {
+        let definition = parse(name, text).map_err(|faults| ApplyError::Faults { faults })?;
+        let _changes = self.changes.lock();
+        if self.is_stopping() {
+            return Err(ApplyError::Unavailable("the host is stopping".to_owned()));
+        }
+        let before = self.get(tenant, name);
+        let previous = before.as_ref().map(|deployed| &deployed.stored);
+        let graph: Graph = self
+            .all()
+            .iter()
+            .filter(|deployed| deployed.tenant == *tenant)
+            .filter_map(|deployed| Some((deployed.name.clone(), deployed.streams()?)))
+            .collect();
+        let plan =
+            self.check(tenant, definition, Pinning::Newest(previous), &graph).map_err(|faults| ApplyError::Faults { faults })?;
+        self.refuse_crowd(&plan)?;
+        let described = describe(&plan, previous);
+        let runs_again = before.as_ref().is_some_and(|deployed| deployed.state() == PipelineState::Finished);
+        let changed = runs_again || !before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
+        let created = before.is_none();
+        if dry_run || !changed {
+            return Ok(Applied { created, changed, plan: described });
+        }
+        self.make_streams(&plan).map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        if let Some(before) = &before {
+            self.stop(before).map_err(ApplyError::Unavailable)?;
+        }
+        let stored = self.next_stored(&plan, text, before.as_deref(), runs_again);
+        if let Err(error) = self.store(tenant, name, &stored) {
+            // The old plan is what counts, so it goes on.
+            if let Some(before) = before {
+                let plan = before.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
+                self.deploy(tenant.clone(), name.clone(), before.stored.clone(), plan, false);
+            }
+            return Err(ApplyError::Unavailable(error));
+        }
+        if let Some(before) = before.filter(|before| before.stored.run != stored.run) {
+            self.forget(&before);
+        }
+        self.deploy(tenant.clone(), name.clone(), stored, Ok(Arc::new(plan)), false);
+        Ok(Applied { created, changed, plan: described })
+    }
+
+    /// A pipeline whose sandboxes the host has no room for.
+    fn refuse_crowd(&self, plan: &Plan) -> Result<(), ApplyError> {
+        let others = self.all();
+        let others = others.iter().filter(|other| (&other.tenant, &other.name) != (&plan.tenant, &plan.definition.name));
+        let held: usize = others.filter_map(|other| other.plan.as_ref().ok()).map(|plan| plan.instances()).sum();
+        let (wanted, room) = (plan.instances(), self.threads.instances_max.saturating_sub(held));
+        if wanted <= room {
+            return Ok(());
+        }
+        let error = format!(
+            "it needs {wanted} sandboxes (component steps times the {} partitions of its source), and the host has room for {room} more",
+            plan.source.partitions().len()
+        );
+        let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
+        Err(ApplyError::Faults { faults: vec![Fault::new("steps", 1, error, remedy)] })
+    }
+
+    /// Where the run begins and ends, and which one it is.
+    fn next_stored(&self, plan: &Plan, text: &str, before: Option<&Deployed>, runs_again: bool) -> StoredPipeline {
+        let (tenant, definition) = (&plan.tenant, &plan.definition);
+        let ends = || plan.source.partitions().iter().map(|partition| partition.end(Visibility::Durable).0).collect();
+        let old_source = before.and_then(|before| before.plan.as_ref().ok()).map(|plan| plan.source.id());
+        let same_run = before.filter(|_| !runs_again && old_source == Some(plan.source.id())).map(|before| &before.stored);
+        let last_run = || {
+            let counted = self.threads.log.document(&StoredPipeline::run_key(tenant, &definition.name));
+            counted.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let output = self.output(plan);
+        let output_starts = match same_run {
+            Some(stored) if !stored.output_starts.is_empty() => stored.output_starts.clone(),
+            _ => output.map_or_else(Vec::new, |stream| {
+                stream.partitions().iter().map(|partition| partition.end(Visibility::Durable).0).collect()
+            }),
+        };
+        StoredPipeline {
+            text: text.to_owned(),
+            plan: before.map_or(1, |before| before.stored.plan + 1),
+            run: same_run.map_or_else(|| last_run() + 1, |stored| stored.run),
+            paused: same_run.is_some_and(|stored| stored.paused),
+            source_version: plan.source_version.0,
+            starts: match (same_run, definition.source.start) {
+                (Some(stored), _) => stored.starts.clone(),
+                (None, Start::Earliest) => plan.source.partitions().iter().map(|partition| partition.trim_point().0).collect(),
+                (None, Start::Latest) => ends(),
+            },
+            ends: match definition.run {
+                Run::Live => None,
+                Run::Once => Some(same_run.and_then(|stored| stored.ends.clone()).unwrap_or_else(ends)),
+            },
+            pinned: plan.components().map(|(_, planned)| planned.pin.clone()).collect(),
+            next_operator: plan.next_operator,
+            output_starts,
+        }
+    }
+
+    pub(crate) fn store(&self, tenant: &TenantName, name: &PipelineName, stored: &StoredPipeline) -> Result<(), String> {
+        let document = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
+        let changes = vec![
+            (StoredPipeline::key(tenant, name), Some(document)),
+            (StoredPipeline::run_key(tenant, name), Some(stored.run.to_string().into_bytes())),
+        ];
+        self.threads.log.put_documents(changes).map_err(|error| error.to_string())
+    }
+
+    /// The streams a plan writes that are not there yet.
+    fn make_streams(&self, plan: &Plan) -> Result<(), StreamError> {
+        for target in &plan.targets {
+            if let PlannedTarget::Stream { name, there: None, definition } = target {
+                self.make_stream(&plan.tenant, name.clone(), definition.clone())?;
+            }
+        }
+        let partitions = plan.source.partitions().len() as u32;
+        let name = plan.definition.name.as_str();
+        self.make_stream(&plan.tenant, StreamName::derived(name, "progress"), progress_definition(partitions))?;
+        self.make_stream(&plan.tenant, StreamName::derived(name, "dead-letters"), rejection_definition(partitions))?;
+        if plan.has_sinks() {
+            let output =
+                self.make_stream(&plan.tenant, StreamName::derived(name, "output"), made(&plan.output, Vec::new(), partitions))?;
+            if output.definition().schema != plan.output {
+                self.threads.log.evolve_stream(output.id(), plan.output.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_stream(
+        &self,
+        tenant: &TenantName,
+        name: StreamName,
+        definition: StreamDefinition,
+    ) -> Result<Arc<Stream>, StreamError> {
+        let id = StreamId::new(tenant.clone(), name);
+        if let Some(stream) = self.threads.log.stream(&id) {
+            return Ok(stream);
+        }
+        match self.threads.log.create_stream(&id, definition) {
+            Err(StreamError::Exists(id)) => self.threads.log.stream(&id).ok_or(StreamError::Missing(id)),
+            other => other,
+        }
+    }
+}
+
+/// Whether a plan and its text are what runs already.
+fn is_same(deployed: &Deployed, plan: &Plan, text: &str) -> bool {
+    let meaning = |text: &str| document::read(text).map(|node| node.json());
+    let digests = |pins: Vec<&Pin>| pins.iter().map(|pin| (pin.step, pin.digest.clone())).collect::<Vec<_>>();
+    deployed.plan.is_ok()
+        && meaning(&deployed.stored.text).ok() == meaning(text).ok()
+        && deployed.stored.source_version == plan.source_version.0
+        && digests(deployed.stored.pinned.iter().collect())
+            == digests(plan.components().map(|(_, planned)| &planned.pin).collect())
+}

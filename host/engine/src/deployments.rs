@@ -1,0 +1,319 @@
+//! Everything that is applied: started from the log's documents, stopped, paused, resumed, deleted. One change at a time.
+//!
+//! What counts is the document: a crash before it is changed leaves what was, a crash behind it what shall be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use parking_lot::{Mutex, RwLock};
+use tidemill_connect::{FileSink, OutputSink, Sink};
+use tidemill_event::{Offset, PartitionId, PipelineName, StreamId, StreamName, TenantName};
+use tidemill_log::{Partition, Stream};
+use tidemill_state::TaskId;
+
+use crate::deployed::Deployed;
+use crate::engine::Threads;
+use crate::pipeline::{PipelineDefinition, parse};
+use crate::plan::{Catalog, Graph, Pinning, Plan, PlannedTarget, check};
+use crate::sinks::{SinkSeed, SinkShared, mark_prefix};
+use crate::status::PipelineState;
+use crate::stored::StoredPipeline;
+use crate::task::{TaskSeed, TaskShared, TaskState};
+use crate::{Components, ControlError, Fault};
+
+/// How long a change waits for the checkpoints of the tasks before it. Nothing is changed if it is not enough.
+const STOP_WAIT: Duration = Duration::from_secs(60);
+
+type Key = (TenantName, PipelineName);
+
+/// Everything that is applied.
+pub(crate) struct Deployments {
+    pub(crate) threads: Arc<Threads>,
+    components: Components,
+    pub(crate) changes: Arc<Mutex<()>>,
+    deployed: RwLock<BTreeMap<Key, Arc<Deployed>>>,
+}
+
+impl Deployments {
+    pub(crate) fn new(threads: Arc<Threads>, components: Components, changes: Arc<Mutex<()>>) -> Self {
+        Self { threads, components, changes, deployed: RwLock::default() }
+    }
+
+    /// All, by tenant and name.
+    pub(crate) fn all(&self) -> Vec<Arc<Deployed>> {
+        self.deployed.read().values().cloned().collect()
+    }
+
+    pub(crate) fn get(&self, tenant: &TenantName, name: &PipelineName) -> Option<Arc<Deployed>> {
+        self.deployed.read().get(&(tenant.clone(), name.clone())).cloned()
+    }
+
+    pub(crate) fn put(&self, deployed: Deployed) {
+        self.deployed.write().insert((deployed.tenant.clone(), deployed.name.clone()), Arc::new(deployed));
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.threads.stopping.load(Ordering::Acquire)
+    }
+
+    /// Starts what the log knows of.
+    pub(crate) fn start_stored(&self) {
+        let _changes = self.changes.lock();
+        for (key, bytes) in self.threads.log.documents("pipeline/") {
+            let mut parts = key.splitn(3, '/').skip(1);
+            let names = (|| Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?)))();
+            let Some((tenant, name)): Option<Key> = names else { continue };
+            match StoredPipeline::read(&bytes) {
+                Ok(stored) => {
+                    let plan = self.plan_stored(&tenant, &name, &stored);
+                    self.deploy(tenant, name, stored, plan, false);
+                }
+                Err(error) => tracing::error!(key, "a stored pipeline cannot be read: {error}"),
+            }
+        }
+    }
+
+    fn plan_stored(&self, tenant: &TenantName, name: &PipelineName, stored: &StoredPipeline) -> Result<Arc<Plan>, String> {
+        let said = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let definition = parse(name, &stored.text).map_err(said)?;
+        // Cycles were refused when it was applied; whoever applied later was checked against it.
+        let plan = self.check(tenant, definition, Pinning::As(stored), &Graph::new()).map_err(said)?;
+        Ok(Arc::new(plan))
+    }
+
+    pub(crate) fn check(
+        &self,
+        tenant: &TenantName,
+        definition: PipelineDefinition,
+        pinning: Pinning<'_>,
+        graph: &Graph,
+    ) -> Result<Plan, Vec<Fault>> {
+        let catalog = Catalog {
+            tenant,
+            log: &self.threads.log,
+            runtime: &self.threads.runtime,
+            components: &self.components,
+            grants: &self.threads.grants,
+            graph,
+        };
+        check(definition, &catalog, pinning)
+    }
+
+    pub(crate) fn stream(&self, tenant: &TenantName, name: StreamName) -> Option<Arc<Stream>> {
+        self.threads.log.stream(&StreamId::new(tenant.clone(), name))
+    }
+
+    pub(crate) fn output(&self, plan: &Plan) -> Option<Arc<Stream>> {
+        plan.has_sinks()
+            .then(|| self.stream(&plan.tenant, StreamName::derived(plan.definition.name.as_str(), "output")))
+            .flatten()
+    }
+
+    /// Puts a pipeline into the catalog and starts its tasks and sinks unless it is paused.
+    pub(crate) fn deploy(
+        &self,
+        tenant: TenantName,
+        name: PipelineName,
+        stored: StoredPipeline,
+        plan: Result<Arc<Plan>, String>,
+        accept_divergence: bool,
+    ) {
+        let started = match &plan {
+            Ok(plan) if !stored.paused => self.start(plan, &stored, accept_divergence),
+            Ok(_) => Ok((Vec::new(), Vec::new())),
+            Err(error) => Err(error.clone()),
+        };
+        match started {
+            Ok((tasks, sinks)) => self.put(Deployed { tenant, name, stored, plan, tasks, sinks }),
+            Err(error) => {
+                tracing::error!(pipeline = %name, "pipeline does not start: {error}");
+                self.put(Deployed { tenant, name, stored, plan: Err(error), tasks: Vec::new(), sinks: Vec::new() });
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "tasks and sinks of one pipeline, used in one place")]
+    fn start(
+        &self,
+        plan: &Arc<Plan>,
+        stored: &StoredPipeline,
+        accept_divergence: bool,
+    ) -> Result<(Vec<Arc<TaskShared>>, Vec<Arc<SinkShared>>), String> {
+        let name = plan.definition.name.as_str();
+        let internal = |suffix: &str| {
+            self.stream(&plan.tenant, StreamName::derived(name, suffix))
+                .ok_or_else(|| format!("the stream `{name}.{suffix}` is gone"))
+        };
+        let (progress, dead_letters) = (internal("progress")?, internal("dead-letters")?);
+        let mut outputs = Vec::new();
+        for target in &plan.targets {
+            if let PlannedTarget::Stream { name, .. } = target {
+                let stream = self.stream(&plan.tenant, name.clone());
+                outputs.push(stream.ok_or_else(|| format!("the stream `{name}` is gone: apply the pipeline again"))?);
+            }
+        }
+        let mut sinks = Vec::new();
+        if plan.has_sinks() {
+            let output = internal("output")?;
+            sinks = self.start_sinks(plan, stored, &output);
+            outputs.push(output);
+        }
+        let mut tasks = Vec::new();
+        for source in plan.source.partitions() {
+            let partition = source.key().partition;
+            let at = partition.0 as usize;
+            let shared = Arc::new(TaskShared::new(task_id(plan, stored.run, partition), source.clone()));
+            self.threads.workers.start_task(TaskSeed {
+                plan: plan.clone(),
+                plan_number: stored.plan,
+                shared: shared.clone(),
+                progress: progress.clone(),
+                dead_letters: dead_letters.clone(),
+                outputs: outputs.clone(),
+                start: Offset(stored.starts.get(at).copied().unwrap_or(0)),
+                end: stored.ends.as_ref().map(|ends| Offset(ends.get(at).copied().unwrap_or(0))),
+                accept_divergence,
+            });
+            tasks.push(shared);
+        }
+        Ok((tasks, sinks))
+    }
+
+    fn start_sinks(&self, plan: &Plan, stored: &StoredPipeline, output: &Arc<Stream>) -> Vec<Arc<SinkShared>> {
+        let mut sinks = Vec::new();
+        for target in &plan.targets {
+            for partition in output.partitions() {
+                let at = partition.key().partition.0 as usize;
+                let start = Offset(stored.output_starts.get(at).copied().unwrap_or(0));
+                if let Some(seed) = self.sink_seed(plan, target, partition, start) {
+                    sinks.push(seed.shared.clone());
+                    self.threads.sinks.add(seed);
+                }
+            }
+        }
+        sinks
+    }
+
+    fn sink_seed(&self, plan: &Plan, target: &PlannedTarget, partition: &Arc<Partition>, start: Offset) -> Option<SinkSeed> {
+        let seed = |target: String, open| SinkSeed {
+            tenant: plan.tenant.clone(),
+            pipeline: plan.definition.name.clone(),
+            shared: SinkShared::new(target, partition.clone()),
+            open,
+            start,
+        };
+        match target {
+            PlannedTarget::Stream { .. } => None,
+            PlannedTarget::File { path } => {
+                let (root, folder) = (self.threads.files.clone(), path.clone());
+                Some(seed(
+                    format!("file: {path}"),
+                    Box::new(move || FileSink::open(&root, &folder).map(|sink| Box::new(sink) as Box<dyn Sink>)),
+                ))
+            }
+            PlannedTarget::Stdout => {
+                let output = self.threads.stdout.clone();
+                Some(seed("stdout".to_owned(), Box::new(move || Ok(Box::new(OutputSink::new(output.clone())) as Box<dyn Sink>))))
+            }
+        }
+    }
+
+    /// Ends its tasks behind a checkpoint, and its sinks behind what is on disk. The error leaves nothing running.
+    pub(crate) fn stop(&self, deployed: &Deployed) -> Result<(), String> {
+        let (done, told) = bounded(deployed.tasks.len().max(1));
+        for task in &deployed.tasks {
+            self.threads.workers.stop_task(&task.id, done.clone());
+        }
+        drop(done);
+        for _ in &deployed.tasks {
+            // Disconnected: a checkpoint failed, and its task says why. The last true one stands, and the next tasks begin there.
+            if told.recv_timeout(STOP_WAIT) == Err(RecvTimeoutError::Timeout) {
+                return Err("the tasks of the plan before did not stop in a minute: try again".to_owned());
+            }
+        }
+        if !deployed.sinks.is_empty() {
+            let (done, told) = bounded(1);
+            self.threads.sinks.stop(&deployed.tenant, &deployed.name, done);
+            let _ = told.recv_timeout(STOP_WAIT);
+        }
+        Ok(())
+    }
+
+    /// State of a run that nobody will ask for again.
+    pub(crate) fn forget(&self, deployed: &Deployed) {
+        for task in &deployed.tasks {
+            if let Err(error) = self.threads.store.forget(&task.id) {
+                tracing::warn!(task = %task.id, "old state is not cleared away: {error}");
+            }
+        }
+    }
+
+    fn find(&self, tenant: &TenantName, name: &PipelineName) -> Result<Arc<Deployed>, ControlError> {
+        if self.is_stopping() {
+            return Err(ControlError::Unavailable("the host is stopping".to_owned()));
+        }
+        self.get(tenant, name).ok_or_else(|| ControlError::Unknown(name.clone()))
+    }
+
+    pub(crate) fn pause(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
+        let _changes = self.changes.lock();
+        let deployed = self.find(tenant, name)?;
+        if deployed.state() == PipelineState::Finished {
+            return Err(ControlError::Conflict(format!("`{name}` is finished: there is nothing to pause")));
+        }
+        if deployed.stored.paused {
+            return Ok(());
+        }
+        let stored = StoredPipeline { paused: true, ..deployed.stored.clone() };
+        self.store(tenant, name, &stored).map_err(ControlError::Unavailable)?;
+        self.stop(&deployed).map_err(ControlError::Unavailable)?;
+        let plan = deployed.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
+        // The tasks that ended stay to be looked at.
+        let (tasks, sinks) = (deployed.tasks.clone(), deployed.sinks.clone());
+        self.put(Deployed { tenant: tenant.clone(), name: name.clone(), stored, plan, tasks, sinks });
+        Ok(())
+    }
+
+    pub(crate) fn resume(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
+        let _changes = self.changes.lock();
+        let deployed = self.find(tenant, name)?;
+        let state = deployed.state();
+        match state {
+            PipelineState::Running => return Ok(()),
+            PipelineState::Finished => {
+                return Err(ControlError::Conflict(format!("`{name}` is finished: apply it again for a new run")));
+            }
+            PipelineState::Paused | PipelineState::Held | PipelineState::Failed => {}
+        }
+        // A pipeline with one task that failed has others that run: all begin again together.
+        self.stop(&deployed).map_err(ControlError::Unavailable)?;
+        let stored = StoredPipeline { paused: false, ..deployed.stored.clone() };
+        self.store(tenant, name, &stored).map_err(ControlError::Unavailable)?;
+        let plan = self.plan_stored(tenant, name, &stored);
+        self.deploy(tenant.clone(), name.clone(), stored, plan, state == PipelineState::Held);
+        Ok(())
+    }
+
+    pub(crate) fn delete(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
+        let _changes = self.changes.lock();
+        let deployed = self.find(tenant, name)?;
+        // The run's number stays: whatever is left of this run in progress and state is not the next one's.
+        let mut removed = vec![(StoredPipeline::key(tenant, name), None)];
+        removed.extend(self.threads.log.documents(&mark_prefix(tenant, name)).into_iter().map(|(key, _)| (key, None)));
+        self.threads.log.put_documents(removed).map_err(|error| ControlError::Unavailable(error.to_string()))?;
+        self.stop(&deployed).map_err(ControlError::Unavailable)?;
+        for task in &deployed.tasks {
+            task.update(|seen| seen.state = TaskState::Stopped);
+        }
+        self.forget(&deployed);
+        self.deployed.write().remove(&(tenant.clone(), name.clone()));
+        Ok(())
+    }
+}
+
+fn task_id(plan: &Plan, run: u64, partition: PartitionId) -> TaskId {
+    TaskId { tenant: plan.tenant.clone(), pipeline: plan.definition.name.clone(), run, partition }
+}
