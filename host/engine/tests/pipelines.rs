@@ -344,3 +344,49 @@ fn a_host_without_room_refuses() {
         ],
     );
 }
+
+#[test]
+fn a_panic_in_one_task_fails_its_pipeline_and_no_other() {
+    let host = Host::new(Setup { workers: 1, ..Setup::default() });
+    host.make_stream("payments", PAYMENTS);
+    host.make_stream("others", PAYMENTS);
+    host.apply("p", "from: payments\nto: [{stream: out}]\n");
+    host.apply("q", "from: others\nto: [{stream: out-of-others}]\n");
+    host.send("payments", &payments(0, 5));
+    host.settle("p");
+    host.armed.store(true, std::sync::atomic::Ordering::Release);
+    host.send("payments", &payments(5, 5));
+    let status = host.wait("p", "the failure", |status| status.state == PipelineState::Failed);
+    assert!(status.last_error.as_deref().is_some_and(|error| error.contains("planted")), "{status:?}");
+    host.send("others", &payments(0, 3));
+    assert_eq!(host.settle("q").rows_in, 3);
+    // Nothing was committed half: it goes on where it was.
+    host.engine.pipelines().resume(&tenant(), &pipeline("p")).expect("resumes");
+    host.settle("p");
+    assert_eq!(host.column("out", "n"), (0..10).map(|n| json!(n)).collect::<Vec<_>>());
+}
+
+#[test]
+fn calls_commits_and_checkpoints_are_measured() {
+    let mut host = Host::new(Setup { checkpoint_after: std::time::Duration::ZERO, ..Setup::default() });
+    host.make_stream("payments", PAYMENTS);
+    host.publish("high", "1.0.0", &threshold_rule());
+    host.apply("p", "from: payments\nsteps: [{rule: high@1}]\nto: [{stream: out}]\n");
+    host.send("payments", &payments(0, 5));
+    host.settle("p");
+    host.wait("p", "a checkpoint", |status| status.tasks[0].checkpoint > 0);
+    let mut registry = prometheus_client::registry::Registry::default();
+    host.engine.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics");
+    for line in [
+        "component_call_seconds_count{pipeline=\"p\",step=\"steps[0].rule\",component=\"high\"} 1",
+        "component_rows_total{pipeline=\"p\",step=\"steps[0].rule\",component=\"high\"} 5",
+        "task_commits_total 1",
+        "task_divergences_total 0",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    host = host.crash();
+    assert_eq!(host.settle("p").tasks[0].replayed_rows, 0, "the checkpoint covers everything");
+}

@@ -199,6 +199,7 @@ impl Task {
         let answers = self.control.take_answers();
         let commit = self.describe(start, end, &output, &outcome, &answers);
         self.append(&commit, &rows, output, &outcome)?;
+        self.replace_after(&outcome);
         self.next = end;
         let spent = cpu_time().saturating_sub(begun);
         self.account(&commit, &outcome, spent);
@@ -304,6 +305,13 @@ impl Task {
         Ok(())
     }
 
+    /// A call that did not return costs every step its instance: a replay does not make the call, and can still do the same.
+    pub(super) fn replace_after(&self, outcome: &Outcome) {
+        if !outcome.endings.is_empty() {
+            self.control.replace_instances();
+        }
+    }
+
     pub(super) fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
         let rows = commit.end - commit.start;
         self.totals.rows_in += rows;
@@ -381,8 +389,9 @@ impl Task {
         self.cost = Duration::ZERO;
         self.control.replace_instances();
         self.fresh = true;
-        // The checkpointer outlives the workers; were it gone, the last true checkpoint would stand.
-        let _ = self.jobs.send(job);
+        if self.jobs.send(job).is_err() {
+            self.shared.fail("no checkpoint can be made: the host's checkpointer has stopped, restart the host".to_owned());
+        }
     }
 
     /// Ends the task as it stands, when its last commit is on disk.

@@ -37,6 +37,7 @@ impl Task {
         let mut outcome = Outcome::replay(committed.endings.iter().map(|ending| ending.recorded()).collect());
         let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
         let answers = self.control.take_answers();
+        self.replace_after(&outcome);
         self.fresh = false;
         let again = self.describe(start, end, &output, &outcome, &answers);
         // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,14 @@ use tidemill_event::{
 use tidemill_log::{Append, FrameRows, Log, LogSettings, PowerCutDisk, ReadLimit, RealDisk, Visibility};
 use tidemill_runtime::{Grant, Grants, Runtime, RuntimeSettings};
 
-/// A clock that stands still: what is written twice is the same twice.
-struct Noon;
+/// A clock that stands still: what is written twice is the same twice. Armed, it panics once, in the middle of whatever asks next.
+struct Noon {
+    armed: Arc<AtomicBool>,
+}
 
 impl Clock for Noon {
     fn now(&self) -> EventTime {
+        assert!(!self.armed.swap(false, Ordering::AcqRel), "planted");
         EventTime(1_700_000_000_000_000)
     }
 }
@@ -76,6 +80,8 @@ pub(crate) struct Host {
     pub(crate) printed: Printed,
     /// Loses what was not synced when the power is cut.
     pub(crate) disk: PowerCutDisk,
+    /// Set: the next task that commits panics.
+    pub(crate) armed: Arc<AtomicBool>,
 }
 
 pub(crate) fn tenant() -> TenantName {
@@ -99,6 +105,7 @@ impl Host {
         let disk = PowerCutDisk::new(Arc::new(RealDisk));
         let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(disk.clone())).expect("a log");
         let stdout: SharedOutput = Arc::new(Mutex::new(Box::new(printed.clone())));
+        let armed = Arc::new(AtomicBool::new(false));
         let settings = EngineSettings {
             workers: setup.workers,
             batch_rows_max: setup.batch_rows,
@@ -111,9 +118,9 @@ impl Host {
             grants: Grants::from_iter([Grant::TestRandom]),
             ..EngineSettings::new(dir.path())
         };
-        let engine = Engine::open(settings, log.clone(), runtime(), Arc::new(Noon)).expect("an engine");
+        let engine = Engine::open(settings, log.clone(), runtime(), Arc::new(Noon { armed: armed.clone() })).expect("an engine");
         engine.start();
-        Self { dir, setup, log, engine, printed, disk }
+        Self { dir, setup, log, engine, printed, disk, armed }
     }
 
     /// As a crash of the process would end it: no checkpoint, no last commit. What was appended is kept.
