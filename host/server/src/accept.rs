@@ -1,11 +1,11 @@
 //! The accept loop: connections under limits, the hot route before the router, and a drain with a deadline at the end.
 //!
-//! It is our own because `axum::serve` gives hyper no timer, so that its header timeout would be silently off.
+//! It is our own because `axum::serve` gives hyper no timer, so that its header timeout would be silently off, and has no bound on
+//! connections.
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -26,13 +26,13 @@ use crate::bounds::{HEADER_BYTES_MAX, HEADERS_MAX, HTTP2_KEEP_ALIVE, HTTP2_STREA
 use crate::host::Host;
 use crate::ingest;
 use crate::metrics::EVENTS_ROUTE;
-use crate::opening::Opening;
+use crate::patience::{Answer, Patience};
 use crate::problem::{Kind, Problem};
 
 /// Accepts until the host is told to stop, then lets requests in flight end.
 pub(crate) async fn serve(listener: TcpListener, host: Host, router: Router) {
     let room = Arc::new(Semaphore::new(host.settings().connections_max));
-    let builder = builder(host.settings().header_read);
+    let builder = builder();
     let mut connections = JoinSet::new();
     loop {
         // Room first: what cannot be served waits in the kernel's queue.
@@ -92,12 +92,12 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-fn builder(header_read: Duration) -> Builder<TokioExecutor> {
+fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_read)
+        // `Patience` has the deadlines, for both protocols.
+        .header_read_timeout(None)
         .max_headers(HEADERS_MAX)
         .max_buf_size(READ_BUFFER_BYTES)
         .http2()
@@ -112,13 +112,16 @@ fn builder(header_read: Duration) -> Builder<TokioExecutor> {
 async fn connection(stream: TcpStream, host: Host, router: Router, builder: Builder<TokioExecutor>) {
     // Answers are small and must not wait for the next one.
     let _ = stream.set_nodelay(true);
-    let (io, opened) = Opening::new(stream, host.settings().header_read);
+    let (io, requests) = Patience::new(stream, host.settings().header_read, host.settings().idle);
     // A token of its own: polling a shared one takes a lock that all connections share.
     let stop = host.stop().child_token();
     let service = service_fn(move |request: Request<Incoming>| {
-        opened.store(true, Ordering::Relaxed);
+        let served = requests.begin();
         let (host, router) = (host.clone(), router.clone());
-        async move { Ok::<_, Infallible>(answer(&host, router, request).await) }
+        async move {
+            let response = answer(&host, router, request).await;
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, served)))
+        }
     });
     let connection = builder.serve_connection(io, service);
     tokio::pin!(connection);

@@ -18,7 +18,7 @@ mod ingest;
 mod log_metrics;
 mod metrics;
 mod openapi;
-mod opening;
+mod patience;
 mod pipelines;
 mod problem;
 mod read;

@@ -5,9 +5,10 @@ use std::time::Duration;
 /// Settings of the [`crate::Service`]. Bounds that nobody needs to change are in `bounds.rs`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a client may take to send a request's header, counted from the end of the request before: also how long an
-    /// idle HTTP/1 connection is kept. Then: closed.
+    /// How long a client may take to send a request's header, from its first byte or from when it connected. Then: closed.
     pub header_read: Duration,
+    /// How long a connection is kept between two requests. Then: closed.
+    pub idle: Duration,
     /// How long a request's body may stand still. Then: 408, what was accepted stays.
     pub body_idle: Duration,
     /// Connections at once. Beyond: they wait to be accepted.
@@ -22,6 +23,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             header_read: Duration::from_secs(5),
+            idle: Duration::from_secs(75),
             body_idle: Duration::from_secs(10),
             connections_max: 4096,
             drain: Duration::from_secs(10),

@@ -51,6 +51,15 @@ impl Client {
         let _ = self.stream.get_mut().write_all(bytes);
     }
 
+    /// Whether the service has not closed the connection. Nothing may be waiting to be read.
+    pub(crate) fn is_open(&mut self) -> bool {
+        let stream = self.stream.get_mut();
+        stream.set_nonblocking(true).expect("not blocking");
+        let open = matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).expect("blocking");
+        open
+    }
+
     /// Sends no more.
     pub(crate) fn finish(&mut self) {
         let _ = self.stream.get_mut().shutdown(std::net::Shutdown::Write);

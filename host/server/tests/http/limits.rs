@@ -20,6 +20,36 @@ fn a_client_that_brings_no_request_is_dropped() {
 }
 
 #[test]
+fn a_header_that_drips_is_dropped_and_an_idle_connection_is_not() {
+    let server = Server::with(impatient());
+    let mut dripping = server.client();
+    let mut idle = server.client();
+    idle.send("GET", "/health/live", &[], b"");
+    assert_eq!(idle.answer().expect("an answer").status, 200);
+    dripping.send("GET", "/health/live", &[], b"");
+    assert_eq!(dripping.answer().expect("an answer").status, 200);
+    dripping.write(b"GET /health/live HTTP/1.1\r\nx: ");
+    let began = Instant::now();
+    while dripping.is_open() {
+        assert!(began.elapsed() < Duration::from_secs(5), "a header was waited for too long");
+        std::thread::sleep(Duration::from_millis(20));
+        dripping.write(b"y");
+    }
+    // More than the time for a header has passed.
+    idle.send("GET", "/health/live", &[], b"");
+    assert_eq!(idle.answer().expect("an answer").status, 200);
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_the_end() {
+    let server = Server::with(tidemill_server::Settings { idle: Duration::from_millis(300), ..settings() });
+    let mut client = server.client();
+    client.send("GET", "/health/live", &[], b"");
+    assert_eq!(client.answer().expect("an answer").status, 200);
+    assert!(client.answer().is_none(), "closed");
+}
+
+#[test]
 fn too_many_or_too_large_header_lines_are_refused() {
     let server = Server::start();
     let many: String = (0..100).map(|n| format!("x-{n}: y\r\n")).collect();

@@ -1,0 +1,187 @@
+//! How long a connection may keep the host waiting: for a first request, for the rest of a header, for another request.
+//!
+//! ```text
+//! connected ──▶ header ──▶ served ──▶ idle ──first byte──▶ header ──▶ …
+//!     └ header_read ┘   no deadline   └ idle ┘   └ header_read ┘
+//! ```
+//! hyper's own timer cannot tell a slow header from an idle connection, and starts only when hyper has decided between HTTP/1 and
+//! 2: a client that sends nothing, or the first bytes of an HTTP/2 preface, would never make it decide. Here it does not matter
+//! which protocol is spoken. (What is idle in HTTP/2 still answers pings: such a connection ends after the first of them.)
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use http_body::{Frame, SizeHint};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// The requests of one connection, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Requests {
+    /// A request's header has come: no deadline until what is returned is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Served {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Served(self.clone())
+    }
+}
+
+/// A request being served: dropped when its answer is written, or nobody wants it any more.
+#[derive(Debug)]
+pub(crate) struct Served(Arc<Requests>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// An answer's body, which keeps its request counted as being served.
+pub(crate) struct Answer {
+    body: Body,
+    _served: Served,
+}
+
+impl Answer {
+    pub(crate) fn new(body: Body, served: Served) -> Self {
+        Self { body, _served: served }
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection's bytes, as long as it is worth waiting for them.
+pub(crate) struct Patience {
+    inner: TokioIo<TcpStream>,
+    requests: Arc<Requests>,
+    /// How many had begun when the deadline was last looked at.
+    seen: usize,
+    /// Whether bytes of a header have come, or the connection is new.
+    in_header: bool,
+    due: Option<Instant>,
+    /// Rings now and then, to look whether the deadline has passed: a timer set anew for each request would cost more.
+    tick: Pin<Box<Sleep>>,
+    tick_length: Duration,
+    header_read: Duration,
+    idle: Duration,
+}
+
+impl Patience {
+    pub(crate) fn new(stream: TcpStream, header_read: Duration, idle: Duration) -> (Self, Arc<Requests>) {
+        let requests = Arc::<Requests>::default();
+        let tick_length = (header_read.min(idle) / 8).min(Duration::from_secs(1));
+        let patience = Self {
+            inner: TokioIo::new(stream),
+            requests: requests.clone(),
+            seen: 0,
+            in_header: true,
+            due: Some(Instant::now() + header_read),
+            tick: Box::pin(sleep(tick_length)),
+            tick_length,
+            header_read,
+            idle,
+        };
+        (patience, requests)
+    }
+
+    /// Whether a request is being served; forgets the deadline if one has begun since.
+    fn is_serving(&mut self) -> bool {
+        let ended = self.requests.ended.load(Ordering::Acquire);
+        let begun = self.requests.begun.load(Ordering::Relaxed);
+        if begun != self.seen {
+            self.seen = begun;
+            self.in_header = false;
+            self.due = None;
+        }
+        begun != ended
+    }
+
+    /// Whether the deadline has passed; if not, the task is woken to look again.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(due) = self.due else { return false };
+        while self.tick.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            if now >= due {
+                return true;
+            }
+            self.tick.as_mut().reset(now + self.tick_length);
+        }
+        false
+    }
+}
+
+impl Read for Patience {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.is_serving() {
+            return Pin::new(&mut self.inner).poll_read(context, buffer);
+        }
+        // Before the bytes are looked at: a header that comes a byte a second is over in time too.
+        if self.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if read.is_ready() && !self.in_header {
+            self.in_header = true;
+            self.due = Some(Instant::now() + self.header_read);
+        } else if read.is_pending() && self.due.is_none() {
+            self.due = Some(Instant::now() + self.idle);
+            if self.is_over(context) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
+    }
+}
+
+impl Write for Patience {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+    }
+}
