@@ -37,9 +37,15 @@ fn check(node: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Transformed<Arc
     let Some(binary) = node.downcast_ref::<BinaryExpr>() else { return Ok(Transformed::no(node)) };
     let (left, right) = (binary.left().clone(), binary.right().clone());
     match binary.op() {
-        Operator::And | Operator::Or if can_fail(&right) => {
-            Ok(Transformed::yes(Arc::new(ShortCircuit { is_and: *binary.op() == Operator::And, left, right })))
-        }
+        // What costs much per row and cannot fail is left to DataFusion, which picks rows out when they are few.
+        Operator::And | Operator::Or => match cost(&right) {
+            Cost::Comparison | Cost::CanFail => {
+                let open_only = cost(&right) == Cost::CanFail;
+                let is_and = *binary.op() == Operator::And;
+                Ok(Transformed::yes(Arc::new(ShortCircuit { is_and, open_only, left, right })))
+            }
+            Cost::Search => Ok(Transformed::no(node)),
+        },
         Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
             let ty = node.data_type(schema)?;
             let binary: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(left, *binary.op(), right).with_fail_on_overflow(true));
@@ -49,33 +55,46 @@ fn check(node: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Transformed<Arc
     }
 }
 
-/// Whether some row could make it fail. Comparisons of columns and constants cannot.
-fn can_fail(node: &Arc<dyn PhysicalExpr>) -> bool {
+/// What evaluating a condition takes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cost {
+    /// Comparisons of columns and constants: cannot fail, next to nothing per row.
+    Comparison,
+    /// Looking through texts or lists: cannot fail.
+    Search,
+    /// Some row could make it fail.
+    CanFail,
+}
+
+fn cost(node: &Arc<dyn PhysicalExpr>) -> Cost {
     let itself = if let Some(binary) = node.downcast_ref::<BinaryExpr>() {
-        !matches!(
-            binary.op(),
+        match binary.op() {
             Operator::Eq
-                | Operator::NotEq
-                | Operator::Lt
-                | Operator::LtEq
-                | Operator::Gt
-                | Operator::GtEq
-                | Operator::And
-                | Operator::Or
-                | Operator::IsDistinctFrom
-                | Operator::IsNotDistinctFrom
-        )
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::And
+            | Operator::Or
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom => Cost::Comparison,
+            _ => Cost::CanFail,
+        }
+    } else if node.is::<InListExpr>() || node.is::<LikeExpr>() || node.is::<TryCastExpr>() {
+        Cost::Search
+    } else if node.is::<Column>()
+        || node.is::<Literal>()
+        || node.is::<NotExpr>()
+        || node.is::<IsNullExpr>()
+        || node.is::<IsNotNullExpr>()
+        || node.is::<ShortCircuit>()
+    {
+        Cost::Comparison
     } else {
-        !(node.is::<Column>()
-            || node.is::<Literal>()
-            || node.is::<NotExpr>()
-            || node.is::<IsNullExpr>()
-            || node.is::<IsNotNullExpr>()
-            || node.is::<InListExpr>()
-            || node.is::<LikeExpr>()
-            || node.is::<TryCastExpr>())
+        Cost::CanFail
     };
-    itself || node.children().into_iter().any(can_fail)
+    node.children().into_iter().map(cost).fold(itself, Cost::max)
 }
 
 /// Floats whose rows fail where they are not finite.

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, RecordBatch, StringArray, UInt32Array};
-use arrow_buffer::BooleanBuffer;
+use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use arrow_select::concat::concat;
 use arrow_select::take::take;
 use datafusion_common::Result;
+use datafusion_common::arrow::compute::kernels::cmp::{eq, neq};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_expr::ColumnarValue;
 use datafusion_physical_expr::PhysicalExpr;
@@ -57,6 +57,8 @@ pub(crate) struct OnDictionary {
     /// The same over a batch of that column alone.
     narrow: Arc<dyn PhysicalExpr>,
     narrow_schema: Arc<Schema>,
+    /// What a null row gives: one value; `None` if null rows fail.
+    of_null: Option<ArrayRef>,
 }
 
 impl OnDictionary {
@@ -69,7 +71,9 @@ impl OnDictionary {
             })?
             .data;
         let narrow_schema = Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]));
-        Ok(Self { inner, index, narrow, narrow_schema })
+        let mut part = Self { inner, index, narrow, narrow_schema, of_null: None };
+        part.of_null = part.over(new_null_array(&DataType::Utf8, 1)).ok();
+        Ok(part)
     }
 
     fn over(&self, texts: ArrayRef) -> Result<ArrayRef> {
@@ -86,16 +90,18 @@ impl OnDictionary {
         if entries.len() > batch.num_rows() {
             return None;
         }
-        let keys = dictionary.keys();
+        let (keys, values) = (dictionary.keys(), self.over(entries.clone()).ok()?);
         if keys.null_count() == 0 {
-            return Some((self.over(entries.clone()).ok()?, keys.clone()));
+            return Some((values, keys.clone()));
         }
-        // Null rows have an entry of their own, at the end.
-        let null: StringArray = [None::<&str>].into_iter().collect();
-        let entries = concat(&[entries.as_ref(), &null]).ok()?;
-        let last = entries.len() as u32 - 1;
-        let keys: UInt32Array = keys.iter().map(|key| Some(key.unwrap_or(last))).collect();
-        Some((self.over(entries).ok()?, keys))
+        let of_null = self.of_null.as_ref()?;
+        if of_null.is_null(0) {
+            return Some((values, keys.clone()));
+        }
+        // Null rows have a value: an entry of their own, at the end.
+        let values = concat(&[values.as_ref(), of_null.as_ref()]).ok()?;
+        let last = values.len() as u32 - 1;
+        Some((values, keys.iter().map(|key| Some(key.unwrap_or(last))).collect()))
     }
 
     /// As a dictionary again, for text that goes out as it is.
@@ -111,10 +117,23 @@ impl OnDictionary {
         let keys = if values.null_count() == 0 {
             keys
         } else {
-            keys.values().iter().map(|key| values.is_valid(*key as usize).then_some(*key)).collect()
+            keys.iter().map(|key| key.filter(|key| values.is_valid(*key as usize))).collect()
         };
         Some(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, values).ok()?))
     }
+}
+
+/// The entry whose answer differs from all others', and that answer, if there is one such.
+fn single_answer(values: &ArrayRef) -> Option<(u32, bool)> {
+    let answers = values.as_boolean_opt().filter(|answers| answers.null_count() == 0)?;
+    let (trues, entries) = (answers.true_count(), answers.len());
+    let answer = match (trues, entries - trues) {
+        (1, _) => true,
+        (_, 1) => false,
+        _ => return None,
+    };
+    let entry = (0..entries).find(|entry| answers.value(*entry) == answer)?;
+    Some((entry as u32, answer))
 }
 
 impl PhysicalExpr for OnDictionary {
@@ -138,13 +157,12 @@ impl PhysicalExpr for OnDictionary {
         let Some((values, keys)) = self.per_entry(batch) else {
             return self.over(arrow_cast::cast(column, &DataType::Utf8)?).map(ColumnarValue::Array);
         };
-        if let Some(answers) = values.as_boolean_opt().filter(|answers| answers.null_count() == 0) {
-            let answers: Vec<bool> = answers.values().iter().collect();
-            let keys = keys.values();
-            let bits = BooleanBuffer::collect_bool(keys.len(), |row| answers[keys[row] as usize]);
-            return Ok(ColumnarValue::Array(Arc::new(BooleanArray::new(bits, None))));
-        }
-        Ok(ColumnarValue::Array(take(&values, &keys, None)?))
+        Ok(ColumnarValue::Array(match single_answer(&values) {
+            // `status = 'ok'` is true for one entry: comparing the keys is all there is to do.
+            Some((entry, true)) => Arc::new(eq(&keys, &UInt32Array::new_scalar(entry))?),
+            Some((entry, false)) => Arc::new(neq(&keys, &UInt32Array::new_scalar(entry))?),
+            None => take(&values, &keys, None)?,
+        }))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {

@@ -1,7 +1,7 @@
-//! `and` and `or` whose right side can fail: the right side is evaluated only for rows that the left side leaves open.
+//! `and` and `or`. Where the right side can fail, it is evaluated only for rows that the left side leaves open.
 //!
 //! DataFusion does that too, but by the share of such rows in the batch, so that `b <> 0 and a / b > 1` would fail or not by a row's
-//! neighbours.
+//! neighbours. Where the right side is a plain comparison, taking all rows costs less than picking some out and putting them back.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -19,6 +19,8 @@ use datafusion_physical_expr::PhysicalExpr;
 #[derive(Debug)]
 pub(crate) struct ShortCircuit {
     pub(crate) is_and: bool,
+    /// Whether the right side is for open rows only; else for all rows if any is open.
+    pub(crate) open_only: bool,
     pub(crate) left: Arc<dyn PhysicalExpr>,
     pub(crate) right: Arc<dyn PhysicalExpr>,
 }
@@ -45,7 +47,8 @@ impl PhysicalExpr for ShortCircuit {
         if open.true_count() == 0 {
             return Ok(ColumnarValue::Array(Arc::new(left.clone())));
         }
-        let right = self.right.evaluate_selection(batch, &open)?.into_array(batch.num_rows())?;
+        let right = if self.open_only { self.right.evaluate_selection(batch, &open)? } else { self.right.evaluate(batch)? };
+        let right = right.into_array(batch.num_rows())?;
         let right = right.as_boolean();
         let both = if self.is_and { and_kleene(left, right)? } else { or_kleene(left, right)? };
         Ok(ColumnarValue::Array(Arc::new(both)))
@@ -57,7 +60,7 @@ impl PhysicalExpr for ShortCircuit {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         let [left, right]: [_; 2] = children.try_into().expect("as many children as before");
-        Ok(Arc::new(Self { is_and: self.is_and, left, right }))
+        Ok(Arc::new(Self { is_and: self.is_and, open_only: self.open_only, left, right }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,7 +76,10 @@ impl fmt::Display for ShortCircuit {
 
 impl PartialEq for ShortCircuit {
     fn eq(&self, other: &Self) -> bool {
-        self.is_and == other.is_and && self.left.eq(&other.left) && self.right.eq(&other.right)
+        self.is_and == other.is_and
+            && self.open_only == other.open_only
+            && self.left.eq(&other.left)
+            && self.right.eq(&other.right)
     }
 }
 

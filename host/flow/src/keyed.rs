@@ -415,6 +415,21 @@ mod tests {
         assert_eq!(restored.state(&gathered).rows, first);
     }
 
+    /// `docs/formats/keyed-state.md`: what was stored once must read back in every later release.
+    #[test]
+    fn stored_bytes_never_change() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let mut table = KeyedTable::new(all_types_first());
+        let gathered = table.gather(&plain_batch(&[Some("a".to_owned()), None]), &["k".into(), "v".into()]);
+        let state = table.state(&gathered);
+        table.scatter(gathered, &state.rows);
+        let changes = table.take_changes();
+        let value = changes[0].value.as_ref().expect("a row");
+        expect_test::expect![[r#"
+            0000 01010000006100
+            010101010000000000000080010000000000000080012ef5e0147356ab54ffffffffffffffff0102000000c3a901020000007b7d0102000000ff0001070000000000000000"#]].assert_eq(&format!("{} {}\n{}", hex(&changes[0].key), hex(&changes[1].key), hex(value)));
+    }
+
     #[test]
     fn damaged_rows_are_refused_at_their_byte() {
         let mut table = counting_table();
