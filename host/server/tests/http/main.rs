@@ -4,10 +4,12 @@
 
 mod client;
 mod components;
+mod disk;
 mod events_in;
 mod events_out;
 mod hosting;
 mod limits;
+mod overload;
 mod pipelines;
 mod server;
 mod streams;

@@ -9,13 +9,14 @@ use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tidemill_engine::{Engine, EngineSettings};
 use tidemill_event::{Clock, EventTime};
-use tidemill_log::{Log, LogSettings, RealDisk};
+use tidemill_log::{Log, LogSettings};
 use tidemill_runtime::{Runtime, RuntimeSettings};
 use tidemill_server::{Service, ServiceError, Settings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Answer, Client};
+use crate::disk::SwitchDisk;
 
 /// A clock that says what it was told, one µs later each time.
 pub(crate) struct TestClock(AtomicI64);
@@ -31,11 +32,14 @@ pub(crate) const START_MICROS: i64 = 1_795_219_200_000_000;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) disk: SwitchDisk,
     pub(crate) log: Log,
     engine: Engine,
     pub(crate) runtime: tokio::runtime::Runtime,
     stop: CancellationToken,
     running: Option<JoinHandle<Result<(), ServiceError>>>,
+    /// The log is known to have failed.
+    broken: bool,
     _dir: tempfile::TempDir,
 }
 
@@ -55,8 +59,16 @@ impl Server {
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
+        Self::over(settings, |_| ())
+    }
+
+    /// Over a log with other settings.
+    pub(crate) fn over(settings: Settings, change: impl FnOnce(&mut LogSettings)) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(RealDisk)).expect("a log");
+        let disk = SwitchDisk::default();
+        let mut log = LogSettings::new(dir.path().join("log"));
+        change(&mut log);
+        let log = Log::open(log, Arc::new(disk.clone())).expect("a log");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let clock = Arc::new(TestClock(AtomicI64::new(START_MICROS)));
         let guests = Runtime::new(RuntimeSettings { instances_max: 8, ..RuntimeSettings::default() }).expect("a sandbox");
@@ -67,7 +79,7 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let running = runtime.spawn(service.run(listener, stop.clone()));
-        Self { address, log, engine, runtime, stop, running: Some(running), _dir: dir }
+        Self { address, disk, log, engine, runtime, stop, running: Some(running), broken: false, _dir: dir }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -114,6 +126,14 @@ impl Server {
         answer.body.lines().map(without_host_fields).collect()
     }
 
+    /// How the service ended by itself, which it does soon.
+    pub(crate) fn ended(&mut self) -> Result<(), ServiceError> {
+        self.broken = true;
+        let running = self.running.take().expect("it runs");
+        let ended = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), running).await });
+        ended.expect("it ends by itself").expect("no panic")
+    }
+
     /// Stops the service, and says how it ended.
     pub(crate) fn stop(&mut self) -> Result<(), ServiceError> {
         self.stop.cancel();
@@ -130,7 +150,7 @@ impl Drop for Server {
         }
         self.engine.drain(Duration::from_secs(2));
         let closed = self.log.close();
-        assert!(closed.is_ok() || std::thread::panicking(), "{closed:?}");
+        assert!(closed.is_ok() || self.broken || std::thread::panicking(), "{closed:?}");
     }
 }
 
