@@ -43,6 +43,12 @@ impl FileSink {
         Ok(sink)
     }
 
+    /// Whether `root/path` holds rows: offsets in names mean something only beside the stream they count.
+    pub fn holds_rows(root: &Path, path: &str) -> bool {
+        let sink = Self { name: String::new(), folder: root.join(path) };
+        sink.names().is_ok_and(|names| names.iter().any(|name| name.ends_with(".ndjson")))
+    }
+
     fn names(&self) -> Result<Vec<String>, SinkError> {
         let read = || -> io::Result<Vec<String>> {
             fs::read_dir(&self.folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()

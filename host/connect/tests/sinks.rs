@@ -97,7 +97,10 @@ fn files_keep_each_row_once() {
 #[test]
 fn a_torn_file_is_thrown_away() {
     let folder = Folder(tempfile::tempdir().expect("a folder"));
+    assert!(!FileSink::holds_rows(folder.0.path(), "reports/daily"));
     folder.open().write(&rows(0, 0..2)).expect("writes");
+    assert!(FileSink::holds_rows(folder.0.path(), "reports/daily"));
+    assert!(!FileSink::holds_rows(folder.0.path(), "reports"), "a folder above is another folder");
     let torn = folder.0.path().join("reports/daily/00000.part");
     std::fs::write(&torn, "{\"n\":").expect("writes");
     let mut sink = folder.open();

@@ -13,7 +13,7 @@ use tidemill_log::{Stream, StreamError, Visibility};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::{Run, Start, document, parse};
-use crate::plan::{Graph, Pinning, Plan, PlannedTarget, describe, made};
+use crate::plan::{Graph, Pinning, Plan, PlannedTarget, describe, made, owner, owner_key};
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline};
 use crate::task::progress_definition;
@@ -55,7 +55,7 @@ impl Deployments {
             self.stop(before).map_err(ApplyError::Unavailable)?;
         }
         let stored = self.next_stored(&plan, text, before.as_deref(), runs_again);
-        if let Err(error) = self.store(tenant, name, &stored) {
+        if let Err(error) = self.store(tenant, name, &stored, &plan.folders()) {
             // The old plan is what counts, so it goes on.
             if let Some(before) = before {
                 let plan = before.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
@@ -125,12 +125,19 @@ impl Deployments {
         }
     }
 
-    pub(crate) fn store(&self, tenant: &TenantName, name: &PipelineName, stored: &StoredPipeline) -> Result<(), String> {
+    pub(crate) fn store(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        stored: &StoredPipeline,
+        folders: &[&str],
+    ) -> Result<(), String> {
         let document = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
-        let changes = vec![
+        let mut changes = vec![
             (StoredPipeline::key(tenant, name), Some(document)),
             (StoredPipeline::run_key(tenant, name), Some(stored.run.to_string().into_bytes())),
         ];
+        changes.extend(folders.iter().map(|path| (owner_key(path), Some(owner(tenant, name).into_bytes()))));
         self.threads.log.put_documents(changes).map_err(|error| error.to_string())
     }
 

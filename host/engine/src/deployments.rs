@@ -97,6 +97,7 @@ impl Deployments {
             runtime: &self.threads.runtime,
             components: &self.components,
             grants: &self.threads.grants,
+            files: &self.threads.files,
             graph,
         };
         check(definition, &catalog, pinning)
@@ -244,9 +245,16 @@ impl Deployments {
 
     /// State of a run that nobody will ask for again.
     pub(crate) fn forget(&self, deployed: &Deployed) {
-        for task in &deployed.tasks {
-            if let Err(error) = self.threads.store.forget(&task.id) {
-                tracing::warn!(task = %task.id, "old state is not cleared away: {error}");
+        // By number, not by task: one that was paused through a restart has none.
+        for partition in 0..deployed.stored.starts.len() as u32 {
+            let task = TaskId {
+                tenant: deployed.tenant.clone(),
+                pipeline: deployed.name.clone(),
+                run: deployed.stored.run,
+                partition: PartitionId(partition),
+            };
+            if let Err(error) = self.threads.store.forget(&task) {
+                tracing::warn!(%task, "old state is not cleared away: {error}");
             }
         }
     }
@@ -268,7 +276,7 @@ impl Deployments {
             return Ok(());
         }
         let stored = StoredPipeline { paused: true, ..deployed.stored.clone() };
-        self.store(tenant, name, &stored).map_err(ControlError::Unavailable)?;
+        self.store(tenant, name, &stored, &[]).map_err(ControlError::Unavailable)?;
         self.stop(&deployed).map_err(ControlError::Unavailable)?;
         let plan = deployed.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
         // The tasks that ended stay to be looked at.
@@ -291,7 +299,7 @@ impl Deployments {
         // A pipeline with one task that failed has others that run: all begin again together.
         self.stop(&deployed).map_err(ControlError::Unavailable)?;
         let stored = StoredPipeline { paused: false, ..deployed.stored.clone() };
-        self.store(tenant, name, &stored).map_err(ControlError::Unavailable)?;
+        self.store(tenant, name, &stored, &[]).map_err(ControlError::Unavailable)?;
         let plan = self.plan_stored(tenant, name, &stored);
         self.deploy(tenant.clone(), name.clone(), stored, plan, state == PipelineState::Held);
         Ok(())

@@ -4,6 +4,7 @@
 //! it: those are checked only for what does not need columns, so that one fault is not reported ten times.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tidemill_event::{
@@ -28,6 +29,8 @@ pub(crate) struct Catalog<'a> {
     pub(crate) runtime: &'a Runtime,
     pub(crate) components: &'a Components,
     pub(crate) grants: &'a Grants,
+    /// Where file targets are.
+    pub(crate) files: &'a Path,
     /// The other pipelines of the tenant.
     pub(crate) graph: &'a Graph,
 }

@@ -2,19 +2,37 @@
 
 use std::sync::Arc;
 
-use tidemill_event::{StreamId, StreamName, StreamSchema};
+use tidemill_connect::FileSink;
+use tidemill_event::{PipelineName, StreamId, StreamName, StreamSchema, TenantName};
 
 use crate::pipeline::{PipelineDefinition, TargetKind};
 use crate::plan::PlannedTarget;
 use crate::plan::check::Checker;
 use crate::plan::target::{made, misfits};
 
+/// The document that says whose files a folder holds: offsets in their names mean something only beside their stream.
+pub(crate) fn owner_key(path: &str) -> String {
+    format!("file/{path}")
+}
+
+/// Who a pipeline is to a folder.
+pub(crate) fn owner(tenant: &TenantName, pipeline: &PipelineName) -> String {
+    format!("{tenant}/{pipeline}")
+}
+
 impl Checker<'_> {
     pub(super) fn targets(&mut self, definition: &PipelineDefinition, output: Option<&StreamSchema>) -> Vec<PlannedTarget> {
         let mut targets = Vec::new();
         for target in &definition.targets {
             let planned = match &target.kind {
-                TargetKind::File(path) => PlannedTarget::File { path: path.clone() },
+                TargetKind::File(path) => {
+                    if let Some(other) = self.other_owner(definition, path) {
+                        let error = format!("`files/{path}` belongs to the pipeline `{other}`");
+                        let remedy = "choose another path, or delete that pipeline and move its files away";
+                        self.fault(format!("{}.file.path", target.path), target.line, error, remedy);
+                    }
+                    PlannedTarget::File { path: path.clone() }
+                }
                 TargetKind::Stdout => PlannedTarget::Stdout,
                 TargetKind::Stream(name) => {
                     let path = format!("{}.stream", target.path);
@@ -37,6 +55,15 @@ impl Checker<'_> {
             targets.push(planned);
         }
         targets
+    }
+
+    /// Whose folder it is, if not this pipeline's: whoever writes there still, or whose rows are still there.
+    fn other_owner(&self, definition: &PipelineDefinition, path: &str) -> Option<String> {
+        let other = self.catalog.log.document(&owner_key(path))?;
+        let other = String::from_utf8_lossy(&other).into_owned();
+        let is_there = || self.catalog.log.document(&format!("pipeline/{other}")).is_some();
+        let is_other = other != owner(self.catalog.tenant, &definition.name);
+        (is_other && (is_there() || FileSink::holds_rows(self.catalog.files, path))).then_some(other)
     }
 
     /// The last `by`, if its columns come out.

@@ -26,6 +26,7 @@ use crate::pipeline::{KeepRows, PipelineDefinition};
 pub(crate) use call::{Answer, CallControl, CallMetricsFamilies};
 pub(crate) use chain::chain;
 pub(crate) use check::{Catalog, Graph, Pinning, check};
+pub(crate) use check_targets::{owner, owner_key};
 pub(crate) use component::PlannedComponent;
 pub(crate) use describe::describe;
 pub(crate) use target::{PlannedTarget, made};
@@ -64,6 +65,15 @@ impl Plan {
     /// `steps[2].rule`.
     pub(crate) fn step_name(&self, step: u32) -> String {
         self.definition.steps.get(step as usize).map_or_else(|| format!("steps[{step}]"), |step| step.name())
+    }
+
+    /// The folders of its file targets.
+    pub(crate) fn folders(&self) -> Vec<&str> {
+        let folder = |target| match target {
+            &PlannedTarget::File { ref path } => Some(path.as_str()),
+            PlannedTarget::Stream { .. } | PlannedTarget::Stdout => None,
+        };
+        self.targets.iter().filter_map(folder).collect()
     }
 
     /// Whether rows also go to files or the standard output, through `{pipeline}.output`.
