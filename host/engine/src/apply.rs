@@ -130,7 +130,7 @@ impl Deployments {
         tenant: &TenantName,
         name: &PipelineName,
         stored: &StoredPipeline,
-        folders: &[&str],
+        folders: &[String],
     ) -> Result<(), String> {
         let document = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
         let mut changes = vec![

@@ -68,9 +68,9 @@ impl Plan {
     }
 
     /// The folders of its file targets.
-    pub(crate) fn folders(&self) -> Vec<&str> {
-        let folder = |target| match target {
-            &PlannedTarget::File { ref path } => Some(path.as_str()),
+    pub(crate) fn folders(&self) -> Vec<String> {
+        let folder = |target: &'_ PlannedTarget| match target {
+            PlannedTarget::File { path } => Some(path.clone()),
             PlannedTarget::Stream { .. } | PlannedTarget::Stdout => None,
         };
         self.targets.iter().filter_map(folder).collect()
