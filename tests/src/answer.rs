@@ -67,12 +67,6 @@ impl Answer {
 
 /// Asks `url`, with a body of `content_type` if there is one. An error is a connection that failed before the answer was whole.
 pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8]) -> Result<Answer, ureq::Error> {
-    let content_type = content_type.map(|content_type| ("content-type", content_type));
-    request_with(method, url, content_type.as_slice(), body)
-}
-
-/// Asks `url` with more header lines. An error is a connection that failed before the answer was whole.
-pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -83,8 +77,8 @@ pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u
         .new_agent();
     let method: Method = method.parse().expect("a method");
     let mut request = Request::builder().method(&method).uri(url).header("connection", "close");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
     }
     let has_body = method == Method::PUT || method == Method::POST;
     let mut response = if has_body {

@@ -1,6 +1,7 @@
 //! Where the programs and files under test are. Nothing is built here: what is missing is named with the command that makes it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 #[expect(clippy::disallowed_methods, reason = "tests are their own rim: where the artefacts are is their only setting")]
 fn variable(name: &str) -> Option<PathBuf> {
@@ -32,6 +33,21 @@ fn built(path: PathBuf, by: &str) -> PathBuf {
 pub fn tidemill() -> PathBuf {
     let path = variable("TIDEMILL_BIN").unwrap_or_else(|| target_dir().join("release/tidemill"));
     built(path, "`cargo build --release --workspace`")
+}
+
+/// The `tidemill` binary, about to run without what the test's own environment says of hosts.
+pub fn tidemill_command() -> Command {
+    command(&tidemill())
+}
+
+pub(crate) fn command(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("TIDEMILL_")) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The judge of the crash tests.

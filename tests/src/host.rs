@@ -115,12 +115,7 @@ impl Host {
     fn spawn(&self) -> Child {
         assert!(self.child.is_none(), "the host runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
-        let mut command = Command::new(&self.options.binary);
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("TIDEMILL_")) {
-                command.env_remove(name);
-            }
-        }
+        let mut command = crate::artefacts::command(&self.options.binary);
         command.arg("serve").arg("--dev").arg("--data").arg(self.data()).args(["--listen", &self.address, "--log", "json"]);
         // The pipe closes with the test, in whatever way it ends: no host is left behind.
         command.args(&self.options.flags).arg("--stop-with-stdin").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);

@@ -9,8 +9,8 @@ mod host;
 pub mod judging;
 mod wire;
 
-pub use answer::{Answer, request, request_with};
-pub use artefacts::{guest, judge, shared_data, target_dir, tidemill, variant};
+pub use answer::{Answer, request};
+pub use artefacts::{guest, judge, shared_data, target_dir, tidemill, tidemill_command, variant};
 pub use cycles::{Cycles, Judged};
 pub use host::{Host, HostOptions, eventually};
 pub use wire::Connection;

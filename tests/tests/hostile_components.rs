@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tidemill_event::{Field, FieldType};
 use tidemill_runtime::testing::{TextGuest, threshold_rule};
-use tidemill_tests::{Host, tidemill};
+use tidemill_tests::{Host, tidemill_command};
 
 fn rule() -> TextGuest {
     TextGuest::rule(vec![Field::new("amount", FieldType::Float64, true)])
@@ -117,8 +117,7 @@ fn a_component_that_answers_by_the_number_of_a_call_is_named_by_tidemill_test() 
     let rows: String = (0..100).map(|n| format!("{{\"amount\":{n}}}\n")).collect();
     std::fs::write(&events, rows).expect("a file");
     let test = |rows: &str| {
-        let mut command = std::process::Command::new(tidemill());
-        command.arg("test").arg(&component).arg(&events).args(["--rows", rows]).output().expect("the binary")
+        tidemill_command().arg("test").arg(&component).arg(&events).args(["--rows", rows]).output().expect("the binary")
     };
     let output = test("40");
     let said = String::from_utf8_lossy(&output.stderr);

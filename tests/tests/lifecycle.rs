@@ -1,12 +1,12 @@
 //! The host as a process: its data directory, its stop, what it says of itself, and the command line as its client.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
-use tidemill_tests::{Host, tidemill};
+use tidemill_tests::{Host, tidemill_command};
 
 fn command(host: &Host, words: &[&str]) -> Output {
-    Command::new(tidemill()).args(words).env("TIDEMILL_HOST", host.url()).stdin(Stdio::null()).output().expect("the binary")
+    tidemill_command().args(words).env("TIDEMILL_HOST", host.url()).stdin(Stdio::null()).output().expect("the binary")
 }
 
 #[track_caller]
@@ -19,7 +19,7 @@ fn run(host: &Host, words: &[&str]) -> String {
 #[test]
 fn one_data_directory_has_one_host() {
     let host = Host::start();
-    let second = Command::new(tidemill())
+    let second = tidemill_command()
         .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data"])
         .arg(host.data())
         .stdin(Stdio::null())

@@ -51,26 +51,48 @@ to:
     assert_eq!(status["state"], "running", "{status}");
 }
 
+/// The lines of the faults in a refusal.
+fn fault_lines(problem: &Value) -> Vec<u64> {
+    problem["faults"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{problem}"))
+        .iter()
+        .filter_map(|fault| fault["line"].as_u64())
+        .collect()
+}
+
 #[test]
 fn every_fault_is_told_at_once_with_its_line_and_what_to_do() {
     let host = host();
-    let text = "\
+    // What the text cannot say, whatever streams and components there are.
+    let form = "\
+pipeline: wrong
+from: payments
+speed: high
+steps:
+  - colour: red
+  - rule: nobody
+to:
+  - stream: Out
+";
+    let problem = host.apply("wrong", form).expect(422).json();
+    assert_eq!(fault_lines(&problem), [3, 5, 6, 8], "{problem}");
+    // What it says and cannot mean here.
+    let meaning = "\
 pipeline: wrong
 from: payments
 steps:
   - where: amont > 10
   - rule: nobody@1
-  - colour: red
+  - where: amount + user > 1
 to:
-  - stream: Out
+  - stream: payments
 ";
-    let problem = host.apply("wrong", text).expect(422).json();
-    let faults = problem["faults"].as_array().or(problem["errors"].as_array()).unwrap_or_else(|| panic!("{problem}"));
-    let lines: Vec<u64> = faults.iter().filter_map(|fault| fault["line"].as_u64()).collect();
-    for line in [4, 5, 6, 8] {
-        assert!(lines.contains(&line), "nothing about line {line}: {problem}");
-    }
-    let unknown = faults.iter().find(|fault| fault["line"] == 4).expect("the first");
+    let problem = host.apply("wrong", meaning).expect(422).json();
+    let lines = fault_lines(&problem);
+    assert!([4, 5, 6, 8].iter().all(|line| lines.contains(line)), "{problem}");
+    let unknown =
+        problem["faults"].as_array().and_then(|faults| faults.iter().find(|fault| fault["line"] == 4)).expect("the first");
     assert!(unknown["remedy"].as_str().is_some_and(|remedy| remedy.contains("amount")), "{unknown}");
     host.get("/v1/pipelines/wrong").expect(404);
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidemill_tests::{Connection, Host, request_with};
+use tidemill_tests::{Connection, Host};
 
 fn host(partitions: u32) -> Host {
     let host = Host::start();
@@ -89,16 +89,6 @@ fn a_follower_sees_what_comes_after_it() {
         assert_eq!(next(), n, "and then each as it comes");
     }
     assert_eq!(follower.join().expect("no panic").expect("an answer"), 200);
-}
-
-#[test]
-fn event_streams_carry_cuts_and_resume_at_them() {
-    let host = host(1);
-    let url = format!("{}/v1/streams/ticks/events", host.url());
-    let headers = [("accept", "text/event-stream"), ("last-event-id", "0:7")];
-    let text = request_with("GET", &url, &headers, b"").expect("an answer").expect(200).body;
-    assert_eq!(text.matches("data:").count(), 3, "{text}");
-    assert!(text.lines().any(|line| line.trim_start_matches("id:").trim() == "0:10"), "the last id is the end: {text}");
 }
 
 #[test]

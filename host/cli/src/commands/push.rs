@@ -6,7 +6,7 @@ use ureq::http::Method;
 use crate::args::PushArgs;
 use crate::client::{Client, encoded};
 use crate::exit::Failure;
-use crate::output::{Output, bytes, outline};
+use crate::output::{Output, bytes};
 
 /// Uploads the file; the host says what it is.
 pub(crate) fn run(args: &PushArgs, client: &Client, output: Output) -> Result<(), Failure> {
@@ -23,6 +23,15 @@ pub(crate) fn run(args: &PushArgs, client: &Client, output: Output) -> Result<()
     output.result(&published, || told(&published, created))
 }
 
+/// `name type`, with a `?` where it may be null.
+fn field(field: &Value) -> String {
+    // A state field may stand beside its first value.
+    let field = field.get("field").unwrap_or(field);
+    let text = |key: &str| field.get(key).and_then(Value::as_str).unwrap_or("?");
+    let nullable = if field.get("nullable") == Some(&Value::Bool(true)) { "?" } else { "" };
+    format!("{} {}{nullable}", text("name"), text("type"))
+}
+
 fn told(published: &Value, created: bool) -> String {
     let text = |key: &str| published.get(key).and_then(Value::as_str).unwrap_or("?");
     let mut lines = format!(
@@ -33,9 +42,14 @@ fn told(published: &Value, created: bool) -> String {
         text("kind"),
         text("digest")
     );
-    if let Some(describe) = published.get("describe") {
-        for line in outline(describe).lines() {
-            lines.push_str(&format!("\n  {line}"));
+    let describe = published.get("describe").unwrap_or(&Value::Null);
+    if let Some(doc) = describe.get("doc").and_then(Value::as_str) {
+        lines.extend(doc.lines().map(|line| format!("\n  {line}")));
+    }
+    for (what, member) in [("reads", "columns"), ("adds", "outputs"), ("keeps per key", "state")] {
+        let fields: Vec<String> = describe.get(member).and_then(Value::as_array).into_iter().flatten().map(field).collect();
+        if !fields.is_empty() {
+            lines.push_str(&format!("\n  {what}: {}", fields.join(", ")));
         }
     }
     lines
