@@ -41,5 +41,6 @@ pub(crate) fn run(args: &BuildArgs, output: Output) -> Result<(), Failure> {
 
 /// In the project's folder, as the user named it.
 fn beside(folder: &Path, component: &Path) -> PathBuf {
-    folder.join(component.file_name().unwrap_or_default())
+    let name = Path::new(component.file_name().unwrap_or_default());
+    if folder == Path::new(".") { name.to_owned() } else { folder.join(name) }
 }

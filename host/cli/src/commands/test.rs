@@ -32,7 +32,7 @@ pub(crate) fn run(args: &TestArgs, output: Output) -> Result<(), Failure> {
         eprintln!("note: the component keeps state and no --by names its key: all rows share one key");
     }
     let large = Cut { call_rows: args.rows, fresh: false };
-    let small = Cut { call_rows: if args.rows == SMALL_CALL_ROWS { 3 } else { SMALL_CALL_ROWS }, fresh: true };
+    let small = Cut { call_rows: small_call_rows(events.count, args.rows), fresh: true };
     let trial = |cut| Trial::run(&runtime, &component, &events, cut, &args.config, &args.by);
     let (first, second) = (trial(large)?, trial(small)?);
     let difference = first.difference(&second);
@@ -60,6 +60,12 @@ pub(crate) fn run(args: &TestArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::failed("no event of the file fits the columns that the component reads"));
     }
     Ok(())
+}
+
+/// Rows per call in the second cut: a short file is cut too, and never as in the first one.
+fn small_call_rows(events: usize, large: usize) -> usize {
+    let small = SMALL_CALL_ROWS.min(events.div_ceil(2)).max(1);
+    if small == large { small.saturating_sub(1).max(1) } else { small }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -109,4 +115,15 @@ fn told(component: &Component, events: &Events, first: &Trial, second: &Trial) -
     lines.extend(events.rejected.iter().take(SHOWN).map(|rejected| format!("rejected   {rejected}")));
     lines.extend(first.dead.iter().take(SHOWN).map(|dead| format!("dead       {dead}")));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::small_call_rows;
+
+    #[test]
+    fn two_rows_are_enough_for_two_cuts() {
+        assert_eq!([1, 2, 6, 100].map(|events| small_call_rows(events, 4096)), [1, 1, 3, 7]);
+        assert_eq!([(100, 7), (6, 3), (2, 1)].map(|(events, large)| small_call_rows(events, large)), [6, 2, 1]);
+    }
 }
