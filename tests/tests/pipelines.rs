@@ -71,12 +71,11 @@ from: payments
 speed: high
 steps:
   - colour: red
-  - rule: nobody
 to:
   - stream: Out
 ";
     let problem = host.apply("wrong", form).expect(422).json();
-    assert_eq!(fault_lines(&problem), [3, 5, 6, 8], "{problem}");
+    assert_eq!(fault_lines(&problem), [3, 5, 7], "{problem}");
     // What it says and cannot mean here.
     let meaning = "\
 pipeline: wrong
