@@ -82,8 +82,8 @@ pipeline: wrong
 from: payments
 steps:
   - where: amont > 10
+  - where: amount and user
   - rule: nobody@1
-  - where: amount + user > 1
 to:
   - stream: payments
 ";

@@ -145,7 +145,10 @@ fn play(host: &Host, example: &Path, settled: &Arc<AtomicBool>) -> Result<Vec<Re
             bail!("`{}`: {}", events.display(), answer["rejected"]);
         }
     }
-    expected.iter().map(|expected| gather(host, expected)).collect()
+    let results = expected.iter().map(|expected| gather(host, expected)).collect();
+    // Rows that are there are also being printed; a moment keeps them above the next headline.
+    std::thread::sleep(Duration::from_millis(150));
+    results
 }
 
 /// Waits until the stream has what it should, and compares.

@@ -101,7 +101,7 @@ fn disk() -> Arc<dyn Disk> {
 /// A build for tests: what was not synced dies with the process, as in a power cut.
 #[cfg(feature = "power-cut-disk")]
 fn disk() -> Arc<dyn Disk> {
-    Arc::new(tidemill_log::PowerCutDisk::new())
+    Arc::new(tidemill_log::PowerCutDisk::new(Arc::new(tidemill_log::RealDisk)))
 }
 
 async fn serve(settings: &ServeSettings, parts: Parts, stop_with_stdin: bool, output: Output) -> Result<(), Failure> {
