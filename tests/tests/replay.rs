@@ -1,5 +1,5 @@
 //! After a kill, committed rows are taken again and compared. A component that does not answer the same is named; what was committed
-//! stands. The host under test grants a random import that no real host has.
+//! stands. The host under test grants a random import that no real host has, and its kill is a power cut.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tidemill_tests::{Host, HostOptions, eventually, variant};
 
 #[test]
 fn a_rule_that_draws_random_numbers_is_named_after_a_restart() {
-    let mut host = Host::with(HostOptions { binary: variant("planted-random"), ..HostOptions::default() });
+    let mut host = Host::with(HostOptions { binary: variant("power-cut"), ..HostOptions::default() });
     host.put("/v1/streams/rows", &json!({"fields": [{"name": "key", "type": "string"}], "key": ["key"]})).expect(201);
     host.push_guest("test-random", "1.0.0").expect(201);
     let text = "pipeline: dice\nfrom: rows\nsteps:\n  - rule: test-random@1\n    by: [key]\nto:\n  - stream: dice\n";
