@@ -82,7 +82,7 @@ pipeline: wrong
 from: payments
 steps:
   - where: amont > 10
-  - where: amount and user
+  - where: amount + 1
   - rule: nobody@1
 to:
   - stream: payments

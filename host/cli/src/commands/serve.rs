@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use tidemill_engine::{Engine, EngineSettings};
 use tidemill_log::{Disk, Log, LogSettings};
-use tidemill_runtime::{Runtime, RuntimeSettings};
+use tidemill_runtime::{Grants, Runtime, RuntimeSettings};
 use tidemill_server::{Service, Settings as ServiceSettings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -68,11 +68,13 @@ struct Parts {
 impl Parts {
     fn open(settings: &ServeSettings, data: &DataDir) -> Result<Self, Failure> {
         let begin = Instant::now();
-        let runtime = RuntimeSettings { cache_dir: Some(data.path().join("cache")), ..runtime_settings() };
+        let runtime =
+            RuntimeSettings { cache_dir: Some(data.path().join("cache")), grants: grants(), ..RuntimeSettings::default() };
         let runtime = Runtime::new(runtime).map_err(|error| Failure::failed(error.to_string()))?;
         let log =
             Log::open(LogSettings::new(data.path().join("log")), disk()).map_err(|error| Failure::failed(error.to_string()))?;
         let mut engine = EngineSettings::new(data.path());
+        engine.grants = grants();
         if let Some(workers) = settings.workers {
             engine.workers = workers;
         }
@@ -84,13 +86,12 @@ impl Parts {
     }
 }
 
-/// A build for tests may import what no real host grants.
-fn runtime_settings() -> RuntimeSettings {
+/// What components may import beyond logging: nothing yet, but in a build for tests.
+fn grants() -> Grants {
     #[cfg(feature = "planted-random")]
-    let grants = [tidemill_runtime::Grant::TestRandom].into_iter().collect();
+    return [tidemill_runtime::Grant::TestRandom].into_iter().collect();
     #[cfg(not(feature = "planted-random"))]
-    let grants = tidemill_runtime::Grants::none();
-    RuntimeSettings { grants, ..RuntimeSettings::default() }
+    Grants::none()
 }
 
 #[cfg(not(feature = "power-cut-disk"))]

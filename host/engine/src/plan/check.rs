@@ -78,10 +78,15 @@ pub(crate) fn check(definition: PipelineDefinition, catalog: &Catalog<'_>, pinni
     let mut steps = Vec::new();
     for (at, step) in definition.steps.iter().enumerate() {
         let planned = checker.step(at as u32, step, columns.as_ref());
-        columns = planned.map(|(kind, columns)| {
-            steps.push(PlannedStep { kind, fields: columns.fields.clone() });
-            columns
-        });
+        columns = match planned {
+            Some((kind, columns)) => {
+                steps.push(PlannedStep { kind, fields: columns.fields.clone() });
+                Some(columns)
+            }
+            // A condition changes no column: what stands behind a wrong one is checked all the same.
+            None if matches!(step.kind, StepKind::Where(_)) => columns,
+            None => None,
+        };
     }
     let output = columns.map(|columns| StreamSchema {
         fields: columns.fields,
