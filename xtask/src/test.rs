@@ -12,7 +12,8 @@ pub(crate) fn test(long: bool) -> Result<()> {
     natively.args(["test", "--release", "--manifest-path"]).arg(root().join(crate::guests::WORKSPACE));
     run("testing the components, natively", &mut natively)?;
     let mut command = cargo();
-    command.args(["test", "--release", "--workspace"]);
+    // Every failure in one run: a later one may explain an earlier one.
+    command.args(["test", "--release", "--workspace", "--no-fail-fast"]);
     if long {
         command.env("TIDEMILL_CRASH_CYCLES", "500").env("PROPTEST_CASES", "4096");
     }
