@@ -93,6 +93,20 @@ to:
     let unknown =
         problem["faults"].as_array().and_then(|faults| faults.iter().find(|fault| fault["line"] == 4)).expect("the first");
     assert!(unknown["remedy"].as_str().is_some_and(|remedy| remedy.contains("amount")), "{unknown}");
+    // Both in one text, and a stream that is not there.
+    let both = "\
+pipeline: wrong
+from: paymentz
+speed: high
+steps:
+  - where: amount > 10
+  - colour: red
+  - rule: nobody@1
+to:
+  - stream: Out
+";
+    let problem = host.apply("wrong", both).expect(422).json();
+    assert_eq!(fault_lines(&problem), [2, 3, 6, 7, 9], "{problem}");
     host.get("/v1/pipelines/wrong").expect(404);
 }
 

@@ -12,7 +12,7 @@ use tidemill_log::{Stream, StreamError, Visibility};
 
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
-use crate::pipeline::{Run, Start, document, parse};
+use crate::pipeline::{Reading, Run, Start, document, read_pipeline};
 use crate::plan::{Graph, Pinning, Plan, PlannedTarget, describe, made, owner, owner_key};
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline};
@@ -27,7 +27,11 @@ impl Deployments {
         text: &str,
         dry_run: bool,
     ) -> Result<Applied, ApplyError> {
-        let definition = parse(name, text).map_err(|faults| ApplyError::Faults { faults })?;
+        let Reading { definition, gap, mut faults } = read_pipeline(name, text);
+        let Some(definition) = definition else {
+            faults.sort_by_key(|fault| fault.line);
+            return Err(ApplyError::Faults { faults });
+        };
         let _changes = self.changes.lock();
         if self.is_stopping() {
             return Err(ApplyError::Unavailable("the host is stopping".to_owned()));
@@ -40,8 +44,15 @@ impl Deployments {
             .filter(|deployed| deployed.tenant == *tenant)
             .filter_map(|deployed| Some((deployed.name.clone(), deployed.streams()?)))
             .collect();
-        let plan =
-            self.check(tenant, definition, Pinning::Newest(previous), &graph).map_err(|faults| ApplyError::Faults { faults })?;
+        let plan = match self.check(tenant, definition, gap, Pinning::Newest(previous), &graph) {
+            Ok(plan) if faults.is_empty() => plan,
+            checked => {
+                // What is wrong with the form and what is wrong with the meaning are told together.
+                faults.extend(checked.err().into_iter().flatten());
+                faults.sort_by_key(|fault| fault.line);
+                return Err(ApplyError::Faults { faults });
+            }
+        };
         self.refuse_crowd(&plan)?;
         let described = describe(&plan, previous);
         let runs_again = before.as_ref().is_some_and(|deployed| deployed.state() == PipelineState::Finished);

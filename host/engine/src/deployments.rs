@@ -80,7 +80,7 @@ impl Deployments {
         let said = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let definition = parse(name, &stored.text).map_err(said)?;
         // Cycles were refused when it was applied; whoever applied later was checked against it.
-        let plan = self.check(tenant, definition, Pinning::As(stored), &Graph::new()).map_err(said)?;
+        let plan = self.check(tenant, definition, None, Pinning::As(stored), &Graph::new()).map_err(said)?;
         Ok(Arc::new(plan))
     }
 
@@ -88,6 +88,7 @@ impl Deployments {
         &self,
         tenant: &TenantName,
         definition: PipelineDefinition,
+        gap: Option<usize>,
         pinning: Pinning<'_>,
         graph: &Graph,
     ) -> Result<Plan, Vec<Fault>> {
@@ -100,7 +101,7 @@ impl Deployments {
             files: &self.threads.files,
             graph,
         };
-        check(definition, &catalog, pinning)
+        check(definition, gap, &catalog, pinning)
     }
 
     pub(crate) fn stream(&self, tenant: &TenantName, name: StreamName) -> Option<Arc<Stream>> {

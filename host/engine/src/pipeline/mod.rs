@@ -17,5 +17,5 @@ pub(crate) use definition::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind,
     Target, TargetKind, Text,
 };
-pub(crate) use parse::parse;
+pub(crate) use parse::{Reading, parse, read_pipeline};
 pub(crate) use suggest::nearest;

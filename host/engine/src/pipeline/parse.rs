@@ -18,11 +18,19 @@ const TARGET_WORDS: [&str; 3] = ["stream", "file", "stdout"];
 const STEPS_MAX: usize = 256;
 const TARGETS_MAX: usize = 16;
 
+/// A text as far as it can be read, so that what is readable is checked beside what is not.
+pub(crate) struct Reading {
+    /// Without the steps and targets that have faults of form; `None` if there is no telling what it reads from.
+    pub(crate) definition: Option<PipelineDefinition>,
+    /// How many steps of the definition stand before the first one that is left out: what columns there are behind it is not known.
+    pub(crate) gap: Option<usize>,
+    /// Every fault of form.
+    pub(crate) faults: Vec<Fault>,
+}
+
 /// Reads the text of the pipeline `name`. `Err` has every fault of form, by line.
 pub(crate) fn parse(name: &PipelineName, text: &str) -> Result<PipelineDefinition, Vec<Fault>> {
-    let root = read(text).map_err(|fault| vec![fault])?;
-    let mut faults = Vec::new();
-    let definition = definition(name, &root, &mut faults);
+    let Reading { definition, mut faults, .. } = read_pipeline(name, text);
     faults.sort_by_key(|fault| fault.line);
     match definition {
         Some(definition) if faults.is_empty() => Ok(definition),
@@ -30,7 +38,20 @@ pub(crate) fn parse(name: &PipelineName, text: &str) -> Result<PipelineDefinitio
     }
 }
 
-fn definition(name: &PipelineName, root: &Node, faults: &mut Vec<Fault>) -> Option<PipelineDefinition> {
+/// Reads what can be read of the pipeline `name`.
+pub(crate) fn read_pipeline(name: &PipelineName, text: &str) -> Reading {
+    let (mut faults, mut gap) = (Vec::new(), None);
+    let definition = match read(text) {
+        Ok(root) => definition(name, &root, &mut gap, &mut faults),
+        Err(fault) => {
+            faults.push(fault);
+            None
+        }
+    };
+    Reading { definition, gap, faults }
+}
+
+fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults: &mut Vec<Fault>) -> Option<PipelineDefinition> {
     let mut object = Object::of(root, "", "{from: clicks, steps: [], to: [{stream: results}]}", faults)?;
     if let Some(said) = object.text("pipeline", faults)
         && said.text != name.as_str()
@@ -53,7 +74,7 @@ fn definition(name: &PipelineName, root: &Node, faults: &mut Vec<Fault>) -> Opti
             None
         }
     };
-    let steps = object.take("steps").map_or_else(Vec::new, |node| steps(node, faults));
+    let steps = object.take("steps").map_or_else(Vec::new, |node| steps(node, gap, faults));
     let targets = match object.take("to") {
         Some(node) => targets(node, faults),
         None => {
@@ -138,14 +159,24 @@ fn stream_name(text: &Text, path: &str, faults: &mut Vec<Fault>) -> Option<Strea
         .ok()
 }
 
-fn steps(node: &Node, faults: &mut Vec<Fault>) -> Vec<Step> {
+fn steps(node: &Node, gap: &mut Option<usize>, faults: &mut Vec<Fault>) -> Vec<Step> {
     let items = list(node, "steps", "steps: [{where: amount > 0}]", faults);
     if items.len() > STEPS_MAX {
         let error = format!("{} steps", items.len());
         faults.push(Fault::new("steps", node.line, error, "at most 256 are possible: continue in a second pipeline"));
+        *gap = Some(0);
         return Vec::new();
     }
-    items.iter().enumerate().filter_map(|(at, item)| step(item, format!("steps[{at}]"), faults)).collect()
+    let mut steps = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        match step(item, format!("steps[{at}]"), faults) {
+            Some(step) => steps.push(step),
+            None => {
+                gap.get_or_insert(steps.len());
+            }
+        }
+    }
+    steps
 }
 
 fn step(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Step> {

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidemill_event::{
-    Field, FieldType, PipelineName, SchemaVersion, StreamId, StreamName, StreamSchema, TenantName, UnknownFields,
+    Field, FieldType, PipelineName, SchemaVersion, StreamDefinition, StreamId, StreamName, StreamSchema, TenantName,
+    UnknownFields,
 };
 use tidemill_expr::Expression;
 use tidemill_flow::RuleStep;
@@ -48,35 +49,36 @@ pub(crate) enum Pinning<'a> {
 }
 
 /// Checks a definition. `Err` is never empty.
-pub(crate) fn check(definition: PipelineDefinition, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Result<Plan, Vec<Fault>> {
-    let id = StreamId::new(catalog.tenant.clone(), definition.source.stream.clone());
-    let Some(source) = catalog.log.stream(&id) else {
-        return Err(vec![unknown_source(&definition, catalog)]);
-    };
-    let version = match pinning {
-        Pinning::Newest(_) => source.version(),
-        Pinning::As(stored) => SchemaVersion(stored.source_version),
-    };
-    let Some(source_definition) = source.definition_at(version) else {
-        let error = format!("`{}` has no version {}", id.stream, version.0);
-        return Err(vec![Fault::new(&definition.source.path, definition.source.line, error, "apply the pipeline again")]);
-    };
+///
+/// `gap` says how many steps stand before the first one that could not be read, if there is one: behind it no column is known.
+pub(crate) fn check(
+    definition: PipelineDefinition,
+    gap: Option<usize>,
+    catalog: &Catalog<'_>,
+    pinning: Pinning<'_>,
+) -> Result<Plan, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let source = source_of(&definition, catalog, pinning).map_err(|fault| faults.push(fault)).ok();
     let mut checker = Checker {
         catalog,
         pinning,
-        source: &source,
-        key: source_definition.key.clone(),
+        source: source.as_ref().map(|source| source.stream.clone()),
+        key: source.as_ref().map_or_else(Vec::new, |source| source.definition.key.clone()),
         used: Vec::new(),
         next_operator: match pinning {
             Pinning::Newest(previous) => previous.map_or(0, |previous| previous.next_operator),
             Pinning::As(stored) => stored.next_operator,
         },
         last_by: None,
-        faults: Vec::new(),
+        faults,
     };
-    let mut columns = Some(Columns::of_source(&source_definition.schema, definition.source.alias.clone()));
+    let mut columns =
+        source.as_ref().map(|source| Columns::of_source(&source.definition.schema, definition.source.alias.clone()));
     let mut steps = Vec::new();
     for (at, step) in definition.steps.iter().enumerate() {
+        if gap == Some(at) {
+            columns = None;
+        }
         let planned = checker.step(at as u32, step, columns.as_ref());
         columns = match planned {
             Some((kind, columns)) => {
@@ -88,6 +90,9 @@ pub(crate) fn check(definition: PipelineDefinition, catalog: &Catalog<'_>, pinni
             None => None,
         };
     }
+    if gap == Some(definition.steps.len()) {
+        columns = None;
+    }
     let output = columns.map(|columns| StreamSchema {
         fields: columns.fields,
         unknown: if columns.unknown { UnknownFields::Keep } else { UnknownFields::Drop },
@@ -95,13 +100,13 @@ pub(crate) fn check(definition: PipelineDefinition, catalog: &Catalog<'_>, pinni
     });
     let targets = checker.targets(&definition, output.as_ref());
     let Checker { mut faults, next_operator, .. } = checker;
-    match output {
-        Some(output) if faults.is_empty() => Ok(Plan {
+    match (output, source) {
+        (Some(output), Some(source)) if faults.is_empty() => Ok(Plan {
             tenant: catalog.tenant.clone(),
             definition,
-            source,
-            source_schema: source_definition.schema.clone(),
-            source_version: version,
+            source: source.stream,
+            source_schema: source.definition.schema.clone(),
+            source_version: source.version,
             steps,
             output,
             targets,
@@ -110,6 +115,29 @@ pub(crate) fn check(definition: PipelineDefinition, catalog: &Catalog<'_>, pinni
         _ => {
             faults.sort_by_key(|fault| fault.line);
             Err(faults)
+        }
+    }
+}
+
+/// What a pipeline reads from, at the version it is planned for.
+struct Found {
+    stream: Arc<Stream>,
+    version: SchemaVersion,
+    definition: Arc<StreamDefinition>,
+}
+
+fn source_of(definition: &PipelineDefinition, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Result<Found, Fault> {
+    let id = StreamId::new(catalog.tenant.clone(), definition.source.stream.clone());
+    let Some(stream) = catalog.log.stream(&id) else { return Err(unknown_source(definition, catalog)) };
+    let version = match pinning {
+        Pinning::Newest(_) => stream.version(),
+        Pinning::As(stored) => SchemaVersion(stored.source_version),
+    };
+    match stream.definition_at(version) {
+        Some(found) => Ok(Found { stream, version, definition: found }),
+        None => {
+            let error = format!("`{}` has no version {}", id.stream, version.0);
+            Err(Fault::new(&definition.source.path, definition.source.line, error, "apply the pipeline again"))
         }
     }
 }
@@ -133,7 +161,8 @@ fn unknown_source(definition: &PipelineDefinition, catalog: &Catalog<'_>) -> Fau
 pub(super) struct Checker<'a> {
     pub(super) catalog: &'a Catalog<'a>,
     pub(super) pinning: Pinning<'a>,
-    pub(super) source: &'a Arc<Stream>,
+    /// `None` if there is no such stream: then no column is known either.
+    pub(super) source: Option<Arc<Stream>>,
     /// The source's key fields.
     pub(super) key: Vec<Arc<str>>,
     /// Numbers of kept state that a step has taken.
@@ -347,9 +376,10 @@ impl Checker<'_> {
         // Rows of one key must meet in one task: by the source's key they do, or because there is only one task.
         let sources: Vec<Option<&Arc<str>>> = names.iter().map(|name| columns.source_of(name)).collect();
         let co_located = !self.key.is_empty() && self.key.iter().all(|key| sources.contains(&Some(key)));
-        let partitions = self.source.partitions().len();
+        let Some(source) = &self.source else { return names };
+        let partitions = source.partitions().len();
         if partitions > 1 && !co_located {
-            let stream = &self.source.id().stream;
+            let stream = &source.id().stream;
             let key = if self.key.is_empty() { "no key".to_owned() } else { format!("the key [{}]", self.key.join(", ")) };
             let error =
                 format!("rows of one key would be in several of the {partitions} partitions of `{stream}`, which has {key}");

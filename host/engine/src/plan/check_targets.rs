@@ -38,7 +38,7 @@ impl Checker<'_> {
                     let path = format!("{}.stream", target.path);
                     self.refuse_cycle(definition, name, &path, target.line);
                     let there = self.catalog.log.stream(&StreamId::new(self.catalog.tenant.clone(), name.clone()));
-                    let Some(output) = output else { continue };
+                    let (Some(output), Some(source)) = (output, &self.source) else { continue };
                     let definition = match &there {
                         Some(stream) => {
                             let definition = stream.definition();
@@ -47,7 +47,7 @@ impl Checker<'_> {
                             }
                             (*definition).clone()
                         }
-                        None => made(output, self.made_key(output), self.source.partitions().len() as u32),
+                        None => made(output, self.made_key(output), source.partitions().len() as u32),
                     };
                     PlannedTarget::Stream { name: name.clone(), there, definition }
                 }
