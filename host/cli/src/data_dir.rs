@@ -1,7 +1,7 @@
 //! The data directory: made, locked against a second host, its format checked. What is inside belongs to the parts.
 //!
 //! ```text
-//! DIR/tidemill.json   {"format": 1}: which layout the rest has
+//! DIR/tidemill.json   {"format": 2}: which layout the rest has
 //! DIR/lock            flock held while a host runs; its text is that host's process id
 //! DIR/log state components cache files     of their owners
 //! ```
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The layout this program reads and writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A data directory that no other process has; unlocked when dropped.
 #[derive(Debug)]
@@ -51,13 +51,33 @@ pub(crate) enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
-    /// It was written by another version.
-    #[error("`{}` has format {format}, this program reads {FORMAT}: use the program that wrote it", path.display())]
-    Format {
+    /// A later version made it.
+    #[error("`{}` has format {format}, this program reads {FORMAT}: it is newer, upgrade tidemill to the version that wrote it", path.display())]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+    /// An earlier version made it.
+    #[error(
+        "`{}` has format {format}, this program reads {FORMAT}: it is older and is not converted, use the tidemill that wrote it, \
+         or choose a new folder for --data and send the events again",
+        path.display()
+    )]
+    Older {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+    /// Its format file says nothing that a version of this program wrote.
+    #[error("`{}` says {text}, which no tidemill wrote: restore the file (this program writes {{\"format\":{FORMAT}}})", path.join("tidemill.json").display())]
+    NoFormat {
         /// The directory.
         path: PathBuf,
         /// What stands there.
-        format: String,
+        text: String,
     },
 }
 
@@ -128,8 +148,9 @@ fn check_format(dir: &Path) -> Result<(), DataDirError> {
     match fs::read_to_string(&path) {
         Ok(text) => match serde_json::from_str::<FormatFile>(&text) {
             Ok(FormatFile { format: FORMAT }) => Ok(()),
-            Ok(FormatFile { format }) => Err(DataDirError::Format { path: dir.to_owned(), format: format.to_string() }),
-            Err(_) => Err(DataDirError::Format { path: dir.to_owned(), format: format!("`{}`", text.trim()) }),
+            Ok(FormatFile { format }) if format > FORMAT => Err(DataDirError::Newer { path: dir.to_owned(), format }),
+            Ok(FormatFile { format }) => Err(DataDirError::Older { path: dir.to_owned(), format }),
+            Err(_) => Err(DataDirError::NoFormat { path: dir.to_owned(), text: format!("`{}`", text.trim()) }),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             write_format(dir, &path).map_err(|source| io_error("write", &path, source))
@@ -176,9 +197,21 @@ mod tests {
         assert!(!folder.path().join("lock").exists(), "nothing was strewn into it");
 
         let folder = tempfile::tempdir().expect("a folder");
-        for text in [r#"{"format":2}"#, "", r#"{"format":1,"more":1}"#] {
+        let cases = [
+            (
+                r#"{"format":1}"#,
+                "has format 1, this program reads 2: it is older and is not converted, use the tidemill that wrote it",
+            ),
+            (r#"{"format":3}"#, "has format 3, this program reads 2: it is newer, upgrade tidemill"),
+            ("", "says ``, which no tidemill wrote"),
+            (r#"{"format":2,"more":1}"#, "which no tidemill wrote"),
+        ];
+        for (text, expected) in cases {
             fs::write(folder.path().join("tidemill.json"), text).expect("a file");
-            assert!(matches!(DataDir::open(folder.path()), Err(DataDirError::Format { .. })), "{text}");
+            let refused = DataDir::open(folder.path()).expect_err("another format").to_string();
+            assert!(refused.contains(expected), "{text}: {refused}");
+            let after = fs::read_to_string(folder.path().join("tidemill.json")).expect("still there");
+            assert_eq!(after, text, "nothing is changed");
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::durable::Durable;
 use crate::error::Poisoned;
+use crate::requests::RequestMark;
 use crate::stream::Stream;
 
 /// The first offset of each frame, in the order of the frames; its rows follow without a gap. Only when the entry is on disk.
@@ -38,14 +39,17 @@ pub struct Append {
     pub frames: Vec<FrameRows>,
     /// All or nothing after a crash. Otherwise the log may cut it into entries: each stands or falls alone, in order.
     pub atomic: bool,
+    /// The requests that these rows decide, wholly or in part: known to be seen ([`crate::Log::request`]) when the rows are on
+    /// disk, and together with them. There may be requests and no frames.
+    pub requests: Vec<RequestMark>,
     /// Called when everything is on disk, or when it is certain that no acknowledgement will come.
     pub on_durable: Option<OnDurable>,
 }
 
 impl Append {
-    /// An atomic append without a callback.
+    /// An atomic append of no client's request, without a callback.
     pub fn atomic(frames: Vec<FrameRows>) -> Self {
-        Self { frames, atomic: true, on_durable: None }
+        Self { frames, atomic: true, requests: Vec::new(), on_durable: None }
     }
 }
 

@@ -22,6 +22,15 @@ pub(crate) enum Change {
         stream: u32,
         definition: StreamDefinition,
     },
+    /// The newest version's definition, changed in what is no schema: retention and the like.
+    StreamUpdated {
+        stream: u32,
+        definition: StreamDefinition,
+    },
+    /// Its rows and segments may vanish; its number is never given again.
+    StreamDeleted {
+        stream: u32,
+    },
     /// `None` removes it.
     Document {
         key: String,
@@ -45,6 +54,21 @@ pub(crate) enum Change {
     },
 }
 
+impl Change {
+    /// Whether there may be something to clean up after it.
+    pub(crate) fn leaves_room(&self) -> bool {
+        match self {
+            Self::Trimmed { .. } | Self::StreamDeleted { .. } | Self::SegmentAdded(_) => true,
+            Self::StreamCreated { .. }
+            | Self::StreamEvolved { .. }
+            | Self::StreamUpdated { .. }
+            | Self::Document { .. }
+            | Self::SegmentRemoved { .. }
+            | Self::Damaged { .. } => false,
+        }
+    }
+}
+
 /// A segment file: what it holds of whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentMeta {
@@ -62,6 +86,8 @@ pub(crate) struct PartMeta {
     pub(crate) end: u64,
     pub(crate) time_min: i64,
     pub(crate) time_max: i64,
+    /// Bytes of its blocks in the file.
+    pub(crate) bytes: u64,
 }
 
 pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
@@ -104,6 +130,7 @@ pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
                 out.put_u64(part.end);
                 out.put_i64(part.time_min);
                 out.put_i64(part.time_max);
+                out.put_u64(part.bytes);
             }
         }
         Change::SegmentRemoved { segment } => {
@@ -118,6 +145,15 @@ pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
             out.put_str(&damage.path.to_string_lossy());
             out.put_u64(damage.at_byte);
             out.put_str(&damage.what);
+        }
+        Change::StreamUpdated { stream, definition } => {
+            out.put_u8(8);
+            out.put_u32(*stream);
+            definition::encode(definition, out);
+        }
+        Change::StreamDeleted { stream } => {
+            out.put_u8(9);
+            out.put_u32(*stream);
         }
     }
 }
@@ -165,6 +201,7 @@ fn decode(take: &mut Take<'_>) -> Result<Change, Malformed> {
                     end: take.u64()?,
                     time_min: take.i64()?,
                     time_max: take.i64()?,
+                    bytes: take.u64()?,
                 });
             }
             Change::SegmentAdded(SegmentMeta { number, bytes, parts })
@@ -176,6 +213,8 @@ fn decode(take: &mut Take<'_>) -> Result<Change, Malformed> {
             let damage = Damage { path, at_byte: take.u64()?, what: take.str()?.to_owned() };
             Change::Damaged { stream, partition, start, damage }
         }
+        8 => Change::StreamUpdated { stream: take.u32()?, definition: definition::decode(take)? },
+        9 => Change::StreamDeleted { stream: take.u32()? },
         _ => return Err(Malformed),
     })
 }
@@ -215,11 +254,13 @@ mod tests {
         };
         let plain = StreamDefinition { time: None, key: Vec::new(), retention: Retention::default(), ..definition.clone() };
         let id = StreamId::new(TenantName::default_tenant(), StreamName::derived("clicks", "rejected"));
-        let part = PartMeta { stream: 3, partition: 2, start: 5, end: 9, time_min: -4, time_max: 8 };
+        let part = PartMeta { stream: 3, partition: 2, start: 5, end: 9, time_min: -4, time_max: 8, bytes: 300 };
         let damage = Damage { path: "journal/000001.journal".into(), at_byte: 77, what: "a frame".to_owned() };
         vec![
             Change::StreamCreated { stream: 3, id, definition },
-            Change::StreamEvolved { stream: 3, definition: plain },
+            Change::StreamEvolved { stream: 3, definition: plain.clone() },
+            Change::StreamUpdated { stream: 3, definition: plain },
+            Change::StreamDeleted { stream: 3 },
             Change::Document { key: "pipelines/a".to_owned(), value: Some(b"text".to_vec()) },
             Change::Document { key: "pipelines/a".to_owned(), value: None },
             Change::Trimmed { stream: 3, partition: 2, before: 6 },

@@ -6,11 +6,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use tidemill_event::Offset;
+use tidemill_event::{Offset, TenantName};
 use tokio::sync::{oneshot, watch};
 
 use crate::append::{Append, Appended, Gathered, Pending};
@@ -21,6 +21,7 @@ use crate::journal::{Journal, JournalFile};
 use crate::manifest::Manifest;
 use crate::partition::Partition;
 use crate::prepare::{Prepared, Reply, Sizes, prepare};
+use crate::requests::{Requests, StoredMark};
 use crate::settings::LogSettings;
 use crate::stats::SYNC_BUCKETS;
 use crate::store::SegmentStore;
@@ -62,6 +63,7 @@ pub(crate) struct WrittenGroup {
     pub(crate) file: Arc<JournalFile>,
     /// Where each partition in it ends.
     pub(crate) ends: Vec<(Arc<Partition>, Offset)>,
+    pub(crate) marks: Vec<(TenantName, StoredMark)>,
     pub(crate) replies: Vec<(Reply, Vec<Offset>)>,
 }
 
@@ -112,6 +114,8 @@ pub(crate) struct RollOrders {
     pub(crate) wanted: u64,
     pub(crate) done: u64,
     pub(crate) join: Vec<Arc<Partition>>,
+    /// Rows were trimmed: files may go.
+    pub(crate) clean: bool,
     pub(crate) stop: bool,
 }
 
@@ -138,6 +142,10 @@ pub(crate) struct Core {
     pub(crate) store: Arc<SegmentStore>,
     pub(crate) manifest: RwLock<Manifest>,
     pub(crate) journal: Mutex<Journal>,
+    /// Of the requests that are on disk.
+    pub(crate) requests: Mutex<Requests>,
+    /// What the log was last told the time is.
+    pub(crate) now: AtomicI64,
     pub(crate) flow: Mutex<Flow>,
     /// For the writer: something to write, or a sync has ended.
     pub(crate) work: Condvar,
@@ -149,6 +157,8 @@ pub(crate) struct Core {
     pub(crate) publishing: RwLock<()>,
     pub(crate) poisoned: watch::Sender<Option<Poisoned>>,
     pub(crate) orders: Mutex<RollOrders>,
+    /// Rows were trimmed or rolled, or a stream deleted, since the roller last cleaned.
+    pub(crate) uncleaned: AtomicBool,
     pub(crate) roll: Condvar,
     pub(crate) rolled: Condvar,
     pub(crate) counters: Counters,
@@ -164,7 +174,7 @@ impl Core {
 
     /// Queues an append. `wait` blocks for room instead of refusing.
     pub(crate) fn append(&self, append: Append, wait: bool) -> Result<Pending, AppendError> {
-        let mut prepared = prepare(append, self.sizes()).map_err(|(error, _)| error)?;
+        let mut prepared = prepare(append, self.sizes(), self.now.load(Ordering::Relaxed)).map_err(|(error, _)| error)?;
         let (sender, pending) = Pending::new();
         prepared.reply.sender = Some(sender);
         let bytes = prepared.memory_bytes;
@@ -249,8 +259,14 @@ impl Core {
     }
 
     /// These groups are on disk: moves the durable ends, all in one moment.
-    pub(crate) fn publish(&self, groups: &[WrittenGroup]) {
+    pub(crate) fn publish(&self, groups: &mut [WrittenGroup]) {
         let _publishing = self.publishing.write();
+        if groups.iter().any(|group| !group.marks.is_empty()) {
+            let mut requests = self.requests.lock();
+            for (tenant, mark) in groups.iter_mut().flat_map(|group| group.marks.drain(..)) {
+                requests.mark(&tenant, mark);
+            }
+        }
         for (partition, end) in groups.iter().flat_map(|group| &group.ends) {
             partition.set_durable(*end);
         }
@@ -319,6 +335,14 @@ impl Core {
                 orders.wanted += 1;
                 self.roll.notify_one();
             }
+        }
+    }
+
+    /// Asks the roller to remove what is not needed any more, if there may be something.
+    pub(crate) fn clean(&self) {
+        if self.uncleaned.swap(false, Ordering::AcqRel) {
+            self.orders.lock().clean = true;
+            self.roll.notify_one();
         }
     }
 

@@ -68,8 +68,8 @@ pub enum OpenError {
         "{0}; acknowledged entries may lie behind it, so nothing was cut: `tidemill repair` shows what a cut there would lose"
     )]
     Damaged(Damage),
-    /// The folder was written by a newer or unknown format.
-    #[error("`{}` has log format {found}, this version reads format {known}: open it with the version that wrote it", path.display())]
+    /// The folder was written in another format.
+    #[error("`{}` has log format {found}, this program reads format {known}: {}", path.display(), other_format(*found, *known))]
     Format {
         /// The file that says so.
         path: PathBuf,
@@ -81,6 +81,15 @@ pub enum OpenError {
     /// The settings contradict each other.
     #[error("log settings: {0}")]
     Settings(String),
+}
+
+/// What to do about a format that is not ours.
+fn other_format(found: u32, known: u32) -> &'static str {
+    if found > known {
+        "it is newer, upgrade to the version that wrote it"
+    } else {
+        "it is older and is not converted, open it with the version that wrote it or begin with a new folder"
+    }
 }
 
 /// Why an append or a change was not taken. Nothing of it is kept.
@@ -97,6 +106,19 @@ pub enum AppendError {
         /// What is possible.
         bytes_max: u64,
     },
+    /// A request's mark that is longer than what is kept; the caller's mistake.
+    #[error("a request's {what} has {bytes} bytes, at most {bytes_max} are kept")]
+    Request {
+        /// `writer` or `answer`.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// What is possible.
+        bytes_max: usize,
+    },
+    /// The stream was deleted. A stream that has its name now is another one: look it up again.
+    #[error("stream `{0}` was deleted")]
+    Deleted(StreamId),
     /// A partition the stream does not have.
     #[error("stream `{stream}` has no partition {partition}")]
     NoPartition {
@@ -161,6 +183,9 @@ pub enum ReadError {
         /// The first offset kept.
         trim_point: Offset,
     },
+    /// The stream was deleted. A stream that has its name now is another one.
+    #[error("stream `{0}` was deleted")]
+    Deleted(StreamId),
     /// An offset behind the end.
     #[error("offset {from} is beyond the end {end}")]
     BeyondEnd {

@@ -43,6 +43,21 @@ impl Followers {
         Listening { followers: Arc::downgrade(self), id }
     }
 
+    /// Wakes everybody without a move: there is something else to see.
+    pub(crate) fn wake(&self) {
+        let listeners: Vec<Listener> = {
+            let followed = self.0.lock();
+            let Some(followed) = followed.as_deref() else { return };
+            for sender in [&followed.sequenced, &followed.durable].into_iter().flatten() {
+                sender.send_modify(|_| {});
+            }
+            followed.listeners.iter().map(|(_, _, listener)| Arc::clone(listener)).collect()
+        };
+        for listener in listeners {
+            listener();
+        }
+    }
+
     /// Tells everybody that the end has moved.
     pub(crate) fn moved(&self, visibility: Visibility, end: Offset) {
         let listeners: Vec<Listener> = {

@@ -19,6 +19,7 @@ const MAGIC: &[u8; 8] = b"TMGROUP1";
 
 const KIND_ROWS: u8 = 1;
 const KIND_CHANGES: u8 = 2;
+const KIND_REQUESTS: u8 = 3;
 
 /// A group's header. Its checksum is what the next header names as `previous`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,12 +129,21 @@ impl GroupBuilder {
 
     /// Adds an entry of changes to the manifest, already encoded.
     pub(crate) fn changes(&mut self, payload: &[u8]) {
+        self.plain(payload, KIND_CHANGES);
+    }
+
+    /// Adds an entry of marks of requests, already encoded.
+    pub(crate) fn requests(&mut self, payload: &[u8]) {
+        self.plain(payload, KIND_REQUESTS);
+    }
+
+    fn plain(&mut self, payload: &[u8], kind: u8) {
         let start = self.buffer.len();
         self.buffer.resize(start + ENTRY_BYTES, 0);
         self.buffer.put_u32(crc32c::crc32c(payload));
         let payloads = self.buffer.len();
         self.buffer.extend_from_slice(payload);
-        self.end_entry(start, payloads, KIND_CHANGES, 0);
+        self.end_entry(start, payloads, kind, 0);
     }
 
     fn end_entry(&mut self, start: usize, payloads: usize, kind: u8, frames: u32) {
@@ -187,6 +197,7 @@ impl GroupBuilder {
 pub(crate) enum Entry<'a> {
     Rows(Vec<Frame<'a>>),
     Changes(&'a [u8]),
+    Requests(&'a [u8]),
 }
 
 /// One frame as read.
@@ -222,7 +233,7 @@ pub(crate) fn read_body<'a>(header: &GroupHeader, body: &'a [u8]) -> Result<Vec<
         let checksum = fields.u32().map_err(cut)?;
         let table_bytes = match entry[0] {
             KIND_ROWS => frames.checked_mul(HEAD_BYTES).ok_or(BadHead { at, what: "an entry's head has an impossible count" })?,
-            KIND_CHANGES => 4,
+            KIND_CHANGES | KIND_REQUESTS => 4,
             _ => return Err(BadHead { at, what: "an entry has an unknown kind" }),
         };
         let table = take.take(table_bytes).map_err(cut)?;
@@ -232,12 +243,18 @@ pub(crate) fn read_body<'a>(header: &GroupHeader, body: &'a [u8]) -> Result<Vec<
         heads = crc32c::crc32c_append(heads, &checksum.to_le_bytes());
         let first_payload = place(&take);
         let mut payloads = Take(take.take(bytes).map_err(cut)?);
-        if entry[0] == KIND_CHANGES {
-            // Changes are no partition's: damage in them is damage in a head.
+        if entry[0] != KIND_ROWS {
+            // Changes and marks of requests are no partition's: damage in them is damage in a head.
+            let changes = entry[0] == KIND_CHANGES;
             if crc32c::crc32c(payloads.0).to_le_bytes() != table {
-                return Err(BadHead { at: first_payload, what: "the checksum of changes to the manifest does not hold" });
+                let what = if changes {
+                    "the checksum of changes to the manifest does not hold"
+                } else {
+                    "the checksum of marks of requests does not hold"
+                };
+                return Err(BadHead { at: first_payload, what });
             }
-            entries.push(Entry::Changes(payloads.0));
+            entries.push(if changes { Entry::Changes(payloads.0) } else { Entry::Requests(payloads.0) });
             continue;
         }
         let mut list = Vec::with_capacity(frames);

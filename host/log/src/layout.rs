@@ -115,4 +115,11 @@ impl Versions {
         let version = SchemaVersion(versions.len() as u32 + 1);
         versions.push(Arc::new(Layout::new(version, definition)));
     }
+
+    /// Changes the newest version in what is no schema.
+    pub(crate) fn replace_newest(&self, definition: StreamDefinition) {
+        if let Some(newest) = self.0.write().last_mut() {
+            *newest = Arc::new(Layout::new(newest.version, definition));
+        }
+    }
 }

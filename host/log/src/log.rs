@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashSet;
 use parking_lot::{Condvar, Mutex, RwLock};
-use tidemill_event::{Offset, PartitionKey, SchemaVersion, StreamDefinition, StreamId, StreamSchema};
+use tidemill_event::{EventTime, Offset, PartitionKey, SchemaVersion, StreamDefinition, StreamId, StreamSchema};
 use tokio::sync::watch;
 
 use crate::append::{Append, Gathered, Pending};
@@ -18,6 +18,8 @@ use crate::durable::{Cut, Durable};
 use crate::error::{AppendError, CloseError, OpenError, Poisoned, StreamError};
 use crate::partition::Visibility;
 use crate::recovery::{Recovered, recover, segment_dir};
+use crate::requests::{self, RequestSeen};
+use crate::retention;
 use crate::settings::LogSettings;
 use crate::stats::LogStats;
 use crate::store::SegmentStore;
@@ -49,8 +51,8 @@ struct Owner {
     next_stream: AtomicU32,
     /// Names that are being made: their changes are on their way.
     making: Mutex<HashSet<StreamId>>,
-    /// One evolution at a time: each builds on the version before.
-    evolving: Mutex<()>,
+    /// One change of a stream at a time: each builds on the one before.
+    changing: Mutex<()>,
 }
 
 impl Log {
@@ -62,7 +64,7 @@ impl Log {
         let (cache, open) = (settings.cache_bytes_max, settings.open_segments_max);
         let store = Arc::new(SegmentStore::new(Arc::clone(&disk), segments, settings.block_rows, cache, open));
         let recovered = recover(&settings, &disk, &store)?;
-        let Recovered { manifest, journal, mark_file, mark, previous, found } = recovered;
+        let Recovered { manifest, requests, journal, mark_file, mark, previous, found } = recovered;
         let next_stream = AtomicU32::new(manifest.next_stream());
         let counters = Counters::default();
         counters.live_files.store(journal.live_files(), Ordering::Relaxed);
@@ -72,6 +74,8 @@ impl Log {
             store,
             manifest: RwLock::new(manifest),
             journal: Mutex::new(journal),
+            requests: Mutex::new(requests),
+            now: AtomicI64::new(requests::TIME_UNKNOWN),
             flow: Mutex::new(Flow { durable: mark.durable, ..Flow::default() }),
             work: Condvar::new(),
             written: Condvar::new(),
@@ -79,13 +83,15 @@ impl Log {
             publishing: RwLock::new(()),
             poisoned: watch::Sender::new(None),
             orders: Mutex::new(RollOrders::default()),
+            // What the last life had no time for.
+            uncleaned: AtomicBool::new(true),
             roll: Condvar::new(),
             rolled: Condvar::new(),
             counters,
         });
         let threads = Threads::start(&core, Writer::new(Arc::clone(&core), mark_file, mark, previous))?;
         let (threads, making) = (Mutex::new(Some(threads)), Mutex::new(HashSet::new()));
-        let log = Self { owner: Arc::new(Owner { core, threads, next_stream, making, evolving: Mutex::new(()) }) };
+        let log = Self { owner: Arc::new(Owner { core, threads, next_stream, making, changing: Mutex::new(()) }) };
         for change in &found {
             if let Change::Damaged { damage, .. } = change {
                 tracing::error!(%damage, "a partition is stopped");
@@ -121,8 +127,8 @@ impl Log {
     /// Gives a stream its next schema version; the current one if `schema` is what it has. Blocks until that is durable. Whether
     /// the change is compatible is for the caller to know.
     pub fn evolve_stream(&self, id: &StreamId, schema: StreamSchema) -> Result<SchemaVersion, StreamError> {
+        let _changing = self.owner.changing.lock();
         let stream = self.stream(id).ok_or_else(|| StreamError::Missing(id.clone()))?;
-        let _evolving = self.owner.evolving.lock();
         let (version, current) = stream.current();
         if current.schema == schema {
             return Ok(version);
@@ -131,6 +137,35 @@ impl Log {
         check_definition(id, &definition)?;
         self.core().change_durably(vec![Change::StreamEvolved { stream: stream.number(), definition }])?;
         Ok(stream.version())
+    }
+
+    /// Changes of a stream's newest definition what is no schema: its retention, and what else says nothing about columns, time,
+    /// key or partitions. The version stays. Blocks until that is durable.
+    pub fn update_stream(&self, id: &StreamId, definition: StreamDefinition) -> Result<(), StreamError> {
+        let _changing = self.owner.changing.lock();
+        let stream = self.stream(id).ok_or_else(|| StreamError::Missing(id.clone()))?;
+        let current = stream.definition();
+        if *current == definition {
+            return Ok(());
+        }
+        let shape = |of: &StreamDefinition| (of.schema.clone(), of.time.clone(), of.key.clone(), of.partitions);
+        if shape(&current) != shape(&definition) {
+            let what = "its columns, time, key and partitions do not change this way".to_owned();
+            return Err(StreamError::Definition { stream: id.clone(), what });
+        }
+        self.core().change_durably(vec![Change::StreamUpdated { stream: stream.number(), definition }])?;
+        Ok(())
+    }
+
+    /// Deletes a stream with all its rows. Blocks until that is durable; its files go in the background. Readers and writers that
+    /// have a handle get an error from then on, and those who follow it are woken for that. A stream made later under the same
+    /// name is another one, which begins at offset 0. Whether anybody needs the stream is for the caller to know.
+    pub fn delete_stream(&self, id: &StreamId) -> Result<(), StreamError> {
+        let _changing = self.owner.changing.lock();
+        let stream = self.stream(id).ok_or_else(|| StreamError::Missing(id.clone()))?;
+        self.core().change_durably(vec![Change::StreamDeleted { stream: stream.number() }])?;
+        self.core().clean();
+        Ok(())
     }
 
     /// The stream of that name. One that was just asked for may show a moment before it is durable.
@@ -174,6 +209,28 @@ impl Log {
     /// Asks the writer to call `take` when it forms the next group. Announce once per fill.
     pub fn announce(&self, source: Arc<dyn Gathered>) {
         self.core().announce(source);
+    }
+
+    /// What is on disk of a request of `writer` to a stream; `None` if nothing is, or it was too long ago
+    /// ([`LogSettings::requests_age`] and the bounds beside it).
+    pub fn request(&self, stream: &Stream, writer: &str, sequence: u64) -> Option<RequestSeen> {
+        self.core().requests.lock().get(&stream.id().tenant, stream.number(), writer, sequence)
+    }
+
+    /// Says what time it is, to be called every few seconds: the log keeps no clock. Rows that their streams' retention lets go
+    /// are trimmed, whole blocks of them, and never what a [`crate::Hold`] holds; files without a row that is kept are removed in
+    /// the background; requests that are too old are forgotten. Does not wait for the disk.
+    pub fn retain(&self, now: EventTime) -> Result<(), AppendError> {
+        let core = self.core();
+        core.now.store(now.0, Ordering::Relaxed);
+        core.requests.lock().pass(now.0);
+        let trims: Vec<Change> = self.streams().iter().flat_map(|stream| retention::trims(stream, now)).collect();
+        if !trims.is_empty() {
+            // Not waited for: what is not durable at a crash is found again.
+            let _answer = core.change(trims)?;
+        }
+        core.clean();
+        Ok(())
     }
 
     /// Rows below `before` may vanish (at most up to the durable end); never moves back. Not waited for: after a crash it may

@@ -3,7 +3,7 @@
 //! A snapshot is the list of changes that makes the manifest from nothing. The journal is replayed from the file it names, and
 //! of the changes found there, those of groups it covers are skipped.
 //! ```text
-//! magic 8 | format u32 | zero u32 | covers u64 | journal_start u64 | journal_first_group u64 | bytes u64 | changes | crc32c u32
+//! magic 8 | format u32 | next_stream u32 | covers u64 | journal_start u64 | journal_first_group u64 | bytes u64 | changes | requests | crc32c u32
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,13 +17,14 @@ use crate::change::{self, Change, SegmentMeta};
 use crate::disk::Disk;
 use crate::error::{Damage, DiskError, OpenError};
 use crate::partition::Partition;
+use crate::requests::{self, Requests, StoredMark};
 use crate::store::SegmentStore;
 use crate::stream::Stream;
 use crate::wire::{Put, Take};
 
 const MAGIC: &[u8; 8] = b"TMMANIF1";
 /// Also the format of journal files and segments: they change together.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// The snapshot's name.
 pub(crate) const FILE_NAME: &str = "manifest";
 /// Its name until it is whole.
@@ -38,6 +39,8 @@ pub(crate) struct Manifest {
     pub(crate) segments: BTreeMap<u64, SegmentMeta>,
     /// The newest group whose changes are in it.
     pub(crate) covers: u64,
+    /// The number after the highest that was ever given to a stream: those of deleted streams are not given again.
+    next_stream: u32,
 }
 
 /// Where a journal replay begins.
@@ -52,7 +55,7 @@ pub(crate) struct JournalStart {
 impl Manifest {
     pub(crate) fn new(store: Arc<SegmentStore>) -> Self {
         let (streams, numbers) = (BTreeMap::new(), HashMap::new());
-        Self { store, streams, numbers, documents: BTreeMap::new(), segments: BTreeMap::new(), covers: 0 }
+        Self { store, streams, numbers, documents: BTreeMap::new(), segments: BTreeMap::new(), covers: 0, next_stream: 1 }
     }
 
     pub(crate) fn stream(&self, number: u32) -> Option<&Arc<Stream>> {
@@ -63,9 +66,14 @@ impl Manifest {
         self.stream(stream)?.partition(PartitionId(partition))
     }
 
-    /// The number after the highest that was given to a stream.
+    /// The number after the highest that was ever given to a stream.
     pub(crate) fn next_stream(&self) -> u32 {
-        self.numbers.keys().max().map_or(1, |number| number + 1)
+        self.next_stream
+    }
+
+    /// Whether there was a stream of that number.
+    pub(crate) fn was_deleted(&self, stream: u32) -> bool {
+        stream < self.next_stream && !self.numbers.contains_key(&stream)
     }
 
     /// The number after the highest of a segment that is known.
@@ -85,10 +93,27 @@ impl Manifest {
         match change {
             Change::StreamCreated { stream, id, definition } => {
                 let made = Arc::new(Stream::new(id.clone(), stream, definition, &self.store));
+                self.next_stream = self.next_stream.max(stream + 1);
                 self.numbers.insert(stream, Arc::clone(&made));
                 self.streams.insert(id, made);
             }
+            // What was on its way to a stream while it was deleted has no effect.
+            Change::StreamEvolved { stream, .. }
+            | Change::StreamUpdated { stream, .. }
+            | Change::Trimmed { stream, .. }
+            | Change::Damaged { stream, .. }
+            | Change::StreamDeleted { stream }
+                if self.was_deleted(stream) => {}
             Change::StreamEvolved { stream, definition } => self.known(stream)?.evolve(definition),
+            Change::StreamUpdated { stream, definition } => self.known(stream)?.update(definition),
+            Change::StreamDeleted { stream } => {
+                let known = Arc::clone(self.known(stream)?);
+                self.numbers.remove(&stream);
+                if self.streams.get(known.id()).is_some_and(|named| named.number() == stream) {
+                    self.streams.remove(known.id());
+                }
+                known.delete();
+            }
             Change::Document { key, value: Some(value) } => {
                 self.documents.insert(key, value.into());
             }
@@ -97,14 +122,14 @@ impl Manifest {
             }
             Change::Trimmed { stream, partition, before } => self.known_partition(stream, partition)?.trim(before),
             Change::SegmentAdded(segment) => {
-                for part in &segment.parts {
+                for part in segment.parts.iter().filter(|part| !self.was_deleted(part.stream)) {
                     self.known_partition(part.stream, part.partition)?.add_segment(segment.number, part);
                 }
                 self.segments.insert(segment.number, segment);
             }
             Change::SegmentRemoved { segment } => {
                 if let Some(removed) = self.segments.remove(&segment) {
-                    for part in &removed.parts {
+                    for part in removed.parts.iter().filter(|part| !self.was_deleted(part.stream)) {
                         self.known_partition(part.stream, part.partition)?.remove_segment(segment);
                     }
                 }
@@ -156,25 +181,35 @@ impl Manifest {
         changes
     }
 
-    /// A snapshot of it, to be written when group `covers` is durable and not before.
-    pub(crate) fn snapshot(&self, start: JournalStart) -> Vec<u8> {
+    /// Takes a request's mark that was read back, unless its stream is gone.
+    pub(crate) fn remember(&self, mark: StoredMark, requests: &mut Requests) {
+        if let Some(stream) = self.stream(mark.stream) {
+            requests.mark(&stream.id().tenant, mark);
+        }
+    }
+
+    /// A snapshot of it without the requests, to be written when group `covers` is durable and not before.
+    pub(crate) fn snapshot(&self, start: JournalStart) -> Snapshot {
         let changes = change::encode_all(&self.changes());
         let mut out = Vec::with_capacity(HEADER_BYTES + changes.len() + 4);
         out.extend_from_slice(MAGIC);
         out.put_u32(FORMAT);
-        out.put_u32(0);
+        out.put_u32(self.next_stream);
         out.put_u64(self.covers);
         out.put_u64(start.sequence);
         out.put_u64(start.first_group);
         out.put_u64(changes.len() as u64);
         out.extend_from_slice(&changes);
-        let checksum = crc32c::crc32c(&out);
-        out.put_u32(checksum);
-        out
+        Snapshot(out)
     }
 
-    /// Reads the snapshot in `dir`.
-    pub(crate) fn load(disk: &dyn Disk, dir: &Path, store: Arc<SegmentStore>) -> Result<(Self, JournalStart), OpenError> {
+    /// Reads the snapshot in `dir`; the requests it remembers go to `requests`.
+    pub(crate) fn load(
+        disk: &dyn Disk,
+        dir: &Path,
+        store: Arc<SegmentStore>,
+        requests: &mut Requests,
+    ) -> Result<(Self, JournalStart), OpenError> {
         let path = dir.join(FILE_NAME);
         let file = disk.open(&path).map_err(DiskError::new("open", &path))?;
         let length = file.len().map_err(DiskError::new("read", &path))?;
@@ -192,22 +227,43 @@ impl Manifest {
         }
         let mut take = Take(&content[8..]);
         let mut fields = || {
-            let format = take.u32()?;
-            take.u32()?;
-            Ok::<_, crate::wire::Malformed>((format, take.u64()?, take.u64()?, take.u64()?, take.u64()?))
+            let (format, next_stream) = (take.u32()?, take.u32()?);
+            Ok::<_, crate::wire::Malformed>((format, next_stream, take.u64()?, take.u64()?, take.u64()?, take.u64()?))
         };
-        let (format, covers, sequence, first_group, _) = fields().map_err(|_| damaged(8, "the header is cut off"))?;
+        let (format, next_stream, covers, sequence, first_group, bytes) =
+            fields().map_err(|_| damaged(8, "the header is cut off"))?;
         if format != FORMAT {
             return Err(OpenError::Format { path, found: format, known: FORMAT });
         }
-        let changes =
-            change::decode_all(&content[HEADER_BYTES..]).map_err(|_| damaged(HEADER_BYTES, "a change cannot be read"))?;
+        let split = usize::try_from(bytes).ok().and_then(|bytes| content[HEADER_BYTES..].split_at_checked(bytes));
+        let (changes, marks) = split.ok_or_else(|| damaged(40, "the changes are longer than the file"))?;
+        let changes = change::decode_all(changes).map_err(|_| damaged(HEADER_BYTES, "a change cannot be read"))?;
+        let marks = requests::decode_all(marks).map_err(|_| damaged(HEADER_BYTES, "a request's mark cannot be read"))?;
         let mut manifest = Self::new(store);
+        manifest.next_stream = next_stream;
         for change in changes {
             manifest.apply(change).map_err(|what| damaged(HEADER_BYTES, &what))?;
         }
         manifest.covers = covers;
+        for mark in marks {
+            manifest.remember(mark, requests);
+        }
         Ok((manifest, JournalStart { sequence, first_group }))
+    }
+}
+
+/// A snapshot as bytes, still without the requests and the checksum.
+pub(crate) struct Snapshot(Vec<u8>);
+
+impl Snapshot {
+    /// Ends it with what is remembered of requests: of all groups it covers, and maybe of later ones that are durable.
+    pub(crate) fn finish(self, requests: &Requests) -> Vec<u8> {
+        let Self(mut out) = self;
+        let marks: Vec<StoredMark> = requests.all().collect();
+        out.extend_from_slice(&requests::encode_all(&marks));
+        let checksum = crc32c::crc32c(&out);
+        out.put_u32(checksum);
+        out
     }
 }
 

@@ -7,6 +7,7 @@
 //!                     └──── tail (memory): rolled rows leave it, oldest first ──┘
 //! ```
 
+mod hold;
 mod upkeep;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::layout::Versions;
 use crate::segment::SegmentError;
 use crate::store::SegmentStore;
 use crate::tail::{Tail, TailBlock};
+pub use hold::Hold;
 
 /// Which rows a reader sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +79,8 @@ struct State {
     segments: Vec<SegmentPart>,
     damage: Option<Box<(u64, Damage)>>,
     appends: u32,
+    deleted: bool,
+    holds: hold::Holds,
 }
 
 /// The rows of this partition in one segment.
@@ -86,6 +90,7 @@ struct SegmentPart {
     start: u64,
     end: u64,
     time_max: i64,
+    bytes: u64,
 }
 
 impl std::fmt::Debug for Partition {
@@ -105,6 +110,11 @@ impl Partition {
         Offset(self.state.lock().end(visibility))
     }
 
+    /// Whether its stream was deleted: no row of it can be read any more.
+    pub fn is_deleted(&self) -> bool {
+        self.state.lock().deleted
+    }
+
     /// The first offset kept.
     pub fn trim_point(&self) -> Offset {
         Offset(self.state.lock().trim)
@@ -115,6 +125,9 @@ impl Partition {
     pub fn read(&self, from: Offset, limit: ReadLimit, visibility: Visibility) -> Result<Option<Block>, ReadError> {
         let (place, end) = {
             let state = self.state.lock();
+            if state.deleted {
+                return Err(ReadError::Deleted(self.key.stream.clone()));
+            }
             if from.0 < state.trim {
                 return Err(ReadError::Trimmed { from, trim_point: Offset(state.trim) });
             }
@@ -198,9 +211,16 @@ impl Partition {
                 Ok(TailBlock { start: head.start, version: head.version, rows, bytes: 0, time_max: head.time_max })
             }
             Err(error) => {
-                // Trimmed while we looked: the file may be gone already.
-                let trim_point = self.trim_point();
+                // Trimmed, deleted or moved to another file while we looked: the file may be gone already.
+                let (deleted, trim_point, now) = {
+                    let state = self.state.lock();
+                    (state.deleted, Offset(state.trim), state.segment_of(from.0))
+                };
+                if now.is_some_and(|now| now != segment) && trim_point <= from {
+                    return self.read_segment(from, now);
+                }
                 Err(match error {
+                    _ if deleted => ReadError::Deleted(self.key.stream.clone()),
                     _ if trim_point > from => ReadError::Trimmed { from, trim_point },
                     SegmentError::Disk(error) => ReadError::Disk(error),
                     SegmentError::Damage(damage) => ReadError::Corrupt { from, damage },

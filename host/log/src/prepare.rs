@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use tidemill_event::{Offset, SchemaVersion};
+use tidemill_event::{Offset, SchemaVersion, TenantName};
 use tokio::sync::oneshot;
 
 use crate::append::{Append, Appended, FrameRows, OnDurable};
@@ -13,6 +13,7 @@ use crate::error::{AppendError, Poisoned};
 use crate::frame;
 use crate::group;
 use crate::partition::Partition;
+use crate::requests::{self, ANSWER_BYTES_MAX, RequestMark, StoredMark, WRITER_BYTES_MAX};
 
 /// Rows whose buffers are this much larger than what they need are copied: a slice would keep its whole batch in memory.
 const SLACK_BYTES: usize = 4 << 10;
@@ -72,6 +73,9 @@ pub(crate) struct Prepared {
     pub(crate) frames: Vec<PreparedFrame>,
     /// Each is one entry.
     pub(crate) entries: Vec<Vec<Piece>>,
+    /// The requests it decides, and the entry that says so; empty without any.
+    pub(crate) marks: Vec<(TenantName, StoredMark)>,
+    pub(crate) marks_payload: Vec<u8>,
     /// No less than it takes in a group.
     pub(crate) encoded_max: usize,
     pub(crate) memory_bytes: usize,
@@ -88,15 +92,42 @@ pub(crate) struct Sizes {
 }
 
 /// Checks an append and cuts it into entries; a source that was gathered comes with `atomic: false`.
-pub(crate) fn prepare(append: Append, sizes: Sizes) -> Result<Prepared, (AppendError, Option<OnDurable>)> {
-    let Append { frames, atomic, on_durable } = append;
-    match prepare_frames(frames, atomic, sizes) {
-        Ok((frames, entries, encoded_max)) => {
-            let memory_bytes = frames.iter().map(|frame| frame.bytes).sum();
-            Ok(Prepared { frames, entries, encoded_max, memory_bytes, reply: Reply { sender: None, callback: on_durable } })
+/// `now` is what the log was last told the time is.
+pub(crate) fn prepare(append: Append, sizes: Sizes, now: i64) -> Result<Prepared, (AppendError, Option<OnDurable>)> {
+    let Append { frames, atomic, requests, on_durable } = append;
+    let prepared = prepare_marks(&requests, now).and_then(|marks| Ok((marks, prepare_frames(frames, atomic, sizes)?)));
+    match prepared {
+        Ok((marks, (frames, entries, mut encoded_max))) => {
+            let stored: Vec<_> = marks.iter().map(|(_, mark)| mark.clone()).collect();
+            let marks_payload = if stored.is_empty() { Vec::new() } else { requests::encode_all(&stored) };
+            if !marks_payload.is_empty() {
+                encoded_max += group::entry_bytes(1, marks_payload.len());
+            }
+            if encoded_max > sizes.group_bytes {
+                let error = AppendError::TooLarge { bytes: encoded_max as u64, bytes_max: sizes.group_bytes as u64 };
+                return Err((error, on_durable));
+            }
+            let memory_bytes = frames.iter().map(|frame| frame.bytes).sum::<usize>() + 2 * marks_payload.len();
+            let reply = Reply { sender: None, callback: on_durable };
+            Ok(Prepared { frames, entries, marks, marks_payload, encoded_max, memory_bytes, reply })
         }
         Err(error) => Err((error, on_durable)),
     }
+}
+
+fn prepare_marks(requests: &[RequestMark], now: i64) -> Result<Vec<(TenantName, StoredMark)>, AppendError> {
+    let prepare = |mark: &RequestMark| {
+        let answer_bytes = mark.answer.as_ref().map_or(0, |answer| answer.len());
+        for (what, bytes, bytes_max) in
+            [("writer", mark.writer.len(), WRITER_BYTES_MAX), ("answer", answer_bytes, ANSWER_BYTES_MAX)]
+        {
+            if bytes > bytes_max {
+                return Err(AppendError::Request { what, bytes, bytes_max });
+            }
+        }
+        Ok((mark.stream.id().tenant.clone(), StoredMark::new(mark, now)))
+    };
+    requests.iter().map(prepare).collect()
 }
 
 type PreparedFrames = (Vec<PreparedFrame>, Vec<Vec<Piece>>, usize);
@@ -133,9 +164,6 @@ fn prepare_frames(frames: Vec<FrameRows>, atomic: bool, sizes: Sizes) -> Result<
             }
         }
     }
-    if total > sizes.group_bytes {
-        return Err(AppendError::TooLarge { bytes: total as u64, bytes_max: sizes.group_bytes as u64 });
-    }
     entries.retain(|entry| !entry.is_empty());
     Ok((prepared, entries, total))
 }
@@ -145,6 +173,9 @@ fn prepare_frame(frame: FrameRows) -> Result<(PreparedFrame, usize), AppendError
     let Some(place) = stream.partition(partition) else {
         return Err(AppendError::NoPartition { stream: stream.id().clone(), partition: partition.0 });
     };
+    if stream.is_deleted() {
+        return Err(AppendError::Deleted(stream.id().clone()));
+    }
     if let Some(damage) = place.damage() {
         return Err(AppendError::Damaged { partition: place.key().clone(), damage });
     }

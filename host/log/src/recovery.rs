@@ -16,6 +16,7 @@ use crate::group::{GroupHeader, HEADER_BYTES, SECTOR};
 use crate::journal::{self, FileHeader, Journal, JournalFile, LiveFile};
 use crate::manifest::{self, JournalStart, Manifest};
 use crate::mark::{Mark, MarkFile};
+use crate::requests::{RequestBounds, Requests};
 use crate::segment;
 use crate::settings::LogSettings;
 use crate::store::SegmentStore;
@@ -26,6 +27,7 @@ const MARK_NAME: &str = "mark";
 /// A log, ready for its threads.
 pub(crate) struct Recovered {
     pub(crate) manifest: Manifest,
+    pub(crate) requests: Requests,
     pub(crate) journal: Journal,
     pub(crate) mark_file: MarkFile,
     /// What the mark says now: the new run, and that everything recovered is durable.
@@ -49,19 +51,24 @@ pub(crate) fn recover(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<
     let dir = &settings.dir;
     make_folders(dir, &**disk)?;
     let names = disk.list(dir).map_err(DiskError::new("list", dir))?;
+    let mut requests = Requests::new(RequestBounds {
+        age: settings.requests_age,
+        tenant_bytes: settings.tenant_requests_bytes_max,
+        bytes: settings.requests_bytes_max,
+    });
     if !names.iter().any(|name| name == manifest::FILE_NAME) {
-        create(settings, disk, store)?;
+        create(settings, disk, store, &requests)?;
     }
     if names.iter().any(|name| name == manifest::NEW_FILE_NAME) {
         let new = dir.join(manifest::NEW_FILE_NAME);
         disk.remove(&new).map_err(DiskError::new("remove", &new))?;
     }
-    let (manifest, start) = Manifest::load(&**disk, dir, Arc::clone(store))?;
+    let (manifest, start) = Manifest::load(&**disk, dir, Arc::clone(store), &mut requests)?;
     let (mut mark_file, mark) = MarkFile::open(&**disk, &dir.join(MARK_NAME))?;
     let sources = open_sources(settings, &**disk)?;
-    let mut walk = Walk::begin(&sources, manifest, mark, start, dir)?;
+    let mut walk = Walk::begin(&sources, manifest, requests, mark, start, dir)?;
     walk.run()?;
-    let Walk { mut manifest, number, previous, at, files, found, .. } = walk;
+    let Walk { mut manifest, requests, number, previous, at, files, found, .. } = walk;
 
     // What was read may be in the page cache only, after a kill: it must not be called durable before it is.
     for index in &files {
@@ -79,7 +86,7 @@ pub(crate) fn recover(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<
         partition.recovered();
     }
     let journal = assemble(settings, disk, &sources, &files, at, (number, previous), mark.run)?;
-    Ok(Recovered { manifest, journal, mark_file, mark, previous, found })
+    Ok(Recovered { manifest, requests, journal, mark_file, mark, previous, found })
 }
 
 fn make_folders(dir: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
@@ -93,7 +100,7 @@ fn make_folders(dir: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
 }
 
 /// Makes an empty log. The manifest comes last: without it nothing was ever acknowledged.
-fn create(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<SegmentStore>) -> Result<(), OpenError> {
+fn create(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<SegmentStore>, requests: &Requests) -> Result<(), OpenError> {
     let dir = &settings.dir;
     for source in open_sources(settings, &**disk)? {
         let mut bytes = [0; HEADER_BYTES];
@@ -113,7 +120,7 @@ fn create(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<SegmentStore
     mark.file().sync_all().map_err(DiskError::new("sync", &path))?;
     disk.sync_dir(dir).map_err(DiskError::new("sync", dir))?;
     let snapshot = Manifest::new(Arc::clone(store)).snapshot(JournalStart { sequence: 1, first_group: 1 });
-    manifest::replace(&**disk, dir, &snapshot)?;
+    manifest::replace(&**disk, dir, &snapshot.finish(requests))?;
     Ok(())
 }
 

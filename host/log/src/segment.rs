@@ -17,11 +17,11 @@ use crate::columns;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Damage, DiskError};
 use crate::frame::{FrameHead, HEAD_BYTES};
+use crate::manifest::FORMAT;
 use crate::wire::{Put, Take};
 
 const MAGIC: &[u8; 8] = b"TMSEGM01";
 const END_MAGIC: &[u8; 8] = b"TMSEGEND";
-pub(crate) const FORMAT: u32 = 1;
 const HEADER_BYTES: usize = 64;
 const INDEX_BYTES: usize = 8 + HEAD_BYTES;
 const TRAILER_BYTES: usize = 32;
@@ -65,6 +65,10 @@ impl SegmentWriter {
         Ok(Self { path, file, number, buffer, written: 0, index: Vec::new(), blocks: 0, parts: Vec::new() })
     }
 
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Bytes so far, without index and trailer.
     pub(crate) fn bytes(&self) -> u64 {
         self.written + self.buffer.len() as u64
@@ -81,12 +85,15 @@ impl SegmentWriter {
         head.checksum = crc32c::crc32c(payload);
         let encoded = head.encode();
         self.buffer[at..at + HEAD_BYTES].copy_from_slice(&encoded);
+        let bytes = encoded.len() as u64 + u64::from(head.bytes);
         self.index.put_u64(position);
         self.index.extend_from_slice(&encoded);
         self.blocks += 1;
         match self.parts.last_mut() {
-            Some(part) if (part.stream, part.partition) == (head.stream, head.partition) => {
+            // Where rows between are in another segment, a part ends.
+            Some(part) if (part.stream, part.partition, part.end) == (head.stream, head.partition, head.start) => {
                 part.end = head.end();
+                part.bytes += bytes;
                 part.time_min = part.time_min.min(head.time_min);
                 part.time_max = part.time_max.max(head.time_max);
             }
@@ -97,6 +104,7 @@ impl SegmentWriter {
                 end: head.end(),
                 time_min: head.time_min,
                 time_max: head.time_max,
+                bytes,
             }),
         }
         if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }

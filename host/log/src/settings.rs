@@ -32,6 +32,13 @@ pub struct LogSettings {
     pub cache_bytes_max: usize,
     /// Segment files kept open at once.
     pub open_segments_max: usize,
+    /// How long a client's request is remembered, so that a retry is answered and not appended again. Time is what
+    /// [`crate::Log::retain`] is told; without it only the bounds below forget.
+    pub requests_age: Duration,
+    /// Memory of the requests remembered for one tenant (about 300 bytes each); the oldest go first.
+    pub tenant_requests_bytes_max: usize,
+    /// Memory of all remembered requests together; those of the tenant that has most go first.
+    pub requests_bytes_max: usize,
     /// After this long without an append the durable mark is noted beside the journal, once.
     pub mark_idle: Duration,
     /// While a group is being synced, the next one is written already (and not only gathered) when this much waits.
@@ -54,6 +61,9 @@ impl LogSettings {
             segment_own_bytes: 1 << 20,
             cache_bytes_max: 64 << 20,
             open_segments_max: 64,
+            requests_age: Duration::from_secs(24 * 3600),
+            tenant_requests_bytes_max: 32 << 20,
+            requests_bytes_max: 128 << 20,
             mark_idle: Duration::from_secs(1),
             overlap_bytes: 256 << 10,
         }

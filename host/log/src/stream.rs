@@ -1,6 +1,7 @@
 //! A stream: its definitions by version, and its partitions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidemill_event::{PartitionId, PartitionKey, SchemaVersion, StreamDefinition, StreamId};
 
@@ -15,6 +16,7 @@ pub struct Stream {
     number: u32,
     versions: Arc<Versions>,
     partitions: Vec<Arc<Partition>>,
+    deleted: AtomicBool,
 }
 
 impl Stream {
@@ -26,7 +28,7 @@ impl Stream {
         });
         let partitions = partitions.collect();
         versions.push(definition);
-        Self { id, number, versions, partitions }
+        Self { id, number, versions, partitions, deleted: AtomicBool::new(false) }
     }
 
     /// Its tenant and name.
@@ -75,6 +77,22 @@ impl Stream {
 
     pub(crate) fn layouts(&self) -> Vec<Arc<Layout>> {
         self.versions.all()
+    }
+
+    /// Whether it was deleted. Whoever holds a handle sees it here; a stream of the same name is another one.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn delete(&self) {
+        self.deleted.store(true, Ordering::Release);
+        for partition in &self.partitions {
+            partition.delete();
+        }
+    }
+
+    pub(crate) fn update(&self, definition: StreamDefinition) {
+        self.versions.replace_newest(definition);
     }
 
     pub(crate) fn evolve(&self, definition: StreamDefinition) {

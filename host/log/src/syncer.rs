@@ -31,7 +31,7 @@ pub(crate) fn run(core: &Core) -> Result<(), Poisoned> {
             return Err(why);
         }
         let (count, last) = (groups.len(), groups.last().map_or(0, |group| group.number));
-        core.publish(&groups);
+        core.publish(&mut groups);
         {
             let mut flow = core.flow.lock();
             flow.in_flight -= count;

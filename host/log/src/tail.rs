@@ -74,6 +74,17 @@ impl Tail {
         }
     }
 
+    /// Forgets every row.
+    pub(crate) fn clear(&mut self, memory: &TailMemory) {
+        for block in self.blocks.drain(..) {
+            memory.bytes.fetch_sub(block.bytes, Ordering::Relaxed);
+            if block.end() > self.rolled {
+                memory.unrolled.fetch_sub(block.bytes, Ordering::Relaxed);
+            }
+        }
+        self.blocks.shrink_to(0);
+    }
+
     /// The run of blocks that belongs with the row at `from`, looking no further than `end`: one block, or small ones of one
     /// version in a row. `None` if the row is not in the tail.
     pub(crate) fn run(&self, from: u64, end: u64, block_rows: usize) -> Option<Vec<TailBlock>> {

@@ -14,6 +14,7 @@ use crate::group::{self, Entry, GroupHeader, HEADER_BYTES, SECTOR};
 use crate::journal::{FileHeader, JournalFile};
 use crate::manifest::{JournalStart, Manifest};
 use crate::mark::Mark;
+use crate::requests::{self, Requests};
 
 /// Files are read in pieces of this size.
 const READ_BYTES: usize = 1 << 20;
@@ -29,6 +30,7 @@ pub(crate) struct Source {
 pub(crate) struct Walk<'a> {
     sources: &'a [Source],
     pub(crate) manifest: Manifest,
+    pub(crate) requests: Requests,
     mark: Mark,
     /// Everything up to this group is known to be durable before a group was read.
     known_durable: u64,
@@ -48,6 +50,7 @@ impl<'a> Walk<'a> {
     pub(crate) fn begin(
         sources: &'a [Source],
         manifest: Manifest,
+        requests: Requests,
         mark: Mark,
         start: JournalStart,
         dir: &Path,
@@ -63,7 +66,8 @@ impl<'a> Walk<'a> {
         let (number, previous) = (header.first_group, header.previous);
         let window = Window::new(&sources[*index].file);
         let (files, at) = (vec![*index], SECTOR as u64);
-        Ok(Self { sources, manifest, mark, known_durable, number, run: 0, previous, files, at, window, found: Vec::new() })
+        let (run, found) = (0, Vec::new());
+        Ok(Self { sources, manifest, requests, mark, known_durable, number, run, previous, files, at, window, found })
     }
 
     /// Takes every group up to the end of the journal.
@@ -146,6 +150,14 @@ impl<'a> Walk<'a> {
                         self.manifest.apply(change).map_err(|what| OpenError::Damaged(self.damage(body_at, &what)))?;
                     }
                 }
+                // Those that the manifest has are taken once more, which changes nothing.
+                Entry::Requests(payload) => {
+                    let marks = requests::decode_all(payload);
+                    let marks = marks.map_err(|_| OpenError::Damaged(self.damage(body_at, "a request's mark cannot be read")))?;
+                    for mark in marks {
+                        self.manifest.remember(mark, &mut self.requests);
+                    }
+                }
                 Entry::Rows(frames) => {
                     for frame in frames {
                         self.take_frame(body_at + frame.at as u64, &frame)?;
@@ -158,6 +170,9 @@ impl<'a> Walk<'a> {
 
     fn take_frame(&mut self, at: u64, frame: &group::Frame<'_>) -> Result<(), OpenError> {
         let head = &frame.head;
+        if self.manifest.was_deleted(head.stream) {
+            return Ok(());
+        }
         let stream = self.manifest.stream(head.stream);
         let partition = self.manifest.partition(head.stream, head.partition);
         let (Some(stream), Some(partition)) = (stream, partition) else {
@@ -270,6 +285,6 @@ impl<'a> Window<'a> {
 fn first_bad_frame(entry: &Entry<'_>) -> Option<usize> {
     match entry {
         Entry::Rows(frames) => frames.iter().find(|frame| !frame.intact).map(|frame| frame.at),
-        Entry::Changes(_) => None,
+        Entry::Changes(_) | Entry::Requests(_) => None,
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidemill_event::Offset;
+use tidemill_event::{Offset, TenantName};
 
 use crate::append::Append;
 use crate::change::Change;
@@ -18,6 +18,7 @@ use crate::group::{GroupBuilder, GroupHeader, SECTOR, padded};
 use crate::journal::FileHeader;
 use crate::mark::{Mark, MarkFile};
 use crate::prepare::{Prepared, Reply, prepare};
+use crate::requests::StoredMark;
 
 /// Groups written and not synced at once: one on its way to the disk and one behind it.
 const IN_FLIGHT_MAX: usize = 2;
@@ -99,14 +100,14 @@ impl Writer {
         let mut items = Vec::new();
         let mut bytes = 0;
         take_queue(&mut flow, &mut items, &mut bytes, settings.group_bytes_max / 2);
-        let sizes = core.sizes();
+        let (sizes, now) = (core.sizes(), core.now.load(Ordering::Relaxed));
         while bytes < settings.group_bytes_max
             && let Some(source) = flow.announced.pop_front()
         {
             // `take` may need a lock that is held while announcing.
             parking_lot::MutexGuard::unlocked(&mut flow, || {
                 let Some(append) = source.take() else { return };
-                match prepare(Append { atomic: false, ..append }, sizes) {
+                match prepare(Append { atomic: false, ..append }, sizes, now) {
                     Ok(prepared) => {
                         bytes += prepared.encoded_max;
                         items.push(Item::Rows(prepared));
@@ -138,8 +139,7 @@ impl Writer {
             return Ok(());
         }
         let core = Arc::clone(&self.core);
-        let mut group =
-            Group { ends: Vec::new(), replies: Vec::with_capacity(items.len()), join: Vec::new(), frames: 0, rows: 0 };
+        let mut group = Group { replies: Vec::with_capacity(items.len()), ..Group::default() };
         self.builder.start();
         for item in items {
             match item {
@@ -154,6 +154,9 @@ impl Writer {
         if !self.changes_first.is_empty() {
             let mut manifest = core.manifest.write();
             for change in self.changes_first.drain(..) {
+                if change.leaves_room() {
+                    core.uncleaned.store(true, Ordering::Release);
+                }
                 if let Err(what) = manifest.apply(change) {
                     tracing::error!(what, "a change does not fit the manifest");
                 }
@@ -163,10 +166,10 @@ impl Writer {
         for (partition, _) in &group.ends {
             partition.announce_sequenced();
         }
-        let Group { ends, replies, join, frames, rows } = group;
+        let Group { ends, marks, replies, join, frames, rows } = group;
         let durable = core.flow.lock().durable;
         let written = match self.write(durable) {
-            Ok(file) => WrittenGroup { number: self.number, file, ends, replies },
+            Ok(file) => WrittenGroup { number: self.number, file, ends, marks, replies },
             Err(error) => {
                 let why = Poisoned::Disk(error);
                 core.stop(why.clone());
@@ -199,7 +202,7 @@ impl Writer {
 
     /// Gives an append its offsets and encodes it.
     fn rows(&mut self, prepared: Prepared, group: &mut Group) {
-        let Prepared { frames, entries, reply, .. } = prepared;
+        let Prepared { frames, entries, marks, marks_payload, reply, .. } = prepared;
         let mut offsets = Vec::with_capacity(frames.len());
         for frame in &frames {
             let (start, join) = frame.partition.sequence(frame.rows.clone(), frame.version, frame.bytes, frame.times.1);
@@ -225,6 +228,11 @@ impl Writer {
                 let (version, rows) = (frame.version.0, piece.rows as u32);
                 FrameHead { stream, version, partition, rows, start, time_min, time_max, bytes: 0, checksum: 0 }
             });
+        }
+        if !marks_payload.is_empty() {
+            // In the same group: they count together or not at all.
+            self.builder.requests(&marks_payload);
+            group.marks.extend(marks);
         }
         group.replies.push((reply, offsets));
     }
@@ -256,7 +264,7 @@ impl Writer {
         #[cfg(feature = "planted-early-ack")]
         let group = {
             let mut groups = [group];
-            core.publish(&groups);
+            core.publish(&mut groups);
             core.tell(&mut groups);
             let [group] = groups;
             group
@@ -288,8 +296,10 @@ impl Writer {
 }
 
 /// What is known of a group while it is formed.
+#[derive(Default)]
 struct Group {
     ends: Vec<(Arc<crate::partition::Partition>, Offset)>,
+    marks: Vec<(TenantName, StoredMark)>,
     replies: Vec<(Reply, Vec<Offset>)>,
     join: Vec<Arc<crate::partition::Partition>>,
     frames: u64,

@@ -151,7 +151,7 @@ impl Gathered for Gathering {
         let on_durable = Box::new(move |answer: tidemill_log::Appended| {
             answers.lock().push((answer.map_or(u64::MAX, |offsets| offsets[0].0), count));
         });
-        Some(Append { frames, atomic: false, on_durable: Some(on_durable) })
+        Some(Append { frames, atomic: false, requests: Vec::new(), on_durable: Some(on_durable) })
     }
 }
 

@@ -202,8 +202,7 @@ fn large_appends_are_cut_unless_they_are_atomic() {
     let log = open(&settings, &disk);
     let stream = events(&log, 2);
     let before = log.stats();
-    let large =
-        Append { frames: vec![frame(&stream, 1, rows([-1])), frame(&stream, 0, rows(0..1000))], atomic: false, on_durable: None };
+    let large = Append { atomic: false, ..Append::atomic(vec![frame(&stream, 1, rows([-1])), frame(&stream, 0, rows(0..1000))]) };
     assert_eq!(*log.append(large).expect("taken").wait().expect("durable"), [Offset(0), Offset(0)]);
     let after = log.stats();
     assert!(after.entries - before.entries > 5 && after.frames - before.frames > 6, "{after:?}");

@@ -12,6 +12,8 @@ use crate::error::Damage;
 use crate::follow::Followers;
 use crate::frame::time_range;
 use crate::layout::{Layout, Versions};
+use crate::retention::Run;
+use crate::segment::SegmentError;
 use crate::store::SegmentStore;
 use crate::tail::TailBlock;
 
@@ -37,6 +39,10 @@ impl Partition {
         let mut state = self.state.lock();
         let start = state.sequenced;
         state.sequenced += rows.num_rows() as u64;
+        if state.deleted {
+            // Deleted while they waited for their group: as if they had come before.
+            return (Offset(start), false);
+        }
         state.tail.push(TailBlock { start, version: version.0, rows, bytes, time_max }, &self.store.tails);
         state.appends += 1;
         let join = state.appends >= APPENDS_UNTIL_JOIN;
@@ -88,6 +94,18 @@ impl Partition {
         self.state.lock().damage.as_deref().cloned()
     }
 
+    /// Its stream is deleted: nobody reads a row any more, and nothing of it stays in memory.
+    pub(crate) fn delete(&self) {
+        {
+            let mut state = self.state.lock();
+            let state = &mut *state;
+            state.deleted = true;
+            state.tail.clear(&self.store.tails);
+            state.segments = Vec::new();
+        }
+        self.followers.wake();
+    }
+
     /// Rows below `before` may vanish.
     pub(crate) fn trim(&self, before: u64) {
         let mut state = self.state.lock();
@@ -106,9 +124,14 @@ impl Partition {
     pub(crate) fn add_segment(&self, segment: u64, part: &PartMeta) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        state.segments.push(SegmentPart { segment, start: part.start, end: part.end, time_max: part.time_max });
-        state.rolled_before = state.tail.rolled();
-        state.tail.roll(part.end, &self.store.tails);
+        let PartMeta { start, end, time_max, bytes, .. } = *part;
+        // Where the rows were moved from comes first, and goes right after.
+        let place = state.segments.partition_point(|known| known.start <= start);
+        state.segments.insert(place, SegmentPart { segment, start, end, time_max, bytes });
+        if part.end > state.tail.rolled() {
+            state.rolled_before = state.tail.rolled();
+            state.tail.roll(part.end, &self.store.tails);
+        }
         state.sequenced = state.sequenced.max(part.end);
     }
 
@@ -130,10 +153,49 @@ impl Partition {
         blocks.map(slice).collect()
     }
 
+    /// The block of a segment that holds the row at `from`, from that segment and no other.
+    pub(crate) fn segment_block(&self, segment: u64, from: u64) -> Result<TailBlock, SegmentError> {
+        let (head, rows) = self.store.read(segment, self.numbers(), Offset(from), &self.versions)?;
+        let bytes = rows.get_array_memory_size();
+        Ok(TailBlock { start: head.start, version: head.version, rows, bytes, time_max: head.time_max })
+    }
+
     /// Whether rows wait to be rolled.
     pub(crate) fn has_unrolled(&self) -> bool {
         let state = self.state.lock();
-        state.tail.rolled().max(state.trim) < state.durable
+        !state.deleted && state.tail.rolled().max(state.trim) < state.durable
+    }
+
+    /// Where rows that may go end: what is durable and nobody holds.
+    fn free_end(state: &State) -> u64 {
+        state.holds.lowest().map_or(state.durable, |held| held.min(state.durable))
+    }
+
+    /// The end of the runs of rows at its start of which every one is older than `time`.
+    pub(crate) fn older_than(&self, time: i64) -> u64 {
+        let state = self.state.lock();
+        let free = Self::free_end(&state);
+        let mut end = state.trim;
+        let segments = state.segments.iter().map(|part| (part.start, part.end, part.time_max));
+        let blocks = state.tail.blocks().map(|block| (block.start, block.end(), block.time_max));
+        for (start, run_end, time_max) in segments.chain(blocks) {
+            if run_end <= end {
+                continue;
+            }
+            if start > end || run_end > free || time_max >= time {
+                break;
+            }
+            end = run_end;
+        }
+        end
+    }
+
+    /// Its segments, oldest first, and where what may go ends.
+    pub(crate) fn segment_runs(&self) -> (Vec<Run>, u64) {
+        let state = self.state.lock();
+        let kept = state.segments.iter().filter(|part| part.end > state.trim);
+        let runs = kept.map(|part| Run { end: part.end, time_max: part.time_max, bytes: part.bytes });
+        (runs.collect(), Self::free_end(&state))
     }
 
     /// Drops rolled rows from memory: all, or only those of earlier rolls.

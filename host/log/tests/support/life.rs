@@ -1,12 +1,13 @@
 //! Lives of a log on a disk whose power fails, and the judge of what it kept: every acknowledged row is there, at its offset; none
-//! was invented; order holds; an entry over two partitions is there wholly or not at all.
+//! was invented; order holds; an entry over two partitions is there wholly or not at all; a request is known if and only if its
+//! rows are; a stream made under the name of a deleted one has none of its rows.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use tidemill_event::{Offset, PartitionId};
-use tidemill_log::{Append, Disk, Log, LogSettings, OpenError, Pending, PowerCutDisk, Stream, Visibility};
+use tidemill_event::{EventTime, Offset, PartitionId};
+use tidemill_log::{Append, Disk, Log, LogSettings, OpenError, Pending, PowerCutDisk, RequestMark, Stream, Visibility};
 
 use super::memory_disk::MemoryDisk;
 use super::{events, frame, read_from, rows};
@@ -21,6 +22,10 @@ pub struct Ledger {
     acknowledged: Vec<(u32, Offset, Vec<i64>)>,
     /// Ids that were in entries over partitions 0 and 1.
     pairs: HashSet<i64>,
+    /// Per request: its last id, and whether it was acknowledged.
+    requests: BTreeMap<u64, (i64, bool)>,
+    /// How often the stream `brief` was deleted, as far as that was acknowledged, and as far as it was asked.
+    brief: (i64, i64),
     /// A counter in a document: the last value that was acknowledged, and the last that was sent.
     document: (u64, u64),
 }
@@ -43,6 +48,7 @@ pub fn settings() -> LogSettings {
 }
 
 struct Sent {
+    request: u64,
     frames: Vec<(u32, Vec<i64>)>,
     pending: Pending,
 }
@@ -100,21 +106,49 @@ fn work(log: &Log, ledger: &mut Ledger, seed: u64) {
         } else {
             vec![((choice % u64::from(PARTITIONS)) as u32, ids)]
         };
-        let append =
-            Append::atomic(frames.iter().map(|(partition, ids)| frame(&stream, *partition, rows(ids.iter().copied()))).collect());
-        match log.append_waiting(append) {
-            Ok(pending) => sent.push(Sent { frames, pending }),
+        let parts = frames.iter().map(|(partition, ids)| frame(&stream, *partition, rows(ids.iter().copied())));
+        let request = ledger.requests.len() as u64;
+        ledger.requests.insert(request, (ledger.next_id, false));
+        let mark = RequestMark {
+            stream: Arc::clone(&stream),
+            writer: "producer:life".into(),
+            sequence: request,
+            rows: size,
+            accepted: size,
+            answer: Some(request.to_le_bytes()[..].into()),
+        };
+        match log.append_waiting(Append { requests: vec![mark], ..Append::atomic(parts.collect()) }) {
+            Ok(pending) => sent.push(Sent { request, frames, pending }),
             Err(_) => break,
         }
         let wait = choice % 5 < 2;
         if wait && !collect(&mut sent, ledger) {
             break;
         }
-        if round % 40 == 39 && log.roll().is_err() {
+        // A retention without bounds removes nothing, and has shared segments moved together.
+        if round % 40 == 39 && (log.roll().is_err() || log.retain(EventTime(0)).is_err()) {
+            break;
+        }
+        if round % 30 == 29 && !brief(log, ledger) {
             break;
         }
     }
     collect(&mut sent, ledger);
+}
+
+/// Makes the stream `brief` anew, with rows that name its generation.
+fn brief(log: &Log, ledger: &mut Ledger) -> bool {
+    let id = super::stream_id("brief");
+    if log.stream(&id).is_some() {
+        ledger.brief.1 += 1;
+        if log.delete_stream(&id).is_err() {
+            return false;
+        }
+        ledger.brief.0 = ledger.brief.1;
+    }
+    let Ok(stream) = log.create_stream(&id, super::definition(1)) else { return false };
+    let generation = ledger.brief.1 * 1_000;
+    log.append_waiting(super::append(&stream, 0, generation..generation + 9)).is_ok()
 }
 
 /// Counts up in a document until the log stops.
@@ -136,9 +170,12 @@ fn events_or_none(log: &Log) -> Option<Arc<Stream>> {
 
 fn collect(sent: &mut Vec<Sent>, ledger: &mut Ledger) -> bool {
     let mut alive = true;
-    for Sent { frames, pending } in sent.drain(..) {
+    for Sent { request, frames, pending } in sent.drain(..) {
         match pending.wait() {
             Ok(offsets) => {
+                if let Some(known) = ledger.requests.get_mut(&request) {
+                    known.1 = true;
+                }
                 let frames = frames.into_iter().zip(offsets.iter());
                 ledger.acknowledged.extend(frames.map(|((partition, ids), offset)| (partition, *offset, ids)));
             }
@@ -154,6 +191,16 @@ fn check(log: &Log, ledger: &Ledger) -> Result<(), String> {
     if !(acknowledged..=sent).contains(&counter) {
         return Err(format!("acknowledged rows of the counter: it is {counter}, acknowledged {acknowledged}, sent {sent}"));
     }
+    if let Some(brief) = log.stream(&super::stream_id("brief")) {
+        let found = read_from(&brief.partitions()[0], Offset::ZERO, Visibility::Durable);
+        let (acknowledged, asked) = ledger.brief;
+        let generation = found.first().map_or(asked, |first| first / 1_000);
+        if !(acknowledged..=asked).contains(&generation)
+            || found != (generation * 1_000..generation * 1_000 + 9).take(found.len()).collect::<Vec<_>>()
+        {
+            return Err(format!("`brief` was deleted {acknowledged} to {asked} times, and has {found:?}"));
+        }
+    }
     let Some(stream) = log.stream(&super::stream_id("events")) else {
         return if ledger.acknowledged.is_empty() { Ok(()) } else { Err("the stream is lost".to_owned()) };
     };
@@ -168,6 +215,17 @@ fn check(log: &Log, ledger: &Ledger) -> Result<(), String> {
         let there = found[*partition as usize].get(from..from + ids.len());
         if there != Some(ids.as_slice()) {
             return Err(format!("acknowledged rows {ids:?} at {partition}/{offset} are {there:?}"));
+        }
+    }
+    let there: HashSet<i64> = found.iter().flatten().copied().collect();
+    for (request, (last_id, acknowledged)) in &ledger.requests {
+        let seen = log.request(&stream, "producer:life", *request);
+        if seen.is_some() != there.contains(last_id) || (seen.is_none() && *acknowledged) {
+            let rows = if there.contains(last_id) { "there" } else { "not there" };
+            return Err(format!("request {request} (acknowledged: {acknowledged}) is {seen:?}, and its rows are {rows}"));
+        }
+        if seen.is_some_and(|seen| seen.answer.as_deref() != Some(&request.to_le_bytes())) {
+            return Err(format!("request {request} has the answer of another"));
         }
     }
     for (partition, ids) in found.iter().enumerate() {

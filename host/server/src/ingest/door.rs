@@ -8,6 +8,7 @@
 //! There is no timer: the first row of a fill announces it, and the writer takes whatever is there when it forms its next group.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -149,7 +150,7 @@ impl Door {
                     let _ = waiter.send(settled);
                 }
             };
-            Append { frames, atomic: false, on_durable: Some(Box::new(tell)) }
+            Append { frames, atomic: false, requests: Vec::new(), on_durable: Some(Box::new(tell)) }
         });
         self.give_back(rows);
         append
@@ -189,7 +190,7 @@ impl Door {
     /// `{stream}.rejected`, made when the first row is rejected. Blocks until it is durable the first time.
     pub(crate) fn rejected_stream(&self) -> Result<Arc<Stream>, StreamError> {
         let mut rejected = self.rejected.lock();
-        if let Some(stream) = &*rejected {
+        if let Some(stream) = rejected.as_ref().filter(|stream| !stream.is_deleted()) {
             return Ok(stream.clone());
         }
         let own = self.stream.id();
@@ -234,7 +235,8 @@ impl Doors {
 
     /// The door of a stream that a client may send to.
     pub(crate) fn find(&self, tenant: &TenantName, name: &str) -> Result<Arc<Door>, Problem> {
-        if let Some(door) = self.open.read().get(tenant).and_then(|doors| doors.get(name)) {
+        let open = |door: &&Arc<Door>| !door.stream().is_deleted();
+        if let Some(door) = self.open.read().get(tenant).and_then(|doors| doors.get(name)).filter(open) {
             return Ok(door.clone());
         }
         let stream = StreamName::from_client(name).map_err(|error| {
@@ -244,7 +246,17 @@ impl Doors {
         let stream = self.log.stream(&id).ok_or_else(|| Problem::unknown_stream(name))?;
         let mut open = self.open.write();
         let doors = open.entry(tenant.clone()).or_default();
-        let door = doors.entry(name.into()).or_insert_with(|| Arc::new(Door::new(self.log.clone(), stream)));
+        let made = || Arc::new(Door::new(self.log.clone(), stream));
+        // Of a stream that was deleted, the door leads nowhere: the name may be another stream's by now.
+        let door = match doors.entry(name.into()) {
+            Entry::Occupied(mut known) => {
+                if known.get().stream().is_deleted() {
+                    known.insert(made());
+                }
+                known.into_mut()
+            }
+            Entry::Vacant(place) => place.insert(made()),
+        };
         Ok(door.clone())
     }
 }

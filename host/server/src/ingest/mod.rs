@@ -232,7 +232,7 @@ fn keep(door: &Door, rejected: &mut RejectedRows) -> Result<Option<tidemill_log:
     let rows = rejected.finish(door.stream().id().stream.as_str());
     let stream = block_in_place(|| door.rejected_stream()).map_err(|error| stream_problem(&error))?;
     let frame = FrameRows { version: stream.version(), stream, partition: PartitionId(0), rows };
-    let append = Append { frames: vec![frame], atomic: false, on_durable: None };
+    let append = Append { frames: vec![frame], atomic: false, requests: Vec::new(), on_durable: None };
     door.log().append(append).map(Some).map_err(|error| append_problem(&error))
 }
 

@@ -286,7 +286,7 @@ impl Upload {
         let bytes = frames.iter().map(|frame| tidemill_event::batch::bytes(&frame.rows)).sum();
         let give_up = Instant::now() + OVERLOAD_WAIT;
         loop {
-            let append = Append { frames: frames.clone(), atomic: false, on_durable: None };
+            let append = Append { frames: frames.clone(), atomic: false, requests: Vec::new(), on_durable: None };
             match self.door.log().append(append) {
                 Ok(pending) => {
                     self.in_flight_bytes += bytes;
@@ -315,8 +315,12 @@ pub(crate) fn append_problem(error: &AppendError) -> Problem {
     match error {
         AppendError::Overloaded(_) => NotKept::Overloaded.problem(),
         AppendError::Poisoned(_) => NotKept::Stopped.problem(),
+        AppendError::Deleted(stream) => Problem::unknown_stream(stream.stream.as_str()),
         AppendError::TooLarge { .. } => Problem::new(Kind::TooLarge, error.to_string(), "send smaller events"),
-        AppendError::Damaged { .. } | AppendError::NoPartition { .. } | AppendError::Schema { .. } => {
+        AppendError::Damaged { .. }
+        | AppendError::NoPartition { .. }
+        | AppendError::Schema { .. }
+        | AppendError::Request { .. } => {
             tracing::error!(%error, "an append of decoded rows was refused");
             Problem::new(Kind::Internal, error.to_string(), "the host's log says more; other streams go on")
         }

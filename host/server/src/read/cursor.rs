@@ -32,8 +32,11 @@ impl Cursor {
         self
     }
 
-    /// Whether rows may be read now that are asked for.
+    /// Whether a read has something to say now: rows that are asked for, or that the stream was deleted.
     pub(crate) fn has_more(&self) -> bool {
+        if self.partition.is_deleted() {
+            return true;
+        }
         let durable = self.partition.end(Visibility::Durable);
         self.next < self.end.map_or(durable, |end| end.min(durable))
     }

@@ -1,0 +1,129 @@
+//! A request is known when its rows are on disk, exactly then, and for as long as is stated.
+#![cfg(not(feature = "planted-early-ack"))]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::hooked_disk::{Call, Gate, HookedDisk, is_journal};
+use support::memory_disk::MemoryDisk;
+use support::{append, events, open, read_all, small_settings, stream_id};
+use tidemill_event::EventTime;
+use tidemill_log::{Append, AppendError, Disk, Log, RequestMark, RequestSeen, Stream};
+
+const HOUR: i64 = 3_600_000_000;
+
+fn mark(stream: &Arc<Stream>, writer: &str, sequence: u64, rows: u64, answer: Option<&str>) -> RequestMark {
+    let answer = answer.map(|answer| answer.as_bytes().into());
+    RequestMark { stream: Arc::clone(stream), writer: writer.into(), sequence, rows, accepted: rows, answer }
+}
+
+fn take(log: &Log, append: Append) {
+    log.append(append).expect("taken").wait().expect("durable");
+}
+
+fn seen(rows: u64, answer: Option<&str>) -> Option<RequestSeen> {
+    Some(RequestSeen { rows, accepted: rows, answer: answer.map(|answer| answer.as_bytes().into()) })
+}
+
+#[test]
+fn a_request_is_known_when_it_is_durable_and_after_restarts_and_rolls() {
+    let disk = Arc::new(MemoryDisk::default()) as Arc<dyn Disk>;
+    let settings = small_settings(Path::new("/log"));
+    let log = open(&settings, &disk);
+    let stream = events(&log, 1);
+    assert_eq!(log.request(&stream, "key:a", 0), None);
+    // A request of two appends, and one of which every row was rejected.
+    take(&log, Append { requests: vec![mark(&stream, "key:a", 0, 3, None)], ..append(&stream, 0, 0..3) });
+    assert_eq!(log.request(&stream, "key:a", 0), seen(3, None));
+    take(&log, Append { requests: vec![mark(&stream, "key:a", 0, 5, Some("five"))], ..append(&stream, 0, 3..5) });
+    take(&log, Append { requests: vec![mark(&stream, "producer:p", 7, 0, Some("none"))], ..Append::atomic(Vec::new()) });
+    let check = |log: &Log, when: &str| {
+        let stream = log.stream(&stream_id("events")).expect("known");
+        assert_eq!(log.request(&stream, "key:a", 0), seen(5, Some("five")), "{when}");
+        assert_eq!(log.request(&stream, "producer:p", 7), seen(0, Some("none")), "{when}");
+        assert_eq!(log.request(&stream, "producer:p", 6), None, "{when}: gaps are no requests");
+        assert_eq!(read_all(&stream.partitions()[0]), [0, 1, 2, 3, 4], "{when}");
+    };
+    check(&log, "at once");
+    drop(log);
+    let log = open(&settings, &disk);
+    check(&log, "from the journal");
+    log.roll().expect("rolled");
+    // The journal files that held them are used again.
+    let other = log.create_stream(&stream_id("other"), support::definition(1)).expect("a stream");
+    for id in 0..2_000 {
+        let _ = log.append_waiting(append(&other, 0, [id])).expect("taken");
+    }
+    log.roll().expect("rolled");
+    assert_eq!(log.request(&other, "key:a", 0), None, "another stream's");
+    drop(log);
+    let log = open(&settings, &disk);
+    check(&log, "from the manifest");
+}
+
+#[test]
+fn what_is_not_on_disk_is_not_known() {
+    let gate = Arc::new(Gate::default());
+    let passing = Arc::clone(&gate);
+    let disk = HookedDisk::over(Arc::new(MemoryDisk::default()), move |call, path| {
+        if call == Call::Sync && is_journal(path) {
+            passing.pass();
+        }
+        Ok(())
+    });
+    let log = open(&small_settings(Path::new("/log")), &disk);
+    let stream = events(&log, 1);
+    gate.shut();
+    let pending = log.append(Append { requests: vec![mark(&stream, "key:a", 0, 1, Some("one"))], ..append(&stream, 0, [1]) });
+    while log.stats().groups < 2 {
+        std::thread::yield_now();
+    }
+    assert_eq!(log.request(&stream, "key:a", 0), None, "written, and not synced");
+    gate.open();
+    pending.expect("taken").wait().expect("durable");
+    assert_eq!(log.request(&stream, "key:a", 0), seen(1, Some("one")));
+}
+
+#[test]
+fn requests_are_forgotten_after_their_time_and_beyond_their_bound() {
+    let disk = Arc::new(MemoryDisk::default()) as Arc<dyn Disk>;
+    let mut settings = small_settings(Path::new("/log"));
+    settings.requests_age = Duration::from_secs(24 * 3600);
+    settings.tenant_requests_bytes_max = 10_000;
+    let log = open(&settings, &disk);
+    let stream = events(&log, 1);
+    log.retain(EventTime(0)).expect("told");
+    take(&log, Append { requests: vec![mark(&stream, "key:old", 0, 1, None)], ..append(&stream, 0, [1]) });
+    log.retain(EventTime(20 * HOUR)).expect("told");
+    take(&log, Append { requests: vec![mark(&stream, "key:new", 0, 1, None)], ..append(&stream, 0, [2]) });
+    drop(log);
+    let log = open(&settings, &disk);
+    let stream = events(&log, 1);
+    log.retain(EventTime(25 * HOUR)).expect("told");
+    assert_eq!(log.request(&stream, "key:old", 0), None, "its time is over, across a restart");
+    assert_eq!(log.request(&stream, "key:new", 0), seen(1, None));
+    for sequence in 0..100 {
+        take(&log, Append { requests: vec![mark(&stream, "producer:p", sequence, 0, None)], ..Append::atomic(Vec::new()) });
+    }
+    let known = (0..100).filter(|sequence| log.request(&stream, "producer:p", *sequence).is_some()).count();
+    assert!((10..60).contains(&known), "{known} of 100 are known within 10,000 bytes");
+    assert_eq!(log.request(&stream, "key:new", 0), None, "the oldest went first");
+    assert!(log.request(&stream, "producer:p", 99).is_some());
+}
+
+#[test]
+fn marks_over_their_bounds_are_refused() {
+    let disk = Arc::new(MemoryDisk::default()) as Arc<dyn Disk>;
+    let log = open(&small_settings(Path::new("/log")), &disk);
+    let stream = events(&log, 1);
+    let long = "w".repeat(257);
+    let error = log.append(Append { requests: vec![mark(&stream, &long, 0, 1, None)], ..append(&stream, 0, [1]) });
+    assert!(matches!(error, Err(AppendError::Request { what: "writer", bytes: 257, .. })), "{error:?}");
+    let long = "a".repeat((16 << 10) + 1);
+    let error = log.append(Append { requests: vec![mark(&stream, "w", 0, 1, Some(&long))], ..append(&stream, 0, [1]) });
+    assert!(matches!(error, Err(AppendError::Request { what: "answer", .. })), "{error:?}");
+    assert!(read_all(&stream.partitions()[0]).is_empty());
+}
