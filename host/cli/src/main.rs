@@ -8,9 +8,11 @@ mod client;
 mod clock;
 mod commands;
 mod data_dir;
+mod difference;
 mod exit;
 mod logs;
 mod output;
+mod paint;
 mod settings;
 mod trial;
 

@@ -12,10 +12,10 @@ use tidemill_log::{Stream, StreamError, Visibility};
 
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
-use crate::pipeline::{Reading, Run, Start, document, read_pipeline};
-use crate::plan::{Graph, Pinning, Plan, PlannedTarget, describe, made, owner, owner_key};
+use crate::pipeline::{Reading, Run, document, read_pipeline};
+use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
 use crate::status::PipelineState;
-use crate::stored::{Pin, StoredPipeline};
+use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
 use crate::task::progress_definition;
 use crate::{Applied, ApplyError, Fault};
 
@@ -54,31 +54,41 @@ impl Deployments {
             }
         };
         self.refuse_crowd(&plan)?;
-        let described = describe(&plan, previous);
-        let runs_again = before.as_ref().is_some_and(|deployed| deployed.state() == PipelineState::Finished);
-        let changed = runs_again || !before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
-        let created = before.is_none();
+        let new_run = before.as_deref().and_then(|before| new_run(before, &plan));
+        let changed = new_run.is_some() || !before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
+        let changes = match previous {
+            Some(previous) if changed => difference(&plan, text, previous, new_run.as_deref()),
+            Some(_) | None => Vec::new(),
+        };
+        let applied = Applied { created: before.is_none(), changed, changes, plan: describe(&plan, previous) };
         if dry_run || !changed {
-            return Ok(Applied { created, changed, plan: described });
+            return Ok(applied);
         }
         self.make_streams(&plan).map_err(|error| ApplyError::Unavailable(error.to_string()))?;
         if let Some(before) = &before {
             self.stop(before).map_err(ApplyError::Unavailable)?;
         }
-        let stored = self.next_stored(&plan, text, before.as_deref(), runs_again);
-        if let Err(error) = self.store(tenant, name, &stored, &plan.folders()) {
-            // The old plan is what counts, so it goes on.
-            if let Some(before) = before {
-                let plan = before.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
-                self.deploy(tenant.clone(), name.clone(), before.stored.clone(), plan, false);
+        let next = self.next_stored(&plan, text, before.as_deref(), new_run.is_some()).and_then(|stored| {
+            self.make_progress(&plan, stored.run).map_err(|error| error.to_string())?;
+            self.store(tenant, name, &stored, &plan.folders())?;
+            Ok(stored)
+        });
+        let stored = match next {
+            Ok(stored) => stored,
+            Err(error) => {
+                // The old plan is what counts, so it goes on.
+                if let Some(before) = before {
+                    let plan = before.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
+                    self.deploy(tenant.clone(), name.clone(), before.stored.clone(), plan, false);
+                }
+                return Err(ApplyError::Unavailable(error));
             }
-            return Err(ApplyError::Unavailable(error));
-        }
+        };
         if let Some(before) = before.filter(|before| before.stored.run != stored.run) {
             self.forget(&before);
         }
         self.deploy(tenant.clone(), name.clone(), stored, Ok(Arc::new(plan)), false);
-        Ok(Applied { created, changed, plan: described })
+        Ok(applied)
     }
 
     /// A pipeline whose sandboxes the host has no room for.
@@ -91,19 +101,19 @@ impl Deployments {
             return Ok(());
         }
         let error = format!(
-            "it needs {wanted} sandboxes (component steps times the {} partitions of its source), and the host has room for {room} more",
-            plan.source.partitions().len()
+            "it needs {wanted} sandboxes (component steps times its {} tasks), and the host has room for {room} more",
+            plan.sources.tasks()
         );
         let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
         Err(ApplyError::Faults { faults: vec![Fault::new("steps", 1, error, remedy)] })
     }
 
-    /// Where the run begins and ends, and which one it is.
-    fn next_stored(&self, plan: &Plan, text: &str, before: Option<&Deployed>, runs_again: bool) -> StoredPipeline {
+    /// Where the run begins and ends, and which one it is. The error says what of a source cannot be read.
+    fn next_stored(&self, plan: &Plan, text: &str, before: Option<&Deployed>, new_run: bool) -> Result<StoredPipeline, String> {
         let (tenant, definition) = (&plan.tenant, &plan.definition);
-        let ends = || plan.source.partitions().iter().map(|partition| partition.end(Visibility::Durable).0).collect();
-        let old_source = before.and_then(|before| before.plan.as_ref().ok()).map(|plan| plan.source.id());
-        let same_run = before.filter(|_| !runs_again && old_source == Some(plan.source.id())).map(|before| &before.stored);
+        let number = before.map_or(1, |before| before.stored.plan + 1);
+        let same_run = before.map(|before| &before.stored).filter(|_| !new_run);
+        let sources = plan.sources.list.iter().map(|source| next_source(source, definition.run, same_run, number));
         let last_run = || {
             let counted = self.threads.log.document(&StoredPipeline::run_key(tenant, &definition.name));
             counted.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse::<u64>().ok()).unwrap_or(0)
@@ -115,25 +125,16 @@ impl Deployments {
                 stream.partitions().iter().map(|partition| partition.end(Visibility::Durable).0).collect()
             }),
         };
-        StoredPipeline {
+        Ok(StoredPipeline {
             text: text.to_owned(),
-            plan: before.map_or(1, |before| before.stored.plan + 1),
+            plan: number,
             run: same_run.map_or_else(|| last_run() + 1, |stored| stored.run),
             paused: same_run.is_some_and(|stored| stored.paused),
-            source_version: plan.source_version.0,
-            starts: match (same_run, definition.source.start) {
-                (Some(stored), _) => stored.starts.clone(),
-                (None, Start::Earliest) => plan.source.partitions().iter().map(|partition| partition.trim_point().0).collect(),
-                (None, Start::Latest) => ends(),
-            },
-            ends: match definition.run {
-                Run::Live => None,
-                Run::Once => Some(same_run.and_then(|stored| stored.ends.clone()).unwrap_or_else(ends)),
-            },
+            sources: sources.collect::<Result<_, _>>()?,
             pinned: plan.components().map(|(_, planned)| planned.pin.clone()).collect(),
             next_operator: plan.next_operator,
             output_starts,
-        }
+        })
     }
 
     pub(crate) fn store(
@@ -159,9 +160,8 @@ impl Deployments {
                 self.make_stream(&plan.tenant, name.clone(), definition.clone())?;
             }
         }
-        let partitions = plan.source.partitions().len() as u32;
+        let partitions = plan.sources.tasks();
         let name = plan.definition.name.as_str();
-        self.make_stream(&plan.tenant, StreamName::derived(name, "progress"), progress_definition(partitions))?;
         self.make_stream(&plan.tenant, StreamName::derived(name, "dead-letters"), rejection_definition(partitions))?;
         if plan.has_sinks() {
             let output =
@@ -171,6 +171,12 @@ impl Deployments {
             }
         }
         Ok(())
+    }
+
+    /// Where the tasks of a run keep what they took: a run of its own has other tasks, maybe more of them.
+    fn make_progress(&self, plan: &Plan, run: u64) -> Result<(), StreamError> {
+        let name = progress_name(&plan.definition.name, run);
+        self.make_stream(&plan.tenant, name, progress_definition(plan.sources.tasks())).map(drop)
     }
 
     fn make_stream(
@@ -190,13 +196,46 @@ impl Deployments {
     }
 }
 
+/// Why a plan does not go on with the run there is, with its state and behind the rows it took; `None` if it does.
+fn new_run(before: &Deployed, plan: &Plan) -> Option<String> {
+    let stored = &before.stored;
+    let (was, is) = (stored.tasks(), plan.sources.tasks());
+    if before.state() == PipelineState::Finished {
+        Some("it is finished, and runs again".to_owned())
+    } else if plan.sources.list.iter().all(|source| stored.source(source.name()).is_none()) {
+        Some("it reads none of the streams it read before".to_owned())
+    } else {
+        (was != is).then(|| format!("it has {is} tasks instead of {was}: keys lie elsewhere"))
+    }
+}
+
+/// What is stored of a source: as it was, or from where it begins now.
+fn next_source(source: &PlannedSource, run: Run, same_run: Option<&StoredPipeline>, plan: u64) -> Result<StoredSource, String> {
+    let before = same_run.and_then(|stored| stored.source(source.name()));
+    let starts = || source.starts().map_err(|error| format!("`{}`: {error}", source.name()));
+    Ok(StoredSource {
+        stream: source.name().to_owned(),
+        since: before.map_or(plan, |before| before.since),
+        version: source.version.0,
+        starts: before.map_or_else(starts, |before| Ok(before.starts.clone()))?,
+        ends: match run {
+            Run::Live => None,
+            Run::Once => Some(before.and_then(|before| before.ends.clone()).unwrap_or_else(|| source.ends())),
+        },
+    })
+}
+
 /// Whether a plan and its text are what runs already.
 fn is_same(deployed: &Deployed, plan: &Plan, text: &str) -> bool {
     let meaning = |text: &str| document::read(text).map(|node| node.json());
     let digests = |pins: Vec<&Pin>| pins.iter().map(|pin| (pin.step, pin.digest.clone())).collect::<Vec<_>>();
     deployed.plan.is_ok()
         && meaning(&deployed.stored.text).ok() == meaning(text).ok()
-        && deployed.stored.source_version == plan.source_version.0
+        && plan
+            .sources
+            .list
+            .iter()
+            .all(|source| deployed.stored.source(source.name()).is_some_and(|stored| stored.version == source.version.0))
         && digests(deployed.stored.pinned.iter().collect())
             == digests(plan.components().map(|(_, planned)| &planned.pin).collect())
 }

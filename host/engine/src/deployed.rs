@@ -74,12 +74,12 @@ impl Deployed {
     }
 
     /// What it reads, and the streams it writes.
-    pub(crate) fn streams(&self) -> Option<(StreamName, Vec<StreamName>)> {
+    pub(crate) fn streams(&self) -> Option<(Vec<StreamName>, Vec<StreamName>)> {
         let definition = &self.plan.as_ref().ok()?.definition;
         let targets = definition.targets.iter().filter_map(|target| match &target.kind {
             TargetKind::Stream(name) => Some(name.clone()),
             TargetKind::File(_) | TargetKind::Stdout => None,
         });
-        Some((definition.source.stream.clone(), targets.collect()))
+        Some((definition.sources.iter().map(|source| source.stream.clone()).collect(), targets.collect()))
     }
 }

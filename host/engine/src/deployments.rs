@@ -20,8 +20,8 @@ use crate::pipeline::{PipelineDefinition, parse};
 use crate::plan::{Catalog, Graph, Pinning, Plan, PlannedTarget, check};
 use crate::sinks::{SinkSeed, SinkShared, mark_prefix};
 use crate::status::PipelineState;
-use crate::stored::StoredPipeline;
-use crate::task::{TaskSeed, TaskShared, TaskState};
+use crate::stored::{StoredPipeline, progress_name};
+use crate::task::{InputSeed, TaskSeed, TaskShared, TaskState};
 use crate::{Components, ControlError, Fault};
 
 /// How long a change waits for the checkpoints of the tasks before it. Nothing is changed if it is not enough.
@@ -145,29 +145,29 @@ impl Deployments {
         accept_divergence: bool,
     ) -> Result<(Vec<Arc<TaskShared>>, Vec<Arc<SinkShared>>), String> {
         let name = plan.definition.name.as_str();
-        let internal = |suffix: &str| {
-            self.stream(&plan.tenant, StreamName::derived(name, suffix))
-                .ok_or_else(|| format!("the stream `{name}.{suffix}` is gone"))
+        let found = |stream: StreamName| {
+            self.stream(&plan.tenant, stream.clone())
+                .ok_or_else(|| format!("the stream `{stream}` is gone: apply the pipeline again"))
         };
-        let (progress, dead_letters) = (internal("progress")?, internal("dead-letters")?);
+        let progress = found(progress_name(&plan.definition.name, stored.run))?;
+        let dead_letters = found(StreamName::derived(name, "dead-letters"))?;
         let mut outputs = Vec::new();
         for target in &plan.targets {
             if let PlannedTarget::Stream { name, .. } = target {
-                let stream = self.stream(&plan.tenant, name.clone());
-                outputs.push(stream.ok_or_else(|| format!("the stream `{name}` is gone: apply the pipeline again"))?);
+                outputs.push(found(name.clone())?);
             }
         }
         let mut sinks = Vec::new();
         if plan.has_sinks() {
-            let output = internal("output")?;
+            let output = found(StreamName::derived(name, "output"))?;
             sinks = self.start_sinks(plan, stored, &output);
             outputs.push(output);
         }
         let mut tasks = Vec::new();
-        for source in plan.source.partitions() {
-            let partition = source.key().partition;
-            let at = partition.0 as usize;
-            let shared = Arc::new(TaskShared::new(task_id(plan, stored.run, partition), source.clone()));
+        for partition in (0..plan.sources.tasks()).map(PartitionId) {
+            let inputs = self.inputs(plan, stored, partition)?;
+            let read = inputs.iter().map(|input| input.partition.clone()).collect();
+            let shared = Arc::new(TaskShared::new(task_id(plan, stored.run, partition), read));
             self.threads.workers.start_task(TaskSeed {
                 plan: plan.clone(),
                 plan_number: stored.plan,
@@ -175,13 +175,33 @@ impl Deployments {
                 progress: progress.clone(),
                 dead_letters: dead_letters.clone(),
                 outputs: outputs.clone(),
-                start: Offset(stored.starts.get(at).copied().unwrap_or(0)),
-                end: stored.ends.as_ref().map(|ends| Offset(ends.get(at).copied().unwrap_or(0))),
+                inputs,
                 accept_divergence,
             });
             tasks.push(shared);
         }
         Ok((tasks, sinks))
+    }
+
+    /// What one task takes.
+    fn inputs(&self, plan: &Plan, stored: &StoredPipeline, task: PartitionId) -> Result<Vec<InputSeed>, String> {
+        let at = task.0 as usize;
+        let place = |offsets: &[u64]| Offset(offsets.get(at).copied().unwrap_or(0));
+        plan.sources
+            .of_task(task)
+            .map(|(number, source, partition)| {
+                let name = source.name();
+                let stored =
+                    stored.source(name).ok_or_else(|| format!("it is not stored where `{name}` begins: apply it again"))?;
+                Ok(InputSeed {
+                    number,
+                    partition: partition.clone(),
+                    start: place(&stored.starts),
+                    end: stored.ends.as_deref().map(place),
+                    since: stored.since,
+                })
+            })
+            .collect()
     }
 
     fn start_sinks(&self, plan: &Plan, stored: &StoredPipeline, output: &Arc<Stream>) -> Vec<Arc<SinkShared>> {
@@ -247,7 +267,7 @@ impl Deployments {
     /// State of a run that nobody will ask for again.
     pub(crate) fn forget(&self, deployed: &Deployed) {
         // By number, not by task: one that was paused through a restart has none.
-        for partition in 0..deployed.stored.starts.len() as u32 {
+        for partition in 0..deployed.stored.tasks() {
             let task = TaskId {
                 tenant: deployed.tenant.clone(),
                 pipeline: deployed.name.clone(),

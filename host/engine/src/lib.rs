@@ -29,5 +29,6 @@ pub use components::{ComponentEntry, Components, DeleteComponentError, PublishEr
 pub use engine::{Drained, Engine, OpenError};
 pub use fault::Fault;
 pub use pipelines::{Applied, ApplyError, ControlError, PipelineEntry, Pipelines};
+pub use plan::{Change, ChangeKind, StateChange};
 pub use settings::EngineSettings;
-pub use status::{DivergenceStatus, PipelineState, SinkStatus, Status, StepStatus, TaskStatus};
+pub use status::{DivergenceStatus, InputStatus, PipelineState, SinkStatus, Status, StepStatus, TaskStatus};

@@ -8,7 +8,7 @@ use tidemill_event::{PipelineName, StreamName, TenantName};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::document;
-use crate::{Fault, Status};
+use crate::{Change, Fault, Status};
 
 /// What applying did, or with `dry_run` would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +17,9 @@ pub struct Applied {
     pub created: bool,
     /// `false`: exactly this is applied already.
     pub changed: bool,
-    /// The plan: steps with their columns, pinned components, targets, what would change.
+    /// What it changes in what ran before; empty if nothing did.
+    pub changes: Vec<Change>,
+    /// The plan: steps with their columns, pinned components, targets.
     pub plan: Value,
 }
 
@@ -112,7 +114,7 @@ impl Pipelines {
     pub fn using_stream(&self, tenant: &TenantName, stream: &StreamName) -> Vec<PipelineName> {
         let uses = |deployed: &&Arc<Deployed>| {
             deployed.tenant == *tenant
-                && deployed.streams().is_some_and(|(source, targets)| source == *stream || targets.contains(stream))
+                && deployed.streams().is_some_and(|(sources, targets)| sources.contains(stream) || targets.contains(stream))
         };
         self.deployments.all().iter().filter(uses).map(|deployed| deployed.name.clone()).collect()
     }

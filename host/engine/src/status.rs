@@ -60,11 +60,9 @@ pub struct TaskStatus {
     pub partition: u32,
     /// Its own state.
     pub state: PipelineState,
-    /// The stream it reads.
-    pub stream: String,
-    /// The next row it takes.
-    pub offset: u64,
-    /// Rows in the stream that it has not taken.
+    /// What it takes: its partition of each stream that has one.
+    pub inputs: Vec<InputStatus>,
+    /// Rows there that it has not taken.
     pub lag_records: u64,
     /// Rows taken.
     pub rows_in: u64,
@@ -88,6 +86,17 @@ pub struct TaskStatus {
     pub steps: Vec<StepStatus>,
     /// Why it is held or failed.
     pub last_error: Option<String>,
+}
+
+/// One stream of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InputStatus {
+    /// Its name.
+    pub stream: String,
+    /// The next row the task takes.
+    pub offset: u64,
+    /// Rows that it has not taken.
+    pub lag_records: u64,
 }
 
 /// One component step of a task, since the host started.
@@ -140,7 +149,7 @@ pub struct DivergenceStatus {
     pub step: String,
     /// Its component, `name@version (sha256:…)`, where it is one.
     pub component: Option<String>,
-    /// The first input range `[start, end)` in which it differed.
+    /// The first input range in which it differed: `clicks [start, end)`.
     pub range: String,
     /// How many commits differed.
     pub commits: u64,

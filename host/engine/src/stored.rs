@@ -1,7 +1,7 @@
 //! What the log keeps of a pipeline: its text, what its references meant when it was applied, and where its run began and ends.
 
 use serde::{Deserialize, Serialize};
-use tidemill_event::{PipelineName, TenantName};
+use tidemill_event::{PipelineName, StreamName, TenantName};
 
 /// The document `pipeline/{tenant}/{name}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,18 +14,29 @@ pub(crate) struct StoredPipeline {
     pub(crate) run: u64,
     /// Somebody paused it.
     pub(crate) paused: bool,
-    /// The schema version of the source it was planned against.
-    pub(crate) source_version: u32,
-    /// Per partition, where the run begins.
-    pub(crate) starts: Vec<u64>,
-    /// Per partition, where a `once` ends.
-    pub(crate) ends: Option<Vec<u64>>,
+    /// What it reads, in the order of the text.
+    pub(crate) sources: Vec<StoredSource>,
     /// What each component reference means.
     pub(crate) pinned: Vec<Pin>,
     /// The next number for a step with state.
     pub(crate) next_operator: u32,
     /// Per partition of `{pipeline}.output`, where files and standard output begin.
     pub(crate) output_starts: Vec<u64>,
+}
+
+/// A stream that is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredSource {
+    pub(crate) stream: String,
+    /// The plan that began to read it. Places that plans before it recorded do not count: it was left out in between, or is another
+    /// stream of that name.
+    pub(crate) since: u64,
+    /// The schema version it was planned against.
+    pub(crate) version: u32,
+    /// Per partition, where the run begins.
+    pub(crate) starts: Vec<u64>,
+    /// Per partition, where a `once` ends.
+    pub(crate) ends: Option<Vec<u64>>,
 }
 
 /// What a component reference means.
@@ -45,9 +56,24 @@ pub(crate) struct Pin {
     pub(crate) state_shape: Option<String>,
 }
 
+/// The stream in which the tasks of a run keep what they took.
+pub(crate) fn progress_name(pipeline: &PipelineName, run: u64) -> StreamName {
+    let first = StreamName::derived(pipeline.as_str(), "progress");
+    if run == 1 { first } else { first.of_run(run) }
+}
+
 impl StoredPipeline {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+
+    pub(crate) fn source(&self, stream: &str) -> Option<&StoredSource> {
+        self.sources.iter().find(|source| source.stream == stream)
+    }
+
+    /// How many tasks it has.
+    pub(crate) fn tasks(&self) -> u32 {
+        self.sources.iter().map(|source| source.starts.len() as u32).max().unwrap_or(0)
     }
 
     pub(crate) fn prefix(tenant: &TenantName) -> String {

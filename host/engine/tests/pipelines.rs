@@ -117,7 +117,7 @@ fn keyed_state_counts_on_through_restarts() {
     host = host.restart();
     let status = host.settle("c");
     assert_eq!(status.tasks[0].replayed_rows, 0, "a clean stop leaves nothing to replay");
-    assert_eq!((status.rows_in, status.tasks[0].offset), (70, 70));
+    assert_eq!((status.rows_in, status.tasks[0].inputs[0].offset), (70, 70));
     host.send("payments", &payments(70, 7));
     let status = host.settle("c");
     assert_eq!(status.tasks[0].steps[0].keys, 7);
@@ -342,7 +342,7 @@ fn a_host_without_room_refuses() {
         &host,
         "from: payments\nsteps: [{rule: high@1}, {rule: high@1}]\nto: [{stream: a}]\n",
         expect![
-            "line 1: steps: it needs 2 sandboxes (component steps times the 1 partitions of its source), and the host has room for 1 more (use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs)"
+            "line 1: steps: it needs 2 sandboxes (component steps times its 1 tasks), and the host has room for 1 more (use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs)"
         ],
     );
 }

@@ -1,7 +1,8 @@
 //! Names: `[a-z][a-z0-9_-]{0,62}`, checked once at the rim; inside, the type is the proof.
 //!
-//! A stream name may end in a suffix of the host (`clicks.rejected`): only [`StreamName::derived`] and stored names make those,
-//! a name that a client sends must go through [`StreamName::from_client`].
+//! A stream name may end in a suffix of the host (`clicks.rejected`) and in the run it belongs to (`matches@7`): only
+//! [`StreamName::derived`], [`StreamName::of_run`] and stored names make those, a name that a client sends must go through
+//! [`StreamName::from_client`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -120,7 +121,8 @@ plain_name!(
     ComponentName
 );
 name!(
-    /// A stream of a tenant; with at most one dot, behind which stands what the host keeps in it.
+    /// A stream of a tenant; with at most one dot, behind which stands what the host keeps in it, and at most one `@`, behind which
+    /// stands the run of a pipeline that writes it.
     StreamName
 );
 
@@ -150,9 +152,24 @@ impl StreamName {
         Self(format!("{base}.{suffix}").into())
     }
 
+    /// `{self}@{run}`, the same stream as one run of a pipeline writes it: `matches@7`.
+    ///
+    /// # Panics
+    /// If it is one of a run already.
+    pub fn of_run(&self, run: u64) -> Self {
+        assert!(self.run().is_none(), "`{self}` is of a run already");
+        Self(format!("{self}@{run}").into())
+    }
+
+    /// The run that writes it, if it is of one.
+    pub fn run(&self) -> Option<u64> {
+        self.0.split_once('@').and_then(|(_, run)| run.parse().ok())
+    }
+
     /// The host's suffix, if there is one.
     pub fn suffix(&self) -> Option<&str> {
-        self.0.split_once('.').map(|(_, suffix)| suffix)
+        let (_, suffix) = self.0.split_once('.')?;
+        Some(suffix.split_once('@').map_or(suffix, |(suffix, _)| suffix))
     }
 }
 
@@ -161,12 +178,15 @@ impl FromStr for StreamName {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        match name.split_once('.') {
+        // What stands behind an `@` that is no run's number is left where it is, and refused as the character it is.
+        let is_run = |run: &str| run.parse::<u64>().is_ok_and(|number| number.to_string() == run);
+        let of_all = name.split_once('@').filter(|(_, run)| is_run(run)).map_or(name, |(of_all, _)| of_all);
+        match of_all.split_once('.') {
             Some((base, suffix)) => {
                 check(base)?;
                 check(suffix)?;
             }
-            None => check(name)?,
+            None => check(of_all)?,
         }
         Ok(Self(name.into()))
     }
@@ -203,6 +223,18 @@ mod tests {
         assert_eq!(StreamName::from_client("clicks").expect("plain").as_str(), "clicks");
         assert!(matches!(StreamName::from_client("clicks.rejected"), Err(NameError::HostOnly { .. })));
         assert_eq!(StreamName::derived("clicks", "rejected").suffix(), Some("rejected"));
+    }
+
+    #[test]
+    fn streams_of_a_run_say_so() {
+        let of_run = StreamName::from_client("matches").expect("plain").of_run(7);
+        assert_eq!((of_run.as_str(), of_run.run(), of_run.suffix()), ("matches@7", Some(7), None));
+        let dead = StreamName::derived("fraud", "dead-letters").of_run(12);
+        assert_eq!((dead.as_str().parse(), dead.suffix()), (Ok(dead.clone()), Some("dead-letters")));
+        for wrong in ["matches@", "matches@x", "matches@7@8", "matches@07", "@7", "matches@7.rejected"] {
+            assert!(wrong.parse::<StreamName>().is_err(), "{wrong}");
+        }
+        assert!(StreamName::from_client("matches@7").is_err(), "clients write to no run");
     }
 
     #[test]

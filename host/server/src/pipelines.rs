@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidemill_engine::{ApplyError, ControlError, PipelineEntry, Pipelines};
+use tidemill_engine::{ApplyError, Change, ControlError, PipelineEntry, Pipelines};
 use tidemill_event::{PipelineName, TenantName};
-use tokio::task::{block_in_place, spawn_blocking};
+use tokio::task::spawn_blocking;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::body::declaration;
@@ -37,6 +37,10 @@ pub(crate) struct AppliedPipeline {
     changed: bool,
     /// Whether nothing was changed because only the plan was asked for.
     dry_run: bool,
+    /// What is different from what ran before: `change` (added, removed, changed), `place`, `text`, `details`, and for steps with state
+    /// `state` (`is`: kept, new or lost, and `why`).
+    #[schema(value_type = Vec<Object>)]
+    changes: Vec<Change>,
     /// Steps with their columns, components pinned by digest, targets.
     #[schema(value_type = Object)]
     plan: Value,
@@ -94,6 +98,7 @@ pub(crate) async fn put_pipeline(
         created: applied.created,
         changed: applied.changed,
         dry_run: parameters.dry_run,
+        changes: applied.changes,
         plan: applied.plan,
     };
     Ok((if made { StatusCode::CREATED } else { StatusCode::OK }, Json(answer)).into_response())
@@ -119,8 +124,8 @@ fn parameters(uri: &Uri) -> Result<ApplyParameters, Problem> {
     )
 )]
 pub(crate) async fn get_pipeline(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    let name = parse(&name)?;
-    let entry = host.engine().pipelines().get(host.tenant(), &name).ok_or_else(|| unknown(&name))?;
+    let asked = parse(&name)?;
+    let entry = host.engine().pipelines().get(host.tenant(), &asked).ok_or_else(|| unknown(&asked))?;
     Ok(Json(entry.document))
 }
 
@@ -150,9 +155,7 @@ pub(crate) async fn list_pipelines(State(host): State<Host>) -> Json<PipelineLis
     )
 )]
 pub(crate) async fn get_status(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    let name = parse(&name)?;
-    let status = block_in_place(|| host.engine().pipelines().status(host.tenant(), &name)).ok_or_else(|| unknown(&name))?;
-    Ok(Json(json!(status)))
+    status_after(&host, &name, |_, _, _| Ok(())).await
 }
 
 /// Stop a pipeline's tasks behind a checkpoint.
@@ -166,7 +169,7 @@ pub(crate) async fn get_status(State(host): State<Host>, Path(name): Path<String
     )
 )]
 pub(crate) async fn pause_pipeline(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    control(host, &name, Pipelines::pause).await
+    status_after(&host, &name, Pipelines::pause).await
 }
 
 /// Let a paused, held or failed pipeline go on where it stopped.
@@ -180,7 +183,7 @@ pub(crate) async fn pause_pipeline(State(host): State<Host>, Path(name): Path<St
     )
 )]
 pub(crate) async fn resume_pipeline(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    control(host, &name, Pipelines::resume).await
+    status_after(&host, &name, Pipelines::resume).await
 }
 
 /// Stop a pipeline and forget it. Its target streams and dead letters stay.
@@ -193,23 +196,32 @@ pub(crate) async fn resume_pipeline(State(host): State<Host>, Path(name): Path<S
     )
 )]
 pub(crate) async fn delete_pipeline(State(host): State<Host>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    let name = parse(&name)?;
-    let tenant = host.tenant().clone();
-    blocking(&host, move |pipelines| pipelines.delete(&tenant, &name)).await?.map_err(refused)?;
+    changed(&host, &name, Pipelines::delete).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-type Control = fn(&Pipelines, &TenantName, &PipelineName) -> Result<(), ControlError>;
-
-async fn control(host: Host, name: &str, change: Control) -> Result<Json<Value>, Problem> {
+/// Parses the name, changes the pipeline off the async workers, and gives what that gave.
+pub(super) async fn changed<T: Send + 'static>(
+    host: &Host,
+    name: &str,
+    change: impl FnOnce(&Pipelines, &TenantName, &PipelineName) -> Result<T, ControlError> + Send + 'static,
+) -> Result<T, Problem> {
     let name = parse(name)?;
-    let (tenant, asked) = (host.tenant().clone(), name.clone());
-    let status = blocking(&host, move |pipelines| {
-        change(pipelines, &tenant, &asked)?;
-        Ok(pipelines.status(&tenant, &asked))
+    let tenant = host.tenant().clone();
+    blocking(host, move |pipelines| change(pipelines, &tenant, &name)).await?.map_err(refused)
+}
+
+/// The same; the answer is the pipeline's status then.
+pub(super) async fn status_after(
+    host: &Host,
+    name: &str,
+    change: impl FnOnce(&Pipelines, &TenantName, &PipelineName) -> Result<(), ControlError> + Send + 'static,
+) -> Result<Json<Value>, Problem> {
+    let status = changed(host, name, move |pipelines, tenant, name| {
+        change(pipelines, tenant, name)?;
+        pipelines.status(tenant, name).ok_or_else(|| ControlError::Unknown(name.clone()))
     });
-    let status = status.await?.map_err(refused)?.ok_or_else(|| unknown(&name))?;
-    Ok(Json(json!(status)))
+    Ok(Json(json!(status.await?)))
 }
 
 /// Calls the engine off the async workers.

@@ -8,8 +8,10 @@ use ureq::http::Method;
 
 use crate::args::ApplyArgs;
 use crate::client::{Client, encoded};
+use crate::difference::lines;
 use crate::exit::Failure;
 use crate::output::{Output, outline};
+use crate::paint::Paint;
 
 /// Applies every file, in order; the first one refused ends it.
 pub(crate) fn run(args: &ApplyArgs, client: &Client, output: Output) -> Result<(), Failure> {
@@ -29,26 +31,28 @@ pub(crate) fn run(args: &ApplyArgs, client: &Client, output: Output) -> Result<(
         let body = ureq::SendBody::from_reader(&mut bytes);
         let headers = [("content-type", content_type), ("content-length", &text.len().to_string())];
         let answer = client.ask(Method::PUT, &path, &headers, body)?;
-        let created = answer.status == 201;
         let mut answer = answer.expect_success().map_err(|failure| in_file(file, failure))?;
         if let Some(members) = answer.as_object_mut() {
             members.entry("pipeline").or_insert_with(|| Value::String(name.clone()));
-            members.insert("created".to_owned(), Value::Bool(created));
         }
-        output.result(&answer, || told(&name, &answer, created, args.dry_run))?;
+        output.result(&answer, || told(&name, &answer, args.dry_run))?;
     }
     Ok(())
 }
 
-fn told(name: &str, answer: &Value, created: bool, dry_run: bool) -> String {
-    if dry_run {
-        return format!("{name} would be applied as follows; nothing was changed\n{}", outline(answer));
-    }
-    let unchanged = answer.get("changed") == Some(&Value::Bool(false));
-    match (created, unchanged) {
-        (true, _) => format!("created {name}: see how it does with `tidemill status {name}`"),
-        (false, true) => format!("{name} is as it was"),
-        (false, false) => format!("changed {name}"),
+fn told(name: &str, answer: &Value, dry_run: bool) -> String {
+    let flag = |key: &str| answer.get(key) == Some(&Value::Bool(true));
+    let changes = answer.get("changes").map(|changes| lines(changes, Paint::for_stdout())).unwrap_or_default();
+    let under = |head: String| if changes.is_empty() { head } else { format!("{head}\n{changes}") };
+    match (dry_run, flag("created"), flag("changed")) {
+        (true, true, _) => {
+            let plan = answer.get("plan").map(outline).unwrap_or_default();
+            format!("{name} would be made; nothing was changed\n{plan}")
+        }
+        (true, false, true) => under(format!("{name} would change; nothing was changed")),
+        (_, false, false) => format!("{name} is as it was"),
+        (false, true, _) => format!("created {name}: see how it does with `tidemill status {name}`"),
+        (false, false, true) => under(format!("changed {name}")),
     }
 }
 

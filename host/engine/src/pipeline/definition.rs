@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidemill_event::{PipelineName, StreamName};
+use tidemill_event::{EventTime, PipelineName, StreamName};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +29,17 @@ pub(crate) enum OnDivergence {
     Stop,
 }
 
-/// Where a first run begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a run begins in a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
     /// At the first row kept.
     Earliest,
     /// Behind the last row there is.
     Latest,
+    /// At these rows, one for each partition.
+    Offsets(Vec<u64>),
+    /// At the first row of each partition whose event time is not before this. Rows behind it may be older.
+    Time(EventTime),
 }
 
 /// What happens when rows were removed that were not taken yet.
@@ -47,7 +51,7 @@ pub(crate) enum OnTrim {
     Skip,
 }
 
-/// The stream it reads.
+/// A stream it reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) stream: StreamName,
@@ -167,7 +171,8 @@ pub(crate) struct PipelineDefinition {
     pub(crate) name: PipelineName,
     pub(crate) run: Run,
     pub(crate) on_divergence: OnDivergence,
-    pub(crate) source: Source,
+    /// At least one; several are one stream, by column name.
+    pub(crate) sources: Vec<Source>,
     pub(crate) steps: Vec<Step>,
     pub(crate) targets: Vec<Target>,
 }

@@ -10,6 +10,7 @@ pub(crate) mod document;
 mod object;
 mod parse;
 mod scalar;
+mod sources;
 mod suggest;
 mod units;
 

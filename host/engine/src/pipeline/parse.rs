@@ -7,9 +7,9 @@ use tidemill_event::{PipelineName, StreamName};
 use crate::Fault;
 use crate::pipeline::document::{Node, NodeValue, read};
 use crate::pipeline::object::{Object, is_later, listed, text_of};
+use crate::pipeline::sources::sources;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind,
-    Target, TargetKind, Text,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Target, TargetKind, Text,
 };
 
 const STEP_WORDS: [&str; 5] = ["where", "select", "extend", "rule", "transform"];
@@ -67,8 +67,8 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
     let on_divergence = object
         .choice("on_divergence", &[("continue", OnDivergence::Continue), ("stop", OnDivergence::Stop)], faults)
         .unwrap_or(OnDivergence::Continue);
-    let source = match object.take("from") {
-        Some(node) => source(node, faults),
+    let sources = match object.take("from") {
+        Some(node) => sources(node, faults),
         None => {
             object.missing("from", "from: clicks", faults);
             None
@@ -83,7 +83,7 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
         }
     };
     object.finish(&["pipeline", "run", "on_divergence", "from", "steps", "to"], faults);
-    Some(PipelineDefinition { name: name.clone(), run, on_divergence, source: source?, steps, targets })
+    Some(PipelineDefinition { name: name.clone(), run, on_divergence, sources: sources?, steps, targets })
 }
 
 fn list<'a>(node: &'a Node, path: &str, example: &str, faults: &mut Vec<Fault>) -> &'a [Node] {
@@ -96,67 +96,6 @@ fn list<'a>(node: &'a Node, path: &str, example: &str, faults: &mut Vec<Fault>) 
             &[]
         }
     }
-}
-
-fn source(node: &Node, faults: &mut Vec<Fault>) -> Option<Source> {
-    match &node.value {
-        NodeValue::Scalar { .. } => {
-            let stream = stream_name(&text_of(node, "from", faults)?, "from", faults)?;
-            let path = "from".to_owned();
-            Some(Source { stream, alias: None, start: Start::Earliest, on_trim: OnTrim::Stop, path, line: node.line })
-        }
-        NodeValue::Object(_) => source_object(node, "from", faults),
-        NodeValue::List(items) => match items.as_slice() {
-            [one] => match &one.value {
-                NodeValue::Scalar { .. } => source(one, faults),
-                NodeValue::Object(_) | NodeValue::List(_) => source_object(one, "from[0]", faults),
-            },
-            [] => {
-                faults.push(Fault::new("from", node.line, "no stream is named", "write `from: clicks`"));
-                None
-            }
-            [_, second, ..] => {
-                faults.push(Fault::new(
-                    "from[1]",
-                    second.line,
-                    "several streams are not in this version",
-                    "name one; let pipelines of one stream each write into one target stream and read that",
-                ));
-                None
-            }
-        },
-    }
-}
-
-fn source_object(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Source> {
-    let mut object = Object::of(node, path, "{stream: clicks}", faults)?;
-    let stream = match object.text("stream", faults) {
-        Some(text) => stream_name(&text, &object.member("stream"), faults),
-        None => {
-            object.missing("stream", "stream: clicks", faults);
-            None
-        }
-    };
-    let alias = object.text("as", faults).map(|text| text.text);
-    let start = object.choice("start", &[("earliest", Start::Earliest), ("latest", Start::Latest)], faults);
-    let on_trim = object.choice("on_trim", &[("stop", OnTrim::Stop), ("skip", OnTrim::Skip)], faults);
-    object.finish(&["stream", "as", "start", "on_trim"], faults);
-    Some(Source {
-        stream: stream?,
-        alias,
-        start: start.unwrap_or(Start::Earliest),
-        on_trim: on_trim.unwrap_or(OnTrim::Stop),
-        path: path.to_owned(),
-        line: node.line,
-    })
-}
-
-/// Any stream can be read, the host's own too.
-fn stream_name(text: &Text, path: &str, faults: &mut Vec<Fault>) -> Option<StreamName> {
-    text.text
-        .parse()
-        .map_err(|error| faults.push(Fault::new(path, text.line, format!("{error}"), "name a stream: `clicks`")))
-        .ok()
 }
 
 fn steps(node: &Node, gap: &mut Option<usize>, faults: &mut Vec<Fault>) -> Vec<Step> {
@@ -436,8 +375,8 @@ mod tests {
 
     #[test]
     fn yaml_and_json_say_the_same() {
-        let yaml = "from: {stream: a, as: x, start: latest, on_trim: skip}\nsteps:\n- where: n > 1\n- rule: r@1\n  config: {t: 1, s: '2', l: [true, ~]}\n  by: [u]\n  keep: all\n  as: hit\n  limits: {fuel_per_row: 7, memory: 2MiB, output: 1KiB, deadline: 50ms}\n- select: {o: n * 2, one: 1}\n- transform: t@2\n  keep_input: true\nto:\n- stream: b\n- file: {path: f/g}\n- stdout\n";
-        let json = r#"{"from": {"stream": "a", "as": "x", "start": "latest", "on_trim": "skip"}, "steps": [{"where": "n > 1"},
+        let yaml = "from: {stream: a, as: x, start: [7, 9], on_trim: skip}\nsteps:\n- where: n > 1\n- rule: r@1\n  config: {t: 1, s: '2', l: [true, ~]}\n  by: [u]\n  keep: all\n  as: hit\n  limits: {fuel_per_row: 7, memory: 2MiB, output: 1KiB, deadline: 50ms}\n- select: {o: n * 2, one: 1}\n- transform: t@2\n  keep_input: true\nto:\n- stream: b\n- file: {path: f/g}\n- stdout\n";
+        let json = r#"{"from": {"stream": "a", "as": "x", "start": [7, 9], "on_trim": "skip"}, "steps": [{"where": "n > 1"},
             {"rule": "r@1", "config": {"t": 1, "s": "2", "l": [true, null]}, "by": ["u"], "keep": "all", "as": "hit",
              "limits": {"fuel_per_row": 7, "memory": "2MiB", "output": "1KiB", "deadline": "50ms"}},
             {"select": {"o": "n * 2", "one": 1}}, {"transform": "t@2", "keep_input": true}],
@@ -516,10 +455,13 @@ mod tests {
         "#]],
         );
         check(
-            "from: [a, b]\nto: [stdout]\n",
+            "from: [a, {stream: b, as: x, start: [1, b]}, {stream: a, start: soon}]\nto: [stdout]\n",
             expect![[r#"
-            1: from[1]: several streams are not in this version -> name one; let pipelines of one stream each write into one target stream and read that
-        "#]],
+                1: from[1].start: a list with something else than offsets -> write one offset for each partition: `[1200, 990]`
+                1: from[2].start: `soon` is no place in a stream -> write `earliest`, `latest`, an offset (`1200`, or `[1200, 990]` for several partitions), or a time: `2026-01-31T12:00:00Z`
+                1: from[1].as: `as: x` among several streams: without a join they are one -> remove `as`, and write columns without a name in front
+                1: from[2]: `a` is named twice -> remove one of the two
+            "#]],
         );
         check(
             "from: a\nto: [stdout]\n---\nfrom: b\n",

@@ -7,18 +7,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidemill_event::{
-    Field, FieldType, PipelineName, SchemaVersion, StreamDefinition, StreamId, StreamName, StreamSchema, TenantName,
-    UnknownFields,
-};
+use tidemill_event::{Field, FieldType, PipelineName, StreamName, StreamSchema, TenantName, UnknownFields};
 use tidemill_expr::Expression;
 use tidemill_flow::RuleStep;
-use tidemill_log::{Log, Stream};
+use tidemill_log::Log;
 use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
 
 use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, Text, nearest};
 use crate::plan::columns::Columns;
 use crate::plan::component::{column_fits, limits, state_shape};
+use crate::plan::source::{Sources, sources_of};
 use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep};
 use crate::stored::{Pin, StoredPipeline};
 use crate::{Components, Fault};
@@ -37,7 +35,7 @@ pub(crate) struct Catalog<'a> {
 }
 
 /// Which streams each pipeline of a tenant reads and writes.
-pub(crate) type Graph = BTreeMap<PipelineName, (StreamName, Vec<StreamName>)>;
+pub(crate) type Graph = BTreeMap<PipelineName, (Vec<StreamName>, Vec<StreamName>)>;
 
 /// What references mean.
 #[derive(Clone, Copy)]
@@ -58,12 +56,11 @@ pub(crate) fn check(
     pinning: Pinning<'_>,
 ) -> Result<Plan, Vec<Fault>> {
     let mut faults = Vec::new();
-    let source = source_of(&definition, catalog, pinning).map_err(|fault| faults.push(fault)).ok();
+    let sources = sources_of(&definition, catalog, pinning, &mut faults).map(Arc::new);
     let mut checker = Checker {
         catalog,
         pinning,
-        source: source.as_ref().map(|source| source.stream.clone()),
-        key: source.as_ref().map_or_else(Vec::new, |source| source.definition.key.clone()),
+        sources: sources.clone(),
         used: Vec::new(),
         next_operator: match pinning {
             Pinning::Newest(previous) => previous.map_or(0, |previous| previous.next_operator),
@@ -72,8 +69,8 @@ pub(crate) fn check(
         last_by: None,
         faults,
     };
-    let mut columns =
-        source.as_ref().map(|source| Columns::of_source(&source.definition.schema, definition.source.alias.clone()));
+    let alias = definition.sources.first().and_then(|source| source.alias.clone());
+    let mut columns = sources.as_ref().map(|sources| Columns::of_source(&sources.schema, alias));
     let mut steps = Vec::new();
     for (at, step) in definition.steps.iter().enumerate() {
         if gap == Some(at) {
@@ -100,18 +97,10 @@ pub(crate) fn check(
     });
     let targets = checker.targets(&definition, output.as_ref());
     let Checker { mut faults, next_operator, .. } = checker;
-    match (output, source) {
-        (Some(output), Some(source)) if faults.is_empty() => Ok(Plan {
-            tenant: catalog.tenant.clone(),
-            definition,
-            source: source.stream,
-            source_schema: source.definition.schema.clone(),
-            source_version: source.version,
-            steps,
-            output,
-            targets,
-            next_operator,
-        }),
+    match (output, sources) {
+        (Some(output), Some(sources)) if faults.is_empty() => {
+            Ok(Plan { tenant: catalog.tenant.clone(), definition, sources, steps, output, targets, next_operator })
+        }
         _ => {
             faults.sort_by_key(|fault| fault.line);
             Err(faults)
@@ -119,52 +108,11 @@ pub(crate) fn check(
     }
 }
 
-/// What a pipeline reads from, at the version it is planned for.
-struct Found {
-    stream: Arc<Stream>,
-    version: SchemaVersion,
-    definition: Arc<StreamDefinition>,
-}
-
-fn source_of(definition: &PipelineDefinition, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Result<Found, Fault> {
-    let id = StreamId::new(catalog.tenant.clone(), definition.source.stream.clone());
-    let Some(stream) = catalog.log.stream(&id) else { return Err(unknown_source(definition, catalog)) };
-    let version = match pinning {
-        Pinning::Newest(_) => stream.version(),
-        Pinning::As(stored) => SchemaVersion(stored.source_version),
-    };
-    match stream.definition_at(version) {
-        Some(found) => Ok(Found { stream, version, definition: found }),
-        None => {
-            let error = format!("`{}` has no version {}", id.stream, version.0);
-            Err(Fault::new(&definition.source.path, definition.source.line, error, "apply the pipeline again"))
-        }
-    }
-}
-
-fn unknown_source(definition: &PipelineDefinition, catalog: &Catalog<'_>) -> Fault {
-    let wanted = definition.source.stream.as_str();
-    let there: Vec<String> = catalog
-        .log
-        .streams()
-        .iter()
-        .filter(|stream| stream.id().tenant == *catalog.tenant && stream.id().stream.suffix().is_none())
-        .map(|stream| stream.id().stream.to_string())
-        .collect();
-    let remedy = match nearest(wanted, there.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("make it first: `PUT /v1/streams/{wanted}`, or send an event to it"),
-    };
-    Fault::new(&definition.source.path, definition.source.line, format!("there is no stream `{wanted}`"), remedy)
-}
-
 pub(super) struct Checker<'a> {
     pub(super) catalog: &'a Catalog<'a>,
     pub(super) pinning: Pinning<'a>,
-    /// `None` if there is no such stream: then no column is known either.
-    pub(super) source: Option<Arc<Stream>>,
-    /// The source's key fields.
-    pub(super) key: Vec<Arc<str>>,
+    /// `None` if one of them is not there: then no column is known either.
+    pub(super) sources: Option<Arc<Sources>>,
     /// Numbers of kept state that a step has taken.
     pub(super) used: Vec<u32>,
     pub(super) next_operator: u32,
@@ -374,17 +322,15 @@ impl Checker<'_> {
             }
         }
         // Rows of one key must meet in one task: by the source's key they do, or because there is only one task.
-        let sources: Vec<Option<&Arc<str>>> = names.iter().map(|name| columns.source_of(name)).collect();
-        let co_located = !self.key.is_empty() && self.key.iter().all(|key| sources.contains(&Some(key)));
-        let Some(source) = &self.source else { return names };
-        let partitions = source.partitions().len();
-        if partitions > 1 && !co_located {
-            let stream = &source.id().stream;
-            let key = if self.key.is_empty() { "no key".to_owned() } else { format!("the key [{}]", self.key.join(", ")) };
-            let error =
-                format!("rows of one key would be in several of the {partitions} partitions of `{stream}`, which has {key}");
+        let Some(sources) = self.sources.clone() else { return names };
+        let key = sources.key();
+        let kept: Vec<Option<&Arc<str>>> = names.iter().map(|name| columns.source_of(name)).collect();
+        let co_located = !key.is_empty() && key.iter().all(|key| kept.contains(&Some(key)));
+        if sources.tasks() > 1 && !co_located {
+            let error = format!("rows of one key would be in several of the {}", sources.described());
             let remedy = format!(
-                "read a stream with the key [{}], or with one partition: re-keying inside a pipeline is not in this version",
+                "read {} with the key [{}], or with one partition: re-keying inside a pipeline is not in this version",
+                if sources.list.len() > 1 { "streams that all have as many partitions," } else { "a stream" },
                 names.join(", ")
             );
             self.fault(path, wanted.by_line, error, remedy);

@@ -38,7 +38,7 @@ impl Checker<'_> {
                     let path = format!("{}.stream", target.path);
                     self.refuse_cycle(definition, name, &path, target.line);
                     let there = self.catalog.log.stream(&StreamId::new(self.catalog.tenant.clone(), name.clone()));
-                    let (Some(output), Some(source)) = (output, &self.source) else { continue };
+                    let (Some(output), Some(sources)) = (output, &self.sources) else { continue };
                     let definition = match &there {
                         Some(stream) => {
                             let definition = stream.definition();
@@ -47,7 +47,7 @@ impl Checker<'_> {
                             }
                             (*definition).clone()
                         }
-                        None => made(output, self.made_key(output), source.partitions().len() as u32),
+                        None => made(output, self.made_key(output), sources.tasks()),
                     };
                     PlannedTarget::Stream { name: name.clone(), there, definition }
                 }
@@ -76,7 +76,7 @@ impl Checker<'_> {
         let mut reached = vec![(target.clone(), Vec::<String>::new())];
         let mut seen = Vec::new();
         while let Some((stream, through)) = reached.pop() {
-            if stream == definition.source.stream {
+            if definition.sources.iter().any(|source| source.stream == stream) {
                 let error = match through.as_slice() {
                     [] => format!("the pipeline would read what it writes: `{target}` is its source"),
                     through => format!("the pipeline would read what it writes, through {}", through.join(" and ")),
@@ -87,8 +87,8 @@ impl Checker<'_> {
             if seen.contains(&stream) {
                 continue;
             }
-            for (name, (source, targets)) in self.catalog.graph {
-                if *source == stream && *name != definition.name {
+            for (name, (sources, targets)) in self.catalog.graph {
+                if sources.contains(&stream) && *name != definition.name {
                     let through: Vec<String> = through.iter().cloned().chain([format!("`{name}`")]).collect();
                     reached.extend(targets.iter().map(|target| (target.clone(), through.clone())));
                 }

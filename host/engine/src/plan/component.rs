@@ -69,7 +69,7 @@ pub(crate) fn column_fits(wanted: &Field, there: &Field) -> Result<(), String> {
 }
 
 /// A timestamp's unit is how it looks in JSON, not what it is.
-fn plain(ty: FieldType) -> FieldType {
+pub(crate) fn plain(ty: FieldType) -> FieldType {
     match ty {
         FieldType::Timestamp(_) => FieldType::Timestamp(None),
         FieldType::Bool

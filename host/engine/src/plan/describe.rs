@@ -10,7 +10,6 @@ use crate::stored::StoredPipeline;
 
 /// The plan, and what putting it in place of `previous` changes.
 pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value {
-    let source = plan.source.id();
     let steps: Vec<Value> = plan
         .steps
         .iter()
@@ -47,7 +46,12 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
     json!({
         "pipeline": plan.definition.name.as_str(),
         "run": match plan.definition.run { Run::Live => "live", Run::Once => "once" },
-        "from": {"stream": source.stream.as_str(), "version": plan.source_version.0, "tasks": plan.source.partitions().len()},
+        "from": plan.sources.list.iter().map(|source| json!({
+            "stream": source.name(),
+            "version": source.version.0,
+            "partitions": source.stream.partitions().len(),
+        })).collect::<Vec<_>>(),
+        "tasks": plan.sources.tasks(),
         "steps": steps,
         "to": targets,
     })

@@ -13,13 +13,14 @@ mod check_targets;
 mod columns;
 mod component;
 mod describe;
+mod difference;
+mod source;
 mod target;
 
 use std::sync::Arc;
 
 use tidemill_event::{Field, StreamSchema, TenantName};
 use tidemill_expr::Expression;
-use tidemill_log::Stream;
 
 use crate::pipeline::{KeepRows, PipelineDefinition};
 
@@ -29,6 +30,9 @@ pub(crate) use check::{Catalog, Graph, Pinning, check};
 pub(crate) use check_targets::{owner, owner_key};
 pub(crate) use component::PlannedComponent;
 pub(crate) use describe::describe;
+pub(crate) use difference::difference;
+pub use difference::{Change, ChangeKind, StateChange};
+pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use target::{PlannedTarget, made};
 
 /// A pipeline that can run.
@@ -36,10 +40,7 @@ pub(crate) struct Plan {
     pub(crate) tenant: TenantName,
     pub(crate) definition: PipelineDefinition,
     /// What it reads.
-    pub(crate) source: Arc<Stream>,
-    /// The source's columns as they were when it was planned; rows of other versions are brought to it.
-    pub(crate) source_schema: StreamSchema,
-    pub(crate) source_version: tidemill_event::SchemaVersion,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) steps: Vec<PlannedStep>,
     /// The columns that come out.
     pub(crate) output: StreamSchema,
@@ -59,7 +60,7 @@ impl Plan {
 
     /// Sandboxes its tasks hold.
     pub(crate) fn instances(&self) -> usize {
-        self.components().count() * self.source.partitions().len()
+        self.components().count() * self.sources.tasks() as usize
     }
 
     /// `steps[2].rule`.

@@ -11,17 +11,19 @@ use tidemill_flow::DeadRow;
 
 use crate::plan::Plan;
 
-/// The dead rows of one batch. `start` is the offset of the batch's row 0; `times_of` are the times of the batch.
+/// Where a batch came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) partition: PartitionId,
+    /// The offset of the batch's row 0.
+    pub(crate) start: Offset,
+}
+
+/// The dead rows of one batch `input`.
 ///
 /// A dead row keeps the event time of the row it came from: the same rows give the same dead letters, however often they are taken.
-pub(crate) fn rows(
-    plan: &Plan,
-    dead: &[DeadRow],
-    input: &RecordBatch,
-    partition: PartitionId,
-    start: Offset,
-    schema: &StreamSchema,
-) -> RecordBatch {
+pub(crate) fn rows(plan: &Plan, dead: &[DeadRow], input: &RecordBatch, from: Origin<'_>, schema: &StreamSchema) -> RecordBatch {
     let count = dead.len();
     let components: HashMap<u32, _> = plan.components().collect();
     let input_times = times(input);
@@ -32,7 +34,6 @@ pub(crate) fn rows(
     let text = |value: &dyn Fn(&DeadRow) -> Option<String>| Arc::new(dead.iter().map(value).collect::<StringArray>()) as ArrayRef;
     let times = Arc::new(TimestampMicrosecondArray::from(time).with_timezone("UTC")) as ArrayRef;
     let pipeline = plan.definition.name.as_str();
-    let stream = plan.source.id().stream.as_str();
     let mut events = Events::default();
     let columns: Vec<ArrayRef> = schema
         .fields
@@ -41,10 +42,12 @@ pub(crate) fn rows(
             "time" => times.clone(),
             "reason" => text(&|row| Some(row.reason.as_str().to_owned())),
             "error" => text(&|row| Some(row.error.to_string())),
-            "stream" => text(&|_| Some(stream.to_owned())),
-            "partition" => Arc::new(Int64Array::from(vec![i64::from(partition.0); count])) as ArrayRef,
-            "offset" => Arc::new(dead.iter().map(|row| Some(start.plus(row.origin as usize).0 as i64)).collect::<Int64Array>())
-                as ArrayRef,
+            "stream" => text(&|_| Some(from.stream.to_owned())),
+            "partition" => Arc::new(Int64Array::from(vec![i64::from(from.partition.0); count])) as ArrayRef,
+            "offset" => {
+                Arc::new(dead.iter().map(|row| Some(from.start.plus(row.origin as usize).0 as i64)).collect::<Int64Array>())
+                    as ArrayRef
+            }
             "pipeline" => text(&|_| Some(pipeline.to_owned())),
             "step" => text(&|row| Some(plan.step_name(row.step.0))),
             "component" => text(&|row| component(row, |planned| planned.pin.name.clone())),

@@ -32,6 +32,11 @@ impl Output {
         &self.definition.schema
     }
 
+    /// Where rows without a key go.
+    pub(crate) fn place(&self, task: PartitionId) -> PartitionId {
+        PartitionId(task.0 % self.definition.partitions)
+    }
+
     /// One frame of rows that have the stream's columns already.
     pub(crate) fn frame(&self, partition: PartitionId, rows: RecordBatch) -> FrameRows {
         FrameRows { stream: self.stream.clone(), version: self.version, partition, rows }
@@ -50,7 +55,7 @@ impl Output {
         let rows = retime(rows, &self.definition);
         let placed = match &mut self.placement {
             Some(placement) => placement.split(rows),
-            None => vec![(PartitionId(task.0 % self.definition.partitions), rows)],
+            None => vec![(self.place(task), rows)],
         };
         for (partition, rows) in placed {
             if rows.num_rows() > 0 {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use crossbeam_channel::{Sender, TryRecvError, bounded};
 use rustix::time::{ClockId, clock_gettime};
-use tidemill_event::batch::{checksum, conform};
-use tidemill_event::{Clock, Offset, PartitionId};
+use tidemill_event::batch::checksum;
+use tidemill_event::{Clock, Offset, OffsetRange, PartitionId};
 use tidemill_flow::{Chain, FlowBatch, Outcome};
-use tidemill_log::{Append, Listening, Log, Partition, Pending, ReadError, ReadLimit, Visibility};
+use tidemill_log::{Append, Listening, Log, Partition, Pending, ReadError, Visibility};
 use tidemill_runtime::{Grants, Runtime};
 use tidemill_state::{Change, CheckpointId, StateStore};
 
@@ -19,7 +19,9 @@ use crate::pipeline::OnTrim;
 use crate::plan::{Answer, CallControl, Plan, chain};
 use crate::status::StepStatus;
 use crate::task::checkpointer::Job;
+use crate::task::dead_letters::Origin;
 use crate::task::frames::Output;
+use crate::task::input::{InputSeed, Inputs};
 use crate::task::record::{Checkpoint, Commit, Hex, Record, encode};
 use crate::task::recovery::{Recovered, recover};
 use crate::task::restore::{operator_of, restore};
@@ -50,9 +52,8 @@ pub(crate) struct TaskSeed {
     pub(crate) progress: Arc<tidemill_log::Stream>,
     pub(crate) dead_letters: Arc<tidemill_log::Stream>,
     pub(crate) outputs: Vec<Arc<tidemill_log::Stream>>,
-    /// Where the run begins, and where a `once` ends.
-    pub(crate) start: Offset,
-    pub(crate) end: Option<Offset>,
+    /// What it takes.
+    pub(crate) inputs: Vec<InputSeed>,
     /// A person has seen the divergence and wants it to go on.
     pub(crate) accept_divergence: bool,
 }
@@ -75,7 +76,7 @@ pub(crate) struct Task {
     pub(crate) shared: Arc<TaskShared>,
     pub(super) parts: TaskParts,
     pub(super) jobs: Sender<Job>,
-    pub(super) source: Arc<Partition>,
+    pub(super) inputs: Inputs,
     pub(super) partition: PartitionId,
     pub(super) progress_partition: Arc<Partition>,
     pub(super) progress: Arc<Output>,
@@ -85,8 +86,6 @@ pub(crate) struct Task {
     pub(super) control: Arc<CallControl>,
     pub(super) recovered: Recovered,
     pub(super) accept_divergence: bool,
-    pub(super) next: Offset,
-    pub(super) end: Option<Offset>,
     pub(super) totals: Totals,
     /// CPU time since the last checkpoint was taken: what replay would cost.
     pub(super) cost: Duration,
@@ -99,7 +98,7 @@ pub(crate) struct Task {
     /// Instances are new since the last commit.
     pub(super) fresh: bool,
     pub(super) ended: bool,
-    _listening: Listening,
+    _listening: Vec<Listening>,
 }
 
 impl Task {
@@ -110,38 +109,36 @@ impl Task {
         jobs: Sender<Job>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, String> {
-        let TaskSeed { plan, plan_number, shared, progress, dead_letters, outputs, start, end, accept_divergence } = seed;
+        let TaskSeed { plan, plan_number, shared, progress, dead_letters, outputs, inputs, accept_divergence } = seed;
         let partition = shared.id.partition;
         let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
         let recovered = recover(&progress_partition, shared.id.run)?;
         let control = Arc::new(CallControl::default());
         let mut chain = chain(&plan, &parts.runtime, &parts.grants, &control, &parts.metrics.calls);
-        let (id, next, totals) = match &recovered.checkpoint {
-            Some(checkpoint) => (CheckpointId(checkpoint.id), Offset(checkpoint.input), checkpoint.totals.clone()),
-            None => (CheckpointId::EMPTY, start, Totals::default()),
+        let inputs = Inputs::new(inputs, recovered.checkpoint.as_ref());
+        let (id, totals) = match &recovered.checkpoint {
+            Some(checkpoint) => (CheckpointId(checkpoint.id), checkpoint.totals.clone()),
+            None => (CheckpointId::EMPTY, Totals::default()),
         };
         restore(&plan, &mut chain, parts.store.load(&shared.id, id).map_err(|error| error.to_string())?)?;
-        shared.set_next(next);
+        inputs.iter().for_each(|input| shared.set_next(input.partition.key(), input.next));
         shared.checkpoint.store(id.0, Ordering::Relaxed);
         shared.update(|seen| seen.totals = totals.clone());
         control.set_replaying(!recovered.commits.is_empty());
         let listener = shared.clone();
-        let source = shared.source.clone();
-        let listening = source.listen(
-            Visibility::Sequenced,
-            Arc::new(move || {
-                // The first to say so wakes the worker; it asks again before it sleeps.
-                if !listener.ready.swap(true, Ordering::AcqRel) {
-                    wake();
-                }
-            }),
-        );
+        let heard: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            // The first to say so wakes the worker; it asks again before it sleeps.
+            if !listener.ready.swap(true, Ordering::AcqRel) {
+                wake();
+            }
+        });
+        let listening = inputs.iter().map(|input| input.partition.listen(Visibility::Sequenced, heard.clone())).collect();
         Ok(Self {
             plan,
             plan_number,
             parts,
             jobs,
-            source,
+            inputs,
             partition,
             progress_partition,
             progress: Arc::new(Output::new(progress)),
@@ -151,8 +148,6 @@ impl Task {
             control,
             recovered,
             accept_divergence,
-            next,
-            end,
             totals,
             cost: Duration::ZERO,
             row_cost: Duration::ZERO,
@@ -174,7 +169,7 @@ impl Task {
         if let Some(commit) = self.recovered.commits.pop_front() {
             return self.replay(commit);
         }
-        if self.end.is_some_and(|end| self.next >= end) {
+        if self.inputs.is_at_end() {
             self.take_checkpoint(true, None);
             self.ended = true;
             return Ok(Turn::Ended);
@@ -183,24 +178,23 @@ impl Task {
     }
 
     fn live(&mut self) -> Result<Turn, String> {
-        let limit = ReadLimit { rows_max: self.rows_wanted(), bytes_max: self.parts.batch_bytes_max };
-        let block = match self.source.read(self.next, limit, Visibility::Sequenced) {
-            Ok(Some(block)) => block,
-            Ok(None) => return Ok(Turn::Idle),
-            Err(ReadError::Trimmed { from, trim_point }) => return self.trimmed(from, trim_point),
-            Err(error) => return Err(format!("its source cannot be read: {error}")),
+        let Some((at, read)) = self.inputs.read(self.rows_wanted(), self.parts.batch_bytes_max) else { return Ok(Turn::Idle) };
+        let input = self.inputs.get(at);
+        let block = match read {
+            Ok(block) => block,
+            Err(ReadError::Trimmed { from, trim_point }) => return Ok(self.trimmed(at, from, trim_point)),
+            Err(error) => return Err(format!("`{}` cannot be read: {error}", input.stream())),
         };
         let begun = cpu_time();
-        let rows = self.planned(&block.rows, &block.schema.schema)?;
-        let count = rows.num_rows();
-        let (start, end) = (block.start, block.start.plus(count));
+        let rows = input.planned(&self.plan, &block.rows, &block.schema.schema)?;
+        let range = OffsetRange { start: block.start, end: block.start.plus(rows.num_rows()) };
         let mut outcome = Outcome::new();
         let output = self.chain.run(FlowBatch::new(rows.clone()), &mut outcome);
         let answers = self.control.take_answers();
-        let commit = self.describe(start, end, &output, &outcome, &answers);
+        let commit = self.describe(at, range, &output, &outcome, &answers);
         self.append(&commit, &rows, output, &outcome)?;
         self.replace_after(&outcome);
-        self.next = end;
+        self.took(at, range.end);
         let spent = cpu_time().saturating_sub(begun);
         self.account(&commit, &outcome, spent);
         self.parts.metrics.commits.inc();
@@ -216,27 +210,31 @@ impl Task {
             0 => self.parts.batch_rows_max,
             nanos => usize::try_from(self.parts.batch_target.as_nanos() / nanos).unwrap_or(usize::MAX),
         };
-        let rows = by_cost.clamp(16.min(self.parts.batch_rows_max), self.parts.batch_rows_max);
-        match self.end {
-            Some(end) => rows.min(usize::try_from(end.0 - self.next.0).unwrap_or(usize::MAX)),
-            None => rows,
-        }
+        by_cost.clamp(16.min(self.parts.batch_rows_max), self.parts.batch_rows_max)
     }
 
-    fn trimmed(&mut self, from: Offset, trim_point: Offset) -> Result<Turn, String> {
-        match self.plan.definition.source.on_trim {
+    /// An input was taken up to there.
+    pub(super) fn took(&mut self, at: usize, next: Offset) {
+        self.inputs.took(at, next);
+        self.shared.set_next(self.inputs.get(at).partition.key(), next);
+    }
+
+    fn trimmed(&mut self, at: usize, from: Offset, trim_point: Offset) -> Turn {
+        let input = self.inputs.get(at);
+        let stream = input.stream();
+        match input.on_trim(&self.plan) {
             OnTrim::Skip => {
-                tracing::warn!(task = %self.shared.id, "rows [{from}, {trim_point}) were removed before they were taken: skipped");
+                tracing::warn!(task = %self.shared.id, stream, "rows [{from}, {trim_point}) were removed before they were taken: skipped");
                 self.totals.skipped += trim_point.0.saturating_sub(from.0);
-                self.next = trim_point;
-                Ok(Turn::Worked)
+                self.shared.update(|seen| seen.totals.clone_from(&self.totals));
+                self.took(at, trim_point);
+                Turn::Worked
             }
             OnTrim::Stop => {
                 self.hold(format!(
-                    "rows [{from}, {trim_point}) of `{}` were removed before they were taken: apply it with `on_trim: skip` to go on without them",
-                    self.source.key().stream.stream
+                    "rows [{from}, {trim_point}) of `{stream}` were removed before they were taken: apply it with `on_trim: skip` to go on without them"
                 ));
-                Ok(Turn::Ended)
+                Turn::Ended
             }
         }
     }
@@ -250,21 +248,10 @@ impl Task {
         });
     }
 
-    /// Rows as the plan knows them, whatever the version they were written at.
-    pub(super) fn planned(&self, rows: &RecordBatch, schema: &tidemill_event::StreamSchema) -> Result<RecordBatch, String> {
-        if *schema == self.plan.source_schema {
-            return Ok(rows.clone());
-        }
-        conform(rows, schema, &self.plan.source_schema).map_err(|error| {
-            let stream = &self.source.key().stream.stream;
-            format!("`{stream}` changed its columns so that they do not fit this plan ({error}): apply the pipeline again")
-        })
-    }
-
     pub(super) fn describe(
         &mut self,
-        start: Offset,
-        end: Offset,
+        at: usize,
+        range: OffsetRange,
         output: &FlowBatch,
         outcome: &Outcome,
         answers: &[Answer],
@@ -272,8 +259,9 @@ impl Task {
         Commit {
             run: self.shared.id.run,
             plan: self.plan_number,
-            start: start.0,
-            end: end.0,
+            stream: self.inputs.get(at).stream().to_owned(),
+            start: range.start.0,
+            end: range.end.0,
             fresh: std::mem::take(&mut self.fresh),
             rows: output.len() as u64,
             sum: Hex(checksum(&output.rows)),
@@ -294,8 +282,9 @@ impl Task {
         }
         if !outcome.dead.is_empty() {
             let schema = self.dead_letters.schema();
-            let rows = dead_letters::rows(&self.plan, &outcome.dead, input, self.partition, Offset(commit.start), schema);
-            frames.push(self.dead_letters.frame(self.partition, rows));
+            let from = Origin { stream: &commit.stream, partition: self.partition, start: Offset(commit.start) };
+            let rows = dead_letters::rows(&self.plan, &outcome.dead, input, from, schema);
+            frames.push(self.dead_letters.frame(self.dead_letters.place(self.partition), rows));
         }
         let record = encode(&Record::Commit(commit.clone()), self.progress.schema(), self.parts.clock.now());
         frames.push(self.progress.frame(self.partition, record));
@@ -325,7 +314,6 @@ impl Task {
         let per_row = spent / u32::try_from(rows.max(1)).unwrap_or(u32::MAX);
         self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
         let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();
-        self.shared.set_next(self.next);
         let plan = &self.plan;
         self.shared.update(|seen| {
             seen.totals.clone_from(&self.totals);
@@ -377,7 +365,7 @@ impl Task {
                 id: self.checkpoint.0,
                 // What was recovered is covered; the checkpointer knows what of this start is.
                 as_of: self.recovered.end.0,
-                input: self.next.0,
+                input: self.inputs.places(),
                 totals: self.totals.clone(),
             },
             changes,

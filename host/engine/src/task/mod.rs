@@ -1,4 +1,4 @@
-//! A task: one partition of a pipeline, from rows to commits.
+//! A task: one partition of each stream of a pipeline, from rows to commits.
 //!
 //! ```text
 //! Recovering ─ every committed range taken again, compared ─► Running ─ block ─► chain ─► one entry ─► …
@@ -12,6 +12,7 @@
 mod checkpointer;
 mod dead_letters;
 mod frames;
+mod input;
 mod machine;
 mod record;
 mod recovery;
@@ -22,6 +23,7 @@ mod totals;
 mod worker;
 
 pub(crate) use checkpointer::Checkpointer;
+pub(crate) use input::InputSeed;
 pub(crate) use machine::{TaskParts, TaskSeed};
 pub(crate) use record::progress_definition;
 pub(crate) use shared::{TaskShared, TaskState};

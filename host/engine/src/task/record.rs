@@ -1,13 +1,14 @@
 //! What a task writes into `{pipeline}.progress`: commits and checkpoints, one JSON object a row.
 //!
 //! ```text
-//! {"commit": {"run": 1, "plan": 2, "start": 4096, "end": 8192, "rows": 17, "sum": "09af…", "dead": 0, "state": "0000…", …}}
-//! {"checkpoint": {"run": 1, "plan": 2, "id": 3, "as_of": 120, "input": 8192, "totals": {…}}}
+//! {"commit": {"run": 1, "plan": 2, "stream": "clicks", "start": 4096, "end": 8192, "rows": 17, "sum": "09af…", "dead": 0, "state": "0000…", …}}
+//! {"checkpoint": {"run": 1, "plan": 2, "id": 3, "as_of": 120, "input": {"clicks": 8192}, "totals": {…}}}
 //! ```
 //! A commit is a frame of the entry that also holds its outputs: both are there or neither. A checkpoint says that the state of
 //! everything before the progress offset `as_of` is in the state store under `id`. Unknown members are refused: a record that a
 //! newer host wrote is not half understood.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -39,7 +40,8 @@ pub(crate) struct Commit {
     pub(crate) run: u64,
     /// The plan it ran with: names every component's bytes.
     pub(crate) plan: u64,
-    /// The input rows `[start, end)`.
+    /// The input rows: `[start, end)` of the task's partition of this stream.
+    pub(crate) stream: String,
     pub(crate) start: u64,
     pub(crate) end: u64,
     /// Instances were new before the first call.
@@ -81,8 +83,8 @@ pub(crate) struct Checkpoint {
     pub(crate) id: u64,
     /// Every record of the run below this progress offset is in it.
     pub(crate) as_of: u64,
-    /// The next input row.
-    pub(crate) input: u64,
+    /// The next row of each stream.
+    pub(crate) input: BTreeMap<String, u64>,
     pub(crate) totals: Totals,
 }
 
@@ -181,6 +183,7 @@ mod tests {
             Record::Commit(Commit {
                 run: 1,
                 plan: 2,
+                stream: "clicks".into(),
                 start: 3,
                 end: 9,
                 fresh: true,
@@ -197,7 +200,14 @@ mod tests {
                     backtrace: "at main".into(),
                 }],
             }),
-            Record::Checkpoint(Checkpoint { run: 1, plan: 2, id: 3, as_of: 17, input: 9, totals: Totals::default() }),
+            Record::Checkpoint(Checkpoint {
+                run: 1,
+                plan: 2,
+                id: 3,
+                as_of: 17,
+                input: [("clicks".into(), 9)].into(),
+                totals: Totals::default(),
+            }),
         ];
         for record in records {
             let rows = encode(&record, &definition.schema, EventTime(5));
@@ -209,7 +219,7 @@ mod tests {
     fn a_record_of_a_newer_host_is_not_half_understood() {
         assert!(
             serde_json::from_str::<Record>(
-                r#"{"checkpoint": {"run": 1, "plan": 1, "id": 1, "as_of": 0, "input": 0, "totals": {}, "lanes": []}}"#
+                r#"{"checkpoint": {"run": 1, "plan": 1, "id": 1, "as_of": 0, "input": {}, "totals": {}, "lanes": []}}"#
             )
             .is_err()
         );

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use tidemill_event::Offset;
 use tidemill_event::batch::concat;
+use tidemill_event::{Offset, OffsetRange};
 use tidemill_flow::{FlowBatch, Outcome};
 use tidemill_log::{ReadError, ReadLimit, Visibility};
 
@@ -22,38 +22,43 @@ impl Task {
         if committed.fresh {
             self.control.replace_instances();
         }
-        let (start, end) = (Offset(committed.start), Offset(committed.end));
-        let rows = match self.read_exactly(start, end) {
+        let range = OffsetRange { start: Offset(committed.start), end: Offset(committed.end) };
+        let Some(at) = self.inputs.of_stream(&committed.stream) else {
+            // This plan does not read the stream, so nothing of it belongs into its state; what was committed stands.
+            return Ok(self.replayed_all().unwrap_or(Turn::Worked));
+        };
+        let rows = match self.read_exactly(at, range) {
             Ok(rows) => rows,
             Err(ReadError::Trimmed { trim_point, .. }) => {
+                let (start, stream) = (range.start, &committed.stream);
                 self.hold(format!(
-                    "rows [{start}, {trim_point}) of `{}`, which no checkpoint covers, were removed: state cannot be rebuilt",
-                    self.source.key().stream.stream
+                    "rows [{start}, {trim_point}) of `{stream}`, which no checkpoint covers, were removed: state cannot be rebuilt"
                 ));
                 return Ok(Turn::Ended);
             }
-            Err(error) => return Err(format!("its source cannot be read: {error}")),
+            Err(error) => return Err(format!("`{}` cannot be read: {error}", committed.stream)),
         };
         let mut outcome = Outcome::replay(committed.endings.iter().map(|ending| ending.recorded()).collect());
         let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
         let answers = self.control.take_answers();
         self.replace_after(&outcome);
         self.fresh = false;
-        let again = self.describe(start, end, &output, &outcome, &answers);
+        let again = self.describe(at, range, &output, &outcome, &answers);
         // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
         if committed.plan == self.plan_number {
             self.compare(&committed, &again);
         }
-        self.next = end;
+        self.took(at, range.end);
         self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
         self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
-        if self.recovered.commits.is_empty() {
-            return Ok(self.replayed());
-        }
-        Ok(Turn::Worked)
+        Ok(self.replayed_all().unwrap_or(Turn::Worked))
     }
 
-    /// Everything committed was taken again.
+    /// What follows when everything committed was taken again; `None` before.
+    fn replayed_all(&mut self) -> Option<Turn> {
+        self.recovered.commits.is_empty().then(|| self.replayed())
+    }
+
     fn replayed(&mut self) -> Turn {
         self.control.set_replaying(false);
         self.fresh = true;
@@ -80,10 +85,10 @@ impl Task {
         });
         self.parts.metrics.divergences.inc();
         tracing::warn!(
-            task = %self.shared.id, step = name, component, start = committed.start, end = committed.end,
+            task = %self.shared.id, step = name, component, stream = committed.stream, start = committed.start, end = committed.end,
             "replay differs from what was committed, which stands: {detail}"
         );
-        let range = format!("[{}, {})", committed.start, committed.end);
+        let range = format!("{} [{}, {})", committed.stream, committed.start, committed.end);
         let partition = self.partition.0;
         self.shared.update(|seen| match &mut seen.divergence {
             // What differs behind the first difference may only follow from it.
@@ -94,19 +99,20 @@ impl Task {
         });
     }
 
-    fn read_exactly(&self, start: Offset, end: Offset) -> Result<RecordBatch, ReadError> {
+    fn read_exactly(&self, at: usize, OffsetRange { start, end }: OffsetRange) -> Result<RecordBatch, ReadError> {
+        let input = self.inputs.get(at);
         let mut blocks = Vec::new();
         let mut from = start;
         while from < end {
             let limit = ReadLimit { rows_max: (end.0 - from.0) as usize, bytes_max: usize::MAX };
-            let Some(block) = self.source.read(from, limit, Visibility::Sequenced)? else {
-                let end = self.source.end(Visibility::Sequenced);
+            let Some(block) = input.partition.read(from, limit, Visibility::Sequenced)? else {
+                let end = input.partition.end(Visibility::Sequenced);
                 return Err(ReadError::BeyondEnd { from, end });
             };
             from = block.start.plus(block.rows.num_rows());
             // The range was taken before, so its rows fitted the plan then; a plan that they do not fit now takes none of them.
-            let rows = self.planned(&block.rows, &block.schema.schema);
-            blocks.push(rows.unwrap_or_else(|_| RecordBatch::new_empty(Arc::new(self.plan.source_schema.arrow()))));
+            let rows = input.planned(&self.plan, &block.rows, &block.schema.schema);
+            blocks.push(rows.unwrap_or_else(|_| RecordBatch::new_empty(Arc::new(self.plan.sources.schema.arrow()))));
         }
         Ok(concat(&blocks))
     }
@@ -145,6 +151,7 @@ mod tests {
         Commit {
             run: 1,
             plan: 1,
+            stream: "clicks".into(),
             start: 0,
             end: 9,
             fresh: false,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tidemill_event::Offset;
+use tidemill_event::{Offset, PartitionKey};
 use tidemill_log::{Partition, Visibility};
 use tidemill_state::TaskId;
 
-use crate::status::{DivergenceStatus, PipelineState, StepStatus, TaskStatus};
+use crate::status::{DivergenceStatus, InputStatus, PipelineState, StepStatus, TaskStatus};
 use crate::task::totals::Totals;
 
 /// How a task stands.
@@ -31,11 +31,10 @@ pub(crate) enum TaskState {
 /// The visible side of a task. The lock is taken once a batch by its worker and by whoever asks for status, never by both for long.
 pub(crate) struct TaskShared {
     pub(crate) id: TaskId,
-    /// What it reads.
-    pub(crate) source: Arc<Partition>,
+    /// What it takes, and the next row of each.
+    inputs: Vec<(Arc<Partition>, AtomicU64)>,
     /// There may be rows to take.
     pub(crate) ready: AtomicBool,
-    next: AtomicU64,
     pub(crate) checkpoint: AtomicU64,
     seen: Mutex<Seen>,
 }
@@ -53,19 +52,20 @@ pub(crate) struct Seen {
 }
 
 impl TaskShared {
-    pub(crate) fn new(id: TaskId, source: Arc<Partition>) -> Self {
+    pub(crate) fn new(id: TaskId, inputs: Vec<Arc<Partition>>) -> Self {
         Self {
             id,
-            source,
+            inputs: inputs.into_iter().map(|partition| (partition, AtomicU64::new(0))).collect(),
             ready: AtomicBool::new(true),
-            next: AtomicU64::new(0),
             checkpoint: AtomicU64::new(0),
             seen: Mutex::default(),
         }
     }
 
-    pub(crate) fn set_next(&self, next: Offset) {
-        self.next.store(next.0, Ordering::Relaxed);
+    pub(crate) fn set_next(&self, input: &PartitionKey, next: Offset) {
+        if let Some((_, place)) = self.inputs.iter().find(|(partition, _)| partition.key() == input) {
+            place.store(next.0, Ordering::Relaxed);
+        }
     }
 
     /// Changes what others see.
@@ -94,7 +94,15 @@ impl TaskShared {
 
     pub(crate) fn status(&self) -> TaskStatus {
         let seen = self.seen();
-        let next = self.next.load(Ordering::Relaxed);
+        let input = |(partition, next): &(Arc<Partition>, AtomicU64)| {
+            let next = next.load(Ordering::Relaxed);
+            InputStatus {
+                stream: partition.key().stream.stream.to_string(),
+                offset: next,
+                lag_records: partition.end(Visibility::Durable).0.saturating_sub(next),
+            }
+        };
+        let inputs: Vec<InputStatus> = self.inputs.iter().map(input).collect();
         TaskStatus {
             partition: self.id.partition.0,
             state: match seen.state {
@@ -104,9 +112,8 @@ impl TaskShared {
                 TaskState::Failed => PipelineState::Failed,
                 TaskState::Stopped => PipelineState::Paused,
             },
-            stream: self.source.key().stream.stream.to_string(),
-            offset: next,
-            lag_records: self.source.end(Visibility::Durable).0.saturating_sub(next),
+            lag_records: inputs.iter().map(|input| input.lag_records).sum(),
+            inputs,
             rows_in: seen.totals.rows_in,
             rows_out: seen.totals.rows_out,
             dead_letters: seen.totals.dead,

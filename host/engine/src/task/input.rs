@@ -1,0 +1,130 @@
+//! What a task takes: one partition of each of its streams, and how far it is in each.
+//!
+//! A batch is rows of one input, so a commit names one range of one stream; the order of commits is the order in which the inputs were
+//! taken, and a replay takes the same. Which input is next is decided by turns and by what has rows: by the log, not by the task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use tidemill_event::batch::conform;
+use tidemill_event::{Offset, StreamSchema};
+use tidemill_log::{Block, Partition, ReadError, ReadLimit, Visibility};
+
+use crate::pipeline::OnTrim;
+use crate::plan::Plan;
+use crate::task::record::Checkpoint;
+
+/// What a worker needs to make an input.
+pub(crate) struct InputSeed {
+    /// Its place among the plan's sources.
+    pub(crate) number: usize,
+    pub(crate) partition: Arc<Partition>,
+    /// Where the run begins, and where a `once` ends.
+    pub(crate) start: Offset,
+    pub(crate) end: Option<Offset>,
+    /// Places that plans before this one recorded do not count.
+    pub(crate) since: u64,
+}
+
+/// One stream of a task.
+pub(super) struct Input {
+    number: usize,
+    pub(super) partition: Arc<Partition>,
+    pub(super) next: Offset,
+    end: Option<Offset>,
+}
+
+impl Input {
+    /// Where the checkpoint left it, else where the run begins.
+    fn new(seed: InputSeed, checkpoint: Option<&Checkpoint>) -> Self {
+        let InputSeed { number, partition, start, end, since } = seed;
+        let stream = partition.key().stream.stream.as_str();
+        let left = checkpoint.filter(|checkpoint| checkpoint.plan >= since).and_then(|checkpoint| checkpoint.input.get(stream));
+        let next = left.map_or(start, |left| Offset(*left));
+        Self { number, partition, next, end }
+    }
+
+    /// The stream's name.
+    pub(super) fn stream(&self) -> &str {
+        self.partition.key().stream.stream.as_str()
+    }
+
+    pub(super) fn on_trim(&self, plan: &Plan) -> OnTrim {
+        plan.sources.list[self.number].on_trim
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
+    }
+
+    /// The next rows, in the journal's order; `None` if there are none now.
+    fn read(&self, rows_max: usize, bytes_max: usize) -> Result<Option<Block>, ReadError> {
+        let left = self.end.map_or(usize::MAX, |end| usize::try_from(end.0.saturating_sub(self.next.0)).unwrap_or(usize::MAX));
+        if left == 0 {
+            return Ok(None);
+        }
+        self.partition.read(self.next, ReadLimit { rows_max: rows_max.min(left), bytes_max }, Visibility::Sequenced)
+    }
+
+    /// Rows as the plan knows them, whatever the stream and the version they were written at.
+    pub(super) fn planned(&self, plan: &Plan, rows: &RecordBatch, schema: &StreamSchema) -> Result<RecordBatch, String> {
+        if *schema == plan.sources.schema {
+            return Ok(rows.clone());
+        }
+        conform(rows, schema, &plan.sources.schema).map_err(|error| {
+            let stream = self.stream();
+            format!("`{stream}` changed its columns so that they do not fit this plan ({error}): apply the pipeline again")
+        })
+    }
+}
+
+/// All inputs of a task.
+pub(super) struct Inputs {
+    list: Vec<Input>,
+    /// The one that is asked first.
+    turn: usize,
+}
+
+impl Inputs {
+    pub(super) fn new(seeds: Vec<InputSeed>, checkpoint: Option<&Checkpoint>) -> Self {
+        Self { list: seeds.into_iter().map(|seed| Input::new(seed, checkpoint)).collect(), turn: 0 }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Input> {
+        self.list.iter()
+    }
+
+    pub(super) fn get(&self, at: usize) -> &Input {
+        &self.list[at]
+    }
+
+    pub(super) fn of_stream(&self, stream: &str) -> Option<usize> {
+        self.list.iter().position(|input| input.stream() == stream)
+    }
+
+    /// The input was taken up to there; the others come first now.
+    pub(super) fn took(&mut self, at: usize, next: Offset) {
+        self.list[at].next = next;
+        self.turn = at + 1;
+    }
+
+    /// A `once` that is through.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.list.iter().all(Input::is_at_end)
+    }
+
+    /// The first input in turn that has rows, and they; or that cannot be read.
+    pub(super) fn read(&self, rows_max: usize, bytes_max: usize) -> Option<(usize, Result<Block, ReadError>)> {
+        let count = self.list.len();
+        (0..count).map(|step| (self.turn + step) % count).find_map(|at| {
+            let read = self.list[at].read(rows_max, bytes_max).transpose()?;
+            Some((at, read))
+        })
+    }
+
+    /// The next row of each, by stream.
+    pub(super) fn places(&self) -> BTreeMap<String, u64> {
+        self.list.iter().map(|input| (input.stream().to_owned(), input.next.0)).collect()
+    }
+}
