@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow_array::RecordBatch;
-use tidemill_event::{Offset, PartitionId, SchemaVersion};
+use tidemill_event::{Offset, PartitionId, SchemaVersion, TenantName};
 use tokio::sync::oneshot;
 
 use crate::durable::Durable;
@@ -61,6 +61,9 @@ impl std::fmt::Debug for Append {
 
 /// A source of rows that are gathered until the next group is formed: rows of concurrent requests become one frame.
 pub trait Gathered: Send + Sync {
+    /// Whose rows they are: tenants take turns.
+    fn tenant(&self) -> &TenantName;
+
     /// Hands over what was gathered since the last call; `None` if that is nothing. Called on the writer's thread when it forms a
     /// group: it must be quick and must not append. After it the source announces itself again before, or when, its next row
     /// comes. What it hands over is cut into entries where it is too large for one. The answer comes through

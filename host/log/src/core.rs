@@ -17,6 +17,7 @@ use crate::append::{Append, Appended, Gathered, Pending};
 use crate::change::{self, Change};
 use crate::disk::Disk;
 use crate::error::{AppendError, Poisoned};
+use crate::fair::{FairQueue, Measured};
 use crate::journal::{Journal, JournalFile};
 use crate::manifest::Manifest;
 use crate::partition::Partition;
@@ -32,20 +33,29 @@ pub(crate) enum Item {
     Changes { changes: Vec<Change>, payload: Vec<u8>, reply: Reply },
 }
 
-impl Item {
-    /// No less than it takes in a group.
-    pub(crate) fn bytes(&self) -> usize {
+impl Measured for Item {
+    fn bytes(&self) -> usize {
         match self {
             Self::Rows(prepared) => prepared.encoded_max,
             Self::Changes { payload, .. } => payload.len() + 64,
         }
     }
 
-    /// What it holds in memory: what the queue is bounded by. Small batches are mostly overhead.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    /// What the queue is bounded by. Small batches are mostly overhead.
+    fn memory_bytes(&self) -> usize {
         match self {
             Self::Rows(prepared) => prepared.memory_bytes,
             Self::Changes { payload, .. } => 2 * payload.len() + 64,
+        }
+    }
+}
+
+impl Item {
+    /// Whose it is; changes of the manifest are nobody's.
+    pub(crate) fn tenant(&self) -> Option<&TenantName> {
+        match self {
+            Self::Rows(prepared) => prepared.tenant.as_ref(),
+            Self::Changes { .. } => None,
         }
     }
 
@@ -70,12 +80,7 @@ pub(crate) struct WrittenGroup {
 /// What goes from callers to the writer and from it to the syncer.
 #[derive(Default)]
 pub(crate) struct Flow {
-    pub(crate) queue: VecDeque<Item>,
-    /// What the queue holds in memory.
-    pub(crate) queue_bytes: usize,
-    /// What of it a group would take.
-    pub(crate) queue_encoded: usize,
-    pub(crate) announced: VecDeque<Arc<dyn Gathered>>,
+    pub(crate) queue: FairQueue<Item, Arc<dyn Gathered>>,
     pub(crate) written: VecDeque<WrittenGroup>,
     /// Groups written and not yet synced, the one being synced included.
     pub(crate) in_flight: usize,
@@ -85,27 +90,6 @@ pub(crate) struct Flow {
     pub(crate) closing: bool,
     /// Why nothing is taken any more.
     pub(crate) stopped: Option<Poisoned>,
-}
-
-impl Flow {
-    pub(crate) fn push_back(&mut self, item: Item) {
-        self.queue_bytes += item.memory_bytes();
-        self.queue_encoded += item.bytes();
-        self.queue.push_back(item);
-    }
-
-    pub(crate) fn push_front(&mut self, item: Item) {
-        self.queue_bytes += item.memory_bytes();
-        self.queue_encoded += item.bytes();
-        self.queue.push_front(item);
-    }
-
-    pub(crate) fn pop_front(&mut self) -> Option<Item> {
-        let item = self.queue.pop_front()?;
-        self.queue_bytes -= item.memory_bytes();
-        self.queue_encoded -= item.bytes();
-        Some(item)
-    }
 }
 
 /// What the roller is asked for.
@@ -177,7 +161,6 @@ impl Core {
         let mut prepared = prepare(append, self.sizes(), self.now.load(Ordering::Relaxed)).map_err(|(error, _)| error)?;
         let (sender, pending) = Pending::new();
         prepared.reply.sender = Some(sender);
-        let bytes = prepared.memory_bytes;
         let mut flow = self.flow.lock();
         loop {
             if let Some(why) = &flow.stopped {
@@ -186,7 +169,7 @@ impl Core {
             if flow.closing {
                 return Err(AppendError::Poisoned(Poisoned::Closed));
             }
-            let Some(full) = self.full(&flow, bytes) else { break };
+            let Some(full) = self.full(&flow, &prepared) else { break };
             if !wait {
                 self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
                 return Err(AppendError::Overloaded(full));
@@ -194,19 +177,32 @@ impl Core {
             // The timeout is for bounds that move without this lock: memory freed by the roller.
             self.progress.wait_for(&mut flow, Duration::from_millis(50));
         }
-        flow.push_back(Item::Rows(prepared));
+        match prepared.tenant.clone() {
+            Some(tenant) => flow.queue.push(&tenant, Item::Rows(prepared)),
+            // Nothing in it: answered by the next group.
+            None => flow.queue.push_urgent(Item::Rows(prepared)),
+        }
         self.work.notify_one();
         Ok(pending)
     }
 
     /// Which bound an append would break.
-    fn full(&self, flow: &Flow, bytes: usize) -> Option<&'static str> {
-        let settings = &self.settings;
-        if flow.queue_bytes + bytes > settings.queue_bytes_max && flow.queue_bytes > 0 {
+    fn full(&self, flow: &Flow, prepared: &Prepared) -> Option<&'static str> {
+        let (settings, bytes) = (&self.settings, prepared.memory_bytes);
+        let queued = flow.queue.memory_bytes();
+        if queued + bytes > settings.queue_bytes_max && queued > 0 {
             return Some("too many appends wait for their group");
+        }
+        let of_tenant = prepared.tenant.as_ref().map_or(0, |tenant| flow.queue.tenant_memory_bytes(tenant));
+        if of_tenant + bytes > settings.tenant_queue_bytes_max && of_tenant > 0 {
+            return Some("too many appends of the tenant wait for their group");
         }
         if self.store.tails.unrolled.load(Ordering::Relaxed) >= settings.tail_bytes_max {
             return Some("rows in memory wait to be rolled into segments");
+        }
+        let unrolled = prepared.frames.first().map_or(0, |frame| frame.partition.tails().unrolled.load(Ordering::Relaxed));
+        if unrolled >= settings.tenant_tail_bytes_max {
+            return Some("rows of the tenant in memory wait to be rolled into segments");
         }
         // Two files are kept back for what was taken already.
         let live = self.counters.live_files.load(Ordering::Relaxed);
@@ -232,7 +228,7 @@ impl Core {
         if flow.closing {
             return Err(AppendError::Poisoned(Poisoned::Closed));
         }
-        flow.push_back(Item::Changes { changes, payload, reply });
+        flow.queue.push_urgent(Item::Changes { changes, payload, reply });
         self.work.notify_one();
         Ok(receiver)
     }
@@ -249,7 +245,7 @@ impl Core {
             match &flow.stopped {
                 Some(why) => why.clone(),
                 None => {
-                    flow.announced.push_back(source);
+                    flow.queue.announce(source.tenant(), Arc::clone(&source));
                     self.work.notify_one();
                     return;
                 }
@@ -300,8 +296,8 @@ impl Core {
             let mut flow = self.flow.lock();
             let flow = &mut *flow;
             let why = flow.stopped.get_or_insert(why).clone();
-            (flow.queue_bytes, flow.queue_encoded) = (0, 0);
-            (why, std::mem::take(&mut flow.queue), std::mem::take(&mut flow.announced), std::mem::take(&mut flow.written))
+            let (items, announced) = flow.queue.drain();
+            (why, items, announced, std::mem::take(&mut flow.written))
         };
         if !matches!(why, Poisoned::Closed) {
             self.poisoned.send_if_modified(|known| {
@@ -350,7 +346,10 @@ impl Core {
         let settings = &self.settings;
         let live = self.counters.live_files.load(Ordering::Relaxed);
         let unrolled = self.store.tails.unrolled.load(Ordering::Relaxed);
-        unrolled * 2 >= settings.tail_bytes_max || (live > 1 && live * settings.journal_file_bytes >= settings.journal_roll_bytes)
+        let of_tenant = self.store.most_unrolled();
+        unrolled * 2 >= settings.tail_bytes_max
+            || of_tenant * 2 >= settings.tenant_tail_bytes_max
+            || (live > 1 && live * settings.journal_file_bytes >= settings.journal_roll_bytes)
     }
 }
 

@@ -17,6 +17,7 @@ mod definition;
 mod disk;
 mod durable;
 mod error;
+mod fair;
 mod follow;
 mod frame;
 mod group;

@@ -305,7 +305,7 @@ impl Log {
             syncs: get(&counters.syncs),
             sync_latency: std::array::from_fn(|bucket| get(&counters.sync_latency[bucket])),
             sync_time: Duration::from_nanos(get(&counters.sync_nanos)),
-            queue_bytes: core.flow.lock().queue_bytes as u64,
+            queue_bytes: core.flow.lock().queue.memory_bytes() as u64,
             tail_bytes: core.store.tails.bytes.load(Ordering::Relaxed) as u64,
             tail_unrolled_bytes: core.store.tails.unrolled.load(Ordering::Relaxed) as u64,
             journal_bytes: get(&counters.live_files) * core.settings.journal_file_bytes,

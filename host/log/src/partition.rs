@@ -23,7 +23,7 @@ use crate::follow::Followers;
 pub use crate::follow::Listening;
 use crate::layout::Versions;
 use crate::segment::SegmentError;
-use crate::store::SegmentStore;
+use crate::store::{SegmentStore, TailMemory};
 use crate::tail::{Tail, TailBlock};
 pub use hold::Hold;
 
@@ -64,6 +64,8 @@ pub struct Partition {
     stream: u32,
     versions: Arc<Versions>,
     store: Arc<SegmentStore>,
+    /// Of all its tenant's tails.
+    tails: Arc<TailMemory>,
     state: Mutex<State>,
     followers: Arc<Followers>,
 }
@@ -239,7 +241,7 @@ impl Partition {
         let pieces: Vec<RecordBatch> = run.into_iter().map(|block| block.rows).collect();
         let rows = concat(&pieces);
         let joined = TailBlock { start, version, bytes: rows.get_array_memory_size(), rows, time_max };
-        self.state.lock().tail.replace(joined.clone(), &self.store.tails);
+        self.state.lock().tail.replace(joined.clone(), &self.tails);
         joined
     }
 }

@@ -70,6 +70,8 @@ impl Reply {
 
 /// An append, ready for the writer.
 pub(crate) struct Prepared {
+    /// Whose rows they are: those of one append are one tenant's. `None` if it holds nothing.
+    pub(crate) tenant: Option<TenantName>,
     pub(crate) frames: Vec<PreparedFrame>,
     /// Each is one entry.
     pub(crate) entries: Vec<Vec<Piece>>,
@@ -108,8 +110,10 @@ pub(crate) fn prepare(append: Append, sizes: Sizes, now: i64) -> Result<Prepared
                 return Err((error, on_durable));
             }
             let memory_bytes = frames.iter().map(|frame| frame.bytes).sum::<usize>() + 2 * marks_payload.len();
+            let of_frames = frames.first().map(|frame| &frame.partition.key().stream.tenant);
+            let tenant = of_frames.or(marks.first().map(|(tenant, _)| tenant)).cloned();
             let reply = Reply { sender: None, callback: on_durable };
-            Ok(Prepared { frames, entries, marks, marks_payload, encoded_max, memory_bytes, reply })
+            Ok(Prepared { tenant, frames, entries, marks, marks_payload, encoded_max, memory_bytes, reply })
         }
         Err(error) => Err((error, on_durable)),
     }

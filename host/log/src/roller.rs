@@ -11,6 +11,7 @@
 mod compact;
 mod write;
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -173,11 +174,14 @@ impl Roller {
         Ok(())
     }
 
-    /// Makes room in memory: rows of earlier rolls go first, the newest stay for readers that are only a little behind.
+    /// Makes room in memory: rows of earlier rolls go first, the newest stay for readers that are only a little behind; and those
+    /// of the tenant that has most in memory before those of others.
     fn evict(&self, partitions: &[Arc<Partition>]) {
         let tails = &self.core.store.tails;
+        let mut partitions: Vec<_> = partitions.iter().collect();
+        partitions.sort_by_cached_key(|partition| Reverse(partition.tails().bytes.load(Ordering::Relaxed)));
         for all in [false, true] {
-            for partition in partitions {
+            for partition in &partitions {
                 if tails.bytes.load(Ordering::Relaxed) * 2 <= self.core.settings.tail_bytes_max {
                     return;
                 }

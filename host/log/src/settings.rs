@@ -18,12 +18,16 @@ pub struct LogSettings {
     /// Memory of all partitions' tails together. Rolled rows are dropped from it, oldest first; when rows that are not yet rolled
     /// fill it, appends are refused.
     pub tail_bytes_max: usize,
+    /// What of it one tenant's rows may take that are not yet rolled; beyond it, that tenant's appends are refused.
+    pub tenant_tail_bytes_max: usize,
     /// A group takes no further entry beyond this size.
     pub group_bytes_max: usize,
     /// An append that is not atomic is cut into entries of about this size.
     pub entry_bytes_max: usize,
     /// Memory of appends waiting for their group. Beyond it: [`crate::AppendError::Overloaded`], or [`crate::Log::append_waiting`] waits.
     pub queue_bytes_max: usize,
+    /// What of it one tenant's appends may take: others find room beside one that sends more than the disk takes.
+    pub tenant_queue_bytes_max: usize,
     /// The most rows in one block of a segment, and in one block of a tail after small appends were joined.
     pub block_rows: usize,
     /// A partition with at least this much to roll gets a segment file of its own; smaller remainders share one.
@@ -54,9 +58,11 @@ impl LogSettings {
             journal_bytes_max: 1 << 30,
             journal_roll_bytes: 256 << 20,
             tail_bytes_max: 256 << 20,
+            tenant_tail_bytes_max: 192 << 20,
             group_bytes_max: 4 << 20,
             entry_bytes_max: 1 << 20,
             queue_bytes_max: 64 << 20,
+            tenant_queue_bytes_max: 32 << 20,
             block_rows: 4096,
             segment_own_bytes: 1 << 20,
             cache_bytes_max: 64 << 20,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
-use tidemill_event::{Offset, SchemaVersion};
+use tidemill_event::{Offset, SchemaVersion, TenantName};
 
 use crate::cache::Cache;
 use crate::columns;
@@ -16,11 +17,39 @@ use crate::frame::FrameHead;
 use crate::layout::Versions;
 use crate::segment::{self, SegmentError, SegmentIndex};
 
-/// Memory of all tails together.
+/// Memory of tails: of all together, or of one tenant's, which counts in the other too.
 #[derive(Debug, Default)]
 pub(crate) struct TailMemory {
     pub(crate) bytes: AtomicUsize,
     pub(crate) unrolled: AtomicUsize,
+    all: Option<Arc<TailMemory>>,
+}
+
+impl TailMemory {
+    pub(crate) fn add(&self, bytes: usize, unrolled: bool) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if unrolled {
+            self.unrolled.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if let Some(all) = &self.all {
+            all.add(bytes, unrolled);
+        }
+    }
+
+    /// They are in segments now, or not needed any more.
+    pub(crate) fn rolled(&self, bytes: usize) {
+        self.unrolled.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(all) = &self.all {
+            all.rolled(bytes);
+        }
+    }
+
+    pub(crate) fn sub(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(all) = &self.all {
+            all.sub(bytes);
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -36,7 +65,8 @@ pub(crate) struct SegmentStore {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) block_rows: usize,
-    pub(crate) tails: TailMemory,
+    pub(crate) tails: Arc<TailMemory>,
+    tenants: Mutex<HashMap<TenantName, Arc<TailMemory>>>,
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     cache: Mutex<Cache<(u64, u32), Cached>>,
@@ -49,12 +79,25 @@ impl SegmentStore {
             disk,
             dir,
             block_rows,
-            tails: TailMemory::default(),
+            tails: Arc::default(),
+            tenants: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             cache: Mutex::new(Cache::new(cache_bytes)),
             files: Mutex::new(Cache::new(files_max)),
         }
+    }
+
+    /// The memory of one tenant's tails.
+    pub(crate) fn tenant_tails(&self, tenant: &TenantName) -> Arc<TailMemory> {
+        let mut tenants = self.tenants.lock();
+        let made = || TailMemory { all: Some(Arc::clone(&self.tails)), ..TailMemory::default() };
+        Arc::clone(tenants.entry(tenant.clone()).or_insert_with(|| Arc::new(made())))
+    }
+
+    /// What the tenant with most has in memory and in no segment.
+    pub(crate) fn most_unrolled(&self) -> usize {
+        self.tenants.lock().values().map(|tails| tails.unrolled.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     /// The block of a segment that holds `from`: its head and rows.

@@ -22,9 +22,10 @@ pub struct Stream {
 impl Stream {
     pub(crate) fn new(id: StreamId, number: u32, definition: StreamDefinition, store: &Arc<SegmentStore>) -> Self {
         let versions = Arc::new(Versions::default());
+        let tails = store.tenant_tails(&id.tenant);
         let partitions = (0..definition.partitions).map(|partition| {
             let key = PartitionKey { stream: id.clone(), partition: PartitionId(partition) };
-            Arc::new(Partition::new(key, number, Arc::clone(&versions), Arc::clone(store)))
+            Arc::new(Partition::new(key, number, Arc::clone(&versions), Arc::clone(store), Arc::clone(&tails)))
         });
         let partitions = partitions.collect();
         versions.push(definition);

@@ -1,7 +1,6 @@
 //! The recent rows of one partition, in memory, in blocks that all its readers share.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use arrow_array::RecordBatch;
 
@@ -54,7 +53,7 @@ impl Tail {
         }
         for block in &self.blocks {
             if block.end() > self.rolled && block.end() <= to {
-                memory.unrolled.fetch_sub(block.bytes, Ordering::Relaxed);
+                memory.rolled(block.bytes);
             }
         }
         self.rolled = to;
@@ -66,7 +65,7 @@ impl Tail {
         while let Some(block) = self.blocks.front()
             && block.end() <= offset
         {
-            memory.bytes.fetch_sub(block.bytes, Ordering::Relaxed);
+            memory.sub(block.bytes);
             self.blocks.pop_front();
         }
         if self.blocks.is_empty() {
@@ -77,9 +76,9 @@ impl Tail {
     /// Forgets every row.
     pub(crate) fn clear(&mut self, memory: &TailMemory) {
         for block in self.blocks.drain(..) {
-            memory.bytes.fetch_sub(block.bytes, Ordering::Relaxed);
+            memory.sub(block.bytes);
             if block.end() > self.rolled {
-                memory.unrolled.fetch_sub(block.bytes, Ordering::Relaxed);
+                memory.rolled(block.bytes);
             }
         }
         self.blocks.shrink_to(0);
@@ -120,9 +119,9 @@ impl Tail {
             return;
         }
         for block in self.blocks.range(first..first + count) {
-            memory.bytes.fetch_sub(block.bytes, Ordering::Relaxed);
+            memory.sub(block.bytes);
             if block.end() > self.rolled {
-                memory.unrolled.fetch_sub(block.bytes, Ordering::Relaxed);
+                memory.rolled(block.bytes);
             }
         }
         self.count(&joined, memory);
@@ -131,9 +130,6 @@ impl Tail {
     }
 
     fn count(&self, block: &TailBlock, memory: &TailMemory) {
-        memory.bytes.fetch_add(block.bytes, Ordering::Relaxed);
-        if block.end() > self.rolled {
-            memory.unrolled.fetch_add(block.bytes, Ordering::Relaxed);
-        }
+        memory.add(block.bytes, block.end() > self.rolled);
     }
 }

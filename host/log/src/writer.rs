@@ -13,6 +13,7 @@ use crate::change::Change;
 use crate::columns;
 use crate::core::{Core, Item, WrittenGroup, fail_group};
 use crate::error::{DiskError, Poisoned};
+use crate::fair::{Measured, Next};
 use crate::frame::{self, FrameHead};
 use crate::group::{GroupBuilder, GroupHeader, SECTOR, padded};
 use crate::journal::FileHeader;
@@ -75,8 +76,8 @@ impl Writer {
             if flow.stopped.is_some() {
                 return Work::End;
             }
-            let waiting = !flow.queue.is_empty() || !flow.announced.is_empty();
-            let overlap = flow.in_flight < IN_FLIGHT_MAX && flow.queue_encoded >= settings.overlap_bytes;
+            let waiting = !flow.queue.is_empty();
+            let overlap = flow.in_flight < IN_FLIGHT_MAX && flow.queue.bytes() >= settings.overlap_bytes;
             if waiting && (flow.in_flight == 0 || overlap) {
                 break;
             }
@@ -85,41 +86,45 @@ impl Writer {
             } else if flow.closing {
                 return Work::End;
             } else if self.mark.durable < flow.durable {
-                if core.work.wait_for(&mut flow, settings.mark_idle).timed_out()
-                    && flow.queue.is_empty()
-                    && flow.announced.is_empty()
-                    && !flow.closing
-                {
+                if core.work.wait_for(&mut flow, settings.mark_idle).timed_out() && flow.queue.is_empty() && !flow.closing {
                     return Work::Idle;
                 }
             } else {
                 core.work.wait(&mut flow);
             }
         }
-        // Half a group from the queue, then what was gathered, then the queue again: neither can starve the other.
         let mut items = Vec::new();
         let mut bytes = 0;
-        take_queue(&mut flow, &mut items, &mut bytes, settings.group_bytes_max / 2);
         let (sizes, now) = (core.sizes(), core.now.load(Ordering::Relaxed));
         while bytes < settings.group_bytes_max
-            && let Some(source) = flow.announced.pop_front()
+            && let Some(next) = flow.queue.next(settings.group_bytes_max - bytes, items.is_empty())
         {
+            let (tenant, source) = match next {
+                Next::Item(item) => {
+                    bytes += item.bytes();
+                    items.push(item);
+                    continue;
+                }
+                Next::Source(tenant, source) => (tenant, source),
+            };
             // `take` may need a lock that is held while announcing.
-            parking_lot::MutexGuard::unlocked(&mut flow, || {
-                let Some(append) = source.take() else { return };
+            let taken = parking_lot::MutexGuard::unlocked(&mut flow, || {
+                let append = source.take()?;
                 match prepare(Append { atomic: false, ..append }, sizes, now) {
-                    Ok(prepared) => {
-                        bytes += prepared.encoded_max;
-                        items.push(Item::Rows(prepared));
-                    }
+                    Ok(prepared) => Some(prepared),
                     Err((error, callback)) => {
                         let reply = Reply { sender: None, callback };
                         reply.failed(&Poisoned::Refused(error.to_string()));
+                        None
                     }
                 }
             });
+            if let Some(prepared) = taken {
+                bytes += prepared.encoded_max;
+                flow.queue.charge(&tenant, prepared.encoded_max);
+                items.push(Item::Rows(prepared));
+            }
         }
-        take_queue(&mut flow, &mut items, &mut bytes, settings.group_bytes_max);
         // A gathered append may not fit behind the others: it waits at the head of the queue, no row lost.
         let mut total = 0;
         let fits = items.iter().take_while(|item| {
@@ -128,8 +133,10 @@ impl Writer {
         });
         let fits = fits.count().max(1).min(items.len());
         for item in items.drain(fits..).rev() {
-            flow.push_front(item);
+            let tenant = item.tenant().cloned();
+            flow.queue.put_back(tenant.as_ref(), item);
         }
+        flow.queue.forgive();
         core.progress.notify_all();
         Work::Group(items)
     }
@@ -304,18 +311,4 @@ struct Group {
     join: Vec<Arc<crate::partition::Partition>>,
     frames: u64,
     rows: u64,
-}
-
-fn take_queue(flow: &mut crate::core::Flow, items: &mut Vec<Item>, bytes: &mut usize, until: usize) {
-    while (*bytes < until || items.is_empty())
-        && let Some(item) = flow.pop_front()
-    {
-        let item_bytes = item.bytes();
-        if !items.is_empty() && *bytes + item_bytes > until {
-            flow.push_front(item);
-            break;
-        }
-        *bytes += item_bytes;
-        items.push(item);
-    }
 }

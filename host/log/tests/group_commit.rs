@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use support::hooked_disk::{Call, Gate, HookedDisk, is_journal};
 use support::memory_disk::MemoryDisk;
 use support::{append, events, frame, open, read_all, rows, small_settings};
-use tidemill_event::PartitionId;
+use tidemill_event::{PartitionId, TenantName};
 use tidemill_log::{Append, AppendError, Disk, FrameRows, Gathered, Log, LogSettings, Stream, Visibility};
 
 struct Held {
@@ -140,6 +140,10 @@ struct Gathering {
 }
 
 impl Gathered for Gathering {
+    fn tenant(&self) -> &TenantName {
+        &self.stream.id().tenant
+    }
+
     fn take(&self) -> Option<Append> {
         let ids = std::mem::take(&mut *self.open.lock());
         if ids.is_empty() {

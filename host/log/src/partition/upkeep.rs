@@ -14,20 +14,39 @@ use crate::frame::time_range;
 use crate::layout::{Layout, Versions};
 use crate::retention::Run;
 use crate::segment::SegmentError;
-use crate::store::SegmentStore;
+use crate::store::{SegmentStore, TailMemory};
 use crate::tail::TailBlock;
 
 /// After so many appends a partition's tail is looked through for small blocks to join.
 const APPENDS_UNTIL_JOIN: u32 = 512;
 
 impl Partition {
-    pub(crate) fn new(key: PartitionKey, stream: u32, versions: Arc<Versions>, store: Arc<SegmentStore>) -> Self {
-        Self { key, stream, versions, store, state: Mutex::new(State::default()), followers: Arc::new(Followers::default()) }
+    pub(crate) fn new(
+        key: PartitionKey,
+        stream: u32,
+        versions: Arc<Versions>,
+        store: Arc<SegmentStore>,
+        tails: Arc<TailMemory>,
+    ) -> Self {
+        Self {
+            key,
+            stream,
+            versions,
+            store,
+            tails,
+            state: Mutex::new(State::default()),
+            followers: Arc::new(Followers::default()),
+        }
     }
 
     /// The stream's and its own number, as in frames.
     pub(crate) fn numbers(&self) -> (u32, u32) {
         (self.stream, self.key.partition.0)
+    }
+
+    /// Memory of its tenant's tails.
+    pub(crate) fn tails(&self) -> &TailMemory {
+        &self.tails
     }
 
     pub(crate) fn layout(&self, version: SchemaVersion) -> Arc<Layout> {
@@ -43,7 +62,7 @@ impl Partition {
             // Deleted while they waited for their group: as if they had come before.
             return (Offset(start), false);
         }
-        state.tail.push(TailBlock { start, version: version.0, rows, bytes, time_max }, &self.store.tails);
+        state.tail.push(TailBlock { start, version: version.0, rows, bytes, time_max }, &self.tails);
         state.appends += 1;
         let join = state.appends >= APPENDS_UNTIL_JOIN;
         if join {
@@ -100,7 +119,7 @@ impl Partition {
             let mut state = self.state.lock();
             let state = &mut *state;
             state.deleted = true;
-            state.tail.clear(&self.store.tails);
+            state.tail.clear(&self.tails);
             state.segments = Vec::new();
         }
         self.followers.wake();
@@ -116,8 +135,8 @@ impl Partition {
         state.trim = before;
         // After a restart from segments alone the trim point may be all that is left of where the partition ended.
         state.sequenced = state.sequenced.max(before);
-        state.tail.roll(before, &self.store.tails);
-        state.tail.evict(before, &self.store.tails);
+        state.tail.roll(before, &self.tails);
+        state.tail.evict(before, &self.tails);
     }
 
     /// A segment holds these rows now.
@@ -130,7 +149,7 @@ impl Partition {
         state.segments.insert(place, SegmentPart { segment, start, end, time_max, bytes });
         if part.end > state.tail.rolled() {
             state.rolled_before = state.tail.rolled();
-            state.tail.roll(part.end, &self.store.tails);
+            state.tail.roll(part.end, &self.tails);
         }
         state.sequenced = state.sequenced.max(part.end);
     }
@@ -202,7 +221,7 @@ impl Partition {
     pub(crate) fn evict(&self, all: bool) {
         let mut state = self.state.lock();
         let to = if all { state.tail.rolled() } else { state.rolled_before };
-        state.tail.evict(to, &self.store.tails);
+        state.tail.evict(to, &self.tails);
     }
 
     /// Takes a frame found in the journal. Rows that segments hold, or that were trimmed, are dropped. `false` if rows before it
@@ -219,7 +238,7 @@ impl Partition {
         let skip = (known - start) as usize;
         let rows = if skip == 0 { rows } else { rows.slice(skip, rows.num_rows() - skip) };
         let (bytes, time_max) = (rows.get_array_memory_size(), time_range(&rows).1);
-        state.tail.push(TailBlock { start: known, version: version.0, rows, bytes, time_max }, &self.store.tails);
+        state.tail.push(TailBlock { start: known, version: version.0, rows, bytes, time_max }, &self.tails);
         state.sequenced = end;
         state.appends += 1;
         if state.appends >= APPENDS_UNTIL_JOIN {

@@ -208,6 +208,10 @@ impl Door {
 }
 
 impl Gathered for Door {
+    fn tenant(&self) -> &TenantName {
+        &self.stream.id().tenant
+    }
+
     fn take(&self) -> Option<Append> {
         let empty = self.decoder();
         let mut fill = self.fill.lock();
