@@ -10,12 +10,12 @@ use serde_json::Value;
 use tidemill_event::batch::TIME_COLUMN;
 use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder, is_blank};
 use tidemill_event::{
-    CallFailure, EventTime, Field, FieldType, Retention, RuleAnswer, RuleCall, StreamDefinition, StreamSchema, TransformAnswer,
-    TransformCall, UnknownFields,
+    CallFailure, EventTime, Field, FieldType, Reason, Retention, RuleAnswer, RuleCall, StreamDefinition, StreamSchema,
+    TransformAnswer, UnknownFields,
 };
 use tidemill_flow::{
-    Apply, FlowBatch, Judge, Keep, Keyed, KeyedTable, Operator, Outcome, RuleSettings, RuleStep, StepId, TransformSettings,
-    TransformStep, extended_fields,
+    FlowBatch, Guest, Isolation, Keep, Keyed, KeyedTable, Operator, Outcome, RuleSettings, RuleStep, StepId, TransformSettings,
+    TransformStep, Wait, extended_fields,
 };
 use tidemill_runtime::{Component, Description, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime};
 
@@ -95,7 +95,7 @@ pub(crate) struct Trial {
     pub(crate) yes: Option<usize>,
     /// Rows that could not go on, with line and reason.
     pub(crate) dead: Vec<String>,
-    /// Calls that did not return.
+    /// Rows on which the component's call did not return, with backtraces.
     pub(crate) endings: Vec<String>,
     pub(crate) calls: usize,
     pub(crate) fuel: u64,
@@ -131,15 +131,33 @@ impl Trial {
         let mut begin = 0;
         while begin < events.count {
             let length = cut.call_rows.min(events.count - begin);
-            let mut outcome = Outcome::new();
-            let out = step.apply(FlowBatch::new(events.rows.slice(begin, length)), &mut outcome);
-            trial.take(&out, &outcome, &encoder, &events.lines[begin..begin + length]);
+            let (rows, lines) = (events.rows.slice(begin, length), &events.lines[begin..begin + length]);
+            trial.batch(&mut *step, FlowBatch::new(rows), &encoder, lines);
             begin += length;
         }
         if !description.state.is_empty() {
             trial.state = step.state().map_or(0, KeyedTable::checksum);
         }
         Ok(trial)
+    }
+
+    /// One batch, and what of it was put back because it took too many failing calls.
+    fn batch(&mut self, step: &mut dyn Operator, rows: FlowBatch, encoder: &RowEncoder, lines: &[usize]) {
+        let mut next = Some(rows);
+        while let Some(rows) = next.take() {
+            // Without a breaker nothing hangs on the time.
+            let mut outcome = Outcome::new(EventTime(0));
+            let out = step.apply(rows, &mut outcome);
+            self.take(&out, &outcome, encoder, lines);
+            for back in outcome.put_back {
+                match back.wait {
+                    Wait::Not | Wait::Held => next = Some(back.rows),
+                    Wait::For(wait) => self.dead.extend(back.rows.origin.iter().map(|origin| {
+                        format!("line {}: the component wants it again after {} ms", lines[*origin as usize], wait.as_millis())
+                    })),
+                }
+            }
+        }
     }
 
     fn empty(cut: Cut, kind: Kind) -> Self {
@@ -168,9 +186,9 @@ impl Trial {
         let dead =
             |row: &tidemill_flow::DeadRow| format!("line {}: {}: {}", lines[row.origin as usize], row.reason.as_str(), row.error);
         self.dead.extend(outcome.dead.iter().map(dead));
-        self.endings.extend(outcome.endings.iter().map(|ending| {
-            let mut text = format!("{}: {}", ending.ending.as_str(), ending.message);
-            for frame in ending.backtrace.lines() {
+        self.endings.extend(outcome.dead.iter().filter(|row| matches!(row.reason, Reason::Ending(_))).map(|row| {
+            let mut text = dead(row);
+            for frame in row.backtrace.lines() {
                 text.push_str(&format!("\n  {frame}"));
             }
             text
@@ -217,17 +235,18 @@ fn step(component: &Arc<Component>, events: &Events, by: &[String], sandbox: San
     let by: Vec<Arc<str>> = by.iter().map(|name| name.as_str().into()).collect();
     let table = || KeyedTable::new(description.first_row().clone());
     let keyed = (!description.state.is_empty()).then(|| Keyed { by, table: table() });
-    let step = StepId(0);
+    let (step, isolation) = (StepId(0), Isolation::never_out());
     match component.kind() {
         Kind::Rule => {
             let flag: Arc<str> = VERDICT_COLUMN.into();
-            let added = RuleStep::added_fields(&outputs, Some(&flag));
-            let settings = RuleSettings { step, columns, outputs, keep: Keep::All, flag: Some(flag), keyed };
+            let added = RuleStep::added_fields(&outputs, Some(&flag), isolation.on_failing);
+            let settings = RuleSettings { step, columns, outputs, keep: Keep::All, flag: Some(flag), keyed, isolation };
             (Box::new(RuleStep::new(settings, Box::new(sandbox))), extended_fields(&events.fields, &added))
         }
         Kind::Transform => {
             let time = description.time.as_deref().map(Arc::from);
-            let settings = TransformSettings { step, columns, outputs: outputs.clone(), time, keep_input: false, keyed };
+            let settings =
+                TransformSettings { step, columns, outputs: outputs.clone(), time, keep_input: false, keyed, isolation };
             (Box::new(TransformStep::new(settings, Box::new(sandbox))), outputs)
         }
     }
@@ -265,15 +284,23 @@ impl Sandbox {
     }
 }
 
-impl Judge for Sandbox {
-    fn judge(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+impl Guest<RuleAnswer> for Sandbox {
+    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
         self.open()?.judge(call)
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
     }
 }
 
-impl Apply for Sandbox {
-    fn apply(&mut self, call: &TransformCall) -> Result<TransformAnswer, CallFailure> {
+impl Guest<TransformAnswer> for Sandbox {
+    fn call(&mut self, call: &RuleCall) -> Result<TransformAnswer, CallFailure> {
         self.open()?.transform(call)
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
     }
 }
 

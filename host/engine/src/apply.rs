@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tidemill_event::{PipelineName, StreamDefinition, StreamId, StreamName, TenantName, rejection_definition};
+use tidemill_event::{PipelineName, StreamDefinition, StreamId, StreamName, TenantName};
 use tidemill_log::{Stream, StreamError, Visibility};
 
 use crate::deployed::Deployed;
@@ -16,7 +16,7 @@ use crate::pipeline::{Reading, Run, document, read_pipeline};
 use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
-use crate::task::progress_definition;
+use crate::task::{dead_letter_definition, progress_definition};
 use crate::{Applied, ApplyError, Fault};
 
 impl Deployments {
@@ -162,7 +162,7 @@ impl Deployments {
         }
         let partitions = plan.sources.tasks();
         let name = plan.definition.name.as_str();
-        self.make_stream(&plan.tenant, StreamName::derived(name, "dead-letters"), rejection_definition(partitions))?;
+        self.make_stream(&plan.tenant, StreamName::derived(name, "dead-letters"), dead_letter_definition(partitions))?;
         if plan.has_sinks() {
             let output =
                 self.make_stream(&plan.tenant, StreamName::derived(name, "output"), made(&plan.output, Vec::new(), partitions))?;

@@ -31,4 +31,4 @@ pub use fault::Fault;
 pub use pipelines::{Applied, ApplyError, ControlError, PipelineEntry, Pipelines};
 pub use plan::{Change, ChangeKind, StateChange};
 pub use settings::EngineSettings;
-pub use status::{DivergenceStatus, InputStatus, PipelineState, SinkStatus, Status, StepStatus, TaskStatus};
+pub use status::{BreakerStatus, DivergenceStatus, InputStatus, PipelineState, SinkStatus, Status, StepStatus, TaskStatus};

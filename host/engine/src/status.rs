@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use tidemill_event::BreakerState;
 
 use crate::plan::Plan;
 
@@ -16,7 +17,8 @@ pub enum PipelineState {
     Finished,
     /// Someone paused it.
     Paused,
-    /// It waits for a person: `on_divergence: stop`, or rows were removed that it had not taken.
+    /// It waits: for a person (`on_divergence: stop`, or rows were removed that it had not taken), or for a component that keeps
+    /// failing (`on_failing: hold`).
     Held,
     /// It cannot go on; `last_error` says why.
     Failed,
@@ -72,6 +74,10 @@ pub struct TaskStatus {
     pub dead_letters: u64,
     /// Rows left out because they were removed before they could be taken (`on_trim: skip`).
     pub skipped: u64,
+    /// Rows that wait to come back to a step: its component asked for that, or it is taken out.
+    pub waiting: u64,
+    /// How often rows were put back to wait.
+    pub put_back: u64,
     /// Commits made.
     pub commits: u64,
     /// Rows taken again after the last start.
@@ -116,12 +122,45 @@ pub struct StepStatus {
     pub memory_bytes: u64,
     /// Keys with state.
     pub keys: u64,
+    /// Whether it is taken out because it keeps failing.
+    pub breaker: BreakerStatus,
+}
+
+/// Whether a component is taken out because it keeps failing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerStatus {
+    /// It is not.
+    Closed,
+    /// It is: rows pass, wait or stop, as `on_failing` says.
+    Open,
+    /// It is tried with a few rows.
+    HalfOpen,
+}
+
+impl From<BreakerState> for BreakerStatus {
+    fn from(state: BreakerState) -> Self {
+        match state {
+            BreakerState::Closed => Self::Closed,
+            BreakerState::Open { .. } => Self::Open,
+            BreakerState::HalfOpen => Self::HalfOpen,
+        }
+    }
 }
 
 impl StepStatus {
     pub(crate) fn new(plan: &Plan, step: u32) -> Self {
         let component = plan.components().find(|(at, _)| *at == step).map_or_else(String::new, |(_, planned)| planned.label());
-        Self { step: plan.step_name(step), component, calls: 0, fuel: 0, time_us: 0, memory_bytes: 0, keys: 0 }
+        Self {
+            step: plan.step_name(step),
+            component,
+            calls: 0,
+            fuel: 0,
+            time_us: 0,
+            memory_bytes: 0,
+            keys: 0,
+            breaker: BreakerStatus::Closed,
+        }
     }
 }
 

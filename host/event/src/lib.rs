@@ -4,6 +4,7 @@
 //! Arrow record batches ([`batch`] says which columns an event batch has), and become bytes again at the rim.
 
 pub mod batch;
+mod breaker;
 pub mod definition_json;
 pub mod json;
 mod name;
@@ -15,6 +16,7 @@ mod text;
 mod time;
 mod verdict;
 
+pub use breaker::{Breaker, BreakerSettings, BreakerState};
 pub use name::{ComponentName, NAME_BYTES_MAX, NameError, PipelineName, StreamId, StreamName, TenantName};
 pub use partition::{Offset, OffsetRange, PartitionId, PartitionKey, murmur2, partition_of};
 pub use placement::Placement;

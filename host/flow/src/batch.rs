@@ -3,13 +3,16 @@
 //! The columns are those of an event batch: `fields…, _unknown?, _time`. New columns go behind the fields and before the host's own;
 //! a new column of a name that is there already takes the old one's place.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field as ArrowField, Schema};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_cast::cast;
+use arrow_schema::{DataType, Field as ArrowField, Schema};
 use arrow_select::filter::{filter_record_batch, prep_null_mask_filter};
+use arrow_select::take::take_record_batch;
 use tidemill_event::Field;
-use tidemill_event::batch::{TIME_COLUMN, UNKNOWN_COLUMN};
+use tidemill_event::batch::{TIME_COLUMN, UNKNOWN_COLUMN, concat};
 
 /// A batch between two steps.
 #[derive(Debug, Clone)]
@@ -48,6 +51,35 @@ impl FlowBatch {
         Self { rows, origin }
     }
 
+    /// Some rows in a row, without a copy.
+    pub(crate) fn slice(&self, rows: &Range<usize>) -> Self {
+        if *rows == (0..self.len()) {
+            return self.clone();
+        }
+        Self { rows: self.rows.slice(rows.start, rows.len()), origin: self.origin[rows.clone()].to_vec() }
+    }
+
+    /// Batches of one step behind each other. The caller has at least one.
+    pub(crate) fn concat(mut batches: Vec<Self>) -> Self {
+        if batches.len() == 1 {
+            return batches.remove(0);
+        }
+        let (rows, origin): (Vec<RecordBatch>, Vec<Vec<u32>>) =
+            batches.into_iter().map(|batch| (batch.rows, batch.origin)).unzip();
+        Self { rows: concat(&rows), origin: origin.concat() }
+    }
+
+    /// Single rows, copied. `picked` ascends.
+    pub(crate) fn picked(&self, picked: &[u32]) -> Self {
+        let rows = take_record_batch(&self.rows, &UInt32Array::from(picked.to_vec())).expect("rows of the batch");
+        Self { rows: plain(&rows), origin: picked.iter().map(|row| self.origin[*row as usize]).collect() }
+    }
+
+    /// The same rows, holding on to nothing else of the batch they were cut from.
+    pub(crate) fn compact(&self) -> Self {
+        self.picked(&(0..self.len() as u32).collect::<Vec<_>>())
+    }
+
     /// The same rows with more columns.
     pub(crate) fn with_columns(self, added: Vec<(ArrowField, ArrayRef)>) -> Self {
         if added.is_empty() {
@@ -55,6 +87,24 @@ impl FlowBatch {
         }
         Self { rows: with_columns(&self.rows, added), origin: self.origin }
     }
+}
+
+/// Dictionaries as plain text: a few rows must not keep alive what all rows of a block said.
+fn plain(rows: &RecordBatch) -> RecordBatch {
+    let (fields, columns) = rows
+        .schema_ref()
+        .fields()
+        .iter()
+        .zip(rows.columns())
+        .map(|(field, column)| match column.data_type() {
+            DataType::Dictionary(_, values) => {
+                let column = cast(column, values).expect("a dictionary casts to its values");
+                (Arc::new(ArrowField::clone(field).with_data_type(column.data_type().clone())), column)
+            }
+            _ => (field.clone(), column.clone()),
+        })
+        .unzip();
+    assemble(fields, columns, rows.num_rows())
 }
 
 /// What `added` columns make of a batch's fields: the same rule as for the columns, for planning.

@@ -1,6 +1,8 @@
 //! The steps of a task, one after the other.
 
-use crate::{FlowBatch, KeyedTable, Operator, Outcome, StepId};
+use tidemill_event::Breaker;
+
+use crate::{FlowBatch, KeyedTable, OnFailing, Operator, Outcome, StepId};
 
 /// All steps of one task, with their state.
 #[derive(Default)]
@@ -21,6 +23,19 @@ impl Chain {
     /// Runs a batch through every step. The answer may be empty; what became of the other rows is in `output`.
     pub fn run(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         self.steps.iter_mut().fold(input, |batch, step| step.apply(batch, output))
+    }
+
+    /// Runs rows through `first` and every step behind it: rows that come back to a step.
+    pub fn run_from(&mut self, first: StepId, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
+        self.steps.iter_mut().filter(|step| step.step() >= first).fold(input, |batch, step| step.apply(batch, output))
+    }
+
+    /// The breakers of the component steps, by number, with what happens while one is open.
+    pub fn breakers(&mut self) -> impl Iterator<Item = (StepId, &mut Breaker, OnFailing)> {
+        self.steps.iter_mut().filter_map(|step| {
+            let id = step.step();
+            step.breaker().map(|(breaker, on_failing)| (id, breaker, on_failing))
+        })
     }
 
     /// The steps with keyed state, by number.

@@ -15,7 +15,7 @@ use tidemill_event::{
     CallFailure, Ending, Field, FieldType, NoteKind, RowNote, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage,
 };
 
-use crate::{Apply, Computed, FlowBatch, Judge, KeyedTable, Outcome, Predicate, Projection, Tested};
+use crate::{Computed, FlowBatch, Guest, KeyedTable, Outcome, Predicate, Projection, Tested, Wait};
 
 /// `a:5 b:-`: rows with k (a string) and v (an integer), `-` for null, `_time` counting from 0.
 pub(crate) fn batch(text: &str) -> FlowBatch {
@@ -59,7 +59,7 @@ pub(crate) fn rows_of(keys: ArrayRef, values: Vec<Option<i64>>) -> RecordBatch {
         .expect("an event batch")
 }
 
-/// `origin:k=v,name=value … | dead rows`, `k=v` only where the rows have them.
+/// `origin:k=v,name=value … | dead rows | rows put back`, `k=v` only where the rows have them.
 pub(crate) fn show(out: &FlowBatch, output: &Outcome) -> String {
     assert_eq!(out.origin.len(), out.len());
     assert_eq!(out.rows.schema_ref().fields().last().expect("columns").name(), "_time");
@@ -72,7 +72,24 @@ pub(crate) fn show(out: &FlowBatch, output: &Outcome) -> String {
             format!("{}:{event} step {} {} {}", dead.origin, dead.step, dead.reason.as_str(), dead.error)
         })
         .collect();
-    format!("{} | {}", rows.join(" "), dead.join(", "))
+    let later: Vec<String> = output
+        .put_back
+        .iter()
+        .flat_map(|back| {
+            let when = match back.wait {
+                Wait::Not => "next".to_owned(),
+                Wait::For(wait) => format!("in {} ms", wait.as_millis()),
+                Wait::Held => "with a probe".to_owned(),
+            };
+            let row = move |row| {
+                let event = show_row(&back.rows.rows, row);
+                format!("{}:{event} again {when}, {}", back.rows.origin[row], back.attempts)
+            };
+            (0..back.rows.len()).map(row)
+        })
+        .collect();
+    let later = if later.is_empty() { String::new() } else { format!(" | {}", later.join(", ")) };
+    format!("{} | {}{later}", rows.join(" "), dead.join(", "))
 }
 
 pub(crate) fn show_times(out: &FlowBatch) -> String {
@@ -173,8 +190,8 @@ pub(crate) fn all_types_first() -> RecordBatch {
 /// for its count, 666 traps the whole call.
 pub(crate) struct Counting;
 
-impl Judge for Counting {
-    fn judge(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+impl Guest<RuleAnswer> for Counting {
+    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
         let values = values(&call.columns);
         if values.iter().any(|v| v == Some(666)) {
             let (message, backtrace) = ("boom".to_owned(), "frame".to_owned());
@@ -205,14 +222,16 @@ impl Judge for Counting {
             usage: Usage::default(),
         })
     }
+
+    fn replace(&mut self) {}
 }
 
 /// Makes `v` rows of a row, with `at` 100, 101, … (null where `v` is 1) and `i` 0, 1, …; 13 is rejected (after two rows were made of
 /// it), 666 burns all fuel.
 pub(crate) struct Repeating;
 
-impl Apply for Repeating {
-    fn apply(&mut self, call: &TransformCall) -> Result<TransformAnswer, CallFailure> {
+impl Guest<TransformAnswer> for Repeating {
+    fn call(&mut self, call: &TransformCall) -> Result<TransformAnswer, CallFailure> {
         let values = values(&call.columns);
         if values.iter().any(|v| v == Some(666)) {
             let (message, backtrace) = ("spun".to_owned(), String::new());
@@ -242,4 +261,6 @@ impl Apply for Repeating {
             usage: Usage::default(),
         })
     }
+
+    fn replace(&mut self) {}
 }

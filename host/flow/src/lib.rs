@@ -6,11 +6,14 @@
 //!                │                       │  state rows per key                    │
 //!                └── dead rows ──────────┴── dead rows, recorded endings ─────────┴──► Outcome
 //! ```
+//! A component's call that fails costs the failing rows and nobody else (`calls.rs`); rows that shall come again wait in [`Waiting`].
+//!
 //! This crate does no I/O, reads no clock and knows neither DataFusion nor wasmtime: expressions and components come in as
-//! values of its own traits ([`Predicate`], [`Projection`], [`Judge`], [`Apply`]). What an operator answers is a function of its
+//! values of its own traits ([`Predicate`], [`Projection`], [`Guest`]). What an operator answers is a function of its
 //! rows, of its state, and of what the task recorded ([`RecordedEnding`]); never of hash order, of time, or of where a batch was cut.
 
 mod batch;
+mod calls;
 mod chain;
 mod checksum;
 mod keyed;
@@ -21,19 +24,24 @@ mod rule;
 mod select;
 mod state_column;
 mod transform;
+mod waiting;
 mod where_step;
 
 #[cfg(test)]
 mod example;
 #[cfg(test)]
+mod poison_tests;
+#[cfg(test)]
 mod split_tests;
 
 pub use batch::{FlowBatch, extended_fields};
+pub use calls::{ATTEMPTS_MAX, BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX, WAIT_MAX, WAIT_MIN};
 pub use chain::Chain;
 pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
-pub use operator::{Apply, Computed, Judge, Operator, Predicate, Projection, Tested};
-pub use outcome::{CallReport, DeadRow, Outcome, RecordedEnding, RowOf, StepId};
+pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};
+pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, StepId, Wait};
 pub use rule::{Keep, RuleSettings, RuleStep};
 pub use select::{Extend, NamedProjection, Select};
 pub use transform::{TransformSettings, TransformStep};
+pub use waiting::{Group, GroupChange, Place, Sources, WAITING_BYTES_MAX, WAITING_ROWS_MAX, Waiting};
 pub use where_step::Where;

@@ -1,15 +1,15 @@
 //! The contracts between operators and what drives them: steps, expressions, components.
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
-use tidemill_event::{CallFailure, RuleAnswer, RuleCall, TransformAnswer, TransformCall};
+use tidemill_event::{Breaker, CallFailure, RuleAnswer, RuleCall, TransformAnswer};
 
-use crate::{FlowBatch, KeyedTable, Outcome, StepId};
+use crate::{FlowBatch, KeyedTable, OnFailing, Outcome, StepId};
 
 /// One step of a task.
 ///
-/// The operator promises: every input row ends in the returned batch or in `output.dead`, unless the step is there to drop it (a
-/// `where`, a rule that keeps matching rows, a transform that makes no row of it); the order of rows is kept; a failing call leaves its
-/// state as it was. It must not look at anything but its input, its state and what `output` has recorded. The driver promises to give
+/// The operator promises: every input row ends in the returned batch, in `output.dead` or in `output.put_back`, unless the step is there
+/// to drop it (a `where`, a rule that keeps matching rows, a transform that makes no row of it); the order of rows is kept; a failing
+/// call leaves its state as it was. It must not look at anything but its input, its state and what `output` has recorded. The driver promises to give
 /// rows in partition order and, after a crash, the same batches with the same recordings.
 pub trait Operator: Send {
     /// Which step of the pipeline it is.
@@ -20,6 +20,9 @@ pub trait Operator: Send {
 
     /// Its keyed state, for checkpoints; `None` for steps without.
     fn state(&mut self) -> Option<&mut KeyedTable>;
+
+    /// What takes its component out when it keeps failing, with what happens then; `None` for steps without a component.
+    fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)>;
 }
 
 /// What an expression made of a batch.
@@ -52,17 +55,20 @@ pub trait Projection: Send {
     fn compute(&self, rows: &RecordBatch) -> Computed;
 }
 
-/// A rule component: judges a batch in one call.
+/// A component in its sandbox: takes a batch in one call. `A` is what it answers: a rule's verdicts, a transform's rows.
 ///
-/// The implementor checks what a component returns (lengths, types, offsets, keys) and makes a new instance after a call that did not
-/// return; the operator relies on both.
-pub trait Judge: Send {
+/// The implementor checks what a component returns (lengths, types, offsets, keys); the operator relies on it.
+pub trait Guest<A>: Send {
     /// One call, at least one row.
-    fn judge(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure>;
+    fn call(&mut self, call: &RuleCall) -> Result<A, CallFailure>;
+
+    /// The next call meets a new instance. Told after every call that did not return, also after one that is not made again because its
+    /// ending was recorded: what a component leaves in its globals is the same both times.
+    fn replace(&mut self);
 }
 
-/// A transform component: makes rows of rows in one call. The same promises as for [`Judge`].
-pub trait Apply: Send {
-    /// One call, at least one row.
-    fn apply(&mut self, call: &TransformCall) -> Result<TransformAnswer, CallFailure>;
-}
+/// A rule component.
+pub type Judge = dyn Guest<RuleAnswer>;
+
+/// A transform component.
+pub type Apply = dyn Guest<TransformAnswer>;

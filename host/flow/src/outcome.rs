@@ -1,12 +1,16 @@
-//! What a batch's way through the steps left beside its output rows: dead rows, and endings of calls that must not be repeated.
+//! What a batch's way through the steps left beside its output rows: dead rows, rows put back for later, and endings of calls that must
+//! not be repeated.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use tidemill_event::{CallFailure, Ending, Reason, Usage};
+use tidemill_event::{CallFailure, Ending, EventTime, Reason, RuleCall, Usage};
 
-use crate::FlowBatch;
+use crate::calls::Answer;
+use crate::{FlowBatch, Guest};
 
 /// A step of a pipeline, counted from 0 in the order of `steps`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,8 +49,8 @@ pub struct DeadRow {
 }
 
 /// A call that did not return, as it is recorded with a commit. A replay does not repeat it: an ending may hang on the machine's
-/// load or memory, and what it did to the rows must stay as it was committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// load or memory, and what it did to the rows must stay as it was committed. Where the batch was cut afterwards follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordedEnding {
     /// The step that called.
     pub step: StepId,
@@ -54,10 +58,38 @@ pub struct RecordedEnding {
     pub call: u32,
     /// How it ended.
     pub ending: Ending,
-    /// What the dead letters say.
-    pub message: String,
-    /// And where it happened, if known.
-    pub backtrace: String,
+}
+
+/// How a call ended, with the words for the dead letters. After a crash there are none: the letters were written.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) ending: Ending,
+    message: Arc<str>,
+    backtrace: Arc<str>,
+}
+
+/// When rows that were put back are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// At once, before any new row: a batch may only take so many failing calls.
+    Not,
+    /// So long after the time the batch was taken: the component asked for it.
+    For(Duration),
+    /// When the step's breaker lets a probe through.
+    Held,
+}
+
+/// Rows that come back as the input of a step, later.
+#[derive(Debug, Clone)]
+pub struct PutBack {
+    /// The step they come back to.
+    pub step: StepId,
+    /// As they stood before it, compact.
+    pub rows: FlowBatch,
+    /// When.
+    pub wait: Wait,
+    /// How often the component has asked for them to come back, this time included.
+    pub attempts: u32,
 }
 
 /// One call that was really made: for metrics and limits.
@@ -74,68 +106,111 @@ pub struct CallReport {
 }
 
 /// What is collected while a batch goes through the steps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outcome {
     /// Rows that could not go on, by step, then in row order.
     pub dead: Vec<DeadRow>,
+    /// Rows that come back later, by step, then in row order.
+    pub put_back: Vec<PutBack>,
     /// Calls that did not return, now or when this batch was first taken; to be recorded with the commit.
     pub endings: Vec<RecordedEnding>,
     /// Calls made, in order.
     pub calls: Vec<CallReport>,
     recorded: Vec<RecordedEnding>,
+    clock: EventTime,
+    clock_read: Cell<bool>,
+    entry: Option<(StepId, u32)>,
 }
 
 impl Outcome {
-    /// For a batch that is taken for the first time.
-    pub fn new() -> Self {
-        Self::default()
+    /// For a batch that is taken for the first time, at the time `clock`.
+    pub fn new(clock: EventTime) -> Self {
+        Self {
+            dead: Vec::new(),
+            put_back: Vec::new(),
+            endings: Vec::new(),
+            calls: Vec::new(),
+            recorded: Vec::new(),
+            clock,
+            clock_read: Cell::new(false),
+            entry: None,
+        }
     }
 
-    /// For a batch that is taken again after a crash: calls with a recorded ending are not made.
-    pub fn replay(recorded: Vec<RecordedEnding>) -> Self {
-        Self { recorded, ..Self::default() }
+    /// For a batch that is taken again after a crash: calls with a recorded ending are not made. `clock` is what was recorded; if nothing
+    /// was, nobody asked.
+    pub fn replay(clock: EventTime, recorded: Vec<RecordedEnding>) -> Self {
+        Self { recorded, ..Self::new(clock) }
     }
 
-    /// Makes the call `call` of `step`, or lets it end as it did before. `Err` is an ending, already noted here.
-    pub(crate) fn call<A>(
+    /// The batch comes back to `step`, whose component asked for that so often.
+    pub fn entering(mut self, step: StepId, attempts: u32) -> Self {
+        self.entry = Some((step, attempts));
+        self
+    }
+
+    /// The time of this batch. Whoever asks makes it part of what is recorded.
+    pub(crate) fn clock(&self) -> EventTime {
+        self.clock_read.set(true);
+        self.clock
+    }
+
+    /// Whether anything hung on the time: then it must be recorded with the commit.
+    pub fn needs_clock(&self) -> bool {
+        self.clock_read.get()
+    }
+
+    /// How often the rows that `step` is given were put back before.
+    pub(crate) fn attempts(&self, step: StepId) -> u32 {
+        self.entry.filter(|(entry, _)| *entry == step).map_or(0, |(_, attempts)| attempts)
+    }
+
+    /// Makes the call `number` of `step`, or lets it end as it did before. `Err` is an ending, already noted here.
+    pub(crate) fn call<A: Answer>(
         &mut self,
         step: StepId,
-        call: u32,
-        rows: usize,
-        make: impl FnOnce() -> Result<A, CallFailure>,
-        usage: impl FnOnce(&A) -> Usage,
-    ) -> Result<A, RecordedEnding> {
-        if let Some(at) = self.recorded.iter().position(|ending| ending.step == step && ending.call == call) {
-            let ending = self.recorded.swap_remove(at);
-            self.endings.push(ending.clone());
-            return Err(ending);
+        number: u32,
+        guest: &mut dyn Guest<A>,
+        call: &RuleCall,
+    ) -> Result<A, Ended> {
+        let rows = call.columns.num_rows();
+        if let Some(at) = self.recorded.iter().position(|ending| ending.step == step && ending.call == number) {
+            let recorded = self.recorded.swap_remove(at);
+            self.endings.push(recorded);
+            guest.replace();
+            return Err(Ended { ending: recorded.ending, message: "".into(), backtrace: "".into() });
         }
-        match make() {
+        match guest.call(call) {
             Ok(answer) => {
-                self.calls.push(CallReport { step, rows, ending: None, usage: usage(&answer) });
+                self.calls.push(CallReport { step, rows, ending: None, usage: answer.usage() });
                 Ok(answer)
             }
-            Err(failure) => {
-                self.calls.push(CallReport { step, rows, ending: Some(failure.ending), usage: failure.usage });
-                let CallFailure { ending, message, backtrace, usage: _ } = failure;
-                let recorded = RecordedEnding { step, call, ending, message, backtrace };
-                self.endings.push(recorded.clone());
-                Err(recorded)
+            Err(CallFailure { ending, message, backtrace, usage }) => {
+                self.calls.push(CallReport { step, rows, ending: Some(ending), usage });
+                self.endings.push(RecordedEnding { step, call: number, ending });
+                guest.replace();
+                Err(Ended { ending, message: message.into(), backtrace: backtrace.into() })
             }
         }
+    }
+
+    /// Rows come back to `step` later.
+    pub(crate) fn put_back(&mut self, step: StepId, rows: FlowBatch, wait: Wait, attempts: u32) {
+        if let Wait::For(_) = wait {
+            self.clock_read.set(true);
+        }
+        self.put_back.push(PutBack { step, rows, wait, attempts });
     }
 
     /// Every row of `input` ends in `step`, as its call did.
-    pub(crate) fn bury_all(&mut self, input: &FlowBatch, ending: &RecordedEnding) {
+    pub(crate) fn bury_all(&mut self, input: &FlowBatch, step: StepId, ended: &Ended) {
         let rows = Arc::new(input.rows.clone());
-        let error: Arc<str> = ending.message.as_str().into();
-        let backtrace: Arc<str> = ending.backtrace.as_str().into();
         self.dead.extend(input.origin.iter().enumerate().map(|(row, origin)| DeadRow {
             origin: *origin,
-            step: ending.step,
-            reason: Reason::Ending(ending.ending),
-            error: error.clone(),
-            backtrace: backtrace.clone(),
+            step,
+            reason: Reason::Ending(ended.ending),
+            error: ended.message.clone(),
+            backtrace: ended.backtrace.clone(),
             event: RowOf { rows: rows.clone(), row },
         }));
     }

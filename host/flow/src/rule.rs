@@ -1,19 +1,20 @@
 //! `rule`: a component says yes or no per row, may add columns and keep state per key.
 //!
-//! One call per batch. A row with a note (reject, retry after) is dead whatever its verdict says; what its call did to the state stands.
-//! A call that does not return takes every row of the batch with it and leaves the state as it was.
+//! One call per batch; `calls.rs` has what happens when it fails. A row with a note (reject, retry after) does not go on whatever its
+//! verdict says; what its call did to the state stands.
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, new_empty_array};
+use arrow_array::{Array, ArrayRef, BooleanArray, new_empty_array, new_null_array};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use arrow_select::filter::filter;
-use tidemill_event::{Ending, Field, FieldType, NoteKind, Reason, RowNote, RuleCall};
+use tidemill_event::{Breaker, Ending, Field, FieldType, Reason, RuleAnswer};
 
-use crate::batch::{columns_named, field_of};
+use crate::batch::field_of;
+use crate::calls::{Calls, set_aside};
 use crate::where_step::without;
-use crate::{FlowBatch, Judge, Keyed, KeyedTable, Operator, Outcome, StepId};
+use crate::{FlowBatch, Isolation, Judge, Keyed, KeyedTable, OnFailing, Operator, Outcome, StepId};
 
 /// Which rows go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,131 +41,118 @@ pub struct RuleSettings {
     pub flag: Option<Arc<str>>,
     /// Keyed state, if the component declares any.
     pub keyed: Option<Keyed>,
+    /// What happens when the component keeps failing.
+    pub isolation: Isolation,
 }
 
 /// The step.
 pub struct RuleStep {
-    settings: RuleSettings,
-    judge: Box<dyn Judge>,
+    adding: Adding,
+    calls: Calls,
+    judge: Box<Judge>,
 }
 
 impl RuleStep {
     /// A step over a rule whose declaration the settings repeat.
-    pub fn new(settings: RuleSettings, judge: Box<dyn Judge>) -> Self {
-        Self { settings, judge }
+    pub fn new(settings: RuleSettings, judge: Box<Judge>) -> Self {
+        let RuleSettings { step, columns, outputs, keep, flag, keyed, isolation } = settings;
+        let added = Self::added_fields(&outputs, flag.as_deref(), isolation.on_failing);
+        Self {
+            adding: Adding { step, outputs, added, keep, flag: flag.is_some() },
+            calls: Calls::new(step, columns, keyed, isolation),
+            judge,
+        }
     }
 
-    /// The fields it adds to a row, for planning: the outputs, then the flag.
-    pub fn added_fields(outputs: &[Field], flag: Option<&str>) -> Vec<Field> {
-        outputs.iter().cloned().chain(flag.map(|name| Field::new(name, FieldType::Bool, false))).collect()
-    }
-
-    fn added(&self, columns: Vec<ArrayRef>, verdicts: &BooleanArray) -> Vec<(ArrowField, ArrayRef)> {
-        let flag = self.settings.flag.as_ref().map(|_| Arc::new(verdicts.clone()) as ArrayRef);
-        Self::added_fields(&self.settings.outputs, self.settings.flag.as_deref())
-            .into_iter()
-            .zip(columns.into_iter().chain(flag))
-            .map(|(field, column)| (field_of(&field, &column), column))
+    /// The fields it adds to a row, for planning: the outputs, then the flag. Null in rows that skip the step.
+    pub fn added_fields(outputs: &[Field], flag: Option<&str>, on_failing: OnFailing) -> Vec<Field> {
+        let flag = flag.map(|name| Field::new(name, FieldType::Bool, false));
+        outputs
+            .iter()
+            .cloned()
+            .chain(flag)
+            .map(|field| Field { nullable: field.nullable || on_failing == OnFailing::Pass, ..field })
             .collect()
-    }
-
-    fn nothing(&self, input: &FlowBatch) -> FlowBatch {
-        let columns = self.settings.outputs.iter().map(|field| new_empty_array(&field.ty.arrow())).collect();
-        let none = FlowBatch { rows: input.rows.slice(0, 0), origin: Vec::new() };
-        none.with_columns(self.added(columns, &BooleanArray::from(Vec::<bool>::new())))
     }
 }
 
 impl Operator for RuleStep {
     fn step(&self) -> StepId {
-        self.settings.step
+        self.adding.step
     }
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
+        let Self { adding, calls, judge } = self;
         if input.is_empty() {
-            return self.nothing(&input);
+            return adding.nothing(&input);
         }
-        let step = self.settings.step;
-        let columns = columns_named(&input.rows, self.settings.columns.iter().map(|field| field.name.clone()));
-        let judge = &mut self.judge;
-        let answer = with_state(&mut self.settings.keyed, &input.rows, |state| {
-            let call = RuleCall { columns, state };
-            output.call(step, 0, input.len(), || judge.judge(&call), |answer| answer.usage).map(|mut answer| {
-                let state = answer.state.take();
-                (answer, state)
-            })
+        let take = |rows: &FlowBatch, answer, output: &mut Outcome| adding.take(rows, answer, output);
+        let made = calls.run(&input, output, &mut **judge, take, |rows| adding.unjudged(rows));
+        made.unwrap_or_else(|| adding.nothing(&input))
+    }
+
+    fn state(&mut self) -> Option<&mut KeyedTable> {
+        self.calls.keyed.as_mut().map(|keyed| &mut keyed.table)
+    }
+
+    fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        let Isolation { on_failing, breaker } = &mut self.calls.isolation;
+        Some((breaker, *on_failing))
+    }
+}
+
+/// What a rule's answers do to rows.
+struct Adding {
+    step: StepId,
+    outputs: Vec<Field>,
+    /// Outputs and flag, as the rows get them.
+    added: Vec<Field>,
+    keep: Keep,
+    flag: bool,
+}
+
+impl Adding {
+    fn added(&self, columns: Vec<ArrayRef>, verdicts: &BooleanArray) -> Vec<(ArrowField, ArrayRef)> {
+        let flag = self.flag.then(|| Arc::new(verdicts.clone()) as ArrayRef);
+        let columns = columns.into_iter().chain(flag);
+        self.added.iter().zip(columns).map(|(field, column)| (field_of(field, &column), column)).collect()
+    }
+
+    fn nothing(&self, input: &FlowBatch) -> FlowBatch {
+        let none = FlowBatch { rows: input.rows.slice(0, 0), origin: Vec::new() };
+        let columns = self.added.iter().map(|field| {
+            let column = new_empty_array(&field.ty.arrow());
+            (field_of(field, &column), column)
         });
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(ending) => {
-                output.bury_all(&input, &ending);
-                return self.nothing(&input);
-            }
-        };
+        none.with_columns(columns.collect())
+    }
+
+    fn unjudged(&self, rows: &FlowBatch) -> FlowBatch {
+        let columns = self.added.iter().map(|field| {
+            let column = new_null_array(&field.ty.arrow(), rows.len());
+            (field_of(field, &column), column)
+        });
+        rows.clone().with_columns(columns.collect())
+    }
+
+    /// The rows that an answer lets through, with what it adds.
+    fn take(&self, input: &FlowBatch, answer: RuleAnswer, output: &mut Outcome) -> FlowBatch {
         assert_eq!(answer.verdicts.len(), input.len(), "a checked answer has a verdict per row");
-        let dead = merge(noted(answer.notes), null_outputs(&self.settings.outputs, &answer.columns));
-        let keep = match self.settings.keep {
+        let gone = set_aside(input, self.step, answer.notes, null_outputs(&self.outputs, &answer.columns), output);
+        let keep = match self.keep {
             Keep::Matching => answer.verdicts.clone(),
             Keep::Failing => BooleanArray::new(!answer.verdicts.values(), None),
             Keep::All => BooleanArray::new(BooleanBuffer::new_set(input.len()), None),
         };
-        let keep = without(keep, dead.iter().map(|(row, ..)| *row));
-        output.bury(&input, step, dead);
+        let keep = without(keep, gone.into_iter());
         let kept = input.filtered(&keep);
         if kept.len() == input.len() {
-            let added = self.added(answer.columns, &answer.verdicts);
-            return kept.with_columns(added);
+            return kept.with_columns(self.added(answer.columns, &answer.verdicts));
         }
         let columns = answer.columns.iter().map(|column| filter(column, &keep).expect("a value per row")).collect();
         let verdicts = filter(&answer.verdicts, &keep).expect("a verdict per row");
-        let added = self.added(columns, verdicts.as_any().downcast_ref().expect("verdicts are bool"));
-        kept.with_columns(added)
+        kept.with_columns(self.added(columns, verdicts.as_any().downcast_ref().expect("verdicts are bool")))
     }
-
-    fn state(&mut self) -> Option<&mut KeyedTable> {
-        self.settings.keyed.as_mut().map(|keyed| &mut keyed.table)
-    }
-}
-
-/// Runs a call with the state of its rows' keys, and takes the new state over if the call returned.
-pub(crate) fn with_state<A, E>(
-    keyed: &mut Option<Keyed>,
-    rows: &RecordBatch,
-    call: impl FnOnce(Option<tidemill_event::KeyedState>) -> Result<(A, Option<RecordBatch>), E>,
-) -> Result<A, E> {
-    let Some(Keyed { by, table }) = keyed else {
-        return call(None).map(|(answer, _)| answer);
-    };
-    let gathered = table.gather(rows, by);
-    match call(Some(table.state(&gathered))) {
-        Ok((answer, state)) => {
-            match state {
-                Some(state) => table.scatter(gathered, &state),
-                None => table.abandon(gathered),
-            }
-            Ok(answer)
-        }
-        Err(ending) => {
-            table.abandon(gathered);
-            Err(ending)
-        }
-    }
-}
-
-/// Rows the component could not handle. Rows to be tried again are dead too, as long as nothing tries again.
-pub(crate) fn noted(notes: Vec<RowNote>) -> Vec<(usize, Reason, String)> {
-    notes
-        .into_iter()
-        .map(|RowNote { row, kind, text }| {
-            let error = match kind {
-                NoteKind::Reject => text,
-                NoteKind::RetryAfter(wait) => {
-                    format!("retry after {} ms was asked for, which this host does not do yet: {text}", wait.as_millis())
-                }
-            };
-            (row as usize, Reason::RejectedByComponent, error)
-        })
-        .collect()
 }
 
 /// Rows with a null in an output that is never null by its declaration.
@@ -183,25 +171,14 @@ pub(crate) fn null_outputs(outputs: &[Field], columns: &[ArrayRef]) -> Vec<(usiz
     rows
 }
 
-/// Both lists, ascending by row, one entry a row; the first list wins.
-pub(crate) fn merge(
-    mut first: Vec<(usize, Reason, String)>,
-    second: Vec<(usize, Reason, String)>,
-) -> Vec<(usize, Reason, String)> {
-    if second.is_empty() {
-        return first;
-    }
-    first.extend(second);
-    first.sort_by_key(|(row, ..)| *row);
-    first.dedup_by_key(|(row, ..)| *row);
-    first
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
 
+    use tidemill_event::{EventTime, RuleCall};
+
     use super::*;
+    use crate::Guest;
     use crate::example::{Counting, batch, counting_table, show};
 
     /// Runs batches (one a line) through a rule that counts per key, says yes from the second row of a key on, and has moods by value:
@@ -215,12 +192,13 @@ mod tests {
                 keep,
                 flag: flag.map(Into::into),
                 keyed: Some(Keyed { by: vec!["k".into()], table: counting_table() }),
+                isolation: Isolation::new(OnFailing::Hold),
             },
             Box::new(Counting),
         );
         let mut lines = Vec::new();
         for rows in batches.lines() {
-            let mut output = Outcome::new();
+            let mut output = Outcome::new(EventTime(0));
             let out = step.apply(batch(rows.trim()), &mut output);
             lines.push(show(&out, &output));
         }
@@ -264,7 +242,7 @@ mod tests {
             "a:13 a:1\na:14 a:2",
             expect![[r#"
             1:a=1,n=2 | 0:a=13 step 1 rejected_by_component unlucky
-            1:a=2,n=4 | 0:a=14 step 1 rejected_by_component retry after 500 ms was asked for, which this host does not do yet: later"#]],
+            1:a=2,n=4 |  | 0:a=14 again in 500 ms, 1"#]],
         );
     }
 
@@ -279,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_call_takes_its_rows_and_leaves_the_state() {
+    fn a_failing_row_is_alone_and_leaves_no_state() {
         check(
             Keep::All,
             None,
             "a:1 b:1\na:2 c:666\na:3 c:4\n",
             expect![[r#"
             0:a=1,n=1 1:b=1,n=1 | 
-             | 0:a=2 step 1 trap boom, 1:c=666 step 1 trap boom
-            0:a=3,n=2 1:c=4,n=1 | "#]],
+            0:a=2,n=2 | 1:c=666 step 1 trap boom
+            0:a=3,n=3 1:c=4,n=1 | "#]],
         );
     }
 
@@ -299,10 +277,12 @@ mod tests {
     #[test]
     fn a_recorded_ending_is_not_called_again() {
         struct Never;
-        impl Judge for Never {
-            fn judge(&mut self, _: &RuleCall) -> Result<tidemill_event::RuleAnswer, tidemill_event::CallFailure> {
+        impl Guest<RuleAnswer> for Never {
+            fn call(&mut self, _: &RuleCall) -> Result<RuleAnswer, tidemill_event::CallFailure> {
                 panic!("called again")
             }
+
+            fn replace(&mut self) {}
         }
         let settings = || RuleSettings {
             step: StepId(1),
@@ -311,12 +291,13 @@ mod tests {
             keep: Keep::All,
             flag: None,
             keyed: Some(Keyed { by: vec![], table: counting_table() }),
+            isolation: Isolation::new(OnFailing::Hold),
         };
-        let mut first = Outcome::new();
+        let mut first = Outcome::new(EventTime(0));
         RuleStep::new(settings(), Box::new(Counting)).apply(batch("a:666"), &mut first);
-        let mut second = Outcome::replay(first.endings.clone());
+        let mut second = Outcome::replay(EventTime(0), first.endings.clone());
         let out = RuleStep::new(settings(), Box::new(Never)).apply(batch("a:666"), &mut second);
-        assert_eq!(show(&out, &second), " | 0:a=666 step 1 trap boom");
+        assert_eq!(show(&out, &second), " | 0:a=666 step 1 trap ");
         assert_eq!(first.endings, second.endings);
         assert_eq!((first.calls.len(), second.calls.len()), (1, 0));
     }

@@ -11,11 +11,11 @@ use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use arrow_select::filter::filter;
 use tidemill_event::batch::time_field;
-use tidemill_event::{Field, Reason};
+use tidemill_event::{Breaker, Field, Reason};
 
 use crate::batch::{assemble, field_of};
 use crate::where_step::without;
-use crate::{Computed, FlowBatch, KeyedTable, Operator, Outcome, Projection, StepId};
+use crate::{Computed, FlowBatch, KeyedTable, OnFailing, Operator, Outcome, Projection, StepId};
 
 /// A column and how it is computed.
 pub struct NamedProjection {
@@ -68,6 +68,10 @@ impl Operator for Select {
     fn state(&mut self) -> Option<&mut KeyedTable> {
         None
     }
+
+    fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        None
+    }
 }
 
 impl Operator for Extend {
@@ -81,6 +85,10 @@ impl Operator for Extend {
     }
 
     fn state(&mut self) -> Option<&mut KeyedTable> {
+        None
+    }
+
+    fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
         None
     }
 }
@@ -122,6 +130,8 @@ mod tests {
     use expect_test::{Expect, expect};
     use tidemill_event::FieldType;
 
+    use tidemill_event::EventTime;
+
     use super::*;
     use crate::example::{Double, batch, show};
 
@@ -133,7 +143,7 @@ mod tests {
     }
 
     fn check(mut step: impl Operator, rows: &str, expected: Expect) {
-        let mut output = Outcome::new();
+        let mut output = Outcome::new(EventTime(0));
         let out = step.apply(batch(rows), &mut output);
         expected.assert_eq(&show(&out, &output));
     }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use arrow_array::StringArray;
 use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
-use tidemill_event::{Field, FieldType};
+use tidemill_event::{EventTime, Field, FieldType};
 
 use crate::example::{Conditions, Counting, Double, Repeating, counting_table, dictionary_batch, rows_of, show};
 use crate::{
-    Chain, Extend, FlowBatch, Keep, Keyed, NamedProjection, Outcome, RuleSettings, RuleStep, StepId, TransformSettings,
-    TransformStep, Where,
+    Chain, Extend, FlowBatch, Isolation, Keep, Keyed, NamedProjection, OnFailing, Outcome, RuleSettings, RuleStep, StepId,
+    TransformSettings, TransformStep, Where,
 };
 
 fn int(name: &str, nullable: bool) -> Field {
@@ -28,6 +28,7 @@ fn chain() -> Chain {
         keep: Keep::Matching,
         flag: None,
         keyed: Some(Keyed { by: vec!["k".into()], table: counting_table() }),
+        isolation: Isolation::new(OnFailing::Hold),
     };
     let transform = TransformSettings {
         step: StepId(3),
@@ -36,6 +37,7 @@ fn chain() -> Chain {
         time: None,
         keep_input: true,
         keyed: None,
+        isolation: Isolation::new(OnFailing::Hold),
     };
     Chain::new(vec![
         Box::new(Where::new(StepId(0), Box::new(Conditions))),
@@ -90,7 +92,7 @@ proptest! {
             } else {
                 Arc::new(StringArray::from(keys)) as _
             };
-            let mut output = Outcome::new();
+            let mut output = Outcome::new(EventTime(0));
             let made = chain.run(FlowBatch::new(rows_of(column, values)), &mut output);
             prop_assert!(output.endings.is_empty());
             dead.extend(output.dead.iter().map(|row| from + row.origin as usize));
@@ -100,7 +102,7 @@ proptest! {
         }
         prop_assert_eq!(&out, &expected.iter().map(|(row, ..)| *row).collect::<Vec<_>>());
         prop_assert_eq!(dead, expected_dead);
-        let text: String = batches.iter().map(|made| show(made, &Outcome::new())).collect();
+        let text: String = batches.iter().map(|made| show(made, &Outcome::new(EventTime(0)))).collect();
         for (_, count, i) in &expected {
             let part = format!("n={count},");
             prop_assert!(text.contains(&part), "{} misses {} i={}", text, part, i);
@@ -113,7 +115,7 @@ proptest! {
         let mut whole = self::chain();
         let keys: Vec<Option<String>> = rows.iter().map(|(key, _)| Some(format!("k{key}"))).collect();
         let values = rows.iter().map(|(_, value)| *value).collect();
-        let made = whole.run(FlowBatch::new(rows_of(Arc::new(StringArray::from(keys)), values)), &mut Outcome::new());
+        let made = whole.run(FlowBatch::new(rows_of(Arc::new(StringArray::from(keys)), values)), &mut Outcome::new(EventTime(0)));
         prop_assert_eq!(whole.state_checksum(), checksum);
         prop_assert_eq!(made.len(), expected.len());
         if !batches.is_empty() {

@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array, new_empty_array};
+use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array, new_empty_array, new_null_array};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use arrow_select::take::take;
 use tidemill_event::batch::time_field;
-use tidemill_event::{Field, Reason, TransformCall};
+use tidemill_event::{Breaker, Field, Reason, TransformAnswer};
 
-use crate::batch::{assemble, columns_named, field_of};
-use crate::rule::{merge, noted, null_outputs, with_state};
+use crate::batch::{assemble, field_of};
+use crate::calls::{Calls, set_aside};
+use crate::rule::{RuleStep, null_outputs};
 use crate::where_step::without;
-use crate::{Apply, FlowBatch, Keyed, KeyedTable, Operator, Outcome, StepId};
+use crate::{Apply, FlowBatch, Isolation, Keyed, KeyedTable, OnFailing, Operator, Outcome, StepId};
 
 /// What a transform step is told by the plan.
 pub struct TransformSettings {
@@ -33,12 +34,15 @@ pub struct TransformSettings {
     pub keep_input: bool,
     /// Keyed state, if the component declares any.
     pub keyed: Option<Keyed>,
+    /// What happens when the component keeps failing. To pass, `keep_input` must be set: else there is nothing of the row to go on.
+    pub isolation: Isolation,
 }
 
 /// The step.
 pub struct TransformStep {
-    settings: TransformSettings,
-    component: Box<dyn Apply>,
+    making: Making,
+    calls: Calls,
+    component: Box<Apply>,
 }
 
 impl TransformStep {
@@ -46,16 +50,34 @@ impl TransformStep {
     ///
     /// # Panics
     /// If `time` names no timestamp among the outputs: the runtime checked the declaration.
-    pub fn new(settings: TransformSettings, component: Box<dyn Apply>) -> Self {
-        if let Some(time) = &settings.time {
-            let field = settings.outputs.iter().find(|field| field.name == *time);
+    pub fn new(settings: TransformSettings, component: Box<Apply>) -> Self {
+        let TransformSettings { step, columns, outputs, time, keep_input, keyed, isolation } = settings;
+        if let Some(time) = &time {
+            let field = outputs.iter().find(|field| field.name == *time);
             let is_timestamp =
                 field.is_some_and(|field| field.ty.arrow() == tidemill_event::batch::time_field().data_type().clone());
             assert!(is_timestamp, "`{time}` is no timestamp output");
         }
-        Self { settings, component }
+        let made = RuleStep::added_fields(&outputs, None, isolation.on_failing);
+        Self {
+            making: Making { step, outputs, made, time, keep_input },
+            calls: Calls::new(step, columns, keyed, isolation),
+            component,
+        }
     }
+}
 
+/// What a transform's answers make of rows.
+struct Making {
+    step: StepId,
+    outputs: Vec<Field>,
+    /// The outputs as the rows get them.
+    made: Vec<Field>,
+    time: Option<Arc<str>>,
+    keep_input: bool,
+}
+
+impl Making {
     /// Made rows: columns of the source if kept, made columns, the source's time.
     fn rows(&self, input: &FlowBatch, source_rows: Vec<u32>, columns: Vec<ArrayRef>) -> FlowBatch {
         let origin = source_rows.iter().map(|row| input.origin[*row as usize]).collect();
@@ -64,8 +86,8 @@ impl TransformStep {
         let source = |column: &ArrayRef| take(column, &indices, None).expect("source rows are rows of the call");
         let old = input.rows.schema_ref().fields();
         let last = old.len() - 1;
-        let added = self.settings.outputs.iter().zip(columns).map(|(field, column)| (field_of(field, &column), column)).collect();
-        let (fields, kept) = if self.settings.keep_input {
+        let added = self.made.iter().zip(columns).map(|(field, column)| (field_of(field, &column), column)).collect();
+        let (fields, kept) = if self.keep_input {
             (old.iter().cloned().collect(), input.rows.columns().iter().map(source).collect())
         } else {
             (vec![Arc::new(time_field())], vec![source(input.rows.column(last))])
@@ -75,7 +97,7 @@ impl TransformStep {
 
     /// Sets the rows' time to the declared field's; rows without one are dead.
     fn retime(&self, made: FlowBatch, output: &mut Outcome) -> FlowBatch {
-        let Some(name) = &self.settings.time else { return made };
+        let Some(name) = &self.time else { return made };
         let column = made.rows.column_by_name(name).expect("the declared time is an output").clone();
         let made = if column.null_count() > 0 {
             let dead: Vec<_> = (0..column.len())
@@ -84,7 +106,7 @@ impl TransformStep {
                 .collect();
             let all = BooleanArray::new(BooleanBuffer::new_set(made.len()), None);
             let keep = without(all, dead.iter().map(|(row, ..)| *row));
-            output.bury(&made, self.settings.step, dead);
+            output.bury(&made, self.step, dead);
             made.filtered(&keep)
         } else {
             made
@@ -101,69 +123,67 @@ impl TransformStep {
     }
 
     fn nothing(&self, input: &FlowBatch) -> FlowBatch {
-        let columns = self.settings.outputs.iter().map(|field| new_empty_array(&field.ty.arrow())).collect();
+        let columns = self.made.iter().map(|field| new_empty_array(&field.ty.arrow())).collect();
         self.rows(input, Vec::new(), columns)
+    }
+
+    /// Rows that skip the step, one for one, at their own time.
+    fn unmade(&self, input: &FlowBatch) -> FlowBatch {
+        let columns = self.made.iter().map(|field| new_null_array(&field.ty.arrow(), input.len())).collect();
+        self.rows(input, (0..input.len() as u32).collect(), columns)
+    }
+
+    fn take(&self, input: &FlowBatch, answer: TransformAnswer, output: &mut Outcome) -> FlowBatch {
+        assert!(answer.source_rows.is_sorted(), "a checked answer's source rows never descend");
+        // A null where none may be is its source row's fault: nothing made of that row goes on.
+        let nulls = null_outputs(&self.outputs, &answer.columns)
+            .into_iter()
+            .map(|(row, reason, error)| (answer.source_rows[row] as usize, reason, error))
+            .collect();
+        let gone = set_aside(input, self.step, answer.notes, nulls, output);
+        if gone.is_empty() {
+            return self.retime(self.rows(input, answer.source_rows, answer.columns), output);
+        }
+        let mut is_gone = vec![false; input.len()];
+        gone.into_iter().for_each(|row| is_gone[row] = true);
+        let kept: Vec<u32> =
+            (0..answer.source_rows.len() as u32).filter(|row| !is_gone[answer.source_rows[*row as usize] as usize]).collect();
+        let source_rows = kept.iter().map(|row| answer.source_rows[*row as usize]).collect();
+        let kept = UInt32Array::from(kept);
+        let columns = answer.columns.iter().map(|column| take(column, &kept, None).expect("rows of the answer")).collect();
+        self.retime(self.rows(input, source_rows, columns), output)
     }
 }
 
 impl Operator for TransformStep {
     fn step(&self) -> StepId {
-        self.settings.step
+        self.making.step
     }
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
+        let Self { making, calls, component } = self;
         if input.is_empty() {
-            return self.nothing(&input);
+            return making.nothing(&input);
         }
-        let step = self.settings.step;
-        let columns = columns_named(&input.rows, self.settings.columns.iter().map(|field| field.name.clone()));
-        let component = &mut self.component;
-        let answer = with_state(&mut self.settings.keyed, &input.rows, |state| {
-            let call = TransformCall { columns, state };
-            output.call(step, 0, input.len(), || component.apply(&call), |answer| answer.usage).map(|mut answer| {
-                let state = answer.state.take();
-                (answer, state)
-            })
-        });
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(ending) => {
-                output.bury_all(&input, &ending);
-                return self.nothing(&input);
-            }
-        };
-        assert!(answer.source_rows.is_sorted(), "a checked answer's source rows never descend");
-        // A null where none may be is its source row's fault: nothing made of that row goes on.
-        let nulls = null_outputs(&self.settings.outputs, &answer.columns)
-            .into_iter()
-            .map(|(row, reason, error)| (answer.source_rows[row] as usize, reason, error))
-            .collect();
-        let dead = merge(noted(answer.notes), nulls);
-        let made = if dead.is_empty() {
-            self.rows(&input, answer.source_rows, answer.columns)
-        } else {
-            let mut is_dead = vec![false; input.len()];
-            dead.iter().for_each(|(row, ..)| is_dead[*row] = true);
-            let kept: Vec<u32> =
-                (0..answer.source_rows.len() as u32).filter(|row| !is_dead[answer.source_rows[*row as usize] as usize]).collect();
-            let source_rows = kept.iter().map(|row| answer.source_rows[*row as usize]).collect();
-            let kept = UInt32Array::from(kept);
-            let columns = answer.columns.iter().map(|column| take(column, &kept, None).expect("rows of the answer")).collect();
-            output.bury(&input, step, dead);
-            self.rows(&input, source_rows, columns)
-        };
-        self.retime(made, output)
+        let take = |rows: &FlowBatch, answer, output: &mut Outcome| making.take(rows, answer, output);
+        let made = calls.run(&input, output, &mut **component, take, |rows| making.unmade(rows));
+        made.unwrap_or_else(|| making.nothing(&input))
     }
 
     fn state(&mut self) -> Option<&mut KeyedTable> {
-        self.settings.keyed.as_mut().map(|keyed| &mut keyed.table)
+        self.calls.keyed.as_mut().map(|keyed| &mut keyed.table)
+    }
+
+    fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        let Isolation { on_failing, breaker } = &mut self.calls.isolation;
+        Some((breaker, *on_failing))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use tidemill_event::FieldType;
+    use tidemill_event::{EventTime, FieldType};
 
     use super::*;
     use crate::example::{Repeating, batch, show, show_times};
@@ -177,13 +197,14 @@ mod tests {
                 time: time.then(|| "at".into()),
                 keep_input,
                 keyed: None,
+                isolation: Isolation::new(OnFailing::Hold),
             },
             Box::new(Repeating),
         )
     }
 
     fn check(keep_input: bool, rows: &str, expected: Expect) {
-        let mut output = Outcome::new();
+        let mut output = Outcome::new(EventTime(0));
         let out = step(keep_input, false).apply(batch(rows), &mut output);
         expected.assert_eq(&show(&out, &output));
     }
@@ -202,12 +223,12 @@ mod tests {
             "a:1 b:13 c:2",
             expect!["0:at=-,i=0 2:at=100,i=0 2:at=101,i=1 | 1:b=13 step 3 rejected_by_component unlucky"],
         );
-        check(false, "a:1 b:666", expect![" | 0:a=1 step 3 out_of_fuel spun, 1:b=666 step 3 out_of_fuel spun"]);
+        check(false, "a:1 b:666", expect!["0:at=-,i=0 | 1:b=666 step 3 out_of_fuel spun"]);
     }
 
     #[test]
     fn time_follows_the_source_or_the_declared_field() {
-        let mut output = Outcome::new();
+        let mut output = Outcome::new(EventTime(0));
         assert_eq!(show_times(&step(false, false).apply(batch("a:2 b:2"), &mut output)), "0 0 1 1");
         assert_eq!(show_times(&step(true, true).apply(batch("a:2 b:2"), &mut output)), "100 101 100 101");
         let out = step(false, true).apply(batch("a:1 b:2"), &mut output);

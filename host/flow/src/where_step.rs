@@ -2,9 +2,9 @@
 
 use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBufferBuilder;
-use tidemill_event::Reason;
+use tidemill_event::{Breaker, Reason};
 
-use crate::{FlowBatch, KeyedTable, Operator, Outcome, Predicate, StepId, Tested};
+use crate::{FlowBatch, KeyedTable, OnFailing, Operator, Outcome, Predicate, StepId, Tested};
 
 /// The step.
 pub struct Where {
@@ -40,6 +40,10 @@ impl Operator for Where {
     fn state(&mut self) -> Option<&mut KeyedTable> {
         None
     }
+
+    fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        None
+    }
 }
 
 /// `keep` with some rows' answers turned to no.
@@ -57,11 +61,13 @@ pub(crate) fn without(keep: BooleanArray, rows: impl Iterator<Item = usize>) -> 
 mod tests {
     use expect_test::{Expect, expect};
 
+    use tidemill_event::EventTime;
+
     use super::*;
     use crate::example::{Conditions, batch, show};
 
     fn check(rows: &str, expected: Expect) {
-        let mut output = Outcome::new();
+        let mut output = Outcome::new(EventTime(0));
         let out = Where::new(StepId(2), Box::new(Conditions)).apply(batch(rows), &mut output);
         expected.assert_eq(&show(&out, &output));
     }

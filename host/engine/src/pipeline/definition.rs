@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tidemill_event::{EventTime, PipelineName, StreamName};
+use tidemill_flow::OnFailing;
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub(crate) struct ComponentStep {
     pub(crate) by: Option<Vec<Text>>,
     pub(crate) by_line: usize,
     pub(crate) limits: LimitOverrides,
+    /// What becomes of rows while the component is out because it keeps failing.
+    pub(crate) on_failing: OnFailing,
 }
 
 /// What a step does.

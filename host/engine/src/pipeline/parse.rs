@@ -3,6 +3,7 @@
 use std::path::{Component, Path};
 
 use tidemill_event::{PipelineName, StreamName};
+use tidemill_flow::OnFailing;
 
 use crate::Fault;
 use crate::pipeline::document::{Node, NodeValue, read};
@@ -231,24 +232,9 @@ fn component(value: &Node, path: &str, object: &mut Object<'_>, faults: &mut Vec
     };
     let limits =
         object.take("limits").map_or_else(LimitOverrides::default, |node| limits(node, &object.member("limits"), faults));
-    if let Some(policy) = object.text("on_failing", faults) {
-        match policy.text.as_str() {
-            "pass" => {}
-            "hold" | "stop" => faults.push(Fault::new(
-                object.member("on_failing"),
-                policy.line,
-                format!("`on_failing: {}` is not in this version", policy.text),
-                "write `on_failing: pass` or leave it out: rows of a failing call go to the dead letters, the others go on",
-            )),
-            other => faults.push(Fault::new(
-                object.member("on_failing"),
-                policy.line,
-                format!("`{other}` is none of the values there are"),
-                "use `pass`",
-            )),
-        }
-    }
-    Some(ComponentStep { reference: reference?, config, config_line, by, by_line, limits })
+    let policies = [("pass", OnFailing::Pass), ("hold", OnFailing::Hold), ("stop", OnFailing::Stop)];
+    let on_failing = object.choice("on_failing", &policies, faults).unwrap_or(OnFailing::Hold);
+    Some(ComponentStep { reference: reference?, config, config_line, by, by_line, limits, on_failing })
 }
 
 fn limits(node: &Node, path: &str, faults: &mut Vec<Fault>) -> LimitOverrides {
@@ -398,7 +384,7 @@ mod tests {
     #[test]
     fn every_fault_is_found_at_once_with_its_line() {
         check(
-            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: 30s\nsteps:\n- were: a > 1\n- window: {tumbling: 1h}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: hold\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
+            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: 30s\nsteps:\n- were: a > 1\n- window: {tumbling: 1h}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
             expect![[r#"
                 1: pipeline: the text says `q`, the address says `p` -> make them the same, or leave `pipeline` out
                 2: run: `sometimes` is none of the values there are -> use `live` or `once`
@@ -410,7 +396,7 @@ mod tests {
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`
                 15: steps[4].limits.memory: `5MB` is no such value -> write an integer and KiB, MiB or GiB: `16MiB`
-                16: steps[4].on_failing: `on_failing: hold` is not in this version -> write `on_failing: pass` or leave it out: rows of a failing call go to the dead letters, the others go on
+                16: steps[4].on_failing: `wait` is none of the values there are -> use `pass`, `hold` or `stop`
                 18: steps[5].by: there is no `by` -> remove it: nothing can stand beside this step
                 19: steps[6].select._time: `_time` cannot be a column: names with `_` in front are the host's -> choose another name
                 21: to[0]: `results` is no target -> write `- stream: results`, `- file: {path: results}` or `- stdout`

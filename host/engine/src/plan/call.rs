@@ -15,8 +15,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use tidemill_event::batch::checksum;
-use tidemill_event::{CallFailure, RowNote, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage};
-use tidemill_flow::{Apply, Judge};
+use tidemill_event::{CallFailure, RowNote, RuleAnswer, RuleCall, TransformAnswer, Usage};
+use tidemill_flow::Guest;
 use tidemill_runtime::{Grants, GuestLog, Instance, InstanceSettings, LogLevel, Runtime};
 
 use crate::plan::PlannedComponent;
@@ -161,18 +161,13 @@ impl ComponentCall {
                 self.metrics.observe(rows, usage(answer));
                 self.control.answers.lock().push(Answer { step: self.step, sum: sum(answer) });
             }
-            Err(failure) => {
-                self.metrics.observe(rows, failure.usage);
-                // Also after an error of the guest's own, when the instance could go on: a replay does not make this call, so what
-                // the call left in the instance's globals would be there now and not then.
-                self.instance = None;
-            }
+            Err(failure) => self.metrics.observe(rows, failure.usage),
         }
     }
 }
 
-impl Judge for ComponentCall {
-    fn judge(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+impl Guest<RuleAnswer> for ComponentCall {
+    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
         let answer = self.instance().and_then(|instance| instance.judge(call));
         let sum = |answer: &RuleAnswer| {
             let mut sum = Sum::default();
@@ -187,10 +182,14 @@ impl Judge for ComponentCall {
         self.ended(call.columns.num_rows(), &answer, |answer| answer.usage, sum);
         answer
     }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
 }
 
-impl Apply for ComponentCall {
-    fn apply(&mut self, call: &TransformCall) -> Result<TransformAnswer, CallFailure> {
+impl Guest<TransformAnswer> for ComponentCall {
+    fn call(&mut self, call: &RuleCall) -> Result<TransformAnswer, CallFailure> {
         let answer = self.instance().and_then(|instance| instance.transform(call));
         let sum = |answer: &TransformAnswer| {
             let mut sum = Sum::default();
@@ -204,6 +203,10 @@ impl Apply for ComponentCall {
         };
         self.ended(call.columns.num_rows(), &answer, |answer| answer.usage, sum);
         answer
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
     }
 }
 

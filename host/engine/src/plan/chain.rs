@@ -7,8 +7,8 @@ use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::{
-    Chain, Computed, Extend, Keyed, KeyedTable, NamedProjection, Operator, Predicate, Projection, RuleSettings, RuleStep, Select,
-    StepId, Tested, TransformSettings, TransformStep, Where,
+    Chain, Computed, Extend, Isolation, Keyed, KeyedTable, NamedProjection, Operator, Predicate, Projection, RuleSettings,
+    RuleStep, Select, StepId, Tested, TransformSettings, TransformStep, Where,
 };
 use tidemill_runtime::{Grants, Runtime};
 
@@ -54,6 +54,7 @@ pub(crate) fn chain(
                         keep: keep(*kept),
                         flag: answer.clone(),
                         keyed: keyed(component),
+                        isolation: Isolation::new(component.on_failing),
                     };
                     Box::new(RuleStep::new(settings, Box::new(call(id.0, component))))
                 }
@@ -66,6 +67,7 @@ pub(crate) fn chain(
                         time: description.time.as_deref().map(Into::into),
                         keep_input: *keep_input,
                         keyed: keyed(component),
+                        isolation: Isolation::new(component.on_failing),
                     };
                     Box::new(TransformStep::new(settings, Box::new(call(id.0, component))))
                 }

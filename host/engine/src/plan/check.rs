@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType, PipelineName, StreamName, StreamSchema, TenantName, UnknownFields};
 use tidemill_expr::Expression;
-use tidemill_flow::RuleStep;
+use tidemill_flow::{OnFailing, RuleStep};
 use tidemill_log::Log;
 use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
 
@@ -79,7 +79,7 @@ pub(crate) fn check(
         let planned = checker.step(at as u32, step, columns.as_ref());
         columns = match planned {
             Some((kind, columns)) => {
-                steps.push(PlannedStep { kind, fields: columns.fields.clone() });
+                steps.push(PlannedStep { kind, fields: columns.fields.clone(), unknown: columns.unknown });
                 Some(columns)
             }
             // A condition changes no column: what stands behind a wrong one is checked all the same.
@@ -154,14 +154,22 @@ impl Checker<'_> {
                 let planned = self.component(at, step, component, Kind::Rule, columns)?;
                 let columns = columns?;
                 let answer: Option<Arc<str>> = answer.as_ref().map(|answer| self.column_name(step, answer)).transpose().ok()?;
-                let added = RuleStep::added_fields(&planned.component.description().outputs, answer.as_deref());
+                let added =
+                    RuleStep::added_fields(&planned.component.description().outputs, answer.as_deref(), planned.on_failing);
                 let added: Vec<_> = added.into_iter().map(|field| (field, None)).collect();
                 let columns = columns.extended(&added);
                 Some((PlannedKind::Rule { component: planned, keep: *keep, answer }, columns))
             }
             StepKind::Transform { component, keep_input } => {
                 let planned = self.component(at, step, component, Kind::Transform, columns)?;
-                let made: Vec<_> = planned.component.description().outputs.iter().map(|field| (field.clone(), None)).collect();
+                if planned.on_failing == OnFailing::Pass && !keep_input {
+                    let error = "rows that skip a transform without `keep_input` would be empty";
+                    let remedy = "add `keep_input: true`, or write `on_failing: hold`";
+                    self.fault(format!("{}.on_failing", step.path), component.reference.line, error, remedy);
+                    return None;
+                }
+                let made = RuleStep::added_fields(&planned.component.description().outputs, None, planned.on_failing);
+                let made: Vec<_> = made.into_iter().map(|field| (field, None)).collect();
                 let columns = if *keep_input { columns?.extended(&made) } else { columns?.replaced(&made) };
                 Some((PlannedKind::Transform { component: planned, keep_input: *keep_input }, columns))
             }
@@ -253,7 +261,8 @@ impl Checker<'_> {
         if self.faults.len() > faults_before {
             return None;
         }
-        let planned = PlannedComponent { step_name: path, pin, component, config: wanted.config.clone(), limits, by };
+        let (config, on_failing) = (wanted.config.clone(), wanted.on_failing);
+        let planned = PlannedComponent { step_name: path, pin, component, config, limits, by, on_failing };
         self.open(step, wanted, &planned)?;
         Some(Arc::new(planned))
     }

@@ -19,7 +19,7 @@ mod target;
 
 use std::sync::Arc;
 
-use tidemill_event::{Field, StreamSchema, TenantName};
+use tidemill_event::{Field, StreamSchema, TenantName, UnknownFields};
 use tidemill_expr::Expression;
 
 use crate::pipeline::{KeepRows, PipelineDefinition};
@@ -68,6 +68,18 @@ impl Plan {
         self.definition.steps.get(step as usize).map_or_else(|| format!("steps[{step}]"), |step| step.name())
     }
 
+    /// The columns that come to a step.
+    pub(crate) fn step_input(&self, step: u32) -> StreamSchema {
+        match (step as usize).checked_sub(1).and_then(|before| self.steps.get(before)) {
+            None => self.sources.schema.clone(),
+            Some(before) => StreamSchema {
+                fields: before.fields.clone(),
+                unknown: if before.unknown { UnknownFields::Keep } else { UnknownFields::Drop },
+                infer: false,
+            },
+        }
+    }
+
     /// The folders of its file targets.
     pub(crate) fn folders(&self) -> Vec<String> {
         let folder = |target: &'_ PlannedTarget| match target {
@@ -87,6 +99,8 @@ impl Plan {
 pub(crate) struct PlannedStep {
     pub(crate) kind: PlannedKind,
     pub(crate) fields: Vec<Field>,
+    /// Whether fields the source did not name are still there.
+    pub(crate) unknown: bool,
 }
 
 /// What a step does.

@@ -8,25 +8,25 @@ use arrow_array::RecordBatch;
 use crossbeam_channel::{Sender, TryRecvError, bounded};
 use rustix::time::{ClockId, clock_gettime};
 use tidemill_event::batch::checksum;
-use tidemill_event::{Clock, Offset, OffsetRange, PartitionId};
-use tidemill_flow::{Chain, FlowBatch, Outcome};
+use tidemill_event::{BreakerState, Clock, EventTime, Offset, OffsetRange, PartitionId};
+use tidemill_flow::{Chain, FlowBatch, Outcome, Place, Sources, Waiting};
 use tidemill_log::{Append, Listening, Log, Partition, Pending, ReadError, Visibility};
 use tidemill_runtime::{Grants, Runtime};
 use tidemill_state::{Change, CheckpointId, StateStore};
 
 use crate::metrics::Metrics;
 use crate::pipeline::OnTrim;
-use crate::plan::{Answer, CallControl, Plan, chain};
+use crate::plan::{CallControl, Plan, chain};
 use crate::status::StepStatus;
 use crate::task::checkpointer::Job;
-use crate::task::dead_letters::Origin;
 use crate::task::frames::Output;
 use crate::task::input::{InputSeed, Inputs};
-use crate::task::record::{Checkpoint, Commit, Hex, Record, encode};
+use crate::task::record::{Back, Checkpoint, Commit, Hex, Record, encode};
 use crate::task::recovery::{Recovered, recover};
 use crate::task::restore::{operator_of, restore};
+use crate::task::returning::Ahead;
 use crate::task::totals::Totals;
-use crate::task::{TaskShared, TaskState, dead_letters};
+use crate::task::{TaskShared, TaskState, dead_letters, keeping};
 
 /// What tasks share: the parts of the engine.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ pub(crate) struct TaskSeed {
     pub(crate) outputs: Vec<Arc<tidemill_log::Stream>>,
     /// What it takes.
     pub(crate) inputs: Vec<InputSeed>,
-    /// A person has seen the divergence and wants it to go on.
+    /// A person has seen why it stopped and wants it to go on: a divergence is accepted, a component that is out is probed.
     pub(crate) accept_divergence: bool,
 }
 
@@ -65,8 +65,21 @@ pub(crate) enum Turn {
     Worked,
     /// There is nothing to take now.
     Idle,
+    /// There is nothing to take now, and rows that wait are due then.
+    Waits(EventTime),
     /// The task takes nothing any more.
     Ended,
+}
+
+/// What a commit took: rows of an input, or what was waiting.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) stream: String,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) back: Option<Back>,
+    pub(super) homeless: Vec<u64>,
+    pub(super) replayed: Vec<u64>,
 }
 
 /// A task on its worker.
@@ -86,6 +99,20 @@ pub(crate) struct Task {
     pub(super) control: Arc<CallControl>,
     pub(super) recovered: Recovered,
     pub(super) accept_divergence: bool,
+    /// Rows that come back later.
+    pub(super) waiting: Waiting,
+    /// Groups of them whose step is another one since the plan was changed.
+    pub(super) homeless: Vec<u64>,
+    /// The time of the last batch that had one; it never steps back.
+    pub(super) clock: EventTime,
+    /// The plan that the breakers speak of.
+    pub(super) breakers_of: u64,
+    /// A person wants it to go on: open breakers are probed at once.
+    pub(super) resumed: bool,
+    /// That happened, and no commit says so yet.
+    pub(super) probed: bool,
+    /// Others see that it waits for a component.
+    pub(super) blocked: bool,
     pub(super) totals: Totals,
     /// CPU time since the last checkpoint was taken: what replay would cost.
     pub(super) cost: Duration,
@@ -120,7 +147,10 @@ impl Task {
             Some(checkpoint) => (CheckpointId(checkpoint.id), checkpoint.totals.clone()),
             None => (CheckpointId::EMPTY, Totals::default()),
         };
-        restore(&plan, &mut chain, parts.store.load(&shared.id, id).map_err(|error| error.to_string())?)?;
+        let recovered_plan = recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.plan);
+        let state = parts.store.load(&shared.id, id).map_err(|error| error.to_string())?;
+        let (waiting, homeless) = keeping::restore(&plan, &mut chain, &state)?;
+        restore(&plan, &mut chain, state)?;
         inputs.iter().for_each(|input| shared.set_next(input.partition.key(), input.next));
         shared.checkpoint.store(id.0, Ordering::Relaxed);
         shared.update(|seen| seen.totals = totals.clone());
@@ -148,6 +178,13 @@ impl Task {
             control,
             recovered,
             accept_divergence,
+            waiting,
+            homeless,
+            clock: EventTime(i64::MIN),
+            breakers_of: recovered_plan.unwrap_or(plan_number),
+            resumed: accept_divergence,
+            probed: false,
+            blocked: false,
             totals,
             cost: Duration::ZERO,
             row_cost: Duration::ZERO,
@@ -169,12 +206,21 @@ impl Task {
         if let Some(commit) = self.recovered.commits.pop_front() {
             return self.replay(commit);
         }
-        if self.inputs.is_at_end() {
+        let due = match self.ahead()? {
+            Ahead::Worked => return Ok(Turn::Worked),
+            Ahead::Blocked(until) => return Ok(Turn::Waits(until)),
+            Ahead::Stopped(why) => return Err(why),
+            Ahead::Clear(due) => due,
+        };
+        if self.inputs.is_at_end() && self.waiting.is_empty() {
             self.take_checkpoint(true, None);
             self.ended = true;
             return Ok(Turn::Ended);
         }
-        self.live()
+        Ok(match (self.live()?, due) {
+            (Turn::Idle, Some(due)) => Turn::Waits(due),
+            (turn, _) => turn,
+        })
     }
 
     fn live(&mut self) -> Result<Turn, String> {
@@ -188,24 +234,44 @@ impl Task {
         let begun = cpu_time();
         let rows = input.planned(&self.plan, &block.rows, &block.schema.schema)?;
         let range = OffsetRange { start: block.start, end: block.start.plus(rows.num_rows()) };
-        let mut outcome = Outcome::new();
-        let output = self.chain.run(FlowBatch::new(rows.clone()), &mut outcome);
-        let answers = self.control.take_answers();
-        let commit = self.describe(at, range, &output, &outcome, &answers);
-        self.append(&commit, &rows, output, &outcome)?;
-        self.replace_after(&outcome);
+        let (taken, sources) = self.block_of(at, range, &rows);
+        let mut outcome = Outcome::new(self.clock);
+        let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
+        let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
         self.took(at, range.end);
-        let spent = cpu_time().saturating_sub(begun);
-        self.account(&commit, &outcome, spent);
+        self.commit(&commit, &sources, output, &outcome, begun)?;
+        Ok(Turn::Worked)
+    }
+
+    /// What a batch of an input is to its commit, and where its rows came from.
+    pub(super) fn block_of(&self, at: usize, range: OffsetRange, rows: &RecordBatch) -> (Taken, Sources) {
+        let stream = self.inputs.get(at).stream();
+        let first = Place { stream: stream.into(), partition: self.partition, offset: range.start };
+        let taken = Taken { stream: stream.to_owned(), start: range.start.0, end: range.end.0, ..Taken::default() };
+        (taken, Sources::block(rows.clone(), first))
+    }
+
+    /// Makes a batch's effects one entry, and counts them.
+    pub(super) fn commit(
+        &mut self,
+        commit: &Commit,
+        sources: &Sources,
+        output: FlowBatch,
+        outcome: &Outcome,
+        begun: Duration,
+    ) -> Result<(), String> {
+        self.append(commit, sources, output, outcome)?;
+        self.replace_after(outcome);
+        self.account(commit, outcome, cpu_time().saturating_sub(begun));
         self.parts.metrics.commits.inc();
         if self.cost >= self.parts.checkpoint_after {
             self.take_checkpoint(false, None);
         }
-        Ok(Turn::Worked)
+        Ok(())
     }
 
     /// Rows that fit into the time a batch may take, by what rows cost so far.
-    fn rows_wanted(&self) -> usize {
+    pub(super) fn rows_wanted(&self) -> usize {
         let by_cost = match self.row_cost.as_nanos() {
             0 => self.parts.batch_rows_max,
             nanos => usize::try_from(self.parts.batch_target.as_nanos() / nanos).unwrap_or(usize::MAX),
@@ -248,32 +314,48 @@ impl Task {
         });
     }
 
-    pub(super) fn describe(
+    /// Takes over what a batch put back, and says what it did. The same for a batch that is taken again.
+    pub(super) fn settle(
         &mut self,
-        at: usize,
-        range: OffsetRange,
+        taken: Taken,
+        sources: &Sources,
         output: &FlowBatch,
-        outcome: &Outcome,
-        answers: &[Answer],
+        outcome: &mut Outcome,
+        clock: EventTime,
     ) -> Commit {
+        let took_state = taken.back.is_some() || !taken.replayed.is_empty();
+        let needs_clock = outcome.needs_clock() || !outcome.put_back.is_empty() || took_state;
+        self.totals.put_back += outcome.put_back.iter().map(|back| back.rows.len() as u64).sum::<u64>();
+        self.waiting.take_over(outcome, sources, clock);
+        let Taken { stream, start, end, back, homeless, replayed } = taken;
         Commit {
             run: self.shared.id.run,
             plan: self.plan_number,
-            stream: self.inputs.get(at).stream().to_owned(),
-            start: range.start.0,
-            end: range.end.0,
+            stream,
+            start,
+            end,
             fresh: std::mem::take(&mut self.fresh),
             rows: output.len() as u64,
             sum: Hex(checksum(&output.rows)),
             dead: outcome.dead.len() as u64,
-            state: Hex(self.chain.state_checksum()),
-            answers: answers.iter().map(Into::into).collect(),
+            state: Hex(self.chain.state_checksum().wrapping_add(self.waiting.checksum())),
+            answers: self.control.take_answers().iter().map(Into::into).collect(),
             endings: outcome.endings.iter().map(Into::into).collect(),
+            clock: needs_clock.then_some(clock.0),
+            back,
+            probe: std::mem::take(&mut self.probed),
+            homeless,
+            replayed,
         }
     }
 
+    /// No rows, as they come out of the steps.
+    pub(super) fn nothing(&self) -> FlowBatch {
+        FlowBatch::new(RecordBatch::new_empty(Arc::new(self.plan.output.arrow())))
+    }
+
     /// Outputs, dead letters and progress: one entry.
-    fn append(&mut self, commit: &Commit, input: &RecordBatch, output: FlowBatch, outcome: &Outcome) -> Result<(), String> {
+    fn append(&mut self, commit: &Commit, sources: &Sources, output: FlowBatch, outcome: &Outcome) -> Result<(), String> {
         let mut frames = Vec::with_capacity(self.outputs.len() + 2);
         if !output.is_empty() {
             for target in &mut self.outputs {
@@ -282,8 +364,7 @@ impl Task {
         }
         if !outcome.dead.is_empty() {
             let schema = self.dead_letters.schema();
-            let from = Origin { stream: &commit.stream, partition: self.partition, start: Offset(commit.start) };
-            let rows = dead_letters::rows(&self.plan, &outcome.dead, input, from, schema);
+            let rows = dead_letters::rows(&self.plan, &outcome.dead, sources, schema);
             frames.push(self.dead_letters.frame(self.dead_letters.place(self.partition), rows));
         }
         let record = encode(&Record::Commit(commit.clone()), self.progress.schema(), self.parts.clock.now());
@@ -302,8 +383,7 @@ impl Task {
     }
 
     pub(super) fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
-        let rows = commit.end - commit.start;
-        self.totals.rows_in += rows;
+        self.totals.rows_in += commit.end - commit.start;
         self.totals.rows_out += commit.rows;
         self.totals.dead += commit.dead;
         self.totals.commits += 1;
@@ -311,12 +391,16 @@ impl Task {
             *self.totals.endings.entry(ending.ending.as_str().to_owned()).or_default() += 1;
         }
         self.cost += spent;
-        let per_row = spent / u32::try_from(rows.max(1)).unwrap_or(u32::MAX);
+        let per_row = spent / u32::try_from(commit.rows_taken().max(1)).unwrap_or(u32::MAX);
         self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
         let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();
         let plan = &self.plan;
+        let breakers: Vec<(u32, BreakerState)> =
+            self.chain.breakers().map(|(step, breaker, _)| (step.0, breaker.state())).collect();
+        let waiting = self.waiting.rows() as u64;
         self.shared.update(|seen| {
             seen.totals.clone_from(&self.totals);
+            seen.waiting = waiting;
             seen.cpu_us += spent.as_micros() as u64;
             for call in &outcome.calls {
                 let step = seen.steps.entry(call.step.0).or_insert_with(|| StepStatus::new(plan, call.step.0));
@@ -327,6 +411,9 @@ impl Task {
             }
             for (step, keys) in keys {
                 seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
+            }
+            for (step, breaker) in breakers {
+                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).breaker = breaker.into();
             }
         });
     }
@@ -351,6 +438,7 @@ impl Task {
                 value: change.value.map(<[u8]>::into_vec),
             }));
         }
+        changes.extend(keeping::changes(&plan, &mut self.chain, &mut self.waiting));
         self.checkpoint = self.checkpoint.next();
         let (commit, frame) = self.last_commit.take().map_or((None, 0), |(pending, frame)| (Some(pending), frame));
         let (told, under_way) = bounded(1);
@@ -396,13 +484,14 @@ impl Task {
     pub(crate) fn stop(mut self, done: Sender<()>) {
         // Replay without a commit behind it is covered too: the next start shall have nothing to do.
         let uncovered = self.last_commit.is_some() || self.cost > Duration::ZERO || self.is_saving();
-        if self.recovered.commits.is_empty() && !self.ended && uncovered && self.shared.state() == TaskState::Running {
+        if self.recovered.commits.is_empty() && !self.ended && uncovered && self.shared.state() != TaskState::Failed {
             self.take_checkpoint(false, Some(done));
         } else {
             let _ = done.send(());
         }
+        let blocked = self.blocked;
         self.shared.update(|seen| {
-            if seen.state == TaskState::Running {
+            if seen.state == TaskState::Running || blocked && seen.state == TaskState::Held {
                 seen.state = TaskState::Stopped;
             }
         });

@@ -5,6 +5,9 @@
 //!      │                                                        │   │
 //!      └─ differs and `on_divergence: stop`, rows removed ─► Held   └─ `once`, at its end ─► Finished
 //! ```
+//! Rows that a component put back, or that wait for one that is taken out, are the task's own state and come before new ones
+//! (`returning.rs`).
+//!
 //! A task belongs to one worker thread; others see its [`TaskShared`]. It takes rows that are in the journal's order but maybe not yet
 //! on disk, because all it does is feed the journal again: an entry behind them cannot survive a crash that loses them. Whatever
 //! leaves the log (checkpoints, sinks, replies) waits for the durable mark.
@@ -13,16 +16,20 @@ mod checkpointer;
 mod dead_letters;
 mod frames;
 mod input;
+mod keeping;
 mod machine;
 mod record;
 mod recovery;
 mod replay;
 mod restore;
+mod returning;
 mod shared;
 mod totals;
+mod waiting_record;
 mod worker;
 
 pub(crate) use checkpointer::Checkpointer;
+pub(crate) use dead_letters::dead_letter_definition;
 pub(crate) use input::InputSeed;
 pub(crate) use machine::{TaskParts, TaskSeed};
 pub(crate) use record::progress_definition;

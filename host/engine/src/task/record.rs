@@ -60,19 +60,44 @@ pub(crate) struct Commit {
     /// Calls that did not return.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) endings: Vec<StoredEnding>,
+    /// The time at which the batch was taken, µs, if anything hung on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clock: Option<i64>,
+    /// Rows that had waited were taken, and none of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) back: Option<Back>,
+    /// Somebody resumed the pipeline: open breakers were made half open before the batch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) probe: bool,
+    /// Numbers of waiting groups that were buried because the plan has no place for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) homeless: Vec<u64>,
+    /// Offsets of dead letters that were put among the waiting rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) replayed: Vec<u64>,
 }
 
-/// A call that did not return.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StoredEnding {
-    step: u32,
-    call: u32,
-    ending: String,
-    message: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    backtrace: String,
+impl Commit {
+    /// Rows that went through steps.
+    pub(crate) fn rows_taken(&self) -> u64 {
+        self.back.as_ref().map_or(self.end - self.start, |back| back.rows)
+    }
 }
+
+/// Rows that came back to a step: how many of the first ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Back {
+    pub(crate) step: u32,
+    pub(crate) rows: u64,
+    /// They were held for the step, not due.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) held: bool,
+}
+
+/// A call that did not return: the step, which of its calls for this batch, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredEnding(u32, u32, String);
 
 /// State as of a commit is in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,26 +138,16 @@ impl From<&Answer> for (u32, Hex) {
 
 impl From<&RecordedEnding> for StoredEnding {
     fn from(ending: &RecordedEnding) -> Self {
-        Self {
-            step: ending.step.0,
-            call: ending.call,
-            ending: ending.ending.as_str().to_owned(),
-            message: ending.message.clone(),
-            backtrace: ending.backtrace.clone(),
-        }
+        Self(ending.step.0, ending.call, ending.ending.as_str().to_owned())
     }
 }
 
 impl StoredEnding {
     /// As the operators take it. An ending this version does not know counts as a trap: the call is not repeated either way.
     pub(crate) fn recorded(&self) -> RecordedEnding {
-        RecordedEnding {
-            step: StepId(self.step),
-            call: self.call,
-            ending: Ending::ALL.into_iter().find(|ending| ending.as_str() == self.ending).unwrap_or(Ending::Trap),
-            message: self.message.clone(),
-            backtrace: self.backtrace.clone(),
-        }
+        let Self(step, call, ending) = self;
+        let ending = Ending::ALL.into_iter().find(|known| known.as_str() == *ending).unwrap_or(Ending::Trap);
+        RecordedEnding { step: StepId(*step), call: *call, ending }
     }
 }
 
@@ -192,13 +207,12 @@ mod tests {
                 dead: 2,
                 state: Hex(7),
                 answers: vec![(1, Hex(0xabc))],
-                endings: vec![StoredEnding {
-                    step: 1,
-                    call: 0,
-                    ending: "out_of_fuel".into(),
-                    message: "a \"quoted\" word".into(),
-                    backtrace: "at main".into(),
-                }],
+                endings: vec![StoredEnding(1, 0, "out_of_fuel".into())],
+                clock: Some(-1),
+                back: Some(Back { step: 1, rows: 7, held: true }),
+                probe: true,
+                homeless: vec![3],
+                replayed: vec![u64::MAX],
             }),
             Record::Checkpoint(Checkpoint {
                 run: 1,

@@ -6,14 +6,22 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use tidemill_event::batch::concat;
-use tidemill_event::{Offset, OffsetRange};
-use tidemill_flow::{FlowBatch, Outcome};
+use tidemill_event::{EventTime, Offset, OffsetRange};
+use tidemill_flow::{FlowBatch, Group, Outcome, Sources, StepId};
 use tidemill_log::{ReadError, ReadLimit, Visibility};
 
 use crate::pipeline::OnDivergence;
 use crate::status::DivergenceStatus;
-use crate::task::machine::{Task, Turn, cpu_time};
+use crate::task::machine::{Taken, Task, Turn, cpu_time};
 use crate::task::record::Commit;
+use crate::task::returning::HOMELESS;
+
+/// Rows that a commit took.
+enum Again {
+    Block(FlowBatch),
+    Back(StepId, u32, FlowBatch),
+    Buried(Group),
+}
 
 impl Task {
     /// Takes a committed range again: same rows, same recordings; outputs are thrown away and compared.
@@ -22,36 +30,72 @@ impl Task {
         if committed.fresh {
             self.control.replace_instances();
         }
-        let range = OffsetRange { start: Offset(committed.start), end: Offset(committed.end) };
-        let Some(at) = self.inputs.of_stream(&committed.stream) else {
-            // This plan does not read the stream, so nothing of it belongs into its state; what was committed stands.
-            return Ok(self.replayed_all().unwrap_or(Turn::Worked));
+        let clock = self.prepare_again(&committed);
+        let (taken, sources, rows) = match self.rows_again(&committed, clock) {
+            Ok(Some(again)) => again,
+            // What the commit took is not this plan's: nothing of it belongs into its state, and what was committed stands.
+            Ok(None) => return Ok(self.replayed_all().unwrap_or(Turn::Worked)),
+            Err(turn) => return turn,
         };
-        let rows = match self.read_exactly(at, range) {
-            Ok(rows) => rows,
+        let mut outcome = Outcome::replay(clock, committed.endings.iter().map(|ending| ending.recorded()).collect());
+        let output = match rows {
+            Again::Block(rows) => self.chain.run(rows, &mut outcome),
+            Again::Back(step, attempts, rows) => {
+                outcome = outcome.entering(step, attempts);
+                self.chain.run_from(step, rows, &mut outcome)
+            }
+            Again::Buried(group) => {
+                group.bury(HOMELESS, &mut outcome);
+                self.nothing()
+            }
+        };
+        self.fresh = committed.fresh;
+        let again = self.settle(taken, &sources, &output, &mut outcome, clock);
+        self.replace_after(&outcome);
+        // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
+        if committed.plan == self.plan_number {
+            self.compare(&committed, &again);
+        }
+        if let Some(at) = self.inputs.of_stream(&committed.stream) {
+            self.took(at, Offset(committed.end));
+        }
+        self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
+        self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
+        Ok(self.replayed_all().unwrap_or(Turn::Worked))
+    }
+
+    /// What a commit took, again. `Ok(None)`: it is not this plan's. `Err` is how the turn ends.
+    fn rows_again(
+        &mut self,
+        committed: &Commit,
+        clock: EventTime,
+    ) -> Result<Option<(Taken, Sources, Again)>, Result<Turn, String>> {
+        if let Some(back) = committed.back {
+            let Some(group) = self.back_again(back, clock) else { return Ok(None) };
+            let taken = Taken { back: Some(back), ..Taken::default() };
+            return Ok(Some((taken, group.sources, Again::Back(group.step, group.attempts, group.rows))));
+        }
+        if !committed.homeless.is_empty() {
+            let Some(group) = self.waiting.take_numbers(&committed.homeless).into_iter().next() else { return Ok(None) };
+            let taken = Taken { homeless: committed.homeless.clone(), ..Taken::default() };
+            return Ok(Some((taken, group.sources.clone(), Again::Buried(group))));
+        }
+        let Some(at) = self.inputs.of_stream(&committed.stream) else { return Ok(None) };
+        let range = OffsetRange { start: Offset(committed.start), end: Offset(committed.end) };
+        match self.read_exactly(at, range) {
+            Ok(rows) => {
+                let (taken, sources) = self.block_of(at, range, &rows);
+                Ok(Some((taken, sources, Again::Block(FlowBatch::new(rows)))))
+            }
             Err(ReadError::Trimmed { trim_point, .. }) => {
                 let (start, stream) = (range.start, &committed.stream);
                 self.hold(format!(
                     "rows [{start}, {trim_point}) of `{stream}`, which no checkpoint covers, were removed: state cannot be rebuilt"
                 ));
-                return Ok(Turn::Ended);
+                Err(Ok(Turn::Ended))
             }
-            Err(error) => return Err(format!("`{}` cannot be read: {error}", committed.stream)),
-        };
-        let mut outcome = Outcome::replay(committed.endings.iter().map(|ending| ending.recorded()).collect());
-        let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
-        let answers = self.control.take_answers();
-        self.replace_after(&outcome);
-        self.fresh = false;
-        let again = self.describe(at, range, &output, &outcome, &answers);
-        // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
-        if committed.plan == self.plan_number {
-            self.compare(&committed, &again);
+            Err(error) => Err(Err(format!("`{}` cannot be read: {error}", committed.stream))),
         }
-        self.took(at, range.end);
-        self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
-        self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
-        Ok(self.replayed_all().unwrap_or(Turn::Worked))
     }
 
     /// What follows when everything committed was taken again; `None` before.
@@ -161,6 +205,11 @@ mod tests {
             state: Hex(state),
             answers: answers.iter().map(|(step, sum)| (*step, Hex(*sum))).collect(),
             endings: Vec::new(),
+            clock: None,
+            back: None,
+            probe: false,
+            homeless: Vec::new(),
+            replayed: Vec::new(),
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Totals {
     pub(crate) dead: u64,
     /// Rows left out because they were removed before they could be taken (`on_trim: skip`).
     pub(crate) skipped: u64,
+    /// How often rows were put back for later.
+    pub(crate) put_back: u64,
     /// Commits.
     pub(crate) commits: u64,
     /// Calls that did not return, by ending.

@@ -5,15 +5,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
+use tidemill_event::EventTime;
 use tidemill_state::TaskId;
 
 use crate::metrics::Metrics;
 use crate::task::checkpointer::Job;
 use crate::task::machine::{Task, Turn};
 use crate::task::{TaskParts, TaskSeed};
+
+/// The shortest and the longest a worker sleeps while rows wait; the clock may be set meanwhile.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// What a worker is told.
 enum Message {
@@ -50,11 +56,17 @@ impl Mailbox {
         self.bell.notify_one();
     }
 
-    /// What came in. Sleeps until something does if `idle`.
-    fn take(&self, idle: bool) -> VecDeque<Message> {
+    /// What came in. Sleeps until something does if `idle`, or until the time is over.
+    fn take(&self, idle: bool, longest: Option<Duration>) -> VecDeque<Message> {
         let mut inbox = self.inbox.lock();
         while idle && inbox.messages.is_empty() && !inbox.woken {
-            self.bell.wait(&mut inbox);
+            let Some(longest) = longest else {
+                self.bell.wait(&mut inbox);
+                continue;
+            };
+            if self.bell.wait_for(&mut inbox, longest).timed_out() {
+                break;
+            }
         }
         inbox.woken = false;
         std::mem::take(&mut inbox.messages)
@@ -127,20 +139,43 @@ struct Running {
     task: Task,
     /// The last turn found rows: there may be more, whatever the listener said meanwhile.
     busy: bool,
+    /// Rows that wait are due then.
+    due: Option<EventTime>,
 }
 
 impl Worker {
     fn run(&mut self) {
         loop {
             let idle = !self.tasks.iter().any(|running| running.busy || running.task.shared.ready.load(Ordering::Acquire));
-            for message in self.mailbox.take(idle) {
+            let longest = self.until_due();
+            for message in self.mailbox.take(idle, longest) {
                 match message {
                     Message::Start(seed) => self.open(*seed),
                     Message::Stop(task, done) => self.stop(&task, done),
                     Message::Quit => return,
                 }
             }
+            self.wake_due();
             self.round();
+        }
+    }
+
+    /// How long it may sleep because rows wait.
+    fn until_due(&self) -> Option<Duration> {
+        let due = self.tasks.iter().filter_map(|running| running.due).min()?;
+        let micros = u64::try_from(due.0.saturating_sub(self.parts.clock.now().0)).unwrap_or(0);
+        Some(Duration::from_micros(micros).clamp(SLEEP_MIN, SLEEP_MAX))
+    }
+
+    fn wake_due(&mut self) {
+        if self.tasks.iter().all(|running| running.due.is_none()) {
+            return;
+        }
+        let now = self.parts.clock.now();
+        for running in &mut self.tasks {
+            if running.due.is_some_and(|due| due <= now) {
+                running.busy = true;
+            }
         }
     }
 
@@ -151,6 +186,7 @@ impl Worker {
             if !running.busy && !running.task.shared.ready.swap(false, Ordering::AcqRel) {
                 return true;
             }
+            running.due = None;
             let shared = running.task.shared.clone();
             match catch_unwind(AssertUnwindSafe(|| running.task.turn())) {
                 Ok(Ok(Turn::Worked)) => {
@@ -159,6 +195,10 @@ impl Worker {
                 }
                 Ok(Ok(Turn::Idle)) => {
                     running.busy = false;
+                    true
+                }
+                Ok(Ok(Turn::Waits(due))) => {
+                    (running.busy, running.due) = (false, Some(due));
                     true
                 }
                 Ok(Ok(Turn::Ended)) => false,
@@ -188,7 +228,7 @@ impl Worker {
         let (parts, jobs) = (self.parts.clone(), self.jobs.clone());
         let opened = catch_unwind(AssertUnwindSafe(|| Task::open(seed, parts, jobs, Arc::new(move || mailbox.wake()))));
         match opened {
-            Ok(Ok(task)) => self.tasks.push(Running { task, busy: true }),
+            Ok(Ok(task)) => self.tasks.push(Running { task, busy: true, due: None }),
             Ok(Err(error)) => shared.fail(error),
             Err(panic) => shared.fail(format!("a bug in the host: {}", panic_text(&*panic))),
         }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,15 +18,17 @@ use tidemill_event::{
 use tidemill_log::{Append, FrameRows, Log, LogSettings, PowerCutDisk, ReadLimit, RealDisk, Visibility};
 use tidemill_runtime::{Grant, Grants, Runtime, RuntimeSettings};
 
-/// A clock that stands still: what is written twice is the same twice. Armed, it panics once, in the middle of whatever asks next.
+/// A clock that stands still unless it is set: what is written twice is the same twice. Armed, it panics once, in the middle of whatever
+/// asks next.
 struct Noon {
     armed: Arc<AtomicBool>,
+    micros: Arc<AtomicI64>,
 }
 
 impl Clock for Noon {
     fn now(&self) -> EventTime {
         assert!(!self.armed.swap(false, Ordering::AcqRel), "planted");
-        EventTime(1_700_000_000_000_000)
+        EventTime(self.micros.load(Ordering::Acquire))
     }
 }
 
@@ -82,6 +84,8 @@ pub(crate) struct Host {
     pub(crate) disk: PowerCutDisk,
     /// Set: the next task that commits panics.
     pub(crate) armed: Arc<AtomicBool>,
+    /// The time.
+    micros: Arc<AtomicI64>,
 }
 
 pub(crate) fn tenant() -> TenantName {
@@ -98,10 +102,16 @@ pub(crate) fn stream_id(name: &str) -> StreamId {
 
 impl Host {
     pub(crate) fn new(setup: Setup) -> Self {
-        Self::open(Arc::new(tempfile::tempdir().expect("a folder")), setup, Printed::default())
+        let noon = Arc::new(AtomicI64::new(1_700_000_000_000_000));
+        Self::open(Arc::new(tempfile::tempdir().expect("a folder")), setup, Printed::default(), noon)
     }
 
-    fn open(dir: Arc<tempfile::TempDir>, setup: Setup, printed: Printed) -> Self {
+    /// Time goes on.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.micros.fetch_add(by.as_micros() as i64, Ordering::AcqRel);
+    }
+
+    fn open(dir: Arc<tempfile::TempDir>, setup: Setup, printed: Printed, micros: Arc<AtomicI64>) -> Self {
         let disk = PowerCutDisk::new(Arc::new(RealDisk));
         let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(disk.clone())).expect("a log");
         let stdout: SharedOutput = Arc::new(Mutex::new(Box::new(printed.clone())));
@@ -118,9 +128,11 @@ impl Host {
             grants: Grants::from_iter([Grant::TestRandom]),
             ..EngineSettings::new(dir.path())
         };
-        let engine = Engine::open(settings, log.clone(), runtime(), Arc::new(Noon { armed: armed.clone() })).expect("an engine");
+        let engine =
+            Engine::open(settings, log.clone(), runtime(), Arc::new(Noon { armed: armed.clone(), micros: micros.clone() }))
+                .expect("an engine");
         engine.start();
-        Self { dir, setup, log, engine, printed, disk, armed }
+        Self { dir, setup, log, engine, printed, disk, armed, micros }
     }
 
     /// As a crash of the process would end it: no checkpoint, no last commit. What was appended is kept.
@@ -131,34 +143,34 @@ impl Host {
     pub(crate) fn crash_with(self, setup: Option<Setup>) -> Self {
         let setup = setup.unwrap_or(self.setup.clone());
         self.engine.abort();
-        let Self { dir, log, engine, printed, .. } = self;
+        let Self { dir, log, engine, printed, micros, .. } = self;
         drop(engine);
         log.close().expect("closes");
         drop(log);
-        Self::open(dir, setup, printed)
+        Self::open(dir, setup, printed, micros)
     }
 
     /// The power fails: of what was not synced, the subset that `seed` chooses is kept.
     pub(crate) fn power_cut(self, seed: u64) -> Self {
         self.disk.cut(seed).expect("the power goes");
         self.engine.abort();
-        let Self { dir, setup, log, engine, printed, .. } = self;
+        let Self { dir, setup, log, engine, printed, micros, .. } = self;
         drop(engine);
         // It has lost its disk: there is nothing it could do but say so.
         let _ = log.close();
         drop(log);
-        Self::open(dir, setup, printed)
+        Self::open(dir, setup, printed, micros)
     }
 
     /// A clean stop and a new start.
     pub(crate) fn restart(self) -> Self {
         let drained = self.engine.drain(Duration::from_secs(30));
         assert_eq!(drained.tasks_late, 0, "{drained:?}");
-        let Self { dir, setup, log, engine, printed, .. } = self;
+        let Self { dir, setup, log, engine, printed, micros, .. } = self;
         drop(engine);
         log.close().expect("closes");
         drop(log);
-        Self::open(dir, setup, printed)
+        Self::open(dir, setup, printed, micros)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

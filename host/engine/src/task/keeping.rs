@@ -1,0 +1,73 @@
+//! What a task keeps beside the keyed state of its steps: rows that wait, breakers, dead letters that were replayed. In the state store
+//! under operator numbers that no step has.
+
+use std::collections::HashMap;
+
+use tidemill_event::Breaker;
+use tidemill_flow::{BREAKER, Chain, Group, Waiting};
+use tidemill_state::Change;
+
+use crate::plan::Plan;
+use crate::task::waiting_record::{decode, encode};
+
+/// Rows that wait (`waiting_record.rs`).
+const WAITING: u32 = u32::MAX;
+/// Per step with a component (its number, big-endian): [`Breaker::to_bytes`].
+const BREAKERS: u32 = u32::MAX - 1;
+
+/// What changed since the last checkpoint. Breakers are a few bytes: they are written each time.
+pub(crate) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting) -> Vec<Change> {
+    let components: HashMap<u32, &str> = plan.components().map(|(step, planned)| (step, &*planned.pin.name)).collect();
+    let mut changes: Vec<Change> = waiting
+        .take_changes()
+        .into_iter()
+        .map(|change| {
+            let value = change.group.map(|group| encode(group, components.get(&group.step.0).copied().unwrap_or_default()));
+            Change { operator: WAITING, key: change.number.to_be_bytes().to_vec(), value }
+        })
+        .collect();
+    for (step, breaker, _) in chain.breakers() {
+        let value = Some(breaker.to_bytes().to_vec());
+        changes.push(Change { operator: BREAKERS, key: step.0.to_be_bytes().to_vec(), value });
+    }
+    changes
+}
+
+/// Takes what was kept out of `state`. Rows that wait for a step that is another one now are told by number in the second place.
+pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: &[Change]) -> Result<(Waiting, Vec<u64>), String> {
+    let kept: HashMap<u32, &[u8]> = state
+        .iter()
+        .filter(|change| change.operator == BREAKERS)
+        .filter_map(|change| Some((u32::from_be_bytes(change.key.as_slice().try_into().ok()?), change.value.as_deref()?)))
+        .collect();
+    for (step, breaker, _) in chain.breakers() {
+        if let Some(was) = kept.get(&step.0).and_then(|value| Breaker::from_bytes(BREAKER, value)) {
+            *breaker = was;
+        }
+    }
+    let (mut waiting, mut homeless) = (Waiting::default(), Vec::new());
+    for change in state.iter().filter(|change| change.operator == WAITING) {
+        let (Some(value), Ok(number)) = (&change.value, <[u8; 8]>::try_from(change.key.as_slice())) else { continue };
+        let damaged = || format!("a group of waiting rows does not read back ({} bytes)", value.len());
+        let (group, component) = decode(value).ok_or_else(damaged)?;
+        let number = u64::from_be_bytes(number);
+        if !fits(plan, &group, &component) {
+            homeless.push(number);
+        }
+        waiting.restore(number, group);
+    }
+    Ok((waiting, homeless))
+}
+
+/// Whether a group still waits for the step it was put back by: the same component, with the columns it stood before.
+pub(crate) fn fits(plan: &Plan, group: &Group, component: &str) -> bool {
+    plan.components().any(|(step, planned)| step == group.step.0 && planned.pin.name == component) && has_columns(plan, group)
+}
+
+/// Whether the rows have the columns that come to their step by this plan.
+pub(crate) fn has_columns(plan: &Plan, group: &Group) -> bool {
+    let there = group.rows.rows.schema();
+    let there: Vec<_> = there.fields().iter().map(|field| (field.name().as_str(), field.data_type())).collect();
+    let wanted = plan.step_input(group.step.0).arrow();
+    there.into_iter().eq(wanted.fields().iter().map(|field| (field.name().as_str(), field.data_type())))
+}

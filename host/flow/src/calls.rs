@@ -1,0 +1,353 @@
+//! What component steps share: one call per batch, and what happens when it does not return.
+//!
+//! A failing batch is halved until the failing rows are alone; every other row is answered, in order, as if they had never been there:
+//!
+//! ```text
+//! rows  0 1 2 3 4 5 6 7        5 is poison
+//! call  ───────────────        0  fails: halves
+//!       ───────                1  returns, its state counts
+//!               ───────        2  fails: halves
+//!               ───            3  fails: halves          at most ceil(log2 n) levels
+//!               ─              4  returns
+//!                 ─            5  fails, alone: dead
+//!                   ───        6  returns
+//! ```
+//! Always the left half first, because the state of its keys feeds the right one. A failing call leaves no state, so it costs nothing but
+//! time. The time of a batch has a bound: after [`FAILED_CALLS_MAX`] failing calls what is left is put back and comes before any new row.
+//!
+//! A step whose rows keep failing is taken out by its [`Breaker`]; [`OnFailing`] says what becomes of the rows meanwhile. Then a probe of
+//! [`PROBE_ROWS_MAX`] rows is made from time to time, and whether it decides that the component works again is the breaker's affair.
+//!
+//! Where the halves were cut follows from which calls failed, and those are recorded; so a replay cuts alike and repeats none of them.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use tidemill_event::{
+    Breaker, BreakerSettings, BreakerState, Ending, Field, NoteKind, Reason, RowNote, RuleAnswer, RuleCall, TransformAnswer,
+    Usage,
+};
+
+use crate::batch::columns_named;
+use crate::outcome::Ended;
+use crate::{FlowBatch, Guest, Keyed, Outcome, StepId, Wait};
+
+/// Failing calls that one step makes of one batch; then the rest waits for the next one. One row at least is decided each time.
+pub const FAILED_CALLS_MAX: u32 = 64;
+/// A passed deadline is worth so many failing calls: it took long.
+const DEADLINE_WEIGHT: u32 = 8;
+/// How often a row is tried alone when its call may end otherwise the next time.
+const TRIES_MAX: u32 = 3;
+/// How often a component may ask for a row to come back; then it is dead.
+pub const ATTEMPTS_MAX: u32 = 5;
+/// The shortest and the longest time a row waits, whatever the component asks for.
+pub const WAIT_MIN: Duration = Duration::from_millis(10);
+/// See [`WAIT_MIN`].
+pub const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Rows of a probe.
+pub const PROBE_ROWS_MAX: usize = 16;
+/// When a component counts as failing: of the last hundred or two rows at least half, and at least 32, ended a call.
+pub const BREAKER: BreakerSettings = BreakerSettings {
+    failed_min: 32,
+    failed_percent: 50,
+    window: 128,
+    wait: Duration::from_secs(1),
+    wait_max: Duration::from_secs(60),
+};
+
+/// What becomes of rows while a step's breaker is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailing {
+    /// They skip the step, unjudged: what it adds is null.
+    Pass,
+    /// They wait, and so does everything behind them.
+    Hold,
+    /// They wait for a person.
+    Stop,
+}
+
+/// How a component step treats a component that fails.
+#[derive(Debug, Clone)]
+pub struct Isolation {
+    /// What becomes of rows while it is out.
+    pub on_failing: OnFailing,
+    /// Takes it out.
+    pub breaker: Breaker,
+}
+
+impl Isolation {
+    /// With a breaker that knows nothing yet.
+    pub fn new(on_failing: OnFailing) -> Self {
+        Self { on_failing, breaker: Breaker::new(BREAKER) }
+    }
+
+    /// Without a breaker to speak of: for trials of a component, where every row is to be judged.
+    pub fn never_out() -> Self {
+        let breaker = Breaker::new(BreakerSettings { failed_min: u32::MAX, ..BREAKER });
+        Self { on_failing: OnFailing::Hold, breaker }
+    }
+}
+
+/// What answers of rules and transforms have in common.
+pub(crate) trait Answer {
+    fn usage(&self) -> Usage;
+    fn take_state(&mut self) -> Option<RecordBatch>;
+}
+
+impl Answer for RuleAnswer {
+    fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    fn take_state(&mut self) -> Option<RecordBatch> {
+        self.state.take()
+    }
+}
+
+impl Answer for TransformAnswer {
+    fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    fn take_state(&mut self) -> Option<RecordBatch> {
+        self.state.take()
+    }
+}
+
+/// What became of rows that stand behind each other.
+enum Fate<A> {
+    Answered(A),
+    /// One row.
+    Dead(Ended),
+    /// The step was skipped.
+    Passed,
+    PutBack(Wait),
+}
+
+/// The calls of one step.
+pub(crate) struct Calls {
+    pub(crate) step: StepId,
+    /// The columns the component reads, in its order.
+    columns: Vec<Field>,
+    pub(crate) keyed: Option<Keyed>,
+    pub(crate) isolation: Isolation,
+}
+
+impl Calls {
+    pub(crate) fn new(step: StepId, columns: Vec<Field>, keyed: Option<Keyed>, isolation: Isolation) -> Self {
+        Self { step, columns, keyed, isolation }
+    }
+
+    /// Takes a batch of at least one row through the component. `take` makes rows of an answer to some of them, `pass` of rows that skip
+    /// the step. `None`: no row is left.
+    pub(crate) fn run<A: Answer>(
+        &mut self,
+        input: &FlowBatch,
+        output: &mut Outcome,
+        guest: &mut dyn Guest<A>,
+        take: impl Fn(&FlowBatch, A, &mut Outcome) -> FlowBatch,
+        pass: impl Fn(&FlowBatch) -> FlowBatch,
+    ) -> Option<FlowBatch> {
+        let attempts = output.attempts(self.step);
+        let fates = Judging { number: 0, spent: 0, calls: self, input, output, guest }.all();
+        let mut made = Vec::with_capacity(fates.len());
+        for (range, fate) in fates {
+            let rows = input.slice(&range);
+            match fate {
+                Fate::Answered(answer) => made.push(take(&rows, answer, output)),
+                Fate::Dead(ended) => output.bury_all(&rows, self.step, &ended),
+                Fate::Passed => made.push(pass(&rows)),
+                Fate::PutBack(wait) => output.put_back(self.step, rows.compact(), wait, attempts),
+            }
+        }
+        (!made.is_empty()).then(|| FlowBatch::concat(made))
+    }
+
+    /// One call for some rows, with the state of their keys; the new state counts if it returned.
+    fn call<A: Answer>(
+        &mut self,
+        rows: &RecordBatch,
+        number: u32,
+        output: &mut Outcome,
+        guest: &mut dyn Guest<A>,
+    ) -> Result<A, Ended> {
+        let columns = columns_named(rows, self.columns.iter().map(|field| field.name.clone()));
+        let Some(Keyed { by, table }) = &mut self.keyed else {
+            return output.call(self.step, number, guest, &RuleCall { columns, state: None });
+        };
+        let gathered = table.gather(rows, by);
+        let state = Some(table.state(&gathered));
+        let mut answer = output.call(self.step, number, guest, &RuleCall { columns, state });
+        match answer.as_mut().ok().and_then(Answer::take_state) {
+            Some(state) => table.scatter(gathered, &state),
+            None => table.abandon(gathered),
+        }
+        answer
+    }
+}
+
+/// One batch under way.
+struct Judging<'a, A> {
+    calls: &'a mut Calls,
+    input: &'a FlowBatch,
+    output: &'a mut Outcome,
+    guest: &'a mut dyn Guest<A>,
+    /// Of the next call.
+    number: u32,
+    /// Failing calls, by weight.
+    spent: u32,
+}
+
+impl<A: Answer> Judging<'_, A> {
+    fn all(&mut self) -> Vec<(Range<usize>, Fate<A>)> {
+        let rows = self.input.len();
+        let mut fates = Vec::with_capacity(1);
+        let mut from = 0;
+        if self.calls.isolation.breaker.state() != BreakerState::Closed {
+            let now = self.output.clock();
+            if self.calls.isolation.breaker.poll(now) == BreakerState::HalfOpen {
+                from = rows.min(PROBE_ROWS_MAX);
+                self.probe(0..from, &mut fates);
+            }
+        }
+        if self.calls.isolation.breaker.state() == BreakerState::Closed {
+            from = self.isolate(from..rows, true, &mut fates);
+        }
+        if from < rows {
+            fates.push((from..rows, self.without(from > 0)));
+        }
+        fates
+    }
+
+    /// What becomes of rows that are not judged now.
+    fn without(&self, decided: bool) -> Fate<A> {
+        let Isolation { on_failing, breaker } = &self.calls.isolation;
+        match (breaker.state(), on_failing) {
+            (BreakerState::Closed, _) => {
+                assert!(decided, "a batch decides one row at least");
+                Fate::PutBack(Wait::Not)
+            }
+            (BreakerState::Open { .. } | BreakerState::HalfOpen, OnFailing::Pass) => Fate::Passed,
+            (BreakerState::Open { .. } | BreakerState::HalfOpen, OnFailing::Hold | OnFailing::Stop) => Fate::PutBack(Wait::Held),
+        }
+    }
+
+    /// A few rows while the breaker is half open. If they show that the component still fails, those that failed are treated like all
+    /// others meanwhile: they are not its dead.
+    fn probe(&mut self, rows: Range<usize>, fates: &mut Vec<(Range<usize>, Fate<A>)>) {
+        let mut probed = Vec::new();
+        let all = rows.len();
+        self.isolate(rows, false, &mut probed);
+        let failed = probed.iter().filter(|(_, fate)| matches!(fate, Fate::Dead(_))).count();
+        let now = self.output.clock();
+        self.calls.isolation.breaker.record((all - failed) as u32, failed as u32, now);
+        let closed = self.calls.isolation.breaker.state() == BreakerState::Closed;
+        for (range, fate) in probed {
+            let fate = match fate {
+                Fate::Dead(_) if !closed => self.without(true),
+                Fate::Dead(_) | Fate::Answered(_) | Fate::Passed | Fate::PutBack(_) => fate,
+            };
+            fates.push((range, fate));
+        }
+    }
+
+    /// Judges rows from the left until all are decided, or, if it is `bounded`, the breaker opens or the batch has cost enough. Answers
+    /// with the first row that is not decided.
+    fn isolate(&mut self, rows: Range<usize>, bounded: bool, fates: &mut Vec<(Range<usize>, Fate<A>)>) -> usize {
+        let first = rows.start;
+        let mut left = Vec::new();
+        if !rows.is_empty() {
+            left.push((rows.clone(), 1));
+        }
+        while let Some((range, tries)) = left.pop() {
+            if bounded && range.start > first && self.spent >= FAILED_CALLS_MAX {
+                return range.start;
+            }
+            let slice = self.input.slice(&range);
+            let number = self.number;
+            self.number += 1;
+            match self.calls.call(&slice.rows, number, self.output, self.guest) {
+                Ok(answer) => {
+                    self.count(bounded, range.len(), 0);
+                    fates.push((range, Fate::Answered(answer)));
+                }
+                Err(ended) => {
+                    let may_differ = ended.ending == Ending::Deadline;
+                    self.spent += if may_differ { DEADLINE_WEIGHT } else { 1 };
+                    if range.len() > 1 {
+                        let middle = range.start + range.len() / 2;
+                        left.push((middle..range.end, 1));
+                        left.push((range.start..middle, 1));
+                    } else if may_differ && tries < TRIES_MAX {
+                        left.push((range, tries + 1));
+                    } else {
+                        self.count(bounded, 0, 1);
+                        let next = range.end;
+                        fates.push((range, Fate::Dead(ended)));
+                        if bounded && self.calls.isolation.breaker.state() != BreakerState::Closed {
+                            return next;
+                        }
+                    }
+                }
+            }
+        }
+        rows.end
+    }
+
+    /// Rows decided, for the breaker; those of a probe count together.
+    fn count(&mut self, bounded: bool, succeeded: usize, failed: u32) {
+        if bounded {
+            let succeeded = u32::try_from(succeeded).unwrap_or(u32::MAX);
+            // Only a failure may open it, and only an opening needs the time.
+            let now = if failed > 0 { self.output.clock() } else { tidemill_event::EventTime(0) };
+            self.calls.isolation.breaker.record(succeeded, failed, now);
+        }
+    }
+}
+
+/// Buries rows that were rejected, puts those back that shall come again. `faults` are rows that the host finds wrong. Answers with the
+/// rows that do not go on, ascending.
+pub(crate) fn set_aside(
+    input: &FlowBatch,
+    step: StepId,
+    notes: Vec<RowNote>,
+    mut faults: Vec<(usize, Reason, String)>,
+    output: &mut Outcome,
+) -> Vec<usize> {
+    if notes.is_empty() && faults.is_empty() {
+        return Vec::new();
+    }
+    let before = output.attempts(step);
+    let mut gone: Vec<usize> = Vec::with_capacity(notes.len() + faults.len());
+    let mut again: Vec<(Duration, Vec<u32>)> = Vec::new();
+    // What a row's note says counts more than what it answered.
+    faults.retain(|(row, ..)| notes.binary_search_by_key(row, |note| note.row as usize).is_err());
+    for RowNote { row, kind, text } in notes {
+        gone.push(row as usize);
+        match kind {
+            NoteKind::Reject => faults.push((row as usize, Reason::RejectedByComponent, text)),
+            NoteKind::RetryAfter(_) if before >= ATTEMPTS_MAX => {
+                let error = format!("still to be tried again after {before} times: {text}");
+                faults.push((row as usize, Reason::RejectedByComponent, error));
+            }
+            NoteKind::RetryAfter(wait) => {
+                let wait = wait.clamp(WAIT_MIN, WAIT_MAX);
+                match again.iter_mut().find(|(other, _)| *other == wait) {
+                    Some((_, rows)) => rows.push(row),
+                    None => again.push((wait, vec![row])),
+                }
+            }
+        }
+    }
+    gone.extend(faults.iter().map(|(row, ..)| *row));
+    gone.sort_unstable();
+    gone.dedup();
+    faults.sort_by_key(|(row, ..)| *row);
+    faults.dedup_by_key(|(row, ..)| *row);
+    output.bury(input, step, faults);
+    for (wait, rows) in again {
+        output.put_back(step, input.picked(&rows), Wait::For(wait), before + 1);
+    }
+    gone
+}
