@@ -72,7 +72,7 @@ fn a_rule_and_files_and_standard_output() {
 }
 
 #[test]
-fn what_a_failing_call_had_in_hand_is_dead_and_the_others_go_on() {
+fn a_row_that_a_component_fails_on_is_dead_and_the_others_go_on() {
     let host = Host::new(Setup { batch_rows: 4, ..Setup::default() });
     host.make_stream("payments", PAYMENTS);
     // Traps when the first amount of a batch is above 1990.
@@ -90,11 +90,12 @@ fn what_a_failing_call_had_in_hand_is_dead_and_the_others_go_on() {
     host.send("payments", &rows);
     host.apply("p", "from: payments\nsteps:\n- rule: picky@1\n- extend: {q: 10 / (n - 9)}\nto:\n- stream: fine\n");
     let status = host.settle("p");
-    assert_eq!(host.column("fine", "n"), [0, 1, 2, 3, 8, 10, 11].map(|n| json!(n)));
-    assert_eq!((status.rows_in, status.rows_out, status.dead_letters), (12, 7, 5));
-    assert_eq!(status.endings.get("trap"), Some(&1));
+    assert_eq!(host.column("fine", "n"), [0, 1, 2, 3, 5, 6, 7, 8, 10, 11].map(|n| json!(n)));
+    assert_eq!((status.rows_in, status.rows_out, status.dead_letters), (12, 10, 2));
+    // The batch of four, its half, the row.
+    assert_eq!(status.endings.get("trap"), Some(&3));
     let dead = host.rows("p.dead-letters");
-    assert_eq!(dead.iter().map(|row| row["offset"].clone()).collect::<Vec<_>>(), [4, 5, 6, 7, 9].map(|n| json!(n)));
+    assert_eq!(dead.iter().map(|row| row["offset"].clone()).collect::<Vec<_>>(), [4, 9].map(|n| json!(n)));
     assert_eq!(dead[0]["reason"], "trap");
     assert_eq!(
         (&dead[0]["component"], &dead[0]["version"], &dead[0]["step"]),
@@ -102,7 +103,7 @@ fn what_a_failing_call_had_in_hand_is_dead_and_the_others_go_on() {
     );
     assert!(dead[0]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")));
     assert_eq!(dead[0]["event"], json!({"user": "u", "amount": 1999.0, "n": 4, "more": {"x": 4}}));
-    assert_eq!(dead[4]["reason"], "expression");
+    assert_eq!(dead[1]["reason"], "expression");
 }
 
 #[test]

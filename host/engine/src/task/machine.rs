@@ -238,7 +238,6 @@ impl Task {
         let mut outcome = Outcome::new(self.clock);
         let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
         let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
-        self.took(at, range.end);
         self.commit(&commit, &sources, output, &outcome, begun)?;
         Ok(Turn::Worked)
     }
@@ -263,6 +262,9 @@ impl Task {
         self.append(commit, sources, output, outcome)?;
         self.replace_after(outcome);
         self.account(commit, outcome, cpu_time().saturating_sub(begun));
+        if let Some(at) = self.inputs.of_stream(&commit.stream) {
+            self.took(at, Offset(commit.end));
+        }
         self.parts.metrics.commits.inc();
         if self.cost >= self.parts.checkpoint_after {
             self.take_checkpoint(false, None);
