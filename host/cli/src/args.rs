@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidemill_server::Role;
+
+use crate::exit::Failure;
+use crate::secret::Secret;
 
 /// An event processing host: send events in, judge them with your own components, get results out.
 #[derive(Debug, Parser)]
@@ -24,9 +28,26 @@ pub(crate) struct Global {
     /// The host to talk to.
     #[arg(long, global = true, value_name = "URL", env = "TIDEMILL_HOST", default_value = "http://127.0.0.1:8642")]
     pub host: String,
+    /// The token to show the host; better in the environment or a file than typed.
+    #[arg(long, global = true, value_name = "TOKEN", env = "TIDEMILL_TOKEN", hide_env_values = true)]
+    pub token: Option<Secret>,
+    /// A file with the token.
+    #[arg(long, global = true, value_name = "FILE", env = "TIDEMILL_TOKEN_FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// Print one JSON document (or one a line) for programs instead of text for people.
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+impl Global {
+    /// The token, from wherever it stands.
+    pub(crate) fn token(&self) -> Result<Option<Secret>, Failure> {
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => Ok(Some(token.clone())),
+            (None, Some(file)) => Secret::read(file).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 /// The commands.
@@ -34,6 +55,9 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the host.
     Serve(ServeArgs),
+    /// Make, list and revoke access tokens, while the host is stopped.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Make a component project of your own.
     New(NewArgs),
     /// Build a component project into one WebAssembly component.
@@ -48,6 +72,9 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Print a stream's events, one JSON object a line.
     Tail(TailArgs),
+    /// Show and move the committed offsets of a stream's consumers.
+    #[command(subcommand)]
+    Consumers(ConsumersCommand),
     /// Show how pipelines are doing.
     Status(StatusArgs),
     /// List streams.
@@ -59,7 +86,7 @@ pub(crate) enum Command {
 /// `tidemill serve`. Each of these may stand in the settings file or the environment too; flags win over both.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ServeArgs {
-    /// Serve without credentials, on this machine only.
+    /// Serve without asking for tokens, to this machine only.
     #[arg(long)]
     pub dev: bool,
     /// Where the host keeps everything; made if missing.
@@ -183,6 +210,9 @@ pub(crate) struct TailArgs {
     /// `earliest`, `latest`, an offset (with --partition where there are several) or an RFC 3339 time.
     #[arg(long, value_name = "PLACE", default_value = "earliest")]
     pub from: String,
+    /// Where to end: `latest`, an offset or an RFC 3339 time, exclusive; the end as it is now unless said.
+    #[arg(long, value_name = "PLACE", conflicts_with = "follow")]
+    pub until: Option<String>,
     /// Only this partition.
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
@@ -192,6 +222,93 @@ pub(crate) struct TailArgs {
     /// Stop after that many rows.
     #[arg(long, short = 'n', value_name = "N")]
     pub limit: Option<u64>,
+    /// Begin where this consumer's commits ended; --from counts where it has none.
+    #[arg(long, value_name = "NAME")]
+    pub consumer: Option<String>,
+    /// Commit for the consumer what was printed: a crash prints rows again, never skips one.
+    #[arg(long, requires = "consumer")]
+    pub commit: bool,
+}
+
+/// `tidemill token`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it: the way back in when the last one was lost.
+    New {
+        /// The data directory of the host, which must be stopped.
+        #[arg(long, value_name = "DIR", env = "TIDEMILL_DATA")]
+        data: PathBuf,
+        /// What it allows: admin, developer (all but the host itself), ingest (send events) or reader.
+        #[arg(long, default_value = "admin")]
+        role: Role,
+    },
+    /// List the tokens there are: ids and roles, never the tokens themselves.
+    List {
+        /// The data directory of the host, which must be stopped.
+        #[arg(long, value_name = "DIR", env = "TIDEMILL_DATA")]
+        data: PathBuf,
+    },
+    /// Take a token back.
+    Revoke {
+        /// Its id, as the list shows it.
+        id: String,
+        /// The data directory of the host, which must be stopped.
+        #[arg(long, value_name = "DIR", env = "TIDEMILL_DATA")]
+        data: PathBuf,
+    },
+}
+
+/// `tidemill consumers`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsumersCommand {
+    /// List the consumers of a stream, with their lag.
+    List {
+        /// The stream.
+        stream: String,
+    },
+    /// Show one consumer, partition by partition.
+    Show {
+        /// The stream.
+        stream: String,
+        /// Its name.
+        consumer: String,
+    },
+    /// Move a consumer; the first commit makes it.
+    Commit {
+        /// The stream.
+        stream: String,
+        /// Its name.
+        consumer: String,
+        /// By partition, the first offset that is not done, such as 0:123,1:99.
+        offsets: Offsets,
+        /// Go back too, to take rows again.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Forget a consumer.
+    Delete {
+        /// The stream.
+        stream: String,
+        /// Its name.
+        consumer: String,
+    },
+}
+
+/// Places in a stream: partition and offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offsets(pub Vec<(u32, u64)>);
+
+impl std::str::FromStr for Offsets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let place = |part: &str| {
+            let (partition, offset) = part.trim().split_once(':')?;
+            Some((partition.parse().ok()?, offset.parse().ok()?))
+        };
+        let parse = |part| place(part).ok_or_else(|| format!("`{part}` is no partition:offset: write them like 0:123,1:99"));
+        text.split(',').map(parse).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// `tidemill status`.
@@ -209,6 +326,14 @@ mod tests {
     #[test]
     fn the_grammar_of_the_command_line_holds() {
         Tidemill::command().debug_assert();
+    }
+
+    #[test]
+    fn offsets_are_partition_and_offset() {
+        assert_eq!("0:123, 1:99".parse(), Ok(Offsets(vec![(0, 123), (1, 99)])));
+        for text in ["", "7", "0:x", "0:1,,"] {
+            assert!(text.parse::<Offsets>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,10 +6,12 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::http::header::{AUTHORIZATION, HeaderValue};
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body, SendBody};
 
 use crate::exit::Failure;
+use crate::secret::Secret;
 
 /// The largest answer that is read whole.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -19,6 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     base: String,
+    /// `Bearer TOKEN`, if there is one.
+    authorization: Option<HeaderValue>,
     agent: Agent,
 }
 
@@ -34,8 +38,8 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// A client of the host at `url`, such as `http://127.0.0.1:8642`.
-    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
+    /// A client of the host at `url`, such as `http://127.0.0.1:8642`, that shows it a token if there is one.
+    pub(crate) fn new(url: &str, token: Option<Secret>) -> Result<Self, Failure> {
         let base = url.trim_end_matches('/').to_owned();
         if !base.starts_with("http://") {
             return Err(Failure::wrong_use(format!("`{url}` is no host: write one like http://127.0.0.1:8642")));
@@ -49,7 +53,13 @@ impl Client {
             .user_agent(concat!("tidemill/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Ok(Self { base, agent })
+        let authorization: Option<Result<HeaderValue, Failure>> = token.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|_| Failure::wrong_use("the token has characters that no token has"))?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        Ok(Self { base, authorization: authorization.transpose()?, agent })
     }
 
     /// Where the host is.
@@ -66,6 +76,9 @@ impl Client {
         body: SendBody<'_>,
     ) -> Result<Response<Body>, Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -228,8 +241,8 @@ mod tests {
     fn no_host_is_told_from_a_host_that_says_no() {
         // Bound and dropped: a port where surely nobody listens.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-        let client = Client::new(&format!("http://{free}/")).expect("a client");
+        let client = Client::new(&format!("http://{free}/"), None).expect("a client");
         assert_eq!(client.get("/v1/streams").expect_err("nobody there").code, crate::exit::NOT_REACHED);
-        assert_eq!(Client::new("ftp://x").expect_err("no http").code, crate::exit::WRONG_USE);
+        assert_eq!(Client::new("ftp://x", None).expect_err("no http").code, crate::exit::WRONG_USE);
     }
 }

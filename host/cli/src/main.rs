@@ -13,6 +13,7 @@ mod exit;
 mod logs;
 mod output;
 mod paint;
+mod secret;
 mod settings;
 mod trial;
 
@@ -39,16 +40,18 @@ fn main() -> ExitCode {
 }
 
 fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
-    let client = || Client::new(&typed.global.host);
+    let client = || Client::new(&typed.global.host, typed.global.token()?);
     match &typed.command {
         Command::Serve(args) => commands::serve::run(args, output),
         Command::New(args) => commands::new::run(args, output),
         Command::Build(args) => commands::build::run(args, output),
         Command::Test(args) => commands::test::run(args, output),
+        Command::Token(command) => commands::token::run(command, output),
         Command::Push(args) => commands::push::run(args, &client()?, output),
         Command::Apply(args) => commands::apply::run(args, &client()?, output),
         Command::Send(args) => commands::send::run(args, &client()?, output),
         Command::Tail(args) => commands::tail::run(args, &client()?),
+        Command::Consumers(command) => commands::consumers::run(command, &client()?, output),
         Command::Status(args) => commands::status::run(args, &client()?, output),
         Command::Streams => commands::list::streams(&client()?, output),
         Command::Components => commands::list::components(&client()?, output),

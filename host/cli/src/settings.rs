@@ -16,7 +16,7 @@ use crate::args::{LogForm, ServeArgs};
 /// Everything `serve` was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServeSettings {
-    /// Serve without credentials, on loopback only.
+    /// Serve without asking for tokens, on loopback only.
     pub dev: bool,
     /// The data directory.
     pub data: PathBuf,
@@ -67,7 +67,7 @@ const VARIABLES: [(&str, &str); 7] = [
 ];
 
 /// Variables of ours that are not settings of `serve`.
-const OTHER_VARIABLES: [&str; 2] = ["TIDEMILL_HOST", "TIDEMILL_CONFIG"];
+const OTHER_VARIABLES: [&str; 4] = ["TIDEMILL_HOST", "TIDEMILL_CONFIG", "TIDEMILL_TOKEN", "TIDEMILL_TOKEN_FILE"];
 
 const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 const WORKERS_MAX: usize = 1024;
@@ -132,12 +132,6 @@ impl Found {
 
     fn check(self) -> Result<ServeSettings, SettingsFault> {
         let dev = self.dev.is_some_and(|(dev, _)| dev);
-        if !dev {
-            return Err(fault(
-                "--dev",
-                "serving with credentials is not there yet: add --dev to serve without them, on this machine only",
-            ));
-        }
         let (data, _) = self.data.ok_or_else(|| {
             fault("--data", "say where the host shall keep its data: --data DIR (the folder is made if it is missing)")
         })?;
@@ -147,10 +141,12 @@ impl Found {
                 let listen: SocketAddr = text.parse().map_err(|_| {
                     fault(&place, format!("`{text}` is no address to listen on: write one like 127.0.0.1:8642 or [::1]:8642"))
                 })?;
-                if !listen.ip().is_loopback() {
+                if dev && !listen.ip().is_loopback() {
                     return Err(fault(
                         &place,
-                        format!("with dev anybody who reaches {listen} could do anything: listen on 127.0.0.1 or [::1]"),
+                        format!(
+                            "with dev anybody who reaches {listen} could do anything: listen on 127.0.0.1 or [::1], or leave dev out"
+                        ),
                     ));
                 }
                 listen
@@ -288,13 +284,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_named_with_its_place() {
+    fn only_dev_is_kept_to_this_machine() {
         check(
-            "--data d",
+            "--data d --listen 0.0.0.0:80",
+            "TIDEMILL_TOKEN=t TIDEMILL_TOKEN_FILE=f",
             "",
-            "",
-            expect!["--dev: serving with credentials is not there yet: add --dev to serve without them, on this machine only"],
+            expect!["data=d listen=0.0.0.0:80 workers=None drain=10s log=None filter=info"],
         );
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named_with_its_place() {
         check(
             "--dev",
             "",
@@ -305,7 +305,9 @@ mod tests {
             "--dev --data d --listen 0.0.0.0:80",
             "",
             "",
-            expect!["--listen: with dev anybody who reaches 0.0.0.0:80 could do anything: listen on 127.0.0.1 or [::1]"],
+            expect![
+                "--listen: with dev anybody who reaches 0.0.0.0:80 could do anything: listen on 127.0.0.1 or [::1], or leave dev out"
+            ],
         );
         check(
             "--dev --data d",

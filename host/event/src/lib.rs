@@ -17,7 +17,7 @@ mod time;
 mod verdict;
 
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
-pub use name::{ComponentName, NAME_BYTES_MAX, NameError, PipelineName, StreamId, StreamName, TenantName};
+pub use name::{ComponentName, ConsumerName, NAME_BYTES_MAX, NameError, PipelineName, StreamId, StreamName, TenantName};
 pub use partition::{Offset, OffsetRange, PartitionId, PartitionKey, murmur2, partition_of};
 pub use placement::Placement;
 pub use rejection::{Reason, Rejection, rejection_definition};

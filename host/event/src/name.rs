@@ -120,6 +120,10 @@ plain_name!(
     /// A component of a tenant, without its version.
     ComponentName
 );
+plain_name!(
+    /// A reader of a stream whose committed offsets the host keeps.
+    ConsumerName
+);
 name!(
     /// A stream of a tenant; with at most one dot, behind which stands what the host keeps in it, and at most one `@`, behind which
     /// stands the run of a pipeline that writes it.

@@ -3,8 +3,10 @@
 //! It is our own because `axum::serve` gives hyper no timer, so that its header timeout would be silently off, and has no bound on
 //! connections.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +18,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
@@ -26,13 +29,15 @@ use crate::bounds::{HEADER_BYTES_MAX, HEADERS_MAX, HTTP2_KEEP_ALIVE, HTTP2_STREA
 use crate::host::Host;
 use crate::ingest;
 use crate::metrics::EVENTS_ROUTE;
-use crate::patience::{Answer, Patience};
+use crate::patience::{Answer, Patience, Served};
 use crate::problem::{Kind, Problem};
+use crate::websocket;
 
 /// Accepts until the host is told to stop, then lets requests in flight end.
 pub(crate) async fn serve(listener: TcpListener, host: Host, router: Router) {
     let room = Arc::new(Semaphore::new(host.settings().connections_max));
     let builder = builder();
+    let addresses = Arc::<Addresses>::default();
     let mut connections = JoinSet::new();
     loop {
         // Room first: what cannot be served waits in the kernel's queue.
@@ -51,12 +56,12 @@ pub(crate) async fn serve(listener: TcpListener, host: Host, router: Router) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(stream, host.clone(), router.clone(), builder.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+            Ok((stream, peer)) => {
+                let Ok(permit) = permit else { break };
+                // One address cannot take all the room. Nothing is said: whoever holds that many open does not read it.
+                let Some(address) = addresses.enter(peer.ip(), host.settings().connections_per_address_max) else { continue };
+                let seat = Arc::new(Seat { _permit: permit, _address: address });
+                connections.spawn(connection(stream, seat, host.clone(), router.clone(), builder.clone()));
             }
             Err(error) => {
                 // A peer that is gone already, or no file handles left: neither ends the service, the second one passes.
@@ -109,21 +114,72 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(stream: TcpStream, host: Host, router: Router, builder: Builder<TokioExecutor>) {
+/// A connection's place among those that are open.
+struct Seat {
+    _permit: OwnedSemaphorePermit,
+    _address: AddressSeat,
+}
+
+/// What a WebSocket keeps of the request it began with: its seat, and that it is being served.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    _seat: Arc<Seat>,
+    _served: Arc<Served>,
+}
+
+/// How many connections each address has open.
+#[derive(Default)]
+struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of an address's connections.
+struct AddressSeat {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Addresses {
+    fn enter(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<AddressSeat> {
+        let mut open = self.0.lock();
+        let count = open.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(AddressSeat { addresses: self.clone(), address })
+    }
+}
+
+impl Drop for AddressSeat {
+    fn drop(&mut self) {
+        let mut open = self.addresses.0.lock();
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, seat: Arc<Seat>, host: Host, router: Router, builder: Builder<TokioExecutor>) {
     // Answers are small and must not wait for the next one.
     let _ = stream.set_nodelay(true);
-    let (io, requests) = Patience::new(stream, host.settings().header_read, host.settings().idle);
+    let (io, requests) = Patience::new(stream, host.settings());
     // A token of its own: polling a shared one takes a lock that all connections share.
     let stop = host.stop().child_token();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let served = requests.begin();
+        if websocket::is_asked(request.headers()) {
+            // Its bytes go on behind the answer, so it is served until it ends, and keeps its seat.
+            request.extensions_mut().insert(Kept { _seat: seat.clone(), _served: Arc::new(requests.begin()) });
+        }
         let (host, router) = (host.clone(), router.clone());
         async move {
             let response = answer(&host, router, request).await;
             Ok::<_, Infallible>(response.map(|body| Answer::new(body, served)))
         }
     });
-    let connection = builder.serve_connection(io, service);
+    let connection = builder.serve_connection_with_upgrades(io, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -155,6 +211,14 @@ async fn answer(host: &Host, router: Router, request: Request<Incoming>) -> Resp
         let detail = format!("the header lines have {header_bytes} bytes, at most {HEADER_BYTES_MAX} are read");
         return Problem::new(Kind::HeadersTooLarge, detail, "send fewer or shorter header lines").into_response();
     }
+    let caller = match host.access().admit(&request) {
+        Ok(caller) => caller,
+        Err(problem) => {
+            let response = problem.into_response();
+            host.metrics().request(request.method(), "other", response.status(), Duration::ZERO);
+            return response;
+        }
+    };
     // The hot route: most requests of a busy host are single events, and a router costs as much as decoding one.
     if request.method() == Method::POST
         && let Some(stream) = events_path(request.uri().path())
@@ -165,14 +229,18 @@ async fn answer(host: &Host, router: Router, request: Request<Incoming>) -> Resp
         host.metrics().request(&Method::POST, EVENTS_ROUTE, response.status(), began.elapsed());
         return response;
     }
-    match router.oneshot(request.map(Body::new)).await {
+    let mut request = request.map(Body::new);
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller.clone());
+    }
+    match router.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     }
 }
 
 /// The stream of `/v1/streams/{stream}/events`; names with escapes go through the router.
-fn events_path(path: &str) -> Option<&str> {
+pub(crate) fn events_path(path: &str) -> Option<&str> {
     let stream = path.strip_prefix("/v1/streams/")?.strip_suffix("/events")?;
     (!stream.contains(['/', '%'])).then_some(stream)
 }

@@ -64,5 +64,34 @@ pub(crate) const READ_ROWS: usize = 4096;
 /// Bytes a reader takes from the log at once. Beyond: the next read.
 pub(crate) const READ_BYTES: usize = 512 << 10;
 
+/// How long a stream of server-sent events may be silent. Then: a comment is sent, so that proxies keep the connection and the host
+/// hears of a client that is gone.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a reader of server-sent events is told to wait before it connects again.
+pub(crate) const EVENT_STREAM_RETRY: Duration = Duration::from_secs(1);
+/// Consumers of one stream. Beyond: 422 until one is deleted.
+pub(crate) const CONSUMERS_MAX: usize = 1000;
+
+/// A message from or to a WebSocket's client. Beyond: closed with 1009. (A single row may make a message to the client longer.)
+pub(crate) const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// What may wait in a WebSocket's write buffer: one message, however much escaping has made its row grow. Beyond: closed.
+pub(crate) const WEBSOCKET_WRITE_BYTES_MAX: usize = 8 << 20;
+/// Publishes of one WebSocket that were not answered yet, and their bytes. Beyond: it is read no further until some are.
+pub(crate) const WEBSOCKET_PUBLISHES_MAX: usize = 64;
+/// The bytes of those.
+pub(crate) const WEBSOCKET_PUBLISH_BYTES_MAX: usize = 4 << 20;
+/// Subscriptions of one WebSocket. Beyond: refused.
+pub(crate) const WEBSOCKET_SUBSCRIPTIONS_MAX: usize = 16;
+/// Rows and bytes in memory that become one message of a subscription. Beyond: the next message.
+pub(crate) const WEBSOCKET_READ_ROWS: usize = 1024;
+/// The bytes of those.
+pub(crate) const WEBSOCKET_READ_BYTES: usize = 128 << 10;
+/// Pings and pongs of one WebSocket in a second. Beyond: closed with 1008.
+pub(crate) const WEBSOCKET_CONTROL_FRAMES_MAX: u32 = 100;
+/// Frames of one WebSocket that cannot be read. Beyond: closed with 1008.
+pub(crate) const WEBSOCKET_BAD_FRAMES_MAX: u32 = 16;
+/// How long the other side may take to answer a close. Then: cut.
+pub(crate) const WEBSOCKET_CLOSING: Duration = Duration::from_secs(1);
+
 /// What a refused client is told to wait before it tries again, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 1;

@@ -9,7 +9,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Access;
 use crate::bounds::{COMPILES_MAX, COMPONENTS_HELD_MAX, JSON_HELD_BYTES_MAX, UPLOADS_MAX};
+use crate::consumers::Consumers;
 use crate::ingest::Doors;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -24,7 +26,9 @@ struct Parts {
     log: Log,
     engine: Engine,
     clock: Arc<dyn Clock>,
+    access: Access,
     doors: Doors,
+    consumers: Consumers,
     metrics: Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -37,9 +41,11 @@ struct Parts {
 impl Host {
     pub(crate) fn new(settings: Settings, log: Log, engine: Engine, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         Self(Arc::new(Parts {
-            settings,
             tenant: TenantName::default_tenant(),
+            access: Access::new(settings.open, &log),
             doors: Doors::new(log.clone()),
+            consumers: Consumers::new(log.clone()),
+            settings,
             log,
             engine,
             clock,
@@ -76,6 +82,15 @@ impl Host {
 
     pub(crate) fn doors(&self) -> &Doors {
         &self.0.doors
+    }
+
+    /// Who may do what.
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    pub(crate) fn consumers(&self) -> &Consumers {
+        &self.0.consumers
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -1,17 +1,19 @@
 //! The HTTP API (`docs/openapi.json`): parses requests into the host's types, calls one service each, and converts the answers.
 //!
 //! ```text
-//! connection ─ accept ─┬─ POST …/events ─▶ ingest ─▶ log          problem: what is wrong, and every status code
-//!                      └─ router ─┬─▶ streams, read ─▶ log          bounds: every bound, and what happens at it
-//!                                 └─▶ components, pipelines ─▶ engine
+//! connection ─ accept ─ auth ─┬─ POST …/events ─▶ ingest ─▶ log          problem: what is wrong, and every status code
+//!                             └─ router ─┬─▶ streams, read, consumers ─▶ log   bounds: every bound, and what happens at it
+//!                                        └─▶ components, pipelines ─▶ engine
 //! ```
 //! Nothing else happens in a handler: what rows mean is `tidemill-event`'s to say, what is durable the log's, what runs the
 //! engine's. The service is [`Settings`] and [`Service::run`].
 
 mod accept;
+mod auth;
 mod body;
 mod bounds;
 mod components;
+mod consumers;
 mod health;
 mod host;
 mod ingest;
@@ -26,7 +28,9 @@ mod routes;
 mod service;
 mod settings;
 mod streams;
+mod websocket;
 
 pub use accept::ServiceError;
+pub use auth::{NewToken, Role, TokenInfo, Tokens};
 pub use service::Service;
 pub use settings::Settings;

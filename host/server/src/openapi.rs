@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use utoipa::OpenApi;
 
 use crate::problem::{Kind, Problem};
-use crate::{components, health, ingest, metrics, pipelines, problem, read, streams};
+use crate::{components, consumers, health, ingest, metrics, pipelines, problem, read, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,10 @@ use crate::{components, health, ingest, metrics, pipelines, problem, read, strea
         streams::put_stream,
         ingest::post_events,
         read::get_events,
+        consumers::list_consumers,
+        consumers::get_consumer,
+        consumers::commit,
+        consumers::delete_consumer,
         components::list_components,
         components::get_component,
         components::put_component,

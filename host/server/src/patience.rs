@@ -1,8 +1,10 @@
-//! How long a connection may keep the host waiting: for a first request, for the rest of a header, for another request.
+//! How long a connection may keep the host waiting: for a first request, for the rest of a header, for another request, and for
+//! what it was sent to be read.
 //!
 //! ```text
 //! connected ──▶ header ──▶ served ──▶ idle ──first byte──▶ header ──▶ …
-//!     └ header_read ┘   no deadline   └ idle ┘   └ header_read ┘
+//!     └ header_read ┘       │         └ idle ┘   └ header_read ┘
+//!                           └ write_stall, whenever the socket takes nothing
 //! ```
 //! hyper's own timer cannot tell a slow header from an idle connection, and starts only when hyper has decided between HTTP/1 and
 //! 2: a client that sends nothing, or the first bytes of an HTTP/2 preface, would never make it decide. Here it does not matter
@@ -22,6 +24,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::settings::Settings;
 
 /// The requests of one connection, counted.
 #[derive(Debug, Default)]
@@ -91,12 +95,16 @@ pub(crate) struct Patience {
     tick_length: Duration,
     header_read: Duration,
     idle: Duration,
+    /// Since when the socket has taken nothing of what is to be written.
+    stalled: Option<Instant>,
+    write_stall: Duration,
 }
 
 impl Patience {
-    pub(crate) fn new(stream: TcpStream, header_read: Duration, idle: Duration) -> (Self, Arc<Requests>) {
+    pub(crate) fn new(stream: TcpStream, settings: &Settings) -> (Self, Arc<Requests>) {
+        let (header_read, idle, write_stall) = (settings.header_read, settings.idle, settings.write_stall);
         let requests = Arc::<Requests>::default();
-        let tick_length = (header_read.min(idle) / 8).min(Duration::from_secs(1));
+        let tick_length = (header_read.min(idle).min(write_stall) / 8).min(Duration::from_secs(1));
         let patience = Self {
             inner: TokioIo::new(stream),
             requests: requests.clone(),
@@ -107,6 +115,8 @@ impl Patience {
             tick_length,
             header_read,
             idle,
+            stalled: None,
+            write_stall,
         };
         (patience, requests)
     }
@@ -126,6 +136,23 @@ impl Patience {
     /// Whether the deadline has passed; if not, the task is woken to look again.
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         let Some(due) = self.due else { return false };
+        self.is_past(due, context)
+    }
+
+    /// Notes whether the socket took something; fails when it has taken nothing for too long.
+    fn written(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        if self.is_past(since + self.write_stall, context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+
+    fn is_past(&mut self, due: Instant, context: &mut Context<'_>) -> bool {
         while self.tick.as_mut().poll(context).is_ready() {
             let now = Instant::now();
             if now >= due {
@@ -162,7 +189,8 @@ impl Read for Patience {
 
 impl Write for Patience {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.written(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -182,6 +210,7 @@ impl Write for Patience {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.written(written, context)
     }
 }

@@ -9,7 +9,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -25,6 +25,10 @@ pub(crate) enum Kind {
     BadParameter,
     /// Promised for a later version; refused so that nobody relies on it today.
     NotSupportedYet,
+    /// No credential, or none that is known.
+    Unauthorized,
+    /// The credential's role may not do this.
+    Forbidden,
     /// No such path.
     UnknownRoute,
     /// No such stream.
@@ -33,6 +37,8 @@ pub(crate) enum Kind {
     UnknownComponent,
     /// No such pipeline.
     UnknownPipeline,
+    /// No such consumer of the stream.
+    UnknownConsumer,
     /// A path that exists, with another method.
     WrongMethod,
     /// A form of answer nobody gives.
@@ -66,10 +72,13 @@ impl Kind {
             Self::BadBody => (StatusCode::BAD_REQUEST, "bad-body", "the body cannot be read"),
             Self::BadParameter => (StatusCode::BAD_REQUEST, "bad-parameter", "a parameter is wrong"),
             Self::NotSupportedYet => (StatusCode::BAD_REQUEST, "not-supported-yet", "not supported by this version"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "a credential is needed"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "the role may not do this"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "unknown-route", "no such path"),
             Self::UnknownStream => (StatusCode::NOT_FOUND, "unknown-stream", "unknown stream"),
             Self::UnknownComponent => (StatusCode::NOT_FOUND, "unknown-component", "unknown component"),
             Self::UnknownPipeline => (StatusCode::NOT_FOUND, "unknown-pipeline", "unknown pipeline"),
+            Self::UnknownConsumer => (StatusCode::NOT_FOUND, "unknown-consumer", "unknown consumer"),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "this path has other methods"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-acceptable", "no such form of answer"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body stood still for too long"),
@@ -142,7 +151,7 @@ impl Problem {
     }
 
     /// The document as JSON text, fixed members first.
-    fn document(&self) -> String {
+    pub(crate) fn document(&self) -> String {
         let (status, urn, title) = self.0.kind.parts();
         let fixed = ProblemDocument {
             r#type: format!("urn:tidemill:problem:{urn}"),
@@ -169,6 +178,9 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.0.kind.parts().0;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.0.kind == Kind::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidemill\""));
+        }
         if self.0.kind.retry() {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }

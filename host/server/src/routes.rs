@@ -8,7 +8,7 @@ use http::{Method, Uri};
 
 use crate::host::Host;
 use crate::problem::{Kind, Problem};
-use crate::{components, health, ingest, metrics, openapi, pipelines, read, streams};
+use crate::{components, consumers, health, ingest, metrics, openapi, pipelines, read, streams};
 
 /// Every route. Requests with events come here only if the accept loop did not answer them already.
 pub(crate) fn router(host: Host) -> Router {
@@ -20,6 +20,9 @@ pub(crate) fn router(host: Host) -> Router {
         .route("/v1/streams", get(streams::list_streams))
         .route("/v1/streams/{stream}", get(streams::get_stream).put(streams::put_stream))
         .route("/v1/streams/{stream}/events", get(read::get_events).post(ingest::post_events))
+        .route("/v1/streams/{stream}/consumers", get(consumers::list_consumers))
+        .route("/v1/streams/{stream}/consumers/{consumer}", get(consumers::get_consumer).delete(consumers::delete_consumer))
+        .route("/v1/streams/{stream}/consumers/{consumer}/commit", post(consumers::commit))
         .route("/v1/components", get(components::list_components))
         .route(
             "/v1/components/{name}/versions/{version}",

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod build;
+pub(crate) mod consumers;
 pub(crate) mod list;
 pub(crate) mod new;
 pub(crate) mod push;
@@ -10,3 +11,4 @@ pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod test;
+pub(crate) mod token;

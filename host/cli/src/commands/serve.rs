@@ -17,7 +17,7 @@ use serde_json::json;
 use tidemill_engine::{Engine, EngineSettings};
 use tidemill_log::{Disk, Log, LogSettings};
 use tidemill_runtime::{Grants, Runtime, RuntimeSettings};
-use tidemill_server::{Service, Settings as ServiceSettings};
+use tidemill_server::{Role, Service, Settings as ServiceSettings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ use crate::exit::{FAILED, Failure};
 use crate::logs;
 use crate::output::Output;
 use crate::settings::ServeSettings;
+
+use super::token;
 
 /// Runs the host until it is told to stop, and drains it. An error is a host that did not start, or that had to stop by itself.
 pub(crate) fn run(args: &ServeArgs, output: Output) -> Result<(), Failure> {
@@ -95,13 +97,13 @@ fn grants() -> Grants {
 }
 
 #[cfg(not(feature = "power-cut-disk"))]
-fn disk() -> Arc<dyn Disk> {
+pub(crate) fn disk() -> Arc<dyn Disk> {
     Arc::new(tidemill_log::RealDisk)
 }
 
 /// A build for tests: what was not synced dies with the process, as in a power cut.
 #[cfg(feature = "power-cut-disk")]
-fn disk() -> Arc<dyn Disk> {
+pub(crate) fn disk() -> Arc<dyn Disk> {
     Arc::new(tidemill_log::PowerCutDisk::new(Arc::new(tidemill_log::RealDisk)))
 }
 
@@ -109,7 +111,9 @@ async fn serve(settings: &ServeSettings, parts: Parts, stop_with_stdin: bool, ou
     let Parts { log, engine } = parts;
     // Before the address is told: whoever reads it may send a signal at once.
     let mut signals = Signals::new()?;
-    let service = ServiceSettings { drain: settings.drain, std_components: settings.dev, ..ServiceSettings::default() };
+    greet(settings, &log, output)?;
+    let service =
+        ServiceSettings { drain: settings.drain, open: settings.dev, std_components: settings.dev, ..ServiceSettings::default() };
     let service = Service::new(service, log.clone(), engine.clone(), Arc::new(SystemClock), Registry::default());
     let listener = Service::bind(&settings.listen.to_string()).await.map_err(|error| Failure::failed(error.to_string()))?;
     announce(&listener, output)?;
@@ -142,6 +146,24 @@ async fn serve(settings: &ServeSettings, parts: Parts, stop_with_stdin: bool, ou
         drained = drained => drained.map_err(|error| Failure::failed(format!("the drain did not end: {error}")))?,
         name = signals.next() => give_up(name),
     }
+}
+
+/// Makes a first token and prints it, once: later only its hash is known.
+fn greet(settings: &ServeSettings, log: &Log, output: Output) -> Result<(), Failure> {
+    if settings.dev {
+        return Ok(());
+    }
+    if !settings.listen.ip().is_loopback() {
+        tracing::warn!("tokens and events cross the network as they are: put a proxy with TLS before the host");
+    }
+    let Some(made) = token::first(log)? else { return Ok(()) };
+    output.result(&token::shown(&made, Role::Admin), || {
+        format!(
+            "admin token {}
+  it is shown now and never again: keep it, and give it to commands as TIDEMILL_TOKEN or --token-file",
+            made.token
+        )
+    })
 }
 
 /// Tells where the host listens, in one line of standard output that scripts may wait for.

@@ -1,35 +1,50 @@
-//! One reader's place in one partition: reads blocks of rows, drops what was not asked for, and writes lines. Blocks its thread.
+//! One reader's place in one partition: reads blocks of rows and says which of them were asked for. Blocks its thread.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use tidemill_event::batch::times;
-use tidemill_event::json::{Place as LinePlace, RowEncoder};
-use tidemill_event::{EventTime, Offset, SchemaVersion};
+use tidemill_event::{EventTime, Offset, PartitionId};
 use tidemill_log::{Block, Partition, ReadError, ReadLimit, Visibility};
-
-use crate::bounds::{READ_BYTES, READ_ROWS};
 
 /// Where a reader stands in a partition.
 pub(crate) struct Cursor {
-    pub(crate) partition: Arc<Partition>,
+    partition: Arc<Partition>,
     next: Offset,
     /// Where it ends; `None` while it follows.
     end: Option<Offset>,
     since: Option<EventTime>,
     until: Option<EventTime>,
-    encoder: Option<(SchemaVersion, RowEncoder)>,
+}
+
+/// A block of a partition, and which of its rows a reader wants.
+pub(crate) struct Taken {
+    pub(crate) partition: PartitionId,
+    pub(crate) block: Block,
+    /// Rows of the block, ascending.
+    pub(crate) runs: Vec<Range<usize>>,
+    /// How many rows those are.
+    pub(crate) rows: u64,
 }
 
 impl Cursor {
     pub(crate) fn new(partition: Arc<Partition>, start: Offset, end: Option<Offset>) -> Self {
-        Self { partition, next: start, end, since: None, until: None, encoder: None }
+        Self { partition, next: start, end, since: None, until: None }
     }
 
     /// Only rows with a time in `[since, until)`.
     pub(crate) fn between(mut self, since: Option<EventTime>, until: Option<EventTime>) -> Self {
         (self.since, self.until) = (since, until);
         self
+    }
+
+    pub(crate) fn partition(&self) -> PartitionId {
+        self.partition.key().partition
+    }
+
+    /// The first offset it has not taken.
+    pub(crate) fn next(&self) -> Offset {
+        self.next
     }
 
     /// Whether a read has something to say now: rows that are asked for, or that the stream was deleted.
@@ -41,27 +56,27 @@ impl Cursor {
         self.next < self.end.map_or(durable, |end| end.min(durable))
     }
 
-    /// Reads what lies next and writes its rows as lines, at most `rows_max` of them; how many it wrote. May write none and have
-    /// moved on.
-    pub(crate) fn read(&mut self, rows_max: u64, lines: &mut Vec<u8>) -> Result<u64, ReadError> {
-        let limit = ReadLimit { rows_max: READ_ROWS, bytes_max: READ_BYTES };
-        let Some(block) = self.partition.read(self.next, limit, Visibility::Durable)? else { return Ok(0) };
+    /// Reads what lies next, at most `rows_max` wanted rows of it. May want none of what it read, and have moved on.
+    pub(crate) fn read(&mut self, limit: ReadLimit, rows_max: u64) -> Result<Option<Taken>, ReadError> {
+        let Some(block) = self.partition.read(self.next, limit, Visibility::Durable)? else { return Ok(None) };
         let first = self.next.0.saturating_sub(block.start.0) as usize;
-        let last = match self.end {
+        let mut last = match self.end {
             Some(end) => block.rows.num_rows().min(end.0.saturating_sub(block.start.0) as usize),
             None => block.rows.num_rows(),
         };
+        let mut runs = self.wanted(&block, first..last);
         let mut left = rows_max;
-        for rows in self.wanted(&block, first..last) {
-            let rows = rows.start..rows.end.min(rows.start.saturating_add(usize::try_from(left).unwrap_or(usize::MAX)));
-            left -= rows.len() as u64;
-            self.encoder(&block).encode(&block.rows, rows, block.start, lines);
+        for (index, run) in runs.iter_mut().enumerate() {
+            run.end = run.end.min(run.start.saturating_add(usize::try_from(left).unwrap_or(usize::MAX)));
+            left -= run.len() as u64;
             if left == 0 {
+                last = run.end;
+                runs.truncate(index + 1);
                 break;
             }
         }
         self.next = block.start.plus(last.max(first));
-        Ok(rows_max - left)
+        Ok(Some(Taken { partition: self.partition(), block, runs, rows: rows_max - left }))
     }
 
     /// The rows of `rows` whose times were asked for, as runs.
@@ -82,15 +97,5 @@ impl Cursor {
             }
         }
         runs
-    }
-
-    fn encoder(&mut self, block: &Block) -> &mut RowEncoder {
-        let fits = self.encoder.as_ref().is_some_and(|(version, _)| *version == block.version);
-        if !fits {
-            self.encoder = None;
-        }
-        let partition = self.partition.key().partition;
-        let make = || (block.version, RowEncoder::new(&block.schema.schema, Some(LinePlace { partition })));
-        &mut self.encoder.get_or_insert_with(make).1
     }
 }

@@ -1,208 +1,140 @@
 //! Events out: `GET /v1/streams/{stream}/events` (contract §4). Only rows that are on disk; order only inside a partition.
 //!
-//! Lines are made when the client takes them: one read of the log at a time, off the async workers, and nothing is read ahead. A
-//! reader that goes away ends with its connection. Without `follow`, partitions come one after the other and end where they
-//! ended when the request came; with it, whichever has rows is read next.
+//! ```text
+//! query, Accept ─▶ query, form ─▶ reader ─ cursor ─▶ log        cut: places in all partitions, as text
+//!                                   └─ form's writer ─▶ client
+//! ```
+//! Bytes are made when the client takes them: one read of the log at a time, off the async workers, and nothing is read ahead. A
+//! reader that goes away ends with its connection. A WebSocket's subscriptions are readers too ([`crate::websocket`]).
 
 mod cursor;
+mod cut;
+mod form;
 mod query;
+mod reader;
 
-use std::io;
-use std::sync::Arc;
-
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
 use axum::response::Response;
-use futures_util::future::select_all;
 use futures_util::stream;
-use http::HeaderMap;
-use http::Uri;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use tidemill_event::{EventTime, Offset};
-use tidemill_log::{Partition, ReadError, Stream, Visibility};
-use tokio::sync::watch;
-use tokio::task::spawn_blocking;
-use tokio_util::sync::CancellationToken;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode, Uri};
+use tidemill_log::{ReadLimit, Stream};
 
-use self::cursor::Cursor;
-pub(crate) use self::query::ReadParameters;
-use self::query::{Place, Query};
+pub(crate) use self::cursor::Taken;
+pub(crate) use self::cut::Places;
+use self::form::Form;
+pub(crate) use self::form::{Lines, RowWriter};
+pub(crate) use self::query::{Query, ReadParameters};
+pub(crate) use self::reader::Reader;
+use crate::accept::Kept;
+use crate::auth::{Action, Caller};
+use crate::bounds::{READ_BYTES, READ_ROWS};
 use crate::host::Host;
 use crate::problem::{Kind, Problem, ProblemDocument};
 use crate::streams;
+use crate::websocket::{self, Handshake};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Read events.
 ///
-/// One JSON object a line: the event's fields, then `_partition`, `_offset`, `_time`.
+/// One JSON object a line: the event's fields, then `_partition`, `_offset`, `_time`. As `text/event-stream` each row is an event
+/// whose id says what was taken so far in every partition, `0:123,1:99`; the header `Last-Event-ID` resumes there, and is answered
+/// with 204 when a reader that does not follow has everything.
+///
+/// With `Upgrade: websocket` the connection becomes a WebSocket that sends and subscribes, in frames of one JSON object each:
+/// `{"type": "publish", "id": 1, "events": […]}` is answered with `{"type": "ack", "id": 1, "accepted": …}`, `{"type": "subscribe",
+/// "id": "a", "from": …, "follow": true, "credit": 1000}` with frames of rows. The book's page on WebSockets has all of them.
 #[utoipa::path(
     get, path = "/v1/streams/{stream}/events", tag = "events",
-    params(("stream" = String, Path, description = "Any stream, the host's `x.rejected` and `x.dead-letters` too"), ReadParameters),
+    params(
+        ("stream" = String, Path, description = "Any stream, the host's `x.rejected` and `x.dead-letters` too"),
+        ReadParameters,
+        ("last-event-id" = Option<String>, Header, description = "The id of the last event taken: reading goes on behind it"),
+    ),
     responses(
-        (status = 200, description = "Rows that are on disk", body = String, content_type = "application/x-ndjson"),
+        (status = 200, description = "Rows that are on disk", content(
+            (String = "application/x-ndjson"),
+            (String = "text/event-stream"),
+        )),
+        (status = 101, description = "A WebSocket"),
+        (status = 204, description = "`Last-Event-ID` names the end, and `follow` was not asked for"),
         (status = 400, description = "A parameter is wrong", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The role may not read, or a WebSocket from a page of somebody else", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such stream", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 406, description = "No such form of answer yet", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 406, description = "No such form of answer", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 410, description = "Rows from there on were removed; `trim_point` is the first one kept", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get_events(
     State(host): State<Host>,
+    caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
     uri: Uri,
+    kept: Option<Extension<Kept>>,
+    handshake: Handshake,
 ) -> Result<Response, Problem> {
     let stream = streams::find(&host, &name)?;
-    accepts_ndjson(&headers)?;
+    if websocket::is_asked(&headers) {
+        return websocket::upgrade(&host, caller, stream, &headers, handshake, kept.map(|kept| kept.0));
+    }
+    caller.may(Action::Read)?;
+    let form = Form::accepted(&headers)?;
     let query = Query::parse(uri.query().unwrap_or_default(), &stream)?;
-    let reader = Reader::open(&stream, query, host.stop().clone())?;
-    let lines = stream::unfold(Some(reader), |reader| async move {
+    let resumed = last_event_id(&headers, &query)?;
+    let resume = match &resumed {
+        Some(places) => places.clone(),
+        None => committed(&host, &stream, &query),
+    };
+    let limit = ReadLimit { rows_max: READ_ROWS, bytes_max: READ_BYTES };
+    let reader = Reader::open(&stream, &query, &resume, limit, host.stop().clone(), |places| form.writer(places))?;
+    if resumed.is_some() && reader.is_empty() {
+        // A browser connects again after every end but this one.
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    }
+    let mut response = Response::new(body(reader));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
+    if form == Form::EventStream {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    Ok(response)
+}
+
+/// What a reader gives, as a body.
+fn body(reader: Reader) -> Body {
+    Body::from_stream(stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         match reader.next().await {
-            Some(Ok(lines)) => Some((Ok(lines), Some(reader))),
+            Some(Ok(piece)) => Some((Ok(piece.bytes), Some(reader))),
             // The body breaks off, so that nobody takes what came for all there is.
             Some(Err(error)) => Some((Err(error), None)),
             None => None,
         }
-    });
-    let mut response = Response::new(Body::from_stream(lines));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    Ok(response)
+    }))
 }
 
-fn accepts_ndjson(headers: &HeaderMap) -> Result<(), Problem> {
-    let mut accepted = headers.get_all(ACCEPT).iter().flat_map(|value| value.to_str().unwrap_or_default().split(',')).peekable();
-    if accepted.peek().is_none() {
-        return Ok(());
-    }
-    let mut refused = Vec::new();
-    for form in accepted {
-        let form = form.split(';').next().unwrap_or_default().trim();
-        match form {
-            "*/*" | "application/*" | "application/x-ndjson" | "application/ndjson" | "application/json" => return Ok(()),
-            other => refused.push(other.to_owned()),
-        }
-    }
-    let detail = format!("`{}` is not given by this version", refused.join("`, `"));
-    Err(Problem::new(Kind::NotAcceptable, detail, "ask for `application/x-ndjson`, or leave `Accept` out"))
+/// Where the query's consumer has committed; nowhere without one.
+pub(crate) fn committed(host: &Host, stream: &Stream, query: &Query) -> Places {
+    let committed = query.consumer.as_ref().and_then(|consumer| host.consumers().find(stream.id(), consumer));
+    committed.map_or_else(Places::default, |committed| committed.places)
 }
 
-/// A request to read, on its way through the partitions.
-struct Reader {
-    cursors: Vec<Cursor>,
-    /// The ends of the followed partitions, in the order of the cursors; empty without `follow`.
-    ends: Vec<watch::Receiver<Offset>>,
-    /// The cursor that is looked at next.
-    turn: usize,
-    left: u64,
-    stop: CancellationToken,
-}
-
-impl Reader {
-    fn open(stream: &Stream, query: Query, stop: CancellationToken) -> Result<Self, Problem> {
-        let chosen: Vec<&Arc<Partition>> = query.partitions.iter().filter_map(|partition| stream.partition(*partition)).collect();
-        // Subscribed before the ends are read: no row can come in between unseen.
-        let ends = if query.follow {
-            chosen.iter().map(|partition| partition.subscribe(Visibility::Durable)).collect()
-        } else {
-            Vec::new()
-        };
-        let cursors = chosen.into_iter().map(|partition| cursor(partition, &query)).collect::<Result<_, _>>()?;
-        Ok(Self { cursors, ends, turn: 0, left: query.limit.unwrap_or(u64::MAX), stop })
-    }
-
-    /// The next lines; `None` at the end. Dropping the future loses at most what a client that is gone would have got.
-    async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
-        loop {
-            if self.left == 0 {
-                return None;
-            }
-            let Some(turn) = self.next_turn() else {
-                if self.ends.is_empty() || !self.wait().await {
-                    return None;
-                }
-                continue;
-            };
-            let mut cursor = self.cursors.swap_remove(turn);
-            let left = self.left;
-            let read = move || {
-                let mut lines = Vec::new();
-                let rows = cursor.read(left, &mut lines);
-                (cursor, rows, lines)
-            };
-            // Reading may wait for the disk, and writing lines takes longer than an async worker should be held.
-            let Ok((cursor, rows, lines)) = spawn_blocking(read).await else {
-                return Some(Err(io::Error::other("reading failed")));
-            };
-            let last = self.cursors.len();
-            self.cursors.push(cursor);
-            self.cursors.swap(turn, last);
-            match rows {
-                Ok(rows) => self.left -= rows,
-                Err(error) => {
-                    tracing::warn!(%error, "a reader is cut off");
-                    return Some(Err(io::Error::other(error)));
-                }
-            }
-            // A follower goes on to the next partition, so that a busy one does not hide the others.
-            if !self.ends.is_empty() {
-                self.turn = turn + 1;
-            }
-            if !lines.is_empty() {
-                return Some(Ok(lines.into()));
-            }
-        }
-    }
-
-    /// The next cursor with rows to read, from `turn` on, around once.
-    fn next_turn(&self) -> Option<usize> {
-        let count = self.cursors.len();
-        (0..count).map(|step| (self.turn + step) % count).find(|turn| self.cursors[*turn].has_more())
-    }
-
-    /// Waits until any partition has grown; false when the host stops.
-    async fn wait(&mut self) -> bool {
-        for end in &mut self.ends {
-            end.mark_unchanged();
-        }
-        if self.next_turn().is_some() {
-            return true;
-        }
-        let grown = select_all(self.ends.iter_mut().map(|end| Box::pin(end.changed())));
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => false,
-            (grown, _, _) = grown => grown.is_ok(),
-        }
-    }
-}
-
-/// Where reading a partition begins and ends.
-fn cursor(partition: &Arc<Partition>, query: &Query) -> Result<Cursor, Problem> {
-    let now = partition.end(Visibility::Durable);
-    let since = time(Some(query.from));
-    let until = time(query.until);
-    let start = match query.from {
-        Place::Earliest => partition.trim_point(),
-        Place::Latest => now,
-        Place::Offset(offset) if offset < partition.trim_point() => {
-            let error = ReadError::Trimmed { from: offset, trim_point: partition.trim_point() };
-            let remedy = "begin at `trim_point`, or with `from=earliest`";
-            return Err(Problem::new(Kind::Trimmed, error.to_string(), remedy).with("trim_point", partition.trim_point().0));
-        }
-        Place::Offset(offset) => offset,
-        Place::Time(time) => partition.seek(time).max(partition.trim_point()),
+/// The cut that `Last-Event-ID` names.
+fn last_event_id(headers: &HeaderMap, query: &Query) -> Result<Option<Places>, Problem> {
+    let Some(id) = headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or_default()).filter(|id| !id.is_empty()) else {
+        return Ok(None);
     };
-    let end = match (query.follow, query.until) {
-        (true, _) => None,
-        (false, Some(Place::Offset(offset))) => Some(offset.min(now)),
-        (false, _) => Some(now),
+    let wrong = |why: String| {
+        Problem::new(Kind::BadParameter, format!("`Last-Event-ID: {id}`: {why}"), "send an id as it came, with the same query")
     };
-    Ok(Cursor::new(partition.clone(), start, end).between(since, until))
-}
-
-fn time(place: Option<Place>) -> Option<EventTime> {
-    match place {
-        Some(Place::Time(time)) => Some(time),
-        Some(Place::Earliest | Place::Latest | Place::Offset(_)) | None => None,
+    let places = Places::parse(id).map_err(wrong)?;
+    match places.0.keys().find(|partition| !query.partitions.contains(partition)) {
+        Some(other) => Err(wrong(format!("partition {} is not read here", other.0))),
+        None => Ok(Some(places)),
     }
 }

@@ -1,27 +1,29 @@
-//! What a reader asks for: `?from=&until=&partition=&limit=&follow=` (contract §4), checked against the stream.
+//! What a reader asks for: `?from=&until=&partition=&limit=&follow=&consumer=` (contract §4), checked against the stream.
 
 use serde::Deserialize;
-use tidemill_event::{EventTime, Offset, PartitionId};
+use tidemill_event::{ConsumerName, EventTime, Offset, PartitionId};
 use tidemill_log::Stream;
 use utoipa::IntoParams;
 
 use crate::problem::{Kind, Problem};
 
 /// The query as it came.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReadParameters {
     /// `earliest` (default), `latest`, an offset, or an RFC 3339 time. Inclusive.
-    from: Option<String>,
+    pub(crate) from: Option<String>,
     /// `latest`, an offset, or an RFC 3339 time. Exclusive; the end as it is now if left out.
-    until: Option<String>,
+    pub(crate) until: Option<String>,
     /// Only this partition. Needed with an offset where there are several.
-    partition: Option<u32>,
+    pub(crate) partition: Option<u32>,
     /// At most that many rows.
-    limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
     /// `true`: stay, and send rows as they come.
-    follow: Option<bool>,
+    pub(crate) follow: Option<bool>,
+    /// Begin where this consumer's commits ended; `from` counts where it has none. Reading commits nothing.
+    pub(crate) consumer: Option<String>,
 }
 
 /// Where reading begins or ends.
@@ -47,6 +49,8 @@ pub(crate) struct Query {
     pub(crate) partitions: Vec<PartitionId>,
     pub(crate) limit: Option<u64>,
     pub(crate) follow: bool,
+    /// Whose commits say where to begin.
+    pub(crate) consumer: Option<ConsumerName>,
 }
 
 impl Query {
@@ -55,7 +59,8 @@ impl Query {
         Self::check(parameters(query)?, stream.partitions().len() as u32)
     }
 
-    fn check(parameters: ReadParameters, partitions: u32) -> Result<Self, Problem> {
+    /// The same for parameters that came another way.
+    pub(crate) fn check(parameters: ReadParameters, partitions: u32) -> Result<Self, Problem> {
         let from = parameters.from.as_deref().map_or(Ok(Place::Earliest), |text| place("from", text))?;
         let until = parameters.until.as_deref().map(|text| place("until", text)).transpose()?;
         let follow = parameters.follow.unwrap_or(false);
@@ -82,12 +87,17 @@ impl Query {
                 "add `partition`, or give a time instead of an offset",
             ));
         }
-        Ok(Self { from, until, partitions: chosen, limit: parameters.limit, follow })
+        let consumer = parameters.consumer.as_deref().map(|name| {
+            let parsed = name.parse::<ConsumerName>();
+            parsed.map_err(|error| wrong(format!("the consumer's name: {error}"), "choose a name of that form"))
+        });
+        let consumer = consumer.transpose()?;
+        Ok(Self { from, until, partitions: chosen, limit: parameters.limit, follow, consumer })
     }
 }
 
 fn parameters(query: &str) -> Result<ReadParameters, Problem> {
-    let known = "the parameters are `from`, `until`, `partition`, `limit`, `follow`, each at most once";
+    let known = "the parameters are `from`, `until`, `partition`, `limit`, `follow`, `consumer`, each at most once";
     let uri: http::Uri = format!("/?{query}").parse().map_err(|_| wrong("the query cannot be read", known))?;
     let parsed = axum::extract::Query::<ReadParameters>::try_from_uri(&uri);
     parsed.map(|query| query.0).map_err(|rejection| wrong(rejection.body_text(), known))
@@ -137,6 +147,8 @@ mod tests {
         assert_eq!(check("from=1970-01-01T00:00:01Z", 2).expect("a time").from, Place::Time(EventTime(1_000_000)));
         assert_eq!(check("from=1970-01-01T01:00:01+01:00", 2).expect("a zone").from, Place::Time(EventTime(1_000_000)));
         assert_eq!(check("from=latest&follow=true&limit=3", 2).expect("live").limit, Some(3));
+        let named = check("consumer=billing&from=latest", 2).expect("a consumer").consumer;
+        assert_eq!(named.as_ref().map(ConsumerName::as_str), Some("billing"));
     }
 
     #[test]
@@ -154,6 +166,8 @@ mod tests {
             "limit=x",
             "offset=3",
             "from=1&from=2&partition=0",
+            "consumer=Billing",
+            "consumer=",
             "follow=true&until=latest",
             "until=earliest",
         ] {

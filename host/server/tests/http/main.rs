@@ -2,9 +2,12 @@
 
 #![allow(missing_docs, reason = "a test binary")]
 
+mod access;
 mod client;
 mod components;
+mod consumers;
 mod disk;
+mod event_stream;
 mod events_in;
 mod events_out;
 mod hosting;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tidemill_engine::{Engine, EngineSettings};
-use tidemill_event::{Clock, EventTime};
+use tidemill_event::{Clock, EventTime, TenantName};
 use tidemill_log::{Log, LogSettings};
 use tidemill_runtime::{Runtime, RuntimeSettings};
-use tidemill_server::{Service, ServiceError, Settings};
+use tidemill_server::{Role, Service, ServiceError, Settings, Tokens};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) log: Log,
     engine: Engine,
     pub(crate) runtime: tokio::runtime::Runtime,
+    /// A token of each role, unless the service is open to everybody.
+    tokens: Vec<(Role, String)>,
     stop: CancellationToken,
     running: Option<JoinHandle<Result<(), ServiceError>>>,
     /// The log is known to have failed.
@@ -45,7 +47,7 @@ pub(crate) struct Server {
 
 /// Patient enough for a machine that does many other things.
 pub(crate) fn settings() -> Settings {
-    Settings { drain: Duration::from_secs(5), ..Settings::default() }
+    Settings { drain: Duration::from_secs(5), open: true, ..Settings::default() }
 }
 
 /// For tests that wait until the service has had enough.
@@ -69,6 +71,12 @@ impl Server {
         let mut log = LogSettings::new(dir.path().join("log"));
         change(&mut log);
         let log = Log::open(log, Arc::new(disk.clone())).expect("a log");
+        let token = |role: Role| {
+            let random = [role as u8; 32];
+            let made = Tokens::new(log.clone()).make(&random, &TenantName::default_tenant(), role, EventTime(START_MICROS));
+            (role, made.expect("a token").token)
+        };
+        let tokens = if settings.open { Vec::new() } else { Role::ALL.into_iter().map(token).collect() };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let clock = Arc::new(TestClock(AtomicI64::new(START_MICROS)));
         let guests = Runtime::new(RuntimeSettings { instances_max: 8, ..RuntimeSettings::default() }).expect("a sandbox");
@@ -79,11 +87,17 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let running = runtime.spawn(service.run(listener, stop.clone()));
-        Self { address, disk, log, engine, runtime, stop, running: Some(running), broken: false, _dir: dir }
+        Self { address, disk, log, engine, runtime, tokens, stop, running: Some(running), broken: false, _dir: dir }
     }
 
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// `Authorization` of a role.
+    pub(crate) fn bearer(&self, role: Role) -> String {
+        let (_, token) = self.tokens.iter().find(|(of, _)| *of == role).expect("a service with tokens");
+        format!("Bearer {token}")
     }
 
     /// One request on a connection of its own.

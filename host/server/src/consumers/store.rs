@@ -1,0 +1,148 @@
+//! What consumers have committed: one document of the log each, durable before a commit is answered.
+//!
+//! ```text
+//! consumer/{tenant}/{stream}/{consumer}   {"offsets": {"0": 123, "1": 99}, "committed_at": "2026-11-21T00:00:00.000000Z"}
+//! ```
+//! Commits hold nothing back: retention removes rows that a consumer has not taken, and reading then says so.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tidemill_event::{ConsumerName, EventTime, Offset, PartitionId, StreamId};
+use tidemill_log::{AppendError, Log, Stream, Visibility};
+
+use crate::bounds::CONSUMERS_MAX;
+use crate::read::Places;
+
+/// What one consumer has committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// In each partition that it has taken rows of, the first offset it has not taken.
+    pub(crate) places: Places,
+    /// When it last committed.
+    pub(crate) at: EventTime,
+}
+
+/// Why a commit was not taken. Nothing of it was.
+#[derive(Debug)]
+pub(crate) enum CommitError {
+    /// The stream has no such partition.
+    NoPartition(PartitionId),
+    /// Nobody can have taken rows that are not there.
+    BeyondEnd { partition: PartitionId, offset: Offset, end: Offset },
+    /// It would take back what was committed.
+    Backwards { partition: PartitionId, offset: Offset, committed: Offset },
+    /// The stream has as many consumers as it may have.
+    TooMany,
+    /// The log did not take it.
+    Log(AppendError),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    offsets: BTreeMap<u32, u64>,
+    committed_at: String,
+}
+
+/// The consumers of all streams.
+pub(crate) struct Consumers {
+    log: Log,
+    /// Held while a consumer's document is read and replaced, by a hash of its key: commits of different consumers share syncs.
+    changing: [Mutex<()>; 64],
+    hasher: RandomState,
+}
+
+impl Consumers {
+    pub(crate) fn new(log: Log) -> Self {
+        Self { log, changing: std::array::from_fn(|_| Mutex::new(())), hasher: RandomState::new() }
+    }
+
+    /// What `consumer` has committed, if it ever has.
+    pub(crate) fn find(&self, stream: &StreamId, consumer: &ConsumerName) -> Option<Committed> {
+        self.read(&key(stream, consumer), &self.log.document(&key(stream, consumer))?)
+    }
+
+    /// Every consumer of a stream, by name.
+    pub(crate) fn list(&self, stream: &StreamId) -> Vec<(ConsumerName, Committed)> {
+        let prefix = prefix(stream);
+        let documents = self.log.documents(&prefix);
+        let read = |(key, document): (String, std::sync::Arc<[u8]>)| {
+            Some((key.strip_prefix(&prefix)?.parse().ok()?, self.read(&key, &document)?))
+        };
+        documents.into_iter().filter_map(read).collect()
+    }
+
+    /// Moves a consumer to `places`, in the partitions that they name. Backwards only if `force`d. Blocks until it is durable.
+    pub(crate) fn commit(
+        &self,
+        stream: &Stream,
+        consumer: &ConsumerName,
+        places: &Places,
+        force: bool,
+        now: EventTime,
+    ) -> Result<Committed, CommitError> {
+        let key = key(stream.id(), consumer);
+        let _changing = self.changing(&key).lock();
+        let known = self.find(stream.id(), consumer);
+        if known.is_none() && self.log.documents(&prefix(stream.id())).len() >= CONSUMERS_MAX {
+            return Err(CommitError::TooMany);
+        }
+        let mut committed = known.unwrap_or_else(|| Committed { places: Places::default(), at: now });
+        for (partition, offset) in &places.0 {
+            let (partition, offset) = (*partition, *offset);
+            let end = stream.partition(partition).ok_or(CommitError::NoPartition(partition))?.end(Visibility::Durable);
+            if offset > end {
+                return Err(CommitError::BeyondEnd { partition, offset, end });
+            }
+            match committed.places.get(partition) {
+                Some(before) if offset < before && !force => {
+                    return Err(CommitError::Backwards { partition, offset, committed: before });
+                }
+                Some(_) | None => committed.places.set(partition, offset),
+            }
+        }
+        committed.at = now;
+        let offsets = committed.places.0.iter().map(|(partition, offset)| (partition.0, offset.0)).collect();
+        let document = Document { offsets, committed_at: now.to_rfc3339() };
+        let document = serde_json::to_vec(&document).expect("numbers and texts are JSON");
+        self.log.put_documents(vec![(key, Some(document))]).map_err(CommitError::Log)?;
+        Ok(committed)
+    }
+
+    /// Forgets a consumer; false if there was none. Blocks until it is durable.
+    pub(crate) fn delete(&self, stream: &StreamId, consumer: &ConsumerName) -> Result<bool, AppendError> {
+        let key = key(stream, consumer);
+        let _changing = self.changing(&key).lock();
+        if self.log.document(&key).is_none() {
+            return Ok(false);
+        }
+        self.log.put_documents(vec![(key, None)]).map(|()| true)
+    }
+
+    fn changing(&self, key: &str) -> &Mutex<()> {
+        &self.changing[self.hasher.hash_one(key) as usize % self.changing.len()]
+    }
+
+    fn read(&self, key: &str, document: &[u8]) -> Option<Committed> {
+        let read = serde_json::from_slice::<Document>(document).ok().and_then(|document| {
+            let at = EventTime::parse_rfc3339(&document.committed_at)?;
+            let places = document.offsets.into_iter().map(|(partition, offset)| (PartitionId(partition), Offset(offset)));
+            Some(Committed { places: Places(places.collect()), at })
+        });
+        if read.is_none() {
+            tracing::error!(document = key, "a consumer's document cannot be read and counts as missing");
+        }
+        read
+    }
+}
+
+fn prefix(stream: &StreamId) -> String {
+    format!("consumer/{}/{}/", stream.tenant, stream.stream)
+}
+
+fn key(stream: &StreamId, consumer: &ConsumerName) -> String {
+    format!("{}{consumer}", prefix(stream))
+}
