@@ -40,6 +40,7 @@ pub(crate) fn run(args: &ServeArgs, output: Output) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
     let parts = Parts::open(&settings, &data)?;
+    greet(&settings, &parts.log, output)?;
     runtime.block_on(serve(&settings, parts, args.stop_with_stdin, output))
     // The lock of the data directory goes last, when `data` is dropped.
 }
@@ -111,7 +112,6 @@ async fn serve(settings: &ServeSettings, parts: Parts, stop_with_stdin: bool, ou
     let Parts { log, engine } = parts;
     // Before the address is told: whoever reads it may send a signal at once.
     let mut signals = Signals::new()?;
-    greet(settings, &log, output)?;
     let service =
         ServiceSettings { drain: settings.drain, open: settings.dev, std_components: settings.dev, ..ServiceSettings::default() };
     let service = Service::new(service, log.clone(), engine.clone(), Arc::new(SystemClock), Registry::default());
