@@ -7,14 +7,16 @@ use tidemill_tests::{Host, tidemill_command};
 
 fn host() -> Host {
     let host = Host::start();
-    host.put("/v1/streams/ticks", &json!({"fields": [{"name": "n", "type": "int64"}], "key": ["n"], "partitions": 2})).expect(201);
+    host.put("/v1/streams/ticks", &json!({"fields": [{"name": "n", "type": "int64"}], "key": ["n"], "partitions": 2}))
+        .expect(201);
     let rows: Vec<Value> = (0..100).map(|n| json!({"n": n})).collect();
     host.send("ticks", &Value::Array(rows)).expect(200);
     host
 }
 
 fn run(host: &Host, words: &[&str]) -> (Option<i32>, String) {
-    let output = tidemill_command().args(words).env("TIDEMILL_HOST", host.url()).stdin(Stdio::null()).output().expect("the binary");
+    let output =
+        tidemill_command().args(words).env("TIDEMILL_HOST", host.url()).stdin(Stdio::null()).output().expect("the binary");
     let said = if output.status.success() { output.stdout } else { output.stderr };
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }

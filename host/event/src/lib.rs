@@ -3,6 +3,7 @@
 //! This crate does no I/O, reads no clock and knows no async runtime. Bytes become these types at the rim ([`json`]), travel as
 //! Arrow record batches ([`batch`] says which columns an event batch has), and become bytes again at the rim.
 
+pub mod arrow_stream;
 pub mod batch;
 mod breaker;
 pub mod definition_json;

@@ -4,12 +4,17 @@
 //! application/x-ndjson   {"n":7,"_partition":0,"_offset":122,"_time":"…"}
 //! text/event-stream      id: 0:123,1:99        what was taken so far, in every partition: a whole cut
 //!                        data: {"n":7,…}
+//! application/vnd.apache.arrow.stream          the columns as they are kept, `_partition`, `_offset`, `_time` behind them
 //! ```
+
+use std::io;
 
 use http::HeaderMap;
 use http::header::ACCEPT;
+use tidemill_event::arrow_stream::ArrowStream;
 use tidemill_event::json::{Place as LinePlace, RowEncoder};
 use tidemill_event::{PartitionId, SchemaVersion};
+use tidemill_log::Stream;
 
 use super::cursor::Taken;
 use super::cut::Places;
@@ -23,6 +28,8 @@ pub(crate) enum Form {
     Ndjson,
     /// Server-sent events.
     EventStream,
+    /// An Arrow IPC stream.
+    Arrow,
 }
 
 impl Form {
@@ -41,6 +48,7 @@ impl Form {
                     return Ok(Self::Ndjson);
                 }
                 "text/event-stream" => return Ok(Self::EventStream),
+                "application/vnd.apache.arrow.stream" => return Ok(Self::Arrow),
                 other => refused.push(other.to_owned()),
             }
         }
@@ -48,11 +56,9 @@ impl Form {
             return Ok(Self::Ndjson);
         }
         let detail = format!("`{}` is not given here", refused.join("`, `"));
-        Err(Problem::new(
-            Kind::NotAcceptable,
-            detail,
-            "ask for `application/x-ndjson` or `text/event-stream`, or leave `Accept` out",
-        ))
+        let remedy =
+            "ask for `application/x-ndjson`, `text/event-stream` or `application/vnd.apache.arrow.stream`, or leave `Accept` out";
+        Err(Problem::new(Kind::NotAcceptable, detail, remedy))
     }
 
     /// The content type of the answer.
@@ -60,14 +66,17 @@ impl Form {
         match self {
             Self::Ndjson => "application/x-ndjson",
             Self::EventStream => "text/event-stream",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
         }
     }
 
-    /// What writes rows in this form for a reader that begins at `places`.
-    pub(crate) fn writer(self, places: Places) -> Box<dyn RowWriter> {
+    /// What writes rows of `stream` in this form for a reader that begins at `places`.
+    pub(crate) fn writer(self, stream: &Stream, places: Places) -> Box<dyn RowWriter> {
         match self {
             Self::Ndjson => Box::new(Lines::default()),
             Self::EventStream => Box::new(Events { lines: Lines::default(), places }),
+            // All of it in the schema that is the newest now; what comes later is read as if it had that one.
+            Self::Arrow => Box::new(Columns(ArrowStream::new(stream.definition().schema.clone()))),
         }
     }
 }
@@ -75,13 +84,13 @@ impl Form {
 /// Writes rows in one form. Everything it appends to `out` goes to the client.
 pub(crate) trait RowWriter: Send {
     /// What comes before the first row.
-    fn begin(&mut self, out: &mut Vec<u8>);
+    fn begin(&mut self, out: &mut Vec<u8>) -> io::Result<()>;
 
     /// The wanted rows of a block.
-    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>);
+    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>) -> io::Result<()>;
 
     /// What comes behind the last row.
-    fn end(&mut self, out: &mut Vec<u8>);
+    fn end(&mut self, out: &mut Vec<u8>) -> io::Result<()>;
 
     /// What says, after a while without rows, that the host is still there; `None` if the form has no such thing.
     fn keep_alive(&self) -> Option<&'static [u8]>;
@@ -103,19 +112,22 @@ impl Lines {
 }
 
 impl RowWriter for Lines {
-    fn begin(&mut self, _: &mut Vec<u8>) {
+    fn begin(&mut self, _: &mut Vec<u8>) -> io::Result<()> {
         // The first line is a row.
+        Ok(())
     }
 
-    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>) {
+    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>) -> io::Result<()> {
         let encoder = self.encoder(taken);
         for run in &taken.runs {
             encoder.encode(&taken.block.rows, run.clone(), taken.block.start, out);
         }
+        Ok(())
     }
 
-    fn end(&mut self, _: &mut Vec<u8>) {
+    fn end(&mut self, _: &mut Vec<u8>) -> io::Result<()> {
         // The last line is a row.
+        Ok(())
     }
 
     fn keep_alive(&self) -> Option<&'static [u8]> {
@@ -130,11 +142,12 @@ struct Events {
 }
 
 impl RowWriter for Events {
-    fn begin(&mut self, out: &mut Vec<u8>) {
+    fn begin(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         out.extend_from_slice(format!("retry: {}\n\n", EVENT_STREAM_RETRY.as_millis()).as_bytes());
+        Ok(())
     }
 
-    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>) {
+    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>) -> io::Result<()> {
         let encoder = self.lines.encoder(taken);
         for row in taken.runs.iter().cloned().flatten() {
             // Every row has the whole cut: wherever the connection breaks, nothing comes twice and nothing is left out.
@@ -143,14 +156,40 @@ impl RowWriter for Events {
             encoder.encode(&taken.block.rows, row..row + 1, taken.block.start, out);
             out.push(b'\n');
         }
+        Ok(())
     }
 
-    fn end(&mut self, _: &mut Vec<u8>) {
+    fn end(&mut self, _: &mut Vec<u8>) -> io::Result<()> {
         // An event is complete with its empty line.
+        Ok(())
     }
 
     fn keep_alive(&self) -> Option<&'static [u8]> {
         Some(b":\n\n")
+    }
+}
+
+/// An Arrow IPC stream.
+struct Columns(ArrowStream);
+
+impl RowWriter for Columns {
+    fn begin(&mut self, _: &mut Vec<u8>) -> io::Result<()> {
+        // The schema comes with the first rows, whose columns it describes.
+        Ok(())
+    }
+
+    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>) -> io::Result<()> {
+        let place = (taken.partition, taken.block.start);
+        let written = self.0.write(&taken.block.rows, &taken.block.schema.schema, place, &taken.runs, out);
+        written.map_err(io::Error::other)
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.0.finish(out).map_err(io::Error::other)
+    }
+
+    fn keep_alive(&self) -> Option<&'static [u8]> {
+        None
     }
 }
 
@@ -170,6 +209,7 @@ mod tests {
         assert_eq!(check("text/html, */*;q=0.8"), Ok(Form::Ndjson));
         assert_eq!(check("Text/Event-Stream"), Ok(Form::EventStream));
         assert_eq!(check("text/event-stream, application/json"), Ok(Form::EventStream));
+        assert_eq!(check("application/vnd.apache.arrow.stream"), Ok(Form::Arrow));
         assert_eq!(check("text/event-stream;q=0, application/json"), Ok(Form::Ndjson));
         assert_eq!(check("text/html, image/png"), Err(Kind::NotAcceptable));
     }

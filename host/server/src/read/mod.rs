@@ -9,6 +9,7 @@
 
 mod cursor;
 mod cut;
+mod encoding;
 mod form;
 mod query;
 mod reader;
@@ -17,12 +18,13 @@ use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use futures_util::stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode, Uri};
 use tidemill_log::{ReadLimit, Stream};
 
 pub(crate) use self::cursor::Taken;
 pub(crate) use self::cut::Places;
+use self::encoding::Encoding;
 use self::form::Form;
 pub(crate) use self::form::{Lines, RowWriter};
 pub(crate) use self::query::{Query, ReadParameters};
@@ -41,7 +43,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 ///
 /// One JSON object a line: the event's fields, then `_partition`, `_offset`, `_time`. As `text/event-stream` each row is an event
 /// whose id says what was taken so far in every partition, `0:123,1:99`; the header `Last-Event-ID` resumes there, and is answered
-/// with 204 when a reader that does not follow has everything.
+/// with 204 when a reader that does not follow has everything. As `application/vnd.apache.arrow.stream` the rows come as record batches,
+/// all of the newest schema, with the columns `_partition`, `_offset` and `_time` at the end. `Accept-Encoding` may ask for `zstd` or `gzip`.
 ///
 /// With `Upgrade: websocket` the connection becomes a WebSocket that sends and subscribes, in frames of one JSON object each:
 /// `{"type": "publish", "id": 1, "events": […]}` is answered with `{"type": "ack", "id": 1, "accepted": …}`, `{"type": "subscribe",
@@ -57,6 +60,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
         (status = 200, description = "Rows that are on disk", content(
             (String = "application/x-ndjson"),
             (String = "text/event-stream"),
+            (String = "application/vnd.apache.arrow.stream"),
         )),
         (status = 101, description = "A WebSocket"),
         (status = 204, description = "`Last-Event-ID` names the end, and `follow` was not asked for"),
@@ -89,7 +93,16 @@ pub(crate) async fn get_events(
         None => committed(&host, &stream, &query),
     };
     let limit = ReadLimit { rows_max: READ_ROWS, bytes_max: READ_BYTES };
-    let reader = Reader::open(&stream, &query, &resume, limit, host.stop().clone(), |places| form.writer(places))?;
+    // Browsers would ask for it in every stream of server-sent events, whose comments must come through at once.
+    let encoding = Encoding::accepted(&headers).filter(|_| form != Form::EventStream);
+    let writer = |places| {
+        let plain = form.writer(&stream, places);
+        match encoding {
+            None => plain,
+            Some(encoding) => encoding.around(plain),
+        }
+    };
+    let reader = Reader::open(&stream, &query, &resume, limit, host.stop().clone(), writer)?;
     if resumed.is_some() && reader.is_empty() {
         // A browser connects again after every end but this one.
         let mut response = Response::new(Body::empty());
@@ -99,6 +112,10 @@ pub(crate) async fn get_events(
     let mut response = Response::new(body(reader));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
+    headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if let Some(encoding) = encoding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+    }
     if form == Form::EventStream {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::cursor::{Cursor, Taken};
+use super::cursor::Cursor;
 use super::cut::Places;
 use super::form::RowWriter;
 use super::query::{Place, Query};
@@ -96,7 +96,7 @@ impl Reader {
                 State::New => {
                     self.state = State::Rows;
                     if let Some(piece) = self.write(|writer, out| writer.begin(out)) {
-                        return Some(Ok(piece));
+                        return Some(piece);
                     }
                 }
                 State::Rows => {
@@ -115,7 +115,7 @@ impl Reader {
                         Woken::End => {
                             self.state = State::Over;
                             if let Some(piece) = self.write(|writer, out| writer.end(out)) {
-                                return Some(Ok(piece));
+                                return Some(piece);
                             }
                         }
                     }
@@ -126,10 +126,16 @@ impl Reader {
     }
 
     /// What the writer writes without rows, if anything.
-    fn write(&mut self, write: impl FnOnce(&mut dyn RowWriter, &mut Vec<u8>)) -> Option<Piece> {
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut dyn RowWriter, &mut Vec<u8>) -> io::Result<()>,
+    ) -> Option<Result<Piece, io::Error>> {
         let mut out = Vec::new();
-        write(self.writer.as_deref_mut()?, &mut out);
-        (!out.is_empty()).then(|| Piece { bytes: out.into(), rows: 0 })
+        match write(self.writer.as_deref_mut()?, &mut out) {
+            Ok(()) if out.is_empty() => None,
+            Ok(()) => Some(Ok(Piece { bytes: out.into(), rows: 0 })),
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Reads the next rows of one cursor and writes them.
@@ -140,13 +146,11 @@ impl Reader {
         let (limit, left) = (self.limit, self.left.min(rows_max));
         let read = move || {
             let mut out = Vec::new();
-            let rows = cursor.read(limit, left).map(|taken: Option<Taken>| {
-                let wanted = taken.filter(|taken| taken.rows > 0);
-                wanted.map_or(0, |taken| {
-                    writer.rows(&taken, &mut out);
-                    taken.rows
-                })
-            });
+            let rows = match cursor.read(limit, left) {
+                Ok(Some(taken)) if taken.rows > 0 => writer.rows(&taken, &mut out).map(|()| taken.rows),
+                Ok(_) => Ok(0),
+                Err(error) => Err(io::Error::other(error)),
+            };
             (cursor, writer, rows, out)
         };
         // Reading may wait for the disk, and writing rows takes longer than an async worker should be held.
@@ -161,7 +165,7 @@ impl Reader {
         let rows = rows.map_err(|error| {
             tracing::warn!(%error, "a reader is cut off");
             self.state = State::Over;
-            io::Error::other(error)
+            error
         })?;
         self.left -= rows;
         // A follower goes on to the next partition, so that a busy one does not hide the others.

@@ -191,7 +191,9 @@ mod tests {
     fn what_means_nothing_says_why() {
         check(
             "[]",
-            expect![[r#"None "the frame cannot be read: invalid length 0, expected struct Members with 12 elements at line 1 column 2""#]],
+            expect![[
+                r#"None "the frame cannot be read: invalid length 0, expected struct Members with 12 elements at line 1 column 2""#
+            ]],
         );
         check(
             r#"{"type":"publish","events":[]}"#,

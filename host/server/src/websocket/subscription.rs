@@ -80,11 +80,12 @@ struct Frames {
 }
 
 impl RowWriter for Frames {
-    fn begin(&mut self, out: &mut Vec<u8>) {
+    fn begin(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         out.extend_from_slice(plain("subscribed", &self.id).as_bytes());
+        Ok(())
     }
 
-    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>) {
+    fn rows(&mut self, taken: &Taken, out: &mut Vec<u8>) -> io::Result<()> {
         let next = taken.runs.last().map_or(taken.block.start, |run| taken.block.start.plus(run.end));
         let head = format!(
             "{{\"type\":\"rows\",\"id\":{},\"next\":{{\"{}\":{}}},\"rows\":[",
@@ -94,15 +95,17 @@ impl RowWriter for Frames {
         );
         out.extend_from_slice(head.as_bytes());
         self.line.clear();
-        self.lines.rows(taken, &mut self.line);
+        self.lines.rows(taken, &mut self.line)?;
         // JSON has no line feed in it, so each one ends a row.
         self.line.pop();
         out.extend(self.line.iter().map(|byte| if *byte == b'\n' { b',' } else { *byte }));
         out.extend_from_slice(b"]}");
+        Ok(())
     }
 
-    fn end(&mut self, _: &mut Vec<u8>) {
+    fn end(&mut self, _: &mut Vec<u8>) -> io::Result<()> {
         // The session says so, however it came to an end.
+        Ok(())
     }
 
     fn keep_alive(&self) -> Option<&'static [u8]> {

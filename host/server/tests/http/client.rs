@@ -10,6 +10,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    /// The body as it came; `body` has signs in place of what is no UTF-8.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -68,7 +70,7 @@ impl Client {
     /// The next answer; `None` if the connection was closed instead.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
         let (status, headers) = self.head()?;
-        let mut answer = Answer { status, headers, body: String::new() };
+        let mut answer = Answer { status, headers, body: String::new(), bytes: Vec::new() };
         let mut body = Vec::new();
         if let Some(length) = answer.header("content-length") {
             body = vec![0; length.parse().expect("a length")];
@@ -78,7 +80,8 @@ impl Client {
                 body.extend_from_slice(&chunk);
             }
         }
-        answer.body = String::from_utf8(body).expect("UTF-8");
+        answer.body = String::from_utf8_lossy(&body).into_owned();
+        answer.bytes = body;
         Some(answer)
     }
 
@@ -102,14 +105,19 @@ impl Client {
 
     /// The next chunk of a chunked body; `None` at its end.
     pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
+        self.try_chunk().expect("a chunk")
+    }
+
+    /// The same for a body that may break off.
+    pub(crate) fn try_chunk(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let mut line = String::new();
-        if self.stream.read_line(&mut line).expect("a chunk") == 0 {
-            return None;
+        if self.stream.read_line(&mut line)? == 0 {
+            return Ok(None);
         }
         let length = usize::from_str_radix(line.trim_end(), 16).expect("a chunk's length");
         let mut chunk = vec![0; length + 2];
-        self.stream.read_exact(&mut chunk).expect("a chunk");
+        self.stream.read_exact(&mut chunk)?;
         chunk.truncate(length);
-        (length > 0).then_some(chunk)
+        Ok((length > 0).then_some(chunk))
     }
 }

@@ -75,3 +75,44 @@ fn connections_over_the_bound_wait() {
     drop(first);
     assert_eq!(second.answer().expect("served once there is room").status, 200);
 }
+
+#[test]
+fn one_address_cannot_take_all_connections() {
+    let server = Server::with(tidemill_server::Settings { connections_per_address_max: 2, ..settings() });
+    let mut held: Vec<_> = (0..2).map(|_| server.client()).collect();
+    for client in &mut held {
+        client.send("GET", "/health/live", &[], b"");
+        assert_eq!(client.answer().expect("an answer").status, 200);
+    }
+    let mut third = server.client();
+    third.send("GET", "/health/live", &[], b"");
+    assert!(third.answer().is_none(), "closed as it came");
+    held.pop();
+    let began = Instant::now();
+    loop {
+        let mut client = server.client();
+        client.send("GET", "/health/live", &[], b"");
+        match client.answer() {
+            Some(answer) => break assert_eq!(answer.status, 200),
+            None => assert!(began.elapsed() < Duration::from_secs(5), "the place of a closed connection is not given again"),
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_cut_off() {
+    let server = Server::with(tidemill_server::Settings { write_stall: Duration::from_millis(300), ..settings() });
+    server.stream("s", "n:int64 text:string");
+    let text = "x".repeat(1_000);
+    let body: String = (0..20_000).map(|n| format!("{{\"n\":{n},\"text\":\"{text}\"}}\n")).collect();
+    assert_eq!(server.post("s", "application/x-ndjson", body).status, 200);
+    let mut slow = server.client();
+    slow.send("GET", "/v1/streams/s/events", &[], b"");
+    assert_eq!(slow.head().expect("a head").0, 200);
+    std::thread::sleep(Duration::from_millis(1_200));
+    let mut bytes = 0;
+    while let Ok(Some(chunk)) = slow.try_chunk() {
+        bytes += chunk.len();
+    }
+    assert!(bytes < 20_000_000, "{bytes} bytes came: it was never closed");
+}
