@@ -65,14 +65,28 @@ impl Answer {
     }
 }
 
+/// An answer that takes longer never comes, unless something was asked for that takes long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Asks `url`, with a body of `content_type` if there is one. An error is a connection that failed before the answer was whole.
 pub fn request(method: &str, url: &str, content_type: Option<&str>, body: &[u8]) -> Result<Answer, ureq::Error> {
+    request_within(PATIENCE, method, url, content_type, body)
+}
+
+/// The same for an answer that may take so long.
+pub fn request_within(
+    patience: Duration,
+    method: &str,
+    url: &str,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Answer, ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
         .timeout_connect(Some(Duration::from_secs(5)))
-        .timeout_global(Some(Duration::from_secs(60)))
+        .timeout_global(Some(patience))
         .build()
         .new_agent();
     let method: Method = method.parse().expect("a method");

@@ -9,7 +9,7 @@ mod host;
 pub mod judging;
 mod wire;
 
-pub use answer::{Answer, request};
+pub use answer::{Answer, request, request_within};
 pub use artefacts::{guest, judge, shared_data, target_dir, tidemill, tidemill_command, variant};
 pub use cycles::{Cycles, Judged};
 pub use host::{Host, HostOptions, eventually};

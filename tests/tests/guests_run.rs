@@ -10,13 +10,13 @@ use tidemill_event::{
     Ending, EventTime, Field, KeyedState, NoteKind, Offset, RuleCall, StreamSchema, UnknownFields, definition_json,
 };
 use tidemill_runtime::{
-    Grant, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime, RuntimeSettings, SilentLog,
+    Compiler, Grant, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime, RuntimeSettings, SilentLog,
 };
 use tidemill_tests::guest;
 
 fn runtime() -> Runtime {
     let grants: Grants = [Grant::TestRandom].into_iter().collect();
-    Runtime::new(RuntimeSettings { instances_max: 16, grants, ..RuntimeSettings::default() }).expect("a runtime")
+    Runtime::new(RuntimeSettings { instances_max: 16, grants, ..RuntimeSettings::new(Compiler::InProcess) }).expect("a runtime")
 }
 
 fn settings(config: &str, log: Arc<dyn GuestLog>) -> InstanceSettings {

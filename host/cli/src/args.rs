@@ -81,6 +81,9 @@ pub(crate) enum Command {
     Streams,
     /// List components and their versions.
     Components,
+    /// Compile one component from standard input, under limits: the host runs this itself.
+    #[command(hide = true)]
+    CompileComponent(CompileArgs),
 }
 
 /// `tidemill serve`. Each of these may stand in the settings file or the environment too; flags win over both.
@@ -316,6 +319,15 @@ impl std::str::FromStr for Offsets {
 pub(crate) struct StatusArgs {
     /// One pipeline; all of them unless said.
     pub pipeline: Option<String>,
+}
+
+/// `tidemill compile-component`.
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// CPU time it may take.
+    pub cpu_seconds: u64,
+    /// Address space it may take.
+    pub memory_bytes: u64,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod clock;
 mod commands;
+mod compiler;
 mod data_dir;
 mod difference;
 mod exit;
@@ -55,5 +56,6 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Status(args) => commands::status::run(args, &client()?, output),
         Command::Streams => commands::list::streams(&client()?, output),
         Command::Components => commands::list::components(&client()?, output),
+        Command::CompileComponent(args) => compiler::run(args),
     }
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tidemill_event::{ComponentName, TenantName};
 use tidemill_log::Log;
-use tidemill_runtime::{Component, Digest, Runtime};
+use tidemill_runtime::{Component, Digest, Refused, Runtime};
 
 use crate::pipeline::nearest;
 use crate::stored::StoredPipeline;
@@ -56,6 +56,9 @@ pub enum PublishError {
     /// The runtime refuses it; the text says what to change (422).
     #[error("{0}")]
     Refused(String),
+    /// The host could not compile it just now; the same upload may be taken a little later (429).
+    #[error("{0}")]
+    NotNow(String),
     /// Other bytes are published under that version (409).
     #[error("`{name}` {version} is published with other bytes ({digest}): versions never change, publish a new one")]
     Taken {
@@ -142,7 +145,10 @@ impl Components {
         let known = self.inner.prepared.lock().get(&digest).cloned();
         let component = match known {
             Some(component) => component,
-            None => self.inner.runtime.prepare(wasm).map_err(|refused| PublishError::Refused(refused.to_string()))?,
+            None => self.inner.runtime.prepare(wasm).map_err(|refused| match refused {
+                Refused::NotNow(_) => PublishError::NotNow(refused.to_string()),
+                refused => PublishError::Refused(refused.to_string()),
+            })?,
         };
         write_whole(&self.inner.folder, &file_name(digest), wasm).map_err(|error| PublishError::Storage(error.to_string()))?;
 

@@ -24,7 +24,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_gr
 use thread_time::ThreadTime;
 use tidemill_event::{Field, FieldType, RuleCall};
 use tidemill_runtime::testing::TextGuest;
-use tidemill_runtime::{Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog};
+use tidemill_runtime::{Compiler, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog};
 
 const SIZES: [usize; 4] = [1, 16, 256, 4_096];
 const HOME: &str = "AT";
@@ -32,7 +32,8 @@ const COUNTRIES: [&str; 8] = ["AT", "DE", "IT", "US", "FR", "ES", "CH", "AT"];
 const STATUSES: [&str; 4] = ["ok", "declined", "ok", "refunded"];
 
 fn runtime(interruption: Interruption, cache_dir: Option<PathBuf>) -> Runtime {
-    Runtime::new(RuntimeSettings { interruption, cache_dir, instances_max: 64, ..RuntimeSettings::default() }).expect("a runtime")
+    Runtime::new(RuntimeSettings { interruption, cache_dir, instances_max: 64, ..RuntimeSettings::new(Compiler::InProcess) })
+        .expect("a runtime")
 }
 
 fn settings() -> InstanceSettings {

@@ -1,5 +1,5 @@
 //! The only module with `unsafe`: how buffers cross into and out of a guest's memory, and how compiled code comes back from the
-//! cache. It leans on hidden parts of wasmtime's component API, so the version is pinned (`=48.0.8`); read it again before moving.
+//! cache and the compiler. It leans on hidden parts of wasmtime's component API, so the version is pinned (`=48.0.8`); read it again before moving.
 //!
 //! ```text
 //! Arrow buffers ──pieces──► realloc once, then copied straight into linear memory      (no scratch buffer between)
@@ -20,7 +20,7 @@ use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceT
 use wasmtime::component::{Component, ComponentType, Lift, Lower};
 use wasmtime::{Engine, Result, ValRaw, bail};
 
-use crate::cache::Authentic;
+use crate::artefact::Artefact;
 use crate::piece::Piece;
 use crate::wire::WireColumn;
 
@@ -186,10 +186,11 @@ unsafe impl Lift for GuestBytes {
     }
 }
 
-/// Compiled code, from bytes of which the cache has shown that this host wrote them.
-pub(crate) fn deserialize(engine: &Engine, artefact: &Authentic<'_>) -> Result<Component> {
-    // SAFETY: what runs here must be what `Component::serialize` gave on an engine of the same settings. `Authentic` is only made by the
-    // cache, of bytes with a message authentication code under a key that only this host has, over the settings and the artefact.
+/// Compiled code, of which it is known where it comes from.
+pub(crate) fn deserialize(engine: &Engine, artefact: Artefact<'_>) -> Result<Component> {
+    // SAFETY: what runs here must be what wasmtime's compiler gave on an engine of the same settings. An `Artefact` is only made of what
+    // this host's compiler just answered, over pipes that nobody else holds, and by the cache, of bytes with a message authentication
+    // code under a key that only this host has, over the settings and the artefact.
     unsafe { Component::deserialize(engine, artefact.bytes()) }
 }
 

@@ -12,10 +12,12 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::artefact::Artefact;
 use crate::digest::{Digest, hex};
 
 const MAGIC: &[u8; 8] = b"TDMLCODE";
@@ -53,28 +55,27 @@ impl Cache {
             tracing::warn!(path = %path.display(), "compiled code was not written by this host or is damaged; compiling again");
             return None;
         };
-        let component = crate::boundary::deserialize(engine, &artefact);
+        let component = crate::boundary::deserialize(engine, artefact);
         component
             .map_err(|error| tracing::warn!(path = %path.display(), %error, "compiled code does not load; compiling again"))
             .ok()
     }
 
-    /// Keeps a component. Failing to is no failure: it will be compiled again.
-    pub(crate) fn store(&self, component: &Component, digest: &Digest) {
-        if let Err(error) = self.try_store(component, digest) {
+    /// Keeps compiled code. Failing to is no failure: it will be compiled again.
+    pub(crate) fn store(&self, artefact: Artefact<'_>, digest: &Digest) {
+        if let Err(error) = self.try_store(artefact.bytes(), digest) {
             tracing::warn!(folder = %self.folder.display(), %error, "compiled code cannot be kept");
         }
     }
 
-    fn try_store(&self, component: &Component, digest: &Digest) -> io::Result<()> {
-        let artefact = component.serialize().map_err(io::Error::other)?;
+    fn try_store(&self, artefact: &[u8], digest: &Digest) -> io::Result<()> {
         // Named by the process, so that two do not write into each other's; the rename decides.
         let path = self.path(digest);
         let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
         let mut file = File::create(&unfinished)?;
         file.write_all(MAGIC)?;
-        file.write_all(&self.code(digest, &artefact))?;
-        file.write_all(&artefact)?;
+        file.write_all(&self.code(digest, artefact).finalize().into_bytes())?;
+        file.write_all(artefact)?;
         drop(file);
         fs::rename(&unfinished, &path)
     }
@@ -83,26 +84,17 @@ impl Cache {
         self.folder.join(format!("{}-{}", hex(&self.engine[..8]), digest.hex()))
     }
 
-    fn code(&self, digest: &Digest, artefact: &[u8]) -> [u8; CODE_BYTES] {
-        hmac_sha256(&self.key, &[MAGIC, &self.engine, digest.as_bytes(), artefact])
+    /// The message authentication code over all that makes an artefact the right one, not yet finished.
+    fn code(&self, digest: &Digest, artefact: &[u8]) -> Hmac<Sha256> {
+        let code = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key may have any length");
+        code.chain_update(MAGIC).chain_update(self.engine).chain_update(digest.as_bytes()).chain_update(artefact)
     }
 
-    fn authenticate<'a>(&self, file: &'a [u8], digest: &Digest) -> Option<Authentic<'a>> {
+    fn authenticate<'a>(&self, file: &'a [u8], digest: &Digest) -> Option<Artefact<'a>> {
         let (found, artefact) = file.strip_prefix(MAGIC)?.split_first_chunk::<CODE_BYTES>()?;
-        let expected = self.code(digest, artefact);
         // In the same time wherever they differ.
-        let difference = expected.iter().zip(found).fold(0, |difference, (a, b)| difference | (a ^ b));
-        (difference == 0).then_some(Authentic(artefact))
-    }
-}
-
-/// An artefact that this host wrote, for this engine and this component. Nothing but [`Cache::authenticate`] makes one.
-#[derive(Debug)]
-pub(crate) struct Authentic<'a>(&'a [u8]);
-
-impl Authentic<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.0
+        self.code(digest, artefact).verify_slice(found).ok()?;
+        Some(Artefact::authenticated(artefact))
     }
 }
 
@@ -128,18 +120,6 @@ fn key(path: &Path) -> io::Result<[u8; 32]> {
     Ok(key)
 }
 
-/// RFC 2104 over the parts as if they were joined.
-fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    let padded = |pad: u8| {
-        let mut block = [pad; 64];
-        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-        block
-    };
-    let mut inner = Sha256::new_with_prefix(padded(0x36));
-    parts.iter().for_each(|part| inner.update(part));
-    Sha256::new_with_prefix(padded(0x5c)).chain_update(inner.finalize()).finalize().into()
-}
-
 /// Turns what wasmtime hashes about its settings into 32 bytes that mean the same in every process.
 struct IdentityHasher(Sha256);
 
@@ -157,15 +137,6 @@ impl Hasher for IdentityHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_code_is_the_one_of_the_standard() {
-        // RFC 4231, test case 1, with its key padded by the zeros that the algorithm adds anyway.
-        let mut key = [0; 32];
-        key[..20].fill(0x0b);
-        let code = hmac_sha256(&key, &[b"Hi ", b"There"]);
-        assert_eq!(hex(&code), "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
-    }
 
     #[test]
     fn the_key_is_made_once_kept_and_private() {

@@ -8,12 +8,13 @@ use tidemill_event::{Field, Usage};
 use wasmtime::component::{self, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower, TypedFunc};
 use wasmtime::{Engine, Store};
 
+use crate::artefact::Artefact;
 use crate::check::{Checked, check};
 use crate::description::Description;
 use crate::digest::Digest;
 use crate::failure::failure;
 use crate::grant::Grants;
-use crate::limits::{COMPILE_STACK_BYTES, Limits};
+use crate::limits::Limits;
 use crate::logging::SilentLog;
 use crate::refused::Refused;
 use crate::runtime::Parts;
@@ -130,9 +131,13 @@ impl Component {
         let compiled = match cached {
             Some(compiled) => compiled,
             None => {
-                let compiled = compile(&parts.engine, wasm)?;
+                let code = parts.compiler.compile(&parts.engine, parts.interruption, wasm)?;
+                let artefact = Artefact::compiled(&code);
+                // The pool refuses what asks for more than a slot has.
+                let compiled = crate::boundary::deserialize(&parts.engine, artefact);
+                let compiled = compiled.map_err(|error| Refused::Compile(format!("{error:#}")))?;
                 if let Some(cache) = &parts.cache {
-                    cache.store(&compiled, &digest);
+                    cache.store(artefact, &digest);
                 }
                 compiled
             }
@@ -168,19 +173,6 @@ impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Component").field("digest", &self.digest).field("kind", &self.kind).finish_non_exhaustive()
     }
-}
-
-/// On a thread with a stack for what a stranger nested, so that none of the host's overflows.
-fn compile(engine: &Engine, wasm: &[u8]) -> Result<component::Component, Refused> {
-    let compile = || component::Component::from_binary(engine, wasm).map_err(|error| format!("{error:#}"));
-    let compiled = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("compile".to_owned()).stack_size(COMPILE_STACK_BYTES);
-        match thread.spawn_scoped(scope, compile) {
-            Ok(running) => running.join().unwrap_or_else(|_| Err("the compiler gave up on it".to_owned())),
-            Err(error) => Err(format!("no thread to compile on: {error}")),
-        }
-    });
-    compiled.map_err(Refused::Compile)
 }
 
 /// A store for one instance, with the fuel, time and output of a start.

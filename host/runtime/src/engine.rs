@@ -37,6 +37,12 @@ pub enum Interruption {
     FuelAndDeadline,
 }
 
+/// An engine that only compiles: nothing is reserved for instances, so that it fits into a small address space. Its code runs on the
+/// other one, for which the test below stands.
+pub(crate) fn compiling(interruption: Interruption) -> wasmtime::Result<Engine> {
+    Engine::new(&config(interruption))
+}
+
 /// An engine with room for so many instances at once.
 pub(crate) fn engine(instances_max: u32, interruption: Interruption) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
@@ -57,12 +63,18 @@ pub(crate) fn engine(instances_max: u32, interruption: Interruption) -> wasmtime
         .max_unused_warm_slots(instances_max.min(100))
         .linear_memory_keep_resident(0)
         .table_keep_resident(0);
+    let mut config = config(interruption);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}
+
+/// All that decides what code is made and how it behaves.
+fn config(interruption: Interruption) -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_init_cow(true)
         .consume_fuel(true)
         .epoch_interruption(interruption == Interruption::FuelAndDeadline)
@@ -83,7 +95,7 @@ pub(crate) fn engine(instances_max: u32, interruption: Interruption) -> wasmtime
         .debug_info(false)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX));
-    Engine::new(&config)
+    config
 }
 
 #[cfg(test)]
@@ -158,5 +170,21 @@ mod tests {
         let engine = engine(1, Interruption::Fuel).expect("an engine");
         assert!(!engine.get_epoch_interruption());
         assert!(engine.get_consume_fuel());
+    }
+
+    #[test]
+    fn what_the_compiler_makes_fits_the_engine_that_runs_it() {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        for interruption in [Interruption::Fuel, Interruption::FuelAndDeadline] {
+            let identity = |engine: Engine| {
+                let mut hasher = DefaultHasher::new();
+                engine.precompile_compatibility_hash().hash(&mut hasher);
+                hasher.finish()
+            };
+            let running = engine(10, interruption).expect("an engine");
+            let compiling = compiling(interruption).expect("an engine");
+            assert!(compiling.get_pooling_config().is_none());
+            assert_eq!(identity(compiling), identity(running), "{interruption:?}");
+        }
     }
 }

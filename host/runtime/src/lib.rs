@@ -10,9 +10,11 @@
 //! the host panic, wait, or believe something that does not hold. An [`Instance`] belongs to one task; after any failure but
 //! a guest error it is dead, and a new one costs microseconds. This crate knows nothing of streams, pipelines or names.
 
+mod artefact;
 mod boundary;
 mod cache;
 mod check;
+mod compile;
 mod component;
 mod decode;
 mod description;
@@ -36,13 +38,14 @@ mod text;
 mod ticker;
 mod wire;
 
+pub use compile::{Compiler, CompilerProcess, compile_one};
 pub use component::{Component, Kind};
 pub use description::{Description, StateField};
 pub use digest::{Digest, DigestError};
 pub use engine::Interruption;
 pub use grant::{Grant, Grants};
 pub use instance::{Instance, InstanceSettings};
-pub use limits::{LOG_LINE_BYTES_MAX, Limits, MEMORY_BYTES_MAX, ShapeLimits};
+pub use limits::{CompileLimits, LOG_LINE_BYTES_MAX, Limits, MEMORY_BYTES_MAX, ShapeLimits};
 pub use logging::{GuestLog, LogLevel, SilentLog};
 pub use refused::Refused;
 pub use runtime::{Runtime, RuntimeError, RuntimeSettings};

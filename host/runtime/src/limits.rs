@@ -5,6 +5,7 @@
 //! | [`ShapeLimits`] | the upload is refused, before anything is compiled |
 //! | [`Limits`] | the call ends with its [`tidemill_event::Ending`] and its instance is thrown away |
 //! | `log_lines_per_second`, [`LOG_LINE_BYTES_MAX`] | the line is dropped and counted, or cut |
+//! | [`CompileLimits`] | the compiler is killed and the upload refused, naming the limit |
 //! | [`crate::RuntimeSettings::instances_max`] | no further instance is made until one is dropped |
 
 use std::time::Duration;
@@ -127,5 +128,54 @@ impl Default for ShapeLimits {
             blocks: 20_000,
             branch_targets: 4_096,
         }
+    }
+}
+
+/// What the compiler of one component may use. A bound that is met refuses the upload, and names itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// CPU time, whatever the size. Whole seconds count.
+    pub cpu_base: Duration,
+    /// CPU time for each MiB of the component: an interpreter of 18 MiB is no bomb, and takes 25 seconds.
+    pub cpu_per_mib: Duration,
+    /// Address space, with the program itself and a stack of 64 MiB.
+    pub memory_bytes: u64,
+    /// How much longer than its CPU time it may take by the clock, on a host that has other things to do.
+    pub wall_factor: u32,
+    /// Machine code, whatever the size.
+    pub code_bytes_base: usize,
+    /// Machine code for each byte of the component.
+    pub code_per_byte: usize,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            cpu_base: Duration::from_secs(10),
+            cpu_per_mib: Duration::from_millis(1_500),
+            memory_bytes: 1 << 30,
+            wall_factor: 20,
+            code_bytes_base: 16 << 20,
+            code_per_byte: 8,
+        }
+    }
+}
+
+impl CompileLimits {
+    /// CPU time for a component of so many bytes, in whole seconds.
+    pub fn cpu(&self, wasm_bytes: usize) -> Duration {
+        let mib = u32::try_from(wasm_bytes >> 20).unwrap_or(u32::MAX);
+        let cpu = self.cpu_base.saturating_add(self.cpu_per_mib.saturating_mul(mib));
+        Duration::from_secs(cpu.as_secs().max(1))
+    }
+
+    /// Time by the clock for a component of so many bytes.
+    pub fn wall(&self, wasm_bytes: usize) -> Duration {
+        self.cpu(wasm_bytes).saturating_mul(self.wall_factor)
+    }
+
+    /// The most machine code that is taken for a component of so many bytes.
+    pub fn code_bytes(&self, wasm_bytes: usize) -> usize {
+        self.code_bytes_base.saturating_add(self.code_per_byte.saturating_mul(wasm_bytes))
     }
 }

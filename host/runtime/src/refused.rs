@@ -1,4 +1,6 @@
-//! Why a component is not taken. Each message says what to change; none is a fault of the host.
+//! Why a component is not taken. Each message says what to change; none but [`Refused::NotNow`] is of the host.
+
+use std::time::Duration;
 
 use tidemill_event::CallFailure;
 
@@ -81,6 +83,31 @@ pub enum Refused {
     /// Valid, and yet the compiler gave up on it.
     #[error("it cannot be compiled: {0}")]
     Compile(String),
+    /// It takes the compiler longer than an upload of its size may take.
+    #[error(
+        "compiling it took more than its {} s of CPU time: make its largest functions smaller, nest blocks and loops less, or build it for size (`opt-level = \"s\"`)", cpu.as_secs()
+    )]
+    CompileTime {
+        /// What it may take.
+        cpu: Duration,
+    },
+    /// It takes the compiler more memory than any upload may take.
+    #[error(
+        "compiling it took more than {} MiB of memory: make its largest functions smaller, or build it for size (`opt-level = \"s\"`)", bytes_max >> 20
+    )]
+    CompileMemory {
+        /// What it may take.
+        bytes_max: u64,
+    },
+    /// Its machine code is far larger than it is itself.
+    #[error("its machine code is larger than {} MiB, too much for its size: build it for size (`opt-level = \"s\"`)", bytes_max >> 20)]
+    CodeTooLarge {
+        /// How much there may be.
+        bytes_max: usize,
+    },
+    /// Not its fault: the same upload may be taken a little later.
+    #[error("it cannot be compiled just now: {0}")]
+    NotNow(String),
     /// An import has another type than the host's.
     #[error("its imports do not fit this host: {0}")]
     Link(String),

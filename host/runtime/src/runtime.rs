@@ -9,6 +9,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use crate::cache::Cache;
+use crate::compile::Compiler;
 use crate::component::Component;
 use crate::engine::{self, Interruption};
 use crate::grant::Grants;
@@ -22,6 +23,8 @@ use crate::ticker::Ticker;
 /// What a runtime is made with.
 #[derive(Debug, Clone)]
 pub struct RuntimeSettings {
+    /// Who compiles. A host that takes uploads of strangers needs [`Compiler::Process`].
+    pub compiler: Compiler,
     /// Where compiled code is kept between two lives of the process; `None`: nowhere.
     pub cache_dir: Option<PathBuf>,
     /// How many instances there may be at once. Costs address space, 8 GiB each, and no memory.
@@ -36,9 +39,11 @@ pub struct RuntimeSettings {
     pub interruption: Interruption,
 }
 
-impl Default for RuntimeSettings {
-    fn default() -> Self {
+impl RuntimeSettings {
+    /// Nothing kept, nothing granted, limits that fit a first program in every language.
+    pub fn new(compiler: Compiler) -> Self {
         Self {
+            compiler,
             cache_dir: None,
             instances_max: 1_000,
             shape: ShapeLimits::default(),
@@ -77,6 +82,8 @@ pub struct Runtime {
 /// What the clones share.
 pub(crate) struct Parts {
     pub(crate) engine: Engine,
+    pub(crate) compiler: Compiler,
+    pub(crate) interruption: Interruption,
     pub(crate) linker: Linker<Sandbox>,
     pub(crate) cache: Option<Cache>,
     pub(crate) shape: ShapeLimits,
@@ -88,7 +95,7 @@ pub(crate) struct Parts {
 impl Runtime {
     /// Makes one. A process needs one; each has an address space and a thread of its own.
     pub fn new(settings: RuntimeSettings) -> Result<Self, RuntimeError> {
-        let RuntimeSettings { cache_dir, instances_max, shape, describe, grants, interruption } = settings;
+        let RuntimeSettings { compiler, cache_dir, instances_max, shape, describe, grants, interruption } = settings;
         let broken = |error: wasmtime::Error| RuntimeError::Engine(format!("{error:#}"));
         let engine = engine::engine(instances_max, interruption).map_err(broken)?;
         let mut linker = Linker::new(&engine);
@@ -96,13 +103,13 @@ impl Runtime {
         let open = |folder: PathBuf| Cache::open(&folder, &engine).map_err(|source| RuntimeError::Cache { folder, source });
         let cache = cache_dir.map(open).transpose()?;
         let ticker = Arc::new(Ticker::start(engine.clone()).map_err(RuntimeError::Thread)?);
-        Ok(Self { parts: Arc::new(Parts { engine, linker, cache, shape, describe, grants, ticker }) })
+        Ok(Self { parts: Arc::new(Parts { engine, compiler, interruption, linker, cache, shape, describe, grants, ticker }) })
     }
 
     /// Takes an upload: shape and imports are checked before anything is compiled, then it is compiled or loaded from the cache,
     /// instantiated and described under limits. The same bytes give the same component, here and after a restart.
     ///
-    /// Blocking and heavy on the CPU, up to tens of seconds for an interpreter: not for a thread that serves others.
+    /// Blocking, up to tens of seconds for an interpreter, and up to minutes on a busy host: not for a thread that serves others.
     pub fn prepare(&self, wasm: &[u8]) -> Result<Arc<Component>, Refused> {
         Component::prepare(&self.parts, wasm).map(Arc::new)
     }

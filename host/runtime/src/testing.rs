@@ -13,6 +13,8 @@
 //! $ret                                64 bytes for an answer put together by hand
 //! ```
 
+pub mod bombs;
+
 use std::fmt::Write as _;
 
 use tidemill_event::{Field, FieldType};

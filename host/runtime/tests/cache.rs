@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidemill_runtime::testing::{TextGuest, threshold_rule};
-use tidemill_runtime::{Interruption, Runtime, RuntimeSettings};
+use tidemill_runtime::{Compiler, Interruption, Runtime, RuntimeSettings};
 
 fn runtime(folder: &Path, interruption: Interruption) -> Runtime {
     let cache_dir = Some(folder.to_owned());
-    Runtime::new(RuntimeSettings { cache_dir, instances_max: 2, interruption, ..RuntimeSettings::default() }).expect("a runtime")
+    Runtime::new(RuntimeSettings { cache_dir, instances_max: 2, interruption, ..RuntimeSettings::new(Compiler::InProcess) })
+        .expect("a runtime")
 }
 
 fn from_cache(folder: &Path) -> bool {
@@ -77,7 +78,8 @@ fn a_folder_that_cannot_be_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     fs::write(&file, "").expect("written");
-    let settings = RuntimeSettings { cache_dir: Some(file.clone()), instances_max: 1, ..RuntimeSettings::default() };
+    let settings =
+        RuntimeSettings { cache_dir: Some(file.clone()), instances_max: 1, ..RuntimeSettings::new(Compiler::InProcess) };
     let error = Runtime::new(settings).expect_err("no folder").to_string();
     assert_eq!(error, format!("compiled code cannot be kept in `{}`", file.display()));
 }

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use host::{RUNTIME, amount, refused};
 use tidemill_event::{Field, FieldType};
 use tidemill_runtime::testing::{TextGuest, component, threshold_rule};
-use tidemill_runtime::{Kind, Refused, Runtime, RuntimeSettings, ShapeLimits};
+use tidemill_runtime::{Compiler, Kind, Refused, Runtime, RuntimeSettings, ShapeLimits};
 
 fn check(wasm: &[u8], expect: Expect) {
     expect.assert_eq(&refused(wasm).to_string());
@@ -60,8 +60,8 @@ fn what_is_no_component() {
     let half = &threshold_rule()[..500];
     assert!(matches!(refused(half), Refused::Malformed { .. }));
     let small = ShapeLimits { component_bytes: 100, ..ShapeLimits::default() };
-    let runtime =
-        Runtime::new(RuntimeSettings { instances_max: 1, shape: small, ..RuntimeSettings::default() }).expect("a runtime");
+    let runtime = Runtime::new(RuntimeSettings { instances_max: 1, shape: small, ..RuntimeSettings::new(Compiler::InProcess) })
+        .expect("a runtime");
     let message = runtime.prepare(&threshold_rule()).expect_err("too large").to_string();
     assert!(message.ends_with("and at most 100 are taken: build it with optimisation, strip debug information"), "{message}");
 }
@@ -125,7 +125,8 @@ fn imports_that_nobody_grants_are_named() {
         ],
     );
     // Not granted by this runtime, unlike the one of the other tests.
-    let strict = Runtime::new(RuntimeSettings { instances_max: 1, ..RuntimeSettings::default() }).expect("a runtime");
+    let strict =
+        Runtime::new(RuntimeSettings { instances_max: 1, ..RuntimeSettings::new(Compiler::InProcess) }).expect("a runtime");
     let random = TextGuest::rule(vec![amount()]).random().call("(drop (call $random)) (i32.const 0)").build();
     assert!(RUNTIME.prepare(&random).is_ok());
     let message = strict.prepare(&random).expect_err("not granted").to_string();

@@ -51,10 +51,12 @@ pub(crate) const SPARE_DECODERS_MAX: usize = 4;
 pub(crate) const DECLARATION_BYTES_MAX: usize = 1 << 20;
 /// A component. Beyond: 413 (what the runtime takes is less still, and refused with 422).
 pub(crate) const COMPONENT_BYTES_MAX: usize = 64 << 20;
-/// Components being uploaded or compiled at once. Beyond: 503.
+/// Components being uploaded or compiled at once. Beyond: 429.
 pub(crate) const COMPONENTS_HELD_MAX: usize = 8;
-/// Components checked and compiled at once. Beyond: they wait.
+/// Components checked and compiled at once, one a tenant. Beyond: they wait.
 pub(crate) const COMPILES_MAX: usize = 2;
+/// Components of a tenant that wait while one is compiled. Beyond: 429.
+pub(crate) const COMPILES_WAITING_MAX: usize = 2;
 
 /// How long requests in flight may still take once the log has failed: nothing more is acknowledged. Beyond: cut.
 pub(crate) const FAILED_DRAIN: Duration = Duration::from_millis(500);

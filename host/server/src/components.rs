@@ -107,7 +107,8 @@ fn fields(fields: Vec<Field>) -> Vec<Value> {
 
 /// Publish a version of a component.
 ///
-/// It is checked, compiled and asked to describe itself before the answer: seconds for a large one.
+/// It is checked, compiled in a process with limits of its own, and asked to describe itself before the answer: seconds for a large
+/// one. One upload of a tenant is compiled at a time, and two may wait.
 #[utoipa::path(
     put, path = "/v1/components/{name}/versions/{version}", tag = "components",
     params(
@@ -122,7 +123,8 @@ fn fields(fields: Vec<Field>) -> Vec<Value> {
         (status = 409, description = "Other bytes are published under this version", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Larger than 64 MiB", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "Not `application/wasm`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, description = "Refused, and why: a core module, an import nobody grants, precompiled, `describe` failed …", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Other uploads come first; again after `Retry-After` seconds", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "Refused, and why: a core module, an import nobody grants, precompiled, would not compile within its limits, `describe` failed …", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn put_component(
@@ -136,17 +138,19 @@ pub(crate) async fn put_component(
         return Err(Problem::new(Kind::Invalid, detail, "choose another name"));
     }
     content_type(&request, &["application/wasm"])?;
-    let busy = || Problem::overloaded("too many components are uploaded at once");
-    let _held = host.component_room().try_acquire_owned().map_err(|_| busy())?;
-    let wasm = whole(&host, request, COMPONENT_BYTES_MAX).await?;
-    let compiling = host.compiles().acquire_owned().await.map_err(|_| Problem::stopping())?;
+    let busy = |what: &str| Problem::new(Kind::TooMany, what, "upload it again after `Retry-After` seconds, and fewer at once");
     let tenant = host.tenant().clone();
+    let place = host.compiles().enter(&tenant).ok_or_else(|| busy("your uploads before it are not compiled yet"))?;
+    let _held = host.component_room().try_acquire_owned().map_err(|_| busy("too many components are uploaded at once"))?;
+    let wasm = whole(&host, request, COMPONENT_BYTES_MAX).await?;
+    let compiling = place.turn().await;
     let published = blocking(&host, move |components| {
         let published = components.publish(&tenant, &name, &version, &wasm);
         drop(compiling);
         published
     });
     let published = published.await?.map_err(|error| match error {
+        PublishError::NotNow(why) => busy(&why),
         PublishError::Refused(why) => Problem::new(Kind::Invalid, why, "correct the component and upload it again"),
         taken @ PublishError::Taken { .. } => {
             Problem::new(Kind::Conflict, taken.to_string(), "publish the new bytes under a new version")

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Access;
-use crate::bounds::{COMPILES_MAX, COMPONENTS_HELD_MAX, JSON_HELD_BYTES_MAX, UPLOADS_MAX};
+use crate::bounds::{COMPONENTS_HELD_MAX, JSON_HELD_BYTES_MAX, UPLOADS_MAX};
+use crate::compile_queue::CompileQueue;
 use crate::consumers::Consumers;
 use crate::ingest::Doors;
 use crate::metrics::Metrics;
@@ -35,7 +36,7 @@ struct Parts {
     json_room: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     component_room: Arc<Semaphore>,
-    compiles: Arc<Semaphore>,
+    compiles: CompileQueue,
 }
 
 impl Host {
@@ -55,7 +56,7 @@ impl Host {
             json_room: Arc::new(Semaphore::new(JSON_HELD_BYTES_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             component_room: Arc::new(Semaphore::new(COMPONENTS_HELD_MAX)),
-            compiles: Arc::new(Semaphore::new(COMPILES_MAX)),
+            compiles: CompileQueue::new(),
         }))
     }
 
@@ -123,7 +124,7 @@ impl Host {
     }
 
     /// Turns at the compiler.
-    pub(crate) fn compiles(&self) -> Arc<Semaphore> {
-        self.0.compiles.clone()
+    pub(crate) fn compiles(&self) -> &CompileQueue {
+        &self.0.compiles
     }
 }

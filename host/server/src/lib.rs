@@ -12,6 +12,7 @@ mod accept;
 mod auth;
 mod body;
 mod bounds;
+mod compile_queue;
 mod components;
 mod consumers;
 mod health;

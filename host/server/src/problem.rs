@@ -57,6 +57,8 @@ pub(crate) enum Kind {
     Invalid,
     /// Header lines over their bound.
     HeadersTooLarge,
+    /// More at once than one client may ask for: a retry helps.
+    TooMany,
     /// Our own fault.
     Internal,
     /// No room just now: a retry helps.
@@ -90,6 +92,7 @@ impl Kind {
             Self::HeadersTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "the header lines are too large")
             }
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "too much at once"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the host failed"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "no room just now"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "the host is stopping"),
@@ -98,7 +101,7 @@ impl Kind {
 
     /// Whether the same request may be taken a moment later.
     fn retry(self) -> bool {
-        matches!(self, Self::Overloaded | Self::Stopping)
+        matches!(self, Self::TooMany | Self::Overloaded | Self::Stopping)
     }
 }
 

@@ -71,8 +71,11 @@ struct Parts {
 impl Parts {
     fn open(settings: &ServeSettings, data: &DataDir) -> Result<Self, Failure> {
         let begin = Instant::now();
-        let runtime =
-            RuntimeSettings { cache_dir: Some(data.path().join("cache")), grants: grants(), ..RuntimeSettings::default() };
+        let runtime = RuntimeSettings {
+            cache_dir: Some(data.path().join("cache")),
+            grants: grants(),
+            ..RuntimeSettings::new(crate::compiler::own())
+        };
         let runtime = Runtime::new(runtime).map_err(|error| Failure::failed(error.to_string()))?;
         let log =
             Log::open(LogSettings::new(data.path().join("log")), disk()).map_err(|error| Failure::failed(error.to_string()))?;

@@ -25,7 +25,8 @@ pub(crate) fn run(args: &TestArgs, output: Output) -> Result<(), Failure> {
     }
     serde_json::from_str::<Value>(&args.config).map_err(|error| Failure::wrong_use(format!("--config is no JSON: {error}")))?;
     let wasm = read(&args.component)?;
-    let runtime = Runtime::new(RuntimeSettings::default()).map_err(|error| Failure::failed(error.to_string()))?;
+    let runtime =
+        Runtime::new(RuntimeSettings::new(crate::compiler::own())).map_err(|error| Failure::failed(error.to_string()))?;
     let component = runtime.prepare(&wasm).map_err(|refused| Failure::failed(format!("a host would refuse this: {refused}")))?;
     let events = read_events(&read(&args.events)?, component.description(), &args.by)?;
     if !component.description().state.is_empty() && args.by.is_empty() {

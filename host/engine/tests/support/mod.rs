@@ -16,7 +16,7 @@ use tidemill_event::{
     TenantName, definition_json,
 };
 use tidemill_log::{Append, FrameRows, Log, LogSettings, PowerCutDisk, ReadLimit, RealDisk, Visibility};
-use tidemill_runtime::{Grant, Grants, Runtime, RuntimeSettings};
+use tidemill_runtime::{Compiler, Grant, Grants, Runtime, RuntimeSettings};
 
 /// A clock that stands still unless it is set: what is written twice is the same twice. Armed, it panics once, in the middle of whatever
 /// asks next.
@@ -38,7 +38,8 @@ fn runtime() -> Runtime {
     let grants = Grants::from_iter([Grant::TestRandom]);
     RUNTIME
         .get_or_init(|| {
-            Runtime::new(RuntimeSettings { instances_max: 64, grants, ..RuntimeSettings::default() }).expect("a runtime")
+            Runtime::new(RuntimeSettings { instances_max: 64, grants, ..RuntimeSettings::new(Compiler::InProcess) })
+                .expect("a runtime")
         })
         .clone()
 }

@@ -8,14 +8,14 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{Field as ArrowField, Schema};
 use tidemill_event::{CallFailure, Field, FieldType, RuleCall};
 use tidemill_runtime::{
-    Grant, Grants, GuestLog, Instance, InstanceSettings, Limits, LogLevel, Refused, Runtime, RuntimeSettings, SilentLog,
+    Compiler, Grant, Grants, GuestLog, Instance, InstanceSettings, Limits, LogLevel, Refused, Runtime, RuntimeSettings, SilentLog,
 };
 
 /// One runtime for all tests of a file: small budgets for describe, and the planted import granted.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let describe = Limits { fuel_start: 1_000_000, ..Limits::default() };
     let grants = [Grant::TestRandom].into_iter().collect();
-    let settings = RuntimeSettings { instances_max: 16, describe, grants, ..RuntimeSettings::default() };
+    let settings = RuntimeSettings { instances_max: 16, describe, grants, ..RuntimeSettings::new(Compiler::InProcess) };
     Runtime::new(settings).expect("a runtime")
 });
 

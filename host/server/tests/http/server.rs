@@ -10,7 +10,7 @@ use serde_json::Value;
 use tidemill_engine::{Engine, EngineSettings};
 use tidemill_event::{Clock, EventTime, TenantName};
 use tidemill_log::{Log, LogSettings};
-use tidemill_runtime::{Runtime, RuntimeSettings};
+use tidemill_runtime::{Compiler, Runtime, RuntimeSettings};
 use tidemill_server::{Role, Service, ServiceError, Settings, Tokens};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +79,8 @@ impl Server {
         let tokens = if settings.open { Vec::new() } else { Role::ALL.into_iter().map(token).collect() };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let clock = Arc::new(TestClock(AtomicI64::new(START_MICROS)));
-        let guests = Runtime::new(RuntimeSettings { instances_max: 8, ..RuntimeSettings::default() }).expect("a sandbox");
+        let guests =
+            Runtime::new(RuntimeSettings { instances_max: 8, ..RuntimeSettings::new(Compiler::InProcess) }).expect("a sandbox");
         let engine = Engine::open(EngineSettings::new(dir.path()), log.clone(), guests, clock.clone()).expect("an engine");
         engine.start();
         let service = Service::new(settings, log.clone(), engine.clone(), clock, Registry::default());
