@@ -164,6 +164,9 @@ impl Answer {
         if let Some(remedy) = text("remedy").filter(|remedy| !remedy.is_empty()) {
             message.push_str(&format!("\n  {remedy}"));
         }
+        if self.status == 401 {
+            message.push_str("\n  commands take the token from --token-file, TIDEMILL_TOKEN_FILE, TIDEMILL_TOKEN or --token");
+        }
         for fault in faults(&self.body) {
             message.push_str("\n  ");
             message.push_str(&fault);

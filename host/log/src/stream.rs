@@ -68,7 +68,8 @@ impl Stream {
         &self.partitions
     }
 
-    pub(crate) fn number(&self) -> u32 {
+    /// Tells it from every other stream there ever was, deleted ones of its name too.
+    pub fn number(&self) -> u32 {
         self.number
     }
 

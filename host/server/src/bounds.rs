@@ -66,9 +66,6 @@ pub(crate) const READ_ROWS: usize = 4096;
 /// Bytes a reader takes from the log at once. Beyond: the next read.
 pub(crate) const READ_BYTES: usize = 512 << 10;
 
-/// How long a stream of server-sent events may be silent. Then: a comment is sent, so that proxies keep the connection and the host
-/// hears of a client that is gone.
-pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a reader of server-sent events is told to wait before it connects again.
 pub(crate) const EVENT_STREAM_RETRY: Duration = Duration::from_secs(1);
 /// Consumers of one stream. Beyond: 422 until one is deleted.
@@ -76,6 +73,8 @@ pub(crate) const CONSUMERS_MAX: usize = 1000;
 
 /// A message from or to a WebSocket's client. Beyond: closed with 1009. (A single row may make a message to the client longer.)
 pub(crate) const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// What an idle WebSocket has as buffers, each way: a thousand of them shall not hold hundreds of megabytes.
+pub(crate) const WEBSOCKET_BUFFER_BYTES: usize = 8 << 10;
 /// What may wait in a WebSocket's write buffer: one message, however much escaping has made its row grow. Beyond: closed.
 pub(crate) const WEBSOCKET_WRITE_BYTES_MAX: usize = 8 << 20;
 /// Publishes of one WebSocket that were not answered yet, and their bytes. Beyond: it is read no further until some are.

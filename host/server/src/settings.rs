@@ -11,6 +11,9 @@ pub struct Settings {
     pub idle: Duration,
     /// How long a request's body may stand still. Then: 408, what was accepted stays.
     pub body_idle: Duration,
+    /// How long a stream of server-sent events may be silent. Then: a comment is sent, so that proxies keep the connection and the host
+    /// hears of a client that is gone.
+    pub keep_alive: Duration,
     /// How long a client may leave what was sent to it unread. Then: closed. Until then a reader holds the rows of one read.
     pub write_stall: Duration,
     /// How often a WebSocket's client is pinged. After two and a half without a sign of life: closed.
@@ -35,6 +38,7 @@ impl Default for Settings {
             header_read: Duration::from_secs(5),
             idle: Duration::from_secs(75),
             body_idle: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
             write_stall: Duration::from_secs(60),
             websocket_ping: Duration::from_secs(30),
             websocket_idle: Duration::from_secs(300),

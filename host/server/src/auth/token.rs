@@ -35,7 +35,12 @@ impl TokenHash {
 
     /// The name of the token, for lists and messages: says nothing about the token itself.
     pub(crate) fn id(&self) -> String {
-        hex(&self.0[..6])
+        hex(&self.short())
+    }
+
+    /// The same as bytes, to look it up by.
+    pub(crate) fn short(&self) -> [u8; 6] {
+        std::array::from_fn(|at| self.0[at])
     }
 
     pub(crate) fn hex(&self) -> String {

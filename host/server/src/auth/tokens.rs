@@ -101,7 +101,8 @@ impl Tokens {
 
     /// For looking up, all at once.
     pub(super) fn keyring(&self) -> Keyring {
-        let entry = |(info, hash): (TokenInfo, TokenHash)| (info.id, (hash, Caller { tenant: info.tenant, role: info.role }));
+        let entry =
+            |(info, hash): (TokenInfo, TokenHash)| (hash.short(), (hash, Caller { tenant: info.tenant, role: info.role }));
         Keyring(self.read().into_iter().map(entry).collect())
     }
 }
@@ -119,13 +120,13 @@ fn read(id: &str, document: &[u8]) -> Option<(TokenInfo, TokenHash)> {
 }
 
 /// Who bears which token.
-pub(crate) struct Keyring(HashMap<String, (TokenHash, Caller)>);
+pub(crate) struct Keyring(HashMap<[u8; 6], (TokenHash, Caller)>);
 
 impl Keyring {
     /// The bearer of a token; `None` if it is not valid.
     pub(super) fn bearer(&self, token: &str) -> Option<&Caller> {
         let hash = TokenHash::of_text(token)?;
-        let (known, caller) = self.0.get(&hash.id())?;
+        let (known, caller) = self.0.get(&hash.short())?;
         known.is(&hash).then_some(caller)
     }
 }

@@ -107,7 +107,7 @@ pub(crate) struct CommitParameters {
 )]
 pub(crate) async fn list_consumers(State(host): State<Host>, Path(stream): Path<String>) -> Result<Json<ConsumerList>, Problem> {
     let stream = streams::find(&host, &stream)?;
-    let consumers = host.consumers().list(stream.id());
+    let consumers = host.consumers().list(&stream);
     let consumers = consumers.iter().map(|(name, committed)| ConsumerView::new(&stream, name, committed)).collect();
     Ok(Json(ConsumerList { consumers }))
 }
@@ -127,7 +127,7 @@ pub(crate) async fn get_consumer(
 ) -> Result<Json<ConsumerView>, Problem> {
     let stream = streams::find(&host, &stream)?;
     let consumer = name(&consumer)?;
-    let committed = host.consumers().find(stream.id(), &consumer).ok_or_else(|| unknown(&stream, &consumer))?;
+    let committed = host.consumers().find(&stream, &consumer).ok_or_else(|| unknown(&stream, &consumer))?;
     Ok(Json(ConsumerView::new(&stream, &consumer, &committed)))
 }
 
@@ -189,7 +189,7 @@ pub(crate) async fn delete_consumer(
 ) -> Result<Response, Problem> {
     let stream = streams::find(&host, &stream)?;
     let consumer = name(&consumer)?;
-    let deleted = block_in_place(|| host.consumers().delete(stream.id(), &consumer)).map_err(|error| append_problem(&error))?;
+    let deleted = block_in_place(|| host.consumers().delete(&stream, &consumer)).map_err(|error| append_problem(&error))?;
     if deleted { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(unknown(&stream, &consumer)) }
 }
 

@@ -1,12 +1,14 @@
 //! What consumers have committed: one document of the log each, durable before a commit is answered.
 //!
 //! ```text
-//! consumer/{tenant}/{stream}/{consumer}   {"offsets": {"0": 123, "1": 99}, "committed_at": "2026-11-21T00:00:00.000000Z"}
+//! consumer/{tenant}/{stream}/{consumer}   {"stream": 7, "offsets": {"0": 123, "1": 99}, "committed_at": "2026-11-21T00:00:00.000000Z"}
 //! ```
+//! The number is the stream's own: what was committed to a deleted stream means nothing to a later one of its name.
 //! Commits hold nothing back: retention removes rows that a consumer has not taken, and reading then says so.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,7 @@ pub(crate) enum CommitError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    stream: u32,
     offsets: BTreeMap<u32, u64>,
     committed_at: String,
 }
@@ -61,18 +64,19 @@ impl Consumers {
     }
 
     /// What `consumer` has committed, if it ever has.
-    pub(crate) fn find(&self, stream: &StreamId, consumer: &ConsumerName) -> Option<Committed> {
-        self.read(&key(stream, consumer), &self.log.document(&key(stream, consumer))?)
+    pub(crate) fn find(&self, stream: &Stream, consumer: &ConsumerName) -> Option<Committed> {
+        let key = key(stream.id(), consumer);
+        read(stream, &key, &self.log.document(&key)?)
     }
 
     /// Every consumer of a stream, by name.
-    pub(crate) fn list(&self, stream: &StreamId) -> Vec<(ConsumerName, Committed)> {
-        let prefix = prefix(stream);
+    pub(crate) fn list(&self, stream: &Stream) -> Vec<(ConsumerName, Committed)> {
+        let prefix = prefix(stream.id());
         let documents = self.log.documents(&prefix);
-        let read = |(key, document): (String, std::sync::Arc<[u8]>)| {
-            Some((key.strip_prefix(&prefix)?.parse().ok()?, self.read(&key, &document)?))
+        let named = |(key, document): (String, Arc<[u8]>)| {
+            Some((key.strip_prefix(&prefix)?.parse().ok()?, read(stream, &key, &document)?))
         };
-        documents.into_iter().filter_map(read).collect()
+        documents.into_iter().filter_map(named).collect()
     }
 
     /// Moves a consumer to `places`, in the partitions that they name. Backwards only if `force`d. Blocks until it is durable.
@@ -86,8 +90,8 @@ impl Consumers {
     ) -> Result<Committed, CommitError> {
         let key = key(stream.id(), consumer);
         let _changing = self.changing(&key).lock();
-        let known = self.find(stream.id(), consumer);
-        if known.is_none() && self.log.documents(&prefix(stream.id())).len() >= CONSUMERS_MAX {
+        let known = self.find(stream, consumer);
+        if known.is_none() && self.list(stream).len() >= CONSUMERS_MAX {
             return Err(CommitError::TooMany);
         }
         let mut committed = known.unwrap_or_else(|| Committed { places: Places::default(), at: now });
@@ -106,17 +110,17 @@ impl Consumers {
         }
         committed.at = now;
         let offsets = committed.places.0.iter().map(|(partition, offset)| (partition.0, offset.0)).collect();
-        let document = Document { offsets, committed_at: now.to_rfc3339() };
+        let document = Document { stream: stream.number(), offsets, committed_at: now.to_rfc3339() };
         let document = serde_json::to_vec(&document).expect("numbers and texts are JSON");
         self.log.put_documents(vec![(key, Some(document))]).map_err(CommitError::Log)?;
         Ok(committed)
     }
 
     /// Forgets a consumer; false if there was none. Blocks until it is durable.
-    pub(crate) fn delete(&self, stream: &StreamId, consumer: &ConsumerName) -> Result<bool, AppendError> {
-        let key = key(stream, consumer);
+    pub(crate) fn delete(&self, stream: &Stream, consumer: &ConsumerName) -> Result<bool, AppendError> {
+        let key = key(stream.id(), consumer);
         let _changing = self.changing(&key).lock();
-        if self.log.document(&key).is_none() {
+        if self.find(stream, consumer).is_none() {
             return Ok(false);
         }
         self.log.put_documents(vec![(key, None)]).map(|()| true)
@@ -125,18 +129,19 @@ impl Consumers {
     fn changing(&self, key: &str) -> &Mutex<()> {
         &self.changing[self.hasher.hash_one(key) as usize % self.changing.len()]
     }
+}
 
-    fn read(&self, key: &str, document: &[u8]) -> Option<Committed> {
-        let read = serde_json::from_slice::<Document>(document).ok().and_then(|document| {
-            let at = EventTime::parse_rfc3339(&document.committed_at)?;
-            let places = document.offsets.into_iter().map(|(partition, offset)| (PartitionId(partition), Offset(offset)));
-            Some(Committed { places: Places(places.collect()), at })
-        });
-        if read.is_none() {
-            tracing::error!(document = key, "a consumer's document cannot be read and counts as missing");
-        }
-        read
+/// What a document says; `None` for one of an earlier stream.
+fn read(stream: &Stream, key: &str, document: &[u8]) -> Option<Committed> {
+    let read = serde_json::from_slice::<Document>(document).ok().and_then(|document| {
+        let at = EventTime::parse_rfc3339(&document.committed_at)?;
+        let places = document.offsets.into_iter().map(|(partition, offset)| (PartitionId(partition), Offset(offset)));
+        Some((document.stream, Committed { places: Places(places.collect()), at }))
+    });
+    if read.is_none() {
+        tracing::error!(document = key, "a consumer's document cannot be read and counts as missing");
     }
+    read.filter(|(number, _)| *number == stream.number()).map(|(_, committed)| committed)
 }
 
 fn prefix(stream: &StreamId) -> String {

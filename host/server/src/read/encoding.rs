@@ -3,6 +3,7 @@
 //! What a block of rows became is flushed with it, so that a follower gets its rows when they come, not when a buffer is full.
 
 use std::io;
+use std::time::Duration;
 
 use async_compression::tokio::write::{GzipEncoder, ZstdEncoder};
 use futures_util::FutureExt;
@@ -122,7 +123,7 @@ impl<E: Encoder> RowWriter for Compressed<E> {
         self.compress(true, out)
     }
 
-    fn keep_alive(&self) -> Option<&'static [u8]> {
+    fn keep_alive(&self) -> Option<(Duration, &'static [u8])> {
         None
     }
 }

@@ -7,7 +7,8 @@
 //! application/vnd.apache.arrow.stream          the columns as they are kept, `_partition`, `_offset`, `_time` behind them
 //! ```
 
-use std::io;
+use std::io::{self, Write};
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -71,10 +72,10 @@ impl Form {
     }
 
     /// What writes rows of `stream` in this form for a reader that begins at `places`.
-    pub(crate) fn writer(self, stream: &Stream, places: Places) -> Box<dyn RowWriter> {
+    pub(crate) fn writer(self, stream: &Stream, places: Places, keep_alive: Duration) -> Box<dyn RowWriter> {
         match self {
             Self::Ndjson => Box::new(Lines::default()),
-            Self::EventStream => Box::new(Events { lines: Lines::default(), places }),
+            Self::EventStream => Box::new(Events { lines: Lines::default(), places, keep_alive }),
             // All of it in the schema that is the newest now; what comes later is read as if it had that one.
             Self::Arrow => Box::new(Columns(ArrowStream::new(stream.definition().schema.clone()))),
         }
@@ -92,8 +93,8 @@ pub(crate) trait RowWriter: Send {
     /// What comes behind the last row.
     fn end(&mut self, out: &mut Vec<u8>) -> io::Result<()>;
 
-    /// What says, after a while without rows, that the host is still there; `None` if the form has no such thing.
-    fn keep_alive(&self) -> Option<&'static [u8]>;
+    /// After how long without rows the client is told that the host is still there, and how; `None` if the form has no such thing.
+    fn keep_alive(&self) -> Option<(Duration, &'static [u8])>;
 }
 
 /// NDJSON.
@@ -130,7 +131,7 @@ impl RowWriter for Lines {
         Ok(())
     }
 
-    fn keep_alive(&self) -> Option<&'static [u8]> {
+    fn keep_alive(&self) -> Option<(Duration, &'static [u8])> {
         None
     }
 }
@@ -139,6 +140,7 @@ impl RowWriter for Lines {
 struct Events {
     lines: Lines,
     places: Places,
+    keep_alive: Duration,
 }
 
 impl RowWriter for Events {
@@ -152,7 +154,7 @@ impl RowWriter for Events {
         for row in taken.runs.iter().cloned().flatten() {
             // Every row has the whole cut: wherever the connection breaks, nothing comes twice and nothing is left out.
             self.places.set(taken.partition, taken.block.start.plus(row + 1));
-            out.extend_from_slice(format!("id: {}\ndata: ", self.places).as_bytes());
+            write!(out, "id: {}\ndata: ", self.places)?;
             encoder.encode(&taken.block.rows, row..row + 1, taken.block.start, out);
             out.push(b'\n');
         }
@@ -164,8 +166,8 @@ impl RowWriter for Events {
         Ok(())
     }
 
-    fn keep_alive(&self) -> Option<&'static [u8]> {
-        Some(b":\n\n")
+    fn keep_alive(&self) -> Option<(Duration, &'static [u8])> {
+        Some((self.keep_alive, b":\n\n"))
     }
 }
 
@@ -188,7 +190,7 @@ impl RowWriter for Columns {
         self.0.finish(out).map_err(io::Error::other)
     }
 
-    fn keep_alive(&self) -> Option<&'static [u8]> {
+    fn keep_alive(&self) -> Option<(Duration, &'static [u8])> {
         None
     }
 }

@@ -96,7 +96,7 @@ pub(crate) async fn get_events(
     // Browsers would ask for it in every stream of server-sent events, whose comments must come through at once.
     let encoding = Encoding::accepted(&headers).filter(|_| form != Form::EventStream);
     let writer = |places| {
-        let plain = form.writer(&stream, places);
+        let plain = form.writer(&stream, places, host.settings().keep_alive);
         match encoding {
             None => plain,
             Some(encoding) => encoding.around(plain),
@@ -137,7 +137,7 @@ fn body(reader: Reader) -> Body {
 
 /// Where the query's consumer has committed; nowhere without one.
 pub(crate) fn committed(host: &Host, stream: &Stream, query: &Query) -> Places {
-    let committed = query.consumer.as_ref().and_then(|consumer| host.consumers().find(stream.id(), consumer));
+    let committed = query.consumer.as_ref().and_then(|consumer| host.consumers().find(stream, consumer));
     committed.map_or_else(Places::default, |committed| committed.places)
 }
 

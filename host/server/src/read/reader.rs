@@ -21,7 +21,6 @@ use super::cursor::Cursor;
 use super::cut::Places;
 use super::form::RowWriter;
 use super::query::{Place, Query};
-use crate::bounds::KEEP_ALIVE;
 use crate::problem::{Kind, Problem};
 
 /// Where a reader stands in every partition it reads.
@@ -193,13 +192,13 @@ impl Reader {
             return Woken::Grown;
         }
         let comment = self.writer.as_ref().and_then(|writer| writer.keep_alive());
-        let quiet = Instant::now() + comment.map_or(FOREVER, |_| KEEP_ALIVE);
+        let quiet = Instant::now() + comment.map_or(FOREVER, |(after, _)| after);
         let grown = select_all(self.ends.iter_mut().map(|end| Box::pin(end.changed())));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Woken::End,
             (grown, _, _) = grown => if grown.is_ok() { Woken::Grown } else { Woken::End },
-            () = sleep_until(quiet) => comment.map_or(Woken::Grown, Woken::Quiet),
+            () = sleep_until(quiet) => comment.map_or(Woken::Grown, |(_, comment)| Woken::Quiet(comment)),
         }
     }
 }

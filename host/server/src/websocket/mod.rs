@@ -23,7 +23,7 @@ use tidemill_log::Stream;
 use self::session::Session;
 use crate::accept::Kept;
 use crate::auth::{Action, Caller};
-use crate::bounds::{WEBSOCKET_MESSAGE_BYTES_MAX, WEBSOCKET_WRITE_BYTES_MAX};
+use crate::bounds::{WEBSOCKET_BUFFER_BYTES, WEBSOCKET_MESSAGE_BYTES_MAX, WEBSOCKET_WRITE_BYTES_MAX};
 use crate::host::Host;
 use crate::problem::{Kind, Problem};
 
@@ -56,6 +56,8 @@ pub(crate) fn upgrade(
     // The service waits for it when it drains.
     let task = host.tasks().token();
     let handshake = handshake
+        .read_buffer_size(WEBSOCKET_BUFFER_BYTES)
+        .write_buffer_size(WEBSOCKET_BUFFER_BYTES)
         .max_message_size(WEBSOCKET_MESSAGE_BYTES_MAX)
         .max_frame_size(WEBSOCKET_MESSAGE_BYTES_MAX)
         .max_write_buffer_size(WEBSOCKET_WRITE_BYTES_MAX);

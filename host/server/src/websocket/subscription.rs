@@ -4,6 +4,7 @@
 //! at most the rows of one frame, however slow its client is.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidemill_log::{ReadLimit, Stream};
@@ -108,7 +109,7 @@ impl RowWriter for Frames {
         Ok(())
     }
 
-    fn keep_alive(&self) -> Option<&'static [u8]> {
+    fn keep_alive(&self) -> Option<(Duration, &'static [u8])> {
         None
     }
 }

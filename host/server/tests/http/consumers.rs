@@ -1,6 +1,7 @@
 //! Named consumers: committed offsets that last, never silently go back, and say how much is left.
 
 use serde_json::json;
+use tidemill_event::{StreamId, StreamName, TenantName};
 
 use crate::client::Answer;
 use crate::server::Server;
@@ -107,4 +108,19 @@ fn commits_of_many_at_once_all_count() {
         }
     });
     assert_eq!(server.get("/v1/streams/s/consumers/billing").json()["offsets"], json!({"0": 10}), "the furthest stands");
+}
+
+#[test]
+fn a_stream_made_anew_knows_no_consumer_of_the_one_before() {
+    let server = ten();
+    assert_eq!(commit(&server, "", r#"{"0": 5}"#).status, 200);
+    let id = StreamId::new(TenantName::default_tenant(), StreamName::from_client("s").expect("a name"));
+    server.log.delete_stream(&id).expect("deleted");
+    assert_eq!(server.get("/v1/streams/s/consumers/billing").status, 404);
+    server.stream("s", "n:int64");
+    let gone = server.get("/v1/streams/s/consumers/billing");
+    assert_eq!((gone.status, &gone.json()["type"]), (404, &json!("urn:tidemill:problem:unknown-consumer")));
+    assert_eq!(server.post("s", "application/json", "{\"n\":0}").status, 200);
+    assert_eq!(server.get("/v1/streams/s/events?consumer=billing").body.lines().count(), 1);
+    assert_eq!(commit(&server, "", r#"{"0": 1}"#).json()["offsets"], json!({"0": 1}));
 }

@@ -1,9 +1,12 @@
 //! Server-sent events: an id is a whole cut, and whoever resumes with it gets every row once.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use tidemill_server::Settings;
 
 use crate::client::Answer;
-use crate::server::Server;
+use crate::server::{Server, settings};
 
 const SSE: (&str, &str) = ("accept", "text/event-stream");
 
@@ -73,6 +76,20 @@ fn what_is_no_place_in_the_stream_is_refused() {
         assert_eq!(answer.status, 400, "{id}: {answer:?}");
         assert!(answer.json()["remedy"].as_str().is_some_and(|text| !text.is_empty()), "{answer:?}");
     }
+}
+
+#[test]
+fn a_silent_stream_says_that_it_is_there() {
+    let server = Server::with(Settings { keep_alive: Duration::from_millis(50), ..settings() });
+    server.stream("s", "n:int64");
+    let mut follower = server.client();
+    follower.send("GET", "/v1/streams/s/events?follow=true", &[SSE], b"");
+    assert_eq!(follower.head().expect("a head").0, 200);
+    assert_eq!(follower.chunk().expect("at once"), b"retry: 1000\n\n");
+    assert_eq!(follower.chunk().expect("a comment"), b":\n\n");
+    assert_eq!(server.post("s", "application/json", "{\"n\":1}").status, 200);
+    let row = std::iter::from_fn(|| follower.chunk()).find(|chunk| chunk.starts_with(b"id: 0:1\ndata: "));
+    assert!(row.is_some(), "and its rows come all the same");
 }
 
 #[test]
