@@ -24,8 +24,9 @@ use crate::partition::Partition;
 use crate::prepare::{Prepared, Reply, Sizes, prepare};
 use crate::requests::{Requests, StoredMark};
 use crate::settings::LogSettings;
+use crate::space::Space;
 use crate::stats::SYNC_BUCKETS;
-use crate::store::SegmentStore;
+use crate::store::{SegmentStore, TailMemory};
 
 /// What one place in the queue holds.
 pub(crate) enum Item {
@@ -140,6 +141,7 @@ pub(crate) struct Core {
     /// Held to write while durable ends move: who reads it sees all of a moment.
     pub(crate) publishing: RwLock<()>,
     pub(crate) poisoned: watch::Sender<Option<Poisoned>>,
+    pub(crate) space: Space,
     pub(crate) orders: Mutex<RollOrders>,
     /// Rows were trimmed or rolled, or a stream deleted, since the roller last cleaned.
     pub(crate) uncleaned: AtomicBool,
@@ -169,6 +171,11 @@ impl Core {
             if flow.closing {
                 return Err(AppendError::Poisoned(Poisoned::Closed));
             }
+            // Tasks go on: what they write is bounded by what was taken before.
+            if !wait && self.space.is_full() {
+                self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+                return Err(AppendError::DiskFull);
+            }
             let Some(full) = self.full(&flow, &prepared) else { break };
             if !wait {
                 self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
@@ -197,11 +204,16 @@ impl Core {
         if of_tenant + bytes > settings.tenant_queue_bytes_max && of_tenant > 0 {
             return Some("too many appends of the tenant wait for their group");
         }
+        self.unrolled(prepared.frames.first().map(|frame| frame.partition.tails()))
+    }
+
+    /// Which bound the rows break that are in no segment.
+    fn unrolled(&self, of_tenant: Option<&TailMemory>) -> Option<&'static str> {
+        let settings = &self.settings;
         if self.store.tails.unrolled.load(Ordering::Relaxed) >= settings.tail_bytes_max {
             return Some("rows in memory wait to be rolled into segments");
         }
-        let unrolled = prepared.frames.first().map_or(0, |frame| frame.partition.tails().unrolled.load(Ordering::Relaxed));
-        if unrolled >= settings.tenant_tail_bytes_max {
+        if of_tenant.is_some_and(|tails| tails.unrolled.load(Ordering::Relaxed) >= settings.tenant_tail_bytes_max) {
             return Some("rows of the tenant in memory wait to be rolled into segments");
         }
         // Two files are kept back for what was taken already.
@@ -210,6 +222,30 @@ impl Core {
             return Some("the journal is full until rows are rolled into segments");
         }
         None
+    }
+
+    /// Whether rows of a client would be taken now.
+    pub(crate) fn room(&self, of_tenant: Option<&TailMemory>) -> Result<(), AppendError> {
+        let refused = if self.space.is_full() {
+            AppendError::DiskFull
+        } else if let Some(full) = self.unrolled(of_tenant) {
+            AppendError::Overloaded(full)
+        } else {
+            return Ok(());
+        };
+        self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+        Err(refused)
+    }
+
+    /// Looks whether the disk has room for what rolling will write, and for the next journal file.
+    pub(crate) fn look_at_space(&self) {
+        let unrolled = self.store.tails.unrolled.load(Ordering::Relaxed) as u64;
+        let next_file = self.journal.lock().next_file_bytes();
+        self.space.look(unrolled + next_file);
+        if self.space.is_full() {
+            // It looks again until there is room.
+            self.roll.notify_one();
+        }
     }
 
     /// Queues changes to the manifest. They are never refused for lack of room: the roller frees room with them.

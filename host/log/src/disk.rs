@@ -44,6 +44,10 @@ pub trait Disk: Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Makes a folder; no error if it is there. Its parent must exist.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Room for new files in a folder, in bytes; `u64::MAX` where that is not known.
+    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
     /// Names made, renamed or removed in this folder before the call began are on disk when it returns.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
@@ -125,6 +129,11 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
             other => other,
         }
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

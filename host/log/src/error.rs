@@ -24,6 +24,11 @@ impl DiskError {
         let path = path.to_owned();
         move |source| Self { operation, path, source: Arc::new(source) }
     }
+
+    /// Whether it failed for lack of space: the same call may succeed later.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
 }
 
 /// The log takes nothing more: a write or sync failed, and what the kernel has of it is unknown. Nothing is acknowledged after it.
@@ -98,6 +103,12 @@ pub enum AppendError {
     /// Too much is waiting. Retry after a while, or slow the source down.
     #[error("the log is overloaded: {0}; retry later")]
     Overloaded(&'static str),
+    /// The disk is nearly full. What was taken is finished with what is kept in reserve, reads go on, and deleting streams makes
+    /// room; new rows are taken again by itself when there is some. Retry after a while.
+    #[error(
+        "the disk is nearly full, and new rows are refused until there is room: remove files or streams, or shorten a retention"
+    )]
+    DiskFull,
     /// An atomic append that fits in no journal file; or one row that does not. Make it smaller.
     #[error("an entry of {bytes} bytes is too large, at most {bytes_max} are possible")]
     TooLarge {

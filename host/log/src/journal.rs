@@ -121,10 +121,19 @@ pub(crate) fn file_slot(name: &str) -> Option<u64> {
 pub(crate) fn create_file(disk: &dyn Disk, dir: &Path, slot: u64, bytes: u64) -> Result<JournalFile, DiskError> {
     let path = dir.join(file_name(slot));
     let file = disk.create(&path).map_err(DiskError::new("create", &path))?;
-    file.preallocate(bytes).map_err(DiskError::new("preallocate", &path))?;
-    file.sync_all().map_err(DiskError::new("sync", &path))?;
-    disk.sync_dir(dir).map_err(DiskError::new("sync", dir))?;
-    Ok(JournalFile { path, file, bytes })
+    let made = || {
+        file.preallocate(bytes).map_err(DiskError::new("preallocate", &path))?;
+        file.sync_all().map_err(DiskError::new("sync", &path))?;
+        disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
+    };
+    match made() {
+        Ok(()) => Ok(JournalFile { path, file, bytes }),
+        Err(error) => {
+            // Half a file would only take room. Nothing is in it, so that even a sync that failed has lost nothing.
+            let _ = disk.remove(&path);
+            Err(error)
+        }
+    }
 }
 
 impl Journal {
@@ -148,9 +157,9 @@ impl Journal {
             let file = match self.free.pop() {
                 Some(file) => file,
                 None => {
-                    let slot = self.next_slot;
+                    let file = create_file(&*self.disk, &self.dir, self.next_slot, self.file_bytes)?;
                     self.next_slot += 1;
-                    Arc::new(create_file(&*self.disk, &self.dir, slot, self.file_bytes)?)
+                    Arc::new(file)
                 }
             };
             let next = LiveFile { file, sequence: self.current.sequence + 1, first_group: number, last_group: number };
@@ -161,6 +170,11 @@ impl Journal {
         self.at += bytes;
         self.current.last_group = number;
         Ok(place)
+    }
+
+    /// Room that the next file takes on the disk: none if one is there already.
+    pub(crate) fn next_file_bytes(&self) -> u64 {
+        if self.free.is_empty() { self.file_bytes } else { 0 }
     }
 
     /// Files that hold rows not known to be in segments.

@@ -36,6 +36,7 @@ mod retention;
 mod roller;
 mod segment;
 mod settings;
+mod space;
 mod stats;
 mod store;
 mod stream;

@@ -21,6 +21,7 @@ use crate::recovery::{Recovered, recover, segment_dir};
 use crate::requests::{self, RequestSeen};
 use crate::retention;
 use crate::settings::LogSettings;
+use crate::space::Space;
 use crate::stats::LogStats;
 use crate::store::SegmentStore;
 use crate::stream::Stream;
@@ -66,6 +67,7 @@ impl Log {
         let recovered = recover(&settings, &disk, &store)?;
         let Recovered { manifest, requests, journal, mark_file, mark, previous, found } = recovered;
         let next_stream = AtomicU32::new(manifest.next_stream());
+        let space = Space::open(Arc::clone(&disk), &settings.dir, settings.reserve_bytes);
         let counters = Counters::default();
         counters.live_files.store(journal.live_files(), Ordering::Relaxed);
         let core = Arc::new(Core {
@@ -82,6 +84,7 @@ impl Log {
             progress: Condvar::new(),
             publishing: RwLock::new(()),
             poisoned: watch::Sender::new(None),
+            space,
             orders: Mutex::new(RollOrders::default()),
             // What the last life had no time for.
             uncleaned: AtomicBool::new(true),
@@ -90,6 +93,7 @@ impl Log {
             counters,
         });
         let threads = Threads::start(&core, Writer::new(Arc::clone(&core), mark_file, mark, previous))?;
+        core.look_at_space();
         let (threads, making) = (Mutex::new(Some(threads)), Mutex::new(HashSet::new()));
         let log = Self { owner: Arc::new(Owner { core, threads, next_stream, making, changing: Mutex::new(()) }) };
         for change in &found {
@@ -206,6 +210,12 @@ impl Log {
         self.core().append(append, true)
     }
 
+    /// Whether a client's rows for this stream would be taken now: for rows that are gathered, before they are. They count as
+    /// refused if not.
+    pub fn room(&self, stream: &Stream) -> Result<(), AppendError> {
+        self.core().room(stream.partitions().first().map(|partition| partition.tails()))
+    }
+
     /// Asks the writer to call `take` when it forms the next group. Announce once per fill.
     pub fn announce(&self, source: Arc<dyn Gathered>) {
         self.core().announce(source);
@@ -230,6 +240,7 @@ impl Log {
             let _answer = core.change(trims)?;
         }
         core.clean();
+        core.look_at_space();
         Ok(())
     }
 
@@ -313,6 +324,7 @@ impl Log {
             segments,
             rolls: get(&counters.rolls),
             overloaded: get(&counters.overloaded),
+            disk_full: core.space.is_full(),
             cache_hits: get(&core.store.hits),
             cache_misses: get(&core.store.misses),
         }

@@ -271,8 +271,12 @@ impl Snapshot {
 pub(crate) fn replace(disk: &dyn Disk, dir: &Path, snapshot: &[u8]) -> Result<(), DiskError> {
     let (new, path) = (dir.join(NEW_FILE_NAME), dir.join(FILE_NAME));
     let file = disk.create(&new).map_err(DiskError::new("create", &new))?;
-    file.write_at(0, snapshot).map_err(DiskError::new("write", &new))?;
-    file.sync_all().map_err(DiskError::new("sync", &new))?;
+    let written = file.write_at(0, snapshot).map_err(DiskError::new("write", &new));
+    if let Err(error) = written.and_then(|()| file.sync_all().map_err(DiskError::new("sync", &new))) {
+        // Half of it would only take room; the old one stands.
+        let _ = disk.remove(&new);
+        return Err(error);
+    }
     disk.rename(&new, &path).map_err(DiskError::new("rename", &new))?;
     disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
 }

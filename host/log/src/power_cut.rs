@@ -262,6 +262,10 @@ impl Disk for PowerCutDisk {
         shared.below.create_dir(dir)
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.shared.lock().below.free_bytes(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut shared = self.shared.lock();
         shared.change()?;

@@ -12,6 +12,7 @@ mod compact;
 mod write;
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +29,8 @@ use crate::recovery::segment_dir;
 
 /// While a bound is broken, the roller looks again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// While the disk is full, what failed is tried again after this long, and the disk is looked at.
+const FULL_WAIT: Duration = Duration::from_millis(100);
 
 pub(crate) struct Roller {
     core: Arc<Core>,
@@ -35,13 +38,17 @@ pub(crate) struct Roller {
     next_segment: u64,
     /// Segments with damage: they are left as they are.
     unmovable: HashSet<u64>,
+    /// The first segment of the roll under way.
+    attempt: u64,
+    /// Segments that the manifest does not name any more, and whose files are there.
+    removed: BTreeSet<u64>,
 }
 
 impl Roller {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         let dir = segment_dir(&core.settings.dir);
         let next_segment = core.manifest.read().next_segment();
-        Self { core, dir, next_segment, unmovable: HashSet::new() }
+        Self { core, dir, next_segment, unmovable: HashSet::new(), attempt: next_segment, removed: BTreeSet::new() }
     }
 
     /// Runs until the log is closed or has stopped.
@@ -54,8 +61,18 @@ impl Roller {
                     if orders.stop {
                         return Ok(());
                     }
+                    let full = core.space.is_full();
+                    if full && core.roll.wait_for(&mut orders, FULL_WAIT).timed_out() {
+                        parking_lot::MutexGuard::unlocked(&mut orders, || core.look_at_space());
+                    }
+                    if orders.stop {
+                        return Ok(());
+                    }
                     if orders.wanted > orders.done || orders.clean || !orders.join.is_empty() {
                         break;
+                    }
+                    if full {
+                        continue;
                     }
                     if !core.roll_is_needed() {
                         // The writer says so when a bound comes near.
@@ -70,6 +87,7 @@ impl Roller {
             for partition in joins {
                 partition.join_small();
             }
+            self.attempt = self.next_segment;
             let done = match roll {
                 Some(_) => self.roll(),
                 None if clean => self.clean(),
@@ -77,6 +95,10 @@ impl Roller {
             };
             match done {
                 Ok(()) => {}
+                Err(RollError::Disk(error)) if error.is_full() => {
+                    self.ran_out(&error, clean);
+                    continue;
+                }
                 Err(RollError::Disk(error)) => {
                     let why = Poisoned::Disk(error);
                     core.stop(why.clone());
@@ -91,6 +113,20 @@ impl Roller {
                 core.progress.notify_all();
             }
         }
+    }
+
+    /// The disk is full: nothing of the attempt is kept, the reserve is given up, and it is tried again a little later.
+    fn ran_out(&mut self, error: &DiskError, clean: bool) {
+        let core = &self.core;
+        let noted = core.manifest.read().next_segment();
+        for number in self.attempt..self.next_segment {
+            let path = core.store.path(number);
+            if number >= noted && core.disk.remove(&path).is_ok() {
+                tracing::debug!(path = %path.display(), "a segment that found no room is removed");
+            }
+        }
+        core.space.ran_out(error);
+        core.orders.lock().clean |= clean;
     }
 
     fn something_to_roll(&self) -> bool {
@@ -110,7 +146,7 @@ impl Roller {
     /// Removes what nobody needs any more from the disk.
     fn clean(&mut self) -> Result<(), RollError> {
         let (added, moved) = self.compact()?;
-        if moved.is_empty() && self.removable().is_empty() {
+        if moved.is_empty() && self.removed.is_empty() && self.removable().is_empty() {
             return Ok(());
         }
         self.settle(0, added, moved)
@@ -130,6 +166,9 @@ impl Roller {
         if !changes.is_empty() {
             core.change_durably(changes).map_err(|_| RollError::Stopped)?;
         }
+        // From here on a restart does not ask for them, whatever happens to the manifest. This makes room for it on a full disk.
+        self.removed.extend(removed);
+        self.remove()?;
         let start = {
             let now = core.flow.lock().durable;
             core.journal.lock().start_after(rolled, now)
@@ -148,7 +187,7 @@ impl Roller {
             journal.recycle(start);
             core.counters.live_files.store(journal.live_files(), Ordering::Relaxed);
         }
-        self.remove(&removed)
+        Ok(())
     }
 
     /// Segments whose rows were all trimmed.
@@ -162,15 +201,17 @@ impl Roller {
         manifest.segments.values().filter(trimmed).map(|segment| segment.number).collect()
     }
 
-    fn remove(&self, segments: &[u64]) -> Result<(), RollError> {
-        for segment in segments {
-            self.core.store.forget(*segment);
-            let path = self.core.store.path(*segment);
+    fn remove(&mut self) -> Result<(), RollError> {
+        if self.removed.is_empty() {
+            return Ok(());
+        }
+        while let Some(segment) = self.removed.first().copied() {
+            self.core.store.forget(segment);
+            let path = self.core.store.path(segment);
             self.core.disk.remove(&path).map_err(DiskError::new("remove", &path))?;
+            self.removed.remove(&segment);
         }
-        if !segments.is_empty() {
-            self.core.disk.sync_dir(&self.dir).map_err(DiskError::new("sync", &self.dir))?;
-        }
+        self.core.disk.sync_dir(&self.dir).map_err(DiskError::new("sync", &self.dir))?;
         Ok(())
     }
 

@@ -20,6 +20,9 @@ pub struct LogSettings {
     pub tail_bytes_max: usize,
     /// What of it one tenant's rows may take that are not yet rolled; beyond it, that tenant's appends are refused.
     pub tenant_tail_bytes_max: usize,
+    /// A file of this size is kept in reserve, and given up when the disk is full, so that what was taken can be finished. New
+    /// rows are refused ([`crate::AppendError::DiskFull`]) already when the disk has less room than rolling needs. 0: no reserve.
+    pub reserve_bytes: u64,
     /// A group takes no further entry beyond this size.
     pub group_bytes_max: usize,
     /// An append that is not atomic is cut into entries of about this size.
@@ -59,6 +62,7 @@ impl LogSettings {
             journal_roll_bytes: 256 << 20,
             tail_bytes_max: 256 << 20,
             tenant_tail_bytes_max: 192 << 20,
+            reserve_bytes: 64 << 20,
             group_bytes_max: 4 << 20,
             entry_bytes_max: 1 << 20,
             queue_bytes_max: 64 << 20,

@@ -51,6 +51,8 @@ pub struct LogStats {
     pub rolls: u64,
     /// Appends refused as overloaded.
     pub overloaded: u64,
+    /// Whether new rows are refused because the disk is nearly full.
+    pub disk_full: bool,
     /// Segment blocks read from memory.
     pub cache_hits: u64,
     /// Segment blocks read from disk.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tidemill_event::{Offset, TenantName};
 
@@ -23,6 +24,8 @@ use crate::requests::StoredMark;
 
 /// Groups written and not synced at once: one on its way to the disk and one behind it.
 const IN_FLIGHT_MAX: usize = 2;
+/// While the disk is full, it is tried again after this long.
+const FULL_WAIT: Duration = Duration::from_millis(50);
 
 pub(crate) struct Writer {
     core: Arc<Core>,
@@ -244,26 +247,49 @@ impl Writer {
         group.replies.push((reply, offsets));
     }
 
-    /// One write, in the current file or at the start of the next.
+    /// One write, in the current file or at the start of the next. While the disk is full, it waits: what is in the group has its
+    /// offsets already, and is not acknowledged.
     fn write(&mut self, durable: u64) -> Result<Arc<crate::journal::JournalFile>, DiskError> {
         let bytes = padded(crate::group::HEADER_BYTES + self.builder.bytes()) as u64;
-        let place = {
-            let mut journal = self.core.journal.lock();
-            let place = journal.place(self.number, bytes)?;
-            self.core.counters.live_files.store(journal.live_files(), Ordering::Relaxed);
-            place
-        };
+        let place = self.with_room(|writer| writer.core.journal.lock().place(writer.number, bytes))?;
+        if place.first {
+            let live = self.core.journal.lock().live_files();
+            self.core.counters.live_files.store(live, Ordering::Relaxed);
+            self.core.look_at_space();
+        }
         let (run, number, previous) = (self.mark.run, self.number, self.previous);
         let header = GroupHeader { run, number, durable, bytes: 0, entries: 0, previous, heads: 0, sequence: place.sequence };
         let checksum = self.builder.finish(header);
-        if place.first {
-            let header = FileHeader { sequence: place.sequence, run, first_group: number, previous };
-            place.file.write(place.at - SECTOR as u64, self.builder.group_with_file_header(&header.encode()))?;
-        } else {
-            place.file.write(place.at, self.builder.group())?;
-        }
+        // The same bytes at the same place, as often as it takes: nobody knows of them yet.
+        self.with_room(|writer| {
+            if place.first {
+                let header = FileHeader { sequence: place.sequence, run, first_group: number, previous };
+                place.file.write(place.at - SECTOR as u64, writer.builder.group_with_file_header(&header.encode()))
+            } else {
+                place.file.write(place.at, writer.builder.group())
+            }
+        })?;
         self.previous = checksum;
         Ok(place.file)
+    }
+
+    /// Tries until there is room, or the log closes.
+    fn with_room<T>(&mut self, mut call: impl FnMut(&mut Self) -> Result<T, DiskError>) -> Result<T, DiskError> {
+        loop {
+            let error = match call(self) {
+                Err(error) if error.is_full() => error,
+                done => return done,
+            };
+            self.core.space.ran_out(&error);
+            self.core.roll.notify_one();
+            let core = Arc::clone(&self.core);
+            let mut flow = core.flow.lock();
+            if flow.closing || flow.stopped.is_some() {
+                return Err(error);
+            }
+            // Woken by each append that comes: a moment less is no harm.
+            core.work.wait_for(&mut flow, FULL_WAIT);
+        }
     }
 
     fn hand_over(&self, group: WrittenGroup) {
@@ -294,11 +320,19 @@ impl Writer {
             return Ok(());
         }
         self.mark.durable = durable;
-        self.mark_file.write(self.mark).map_err(|error| {
-            let why = Poisoned::Disk(error);
-            self.core.stop(why.clone());
-            why
-        })
+        match self.mark_file.write(self.mark) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_full() && error.operation == "write" => {
+                // Without it a torn end and damage are told apart a little less well, and that is all.
+                self.core.space.ran_out(&error);
+                Ok(())
+            }
+            Err(error) => {
+                let why = Poisoned::Disk(error);
+                self.core.stop(why.clone());
+                Err(why)
+            }
+        }
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) enum Kind {
     Internal,
     /// No room just now: a retry helps.
     Overloaded,
+    /// The disk is nearly full.
+    DiskFull,
     /// The host stops; its successor can be asked.
     Stopping,
 }
@@ -95,13 +97,14 @@ impl Kind {
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "too much at once"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the host failed"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "no room just now"),
+            Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "the disk is nearly full"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "the host is stopping"),
         }
     }
 
     /// Whether the same request may be taken a moment later.
     fn retry(self) -> bool {
-        matches!(self, Self::TooMany | Self::Overloaded | Self::Stopping)
+        matches!(self, Self::TooMany | Self::Overloaded | Self::DiskFull | Self::Stopping)
     }
 }
 
@@ -142,6 +145,15 @@ impl Problem {
     /// The journal takes nothing more for now.
     pub(crate) fn overloaded(what: &str) -> Self {
         Self::new(Kind::Overloaded, what, "send it again after `Retry-After` seconds, and fewer requests at once")
+    }
+
+    /// New events are refused; everything else goes on.
+    pub(crate) fn disk_full() -> Self {
+        Self::new(
+            Kind::DiskFull,
+            "the host's disk is nearly full: events are taken again when there is room",
+            "send it again after `Retry-After` seconds; whoever runs the host makes room: other files, streams, a shorter retention",
+        )
     }
 
     /// The journal failed or the host is stopping: what was not acknowledged may be lost.

@@ -98,6 +98,10 @@ impl Disk for HookedDisk {
         self.below.create_dir(dir)
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.below.free_bytes(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         (self.hook)(Call::SyncDir, dir)?;
         self.below.sync_dir(dir)

@@ -102,6 +102,8 @@ pub fn small_settings(dir: &std::path::Path) -> LogSettings {
     settings.journal_roll_bytes = 512 << 10;
     settings.tail_bytes_max = 4 << 20;
     settings.block_rows = 64;
+    // Disks in memory are copied often.
+    settings.reserve_bytes = 0;
     settings.segment_own_bytes = 64 << 10;
     settings
 }

@@ -15,7 +15,7 @@ use arrow_array::RecordBatch;
 use parking_lot::{Mutex, RwLock};
 use tidemill_event::json::RowDecoder;
 use tidemill_event::{Placement, SchemaVersion, StreamId, StreamName, TenantName, rejection_definition};
-use tidemill_log::{Append, FrameRows, Gathered, Log, Stream, StreamError};
+use tidemill_log::{Append, AppendError, FrameRows, Gathered, Log, Stream, StreamError};
 use tokio::sync::oneshot;
 
 use crate::bounds::{DECODE_LIMITS, FILL_BYTES_MAX, SPARE_DECODERS_MAX};
@@ -29,6 +29,8 @@ pub(crate) type Settled = Result<(), NotKept>;
 pub(crate) enum NotKept {
     /// There was no room in the journal's queue: nothing of them was taken.
     Overloaded,
+    /// The disk is nearly full: nothing of them was taken.
+    DiskFull,
     /// The log has stopped: they may be on disk or not.
     Stopped,
 }
@@ -37,6 +39,7 @@ impl NotKept {
     pub(crate) fn problem(self) -> Problem {
         match self {
             Self::Overloaded => Problem::overloaded("the journal's queue is full"),
+            Self::DiskFull => Problem::disk_full(),
             Self::Stopped => Problem::stopping(),
         }
     }
@@ -105,6 +108,10 @@ impl Door {
         bytes: usize,
         decode: impl FnOnce(&mut RowDecoder),
     ) -> Result<Option<oneshot::Receiver<Settled>>, NotKept> {
+        self.log.room(&self.stream).map_err(|refused| match refused {
+            AppendError::DiskFull => NotKept::DiskFull,
+            _ => NotKept::Overloaded,
+        })?;
         let mut fill = self.fill.lock();
         if fill.rows.version != self.stream.version() {
             self.renew(&mut fill);

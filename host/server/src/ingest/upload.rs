@@ -314,6 +314,7 @@ impl Drop for Upload {
 pub(crate) fn append_problem(error: &AppendError) -> Problem {
     match error {
         AppendError::Overloaded(_) => NotKept::Overloaded.problem(),
+        AppendError::DiskFull => NotKept::DiskFull.problem(),
         AppendError::Poisoned(_) => NotKept::Stopped.problem(),
         AppendError::Deleted(stream) => Problem::unknown_stream(stream.stream.as_str()),
         AppendError::TooLarge { .. } => Problem::new(Kind::TooLarge, error.to_string(), "send smaller events"),
