@@ -7,10 +7,12 @@ mod artefacts;
 mod cycles;
 mod host;
 pub mod judging;
+mod receiver;
 mod wire;
 
 pub use answer::{Answer, request, request_within};
 pub use artefacts::{guest, judge, shared_data, target_dir, tidemill, tidemill_command, variant};
 pub use cycles::{Cycles, Judged};
 pub use host::{Host, HostOptions, eventually};
+pub use receiver::{Delivery, Receiver, Reply};
 pub use wire::Connection;

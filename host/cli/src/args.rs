@@ -113,6 +113,9 @@ pub(crate) struct ServeArgs {
     /// Which log lines to write, such as `info` or `info,tidemill_engine=debug`.
     #[arg(long, value_name = "FILTER")]
     pub log_filter: Option<String>,
+    /// Let webhooks go to addresses and ports that are not public; with --dev they may.
+    #[arg(long)]
+    pub webhooks_private: bool,
     /// Stop when standard input closes: for programs that start a host and must not leave it behind.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,

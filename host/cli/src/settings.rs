@@ -30,6 +30,8 @@ pub(crate) struct ServeSettings {
     pub log: Option<LogForm>,
     /// Which log lines are written.
     pub log_filter: String,
+    /// Webhooks may go to addresses that are not public.
+    pub webhooks_private: bool,
 }
 
 /// Why the settings cannot be meant. The message says where and what to change.
@@ -53,10 +55,11 @@ struct Given {
     drain: Option<String>,
     log: Option<String>,
     log_filter: Option<String>,
+    webhooks_private: Option<bool>,
 }
 
 /// What the environment may set, and the key it stands for.
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 8] = [
     ("TIDEMILL_DEV", "dev"),
     ("TIDEMILL_DATA", "data"),
     ("TIDEMILL_LISTEN", "listen"),
@@ -64,6 +67,7 @@ const VARIABLES: [(&str, &str); 7] = [
     ("TIDEMILL_DRAIN", "drain"),
     ("TIDEMILL_LOG", "log"),
     ("TIDEMILL_LOG_FILTER", "log_filter"),
+    ("TIDEMILL_WEBHOOKS_PRIVATE", "webhooks_private"),
 ];
 
 /// Variables of ours that are not settings of `serve`.
@@ -94,6 +98,7 @@ impl ServeSettings {
             drain: args.drain.clone(),
             log: args.log.and_then(|form| form.to_possible_value()).map(|form| form.get_name().to_owned()),
             log_filter: args.log_filter.clone(),
+            webhooks_private: args.webhooks_private.then_some(true),
         };
         found.take(flags, &|key| format!("--{}", key.replace('_', "-")));
         found.check()
@@ -112,6 +117,7 @@ struct Found {
     drain: Placed<String>,
     log: Placed<String>,
     log_filter: Placed<String>,
+    webhooks_private: Placed<bool>,
 }
 
 impl Found {
@@ -128,6 +134,7 @@ impl Found {
         over(&mut self.drain, given.drain, || place("drain"));
         over(&mut self.log, given.log, || place("log"));
         over(&mut self.log_filter, given.log_filter, || place("log_filter"));
+        over(&mut self.webhooks_private, given.webhooks_private, || place("webhooks_private"));
     }
 
     fn check(self) -> Result<ServeSettings, SettingsFault> {
@@ -171,7 +178,8 @@ impl Found {
             }
         };
         let log_filter = self.log_filter.map_or_else(|| "info".to_owned(), |(filter, _)| filter);
-        Ok(ServeSettings { dev, data, listen, workers, drain, log, log_filter })
+        let webhooks_private = self.webhooks_private.is_some_and(|(allowed, _)| allowed);
+        Ok(ServeSettings { dev, data, listen, workers, drain, log, log_filter, webhooks_private })
     }
 }
 
@@ -200,6 +208,7 @@ fn parse_environment(environment: &BTreeMap<String, String>) -> Result<Given, Se
             "workers" => given.workers = Some(parse_value(name, value, "a whole number")?),
             "drain" => given.drain = Some(value.clone()),
             "log" => given.log = Some(value.clone()),
+            "webhooks_private" => given.webhooks_private = Some(parse_value(name, value, "true or false")?),
             key => {
                 assert_eq!(key, "log_filter", "every variable has its arm");
                 given.log_filter = Some(value.clone());
@@ -331,7 +340,7 @@ mod tests {
             "",
             "dev = true\nlisen = \"127.0.0.1:1\"\n",
             expect![
-                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`"
+                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`"
             ],
         );
         check(
@@ -339,7 +348,7 @@ mod tests {
             "TIDEMILL_LISEN=1",
             "",
             expect![
-                "TIDEMILL_LISEN: no such setting: there are TIDEMILL_DEV, TIDEMILL_DATA, TIDEMILL_LISTEN, TIDEMILL_WORKERS, TIDEMILL_DRAIN, TIDEMILL_LOG, TIDEMILL_LOG_FILTER; unset it or mend its name"
+                "TIDEMILL_LISEN: no such setting: there are TIDEMILL_DEV, TIDEMILL_DATA, TIDEMILL_LISTEN, TIDEMILL_WORKERS, TIDEMILL_DRAIN, TIDEMILL_LOG, TIDEMILL_LOG_FILTER, TIDEMILL_WEBHOOKS_PRIVATE; unset it or mend its name"
             ],
         );
         check(

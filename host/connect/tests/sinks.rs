@@ -1,139 +1,159 @@
-//! One behaviour for every sink: rows arrive in order, a repeated range does no harm beyond the sink's promise, and a start knows
-//! where the last one stopped.
+//! One behaviour for every sink: rows arrive in order and without a gap; after a crash between any two steps, after an error of
+//! any call, after a mark that was not stored, they are there as the sink promises.
 
-use std::io::{self, Write};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+mod support;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use tidemill_connect::{FileSink, OutputSink, Promise, SharedOutput, Sink, SinkRows};
-use tidemill_event::{
-    Field, FieldType, Offset, PartitionId, Retention, SchemaVersion, StreamDefinition, StreamSchema, UnknownFields,
-};
-use tidemill_log::Block;
+use std::time::Duration;
 
-fn block(values: std::ops::Range<i64>) -> Block {
-    let schema =
-        StreamSchema { fields: vec![Field::new("n", FieldType::Int64, false)], unknown: UnknownFields::Drop, infer: false };
-    let times = TimestampMicrosecondArray::from(vec![0; values.clone().count()]).with_timezone("UTC");
-    let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(values.clone())), Arc::new(times)];
-    let rows = RecordBatch::try_new(Arc::new(schema.arrow()), columns).expect("an event batch");
-    let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 2, retention: Retention::default() };
-    Block { start: Offset(values.start as u64), version: SchemaVersion(1), schema: Arc::new(definition), rows }
-}
+use support::{Fault, Folder, Hook, Rig, Target, Terminal, check_seen};
+use tidemill_connect::{BatchBounds, FileFormat, Promise, Step};
+use tidemill_event::Offset;
 
-fn rows(partition: u32, values: std::ops::Range<i64>) -> SinkRows {
-    SinkRows { partition: PartitionId(partition), blocks: vec![block(values)] }
-}
+/// Batches of four rows; fewer wait for ten seconds.
+const BOUNDS: BatchBounds = BatchBounds { rows: 4, bytes: 1 << 20, every: Duration::from_secs(10) };
 
-/// A sink that can be opened again after a "crash", and what a reader of its target sees, partition by partition.
-trait Target {
-    fn open(&self) -> Box<dyn Sink>;
-    fn seen(&self, partition: u32) -> Vec<i64>;
-}
-
-fn behaviour(target: &dyn Target) {
-    let mut sink = target.open();
-    let promise = sink.promise();
-    assert_eq!(sink.resume(PartitionId(0)).expect("answers"), None, "nothing was written");
-    sink.write(&rows(0, 0..3)).expect("writes");
-    sink.write(&rows(1, 0..1)).expect("writes");
-    let two_blocks = SinkRows { partition: PartitionId(0), blocks: vec![block(3..4), block(4..6)] };
-    sink.write(&two_blocks).expect("writes");
-    // The reader does not know whether the last write succeeded, so it comes again.
-    sink.write(&two_blocks).expect("takes the same range twice");
-    drop(sink);
-
-    let mut sink = target.open();
-    match promise {
-        Promise::ExactlyOnce => {
-            assert_eq!(sink.resume(PartitionId(0)).expect("answers"), Some(Offset(6)));
-            assert_eq!(sink.resume(PartitionId(1)).expect("answers"), Some(Offset(1)));
-            sink.write(&rows(0, 6..7)).expect("writes on");
-            assert_eq!(target.seen(0), (0..7).collect::<Vec<_>>());
-        }
-        Promise::AtLeastOnce => {
-            sink.write(&rows(0, 6..7)).expect("writes on");
-            let mut seen = target.seen(0);
-            seen.sort_unstable();
-            seen.dedup();
-            assert_eq!(seen, (0..7).collect::<Vec<_>>());
+fn behaviour(make: &dyn Fn() -> Box<dyn Target>) {
+    rows_arrive_in_order_and_partitions_are_apart(&*make());
+    rows_wait_for_company_and_no_longer_than_said(&*make());
+    for steps in 0..16 {
+        a_crash_between_two_steps(&*make(), steps);
+    }
+    for calls in 0..24 {
+        for fault in [Fault::Before, Fault::After] {
+            a_call_fails(&*make(), calls, fault);
         }
     }
+    for stores in 0..4 {
+        a_mark_is_not_stored(&*make(), stores);
+    }
 }
 
-fn numbers(ndjson: &str) -> Vec<i64> {
-    ndjson
-        .lines()
-        .map(|line| {
-            line.strip_prefix("{\"n\":").and_then(|rest| rest.strip_suffix('}')).expect("a row").parse().expect("a number")
-        })
-        .collect()
+fn rows_arrive_in_order_and_partitions_are_apart(target: &dyn Target) {
+    let rig = Rig::new();
+    let promise = target.open(0).promise();
+    rig.append(0, 0..10);
+    let mut drive = rig.reader(target, 0, BOUNDS);
+    assert_eq!(drive.finish(), Vec::<String>::new());
+    assert_eq!(target.seen(0), (0..10).collect::<Vec<_>>());
+    assert_eq!(drive.reader.offset(), Offset(10));
+    rig.append(0, 10..13);
+    assert_eq!(drive.finish(), Vec::<String>::new());
+    check_seen(target, promise, 0, 13, "more rows");
+    drop(drive);
+    // A start finds nothing to do.
+    let mut drive = rig.reader(target, 0, BOUNDS);
+    assert!(matches!(drive.step(true), Ok(Step::AtEnd)));
+    assert_eq!(drive.reader.offset(), Offset(13));
+    check_seen(target, promise, 0, 13, "a start");
 }
 
-struct Folder(tempfile::TempDir);
+fn rows_wait_for_company_and_no_longer_than_said(target: &dyn Target) {
+    let rig = Rig::new();
+    let mut drive = rig.reader(target, 0, BOUNDS);
+    assert!(matches!(drive.step(false), Ok(Step::AtEnd)));
+    rig.append(0, 0..3);
+    assert_eq!(drive.step(false).expect("adds"), Step::Added);
+    let began = drive.now;
+    assert_eq!(drive.step(false).expect("waits"), Step::Waiting(began + BOUNDS.every));
+    assert_eq!((target.seen(0), drive.reader.offset(), drive.reader.waiting_rows()), (Vec::new(), Offset(0), 3));
+    // The driver's clock stands where it was asked to wait until.
+    assert!(matches!(drive.step(false), Ok(Step::Committed { rows: 3, .. })));
+    rig.append(0, 3..9);
+    // Four fill a batch, and go at once.
+    assert_eq!(drive.step(false).expect("adds"), Step::Added);
+    assert!(matches!(drive.step(false), Ok(Step::Committed { rows: 4, .. })));
+    assert_eq!((target.seen(0), drive.reader.offset()), ((0..7).collect(), Offset(7)));
+}
 
-impl Target for Folder {
-    fn open(&self) -> Box<dyn Sink> {
-        Box::new(FileSink::open(self.0.path(), "reports/daily").expect("opens"))
+fn a_crash_between_two_steps(target: &dyn Target, steps: u32) {
+    let rig = Rig::new();
+    let promise = target.open(0).promise();
+    rig.append(0, 0..10);
+    let mut drive = rig.reader(target, 0, BOUNDS);
+    for _ in 0..steps {
+        drive.step(true).expect("nothing fails");
     }
+    drop(drive);
+    rig.append(0, 10..13);
+    // Other bounds: what was sent under the old ones may not be cut anew where that shows.
+    let mut drive = rig.reader(target, 0, BatchBounds { rows: 3, ..BOUNDS });
+    assert_eq!(drive.finish(), Vec::<String>::new());
+    check_seen(target, promise, 0, 13, &format!("a crash behind step {steps}"));
+}
 
-    fn seen(&self, partition: u32) -> Vec<i64> {
-        let mut names: Vec<_> = std::fs::read_dir(self.0.path().join("reports/daily"))
-            .expect("a folder")
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{partition:05}-"))))
-            .collect();
-        names.sort();
-        names.iter().flat_map(|path| numbers(&std::fs::read_to_string(path).expect("a file"))).collect()
-    }
+fn a_call_fails(target: &dyn Target, calls: u64, fault: Fault) {
+    let rig = Rig::new();
+    let promise = target.open(0).promise();
+    let mut drive = rig.reader(target, 0, BOUNDS);
+    target.fail(calls, fault);
+    rig.append(0, 0..10);
+    let mut errors = drive.finish();
+    rig.append(0, 10..13);
+    errors.extend(drive.finish());
+    let story = format!("call {calls} fails ({fault:?}): {errors:?}");
+    assert!(errors.len() <= 1, "{story}");
+    check_seen(target, promise, 0, 13, &story);
+    drop(drive);
+    target.fail(u64::MAX, fault);
+    let mut drive = rig.reader(target, 0, BOUNDS);
+    assert_eq!(drive.finish(), Vec::<String>::new());
+    check_seen(target, promise, 0, 13, &format!("and a start: {story}"));
+}
+
+fn a_mark_is_not_stored(target: &dyn Target, stores: u64) {
+    let rig = Rig::new();
+    let promise = target.open(0).promise();
+    rig.append(0, 0..10);
+    target.marks(0).0.lock().expect("unpoisoned").fail_after = Some(stores);
+    let mut drive = rig.reader(target, 0, BOUNDS);
+    let errors = drive.finish();
+    assert!(errors.len() <= 1 && errors.iter().all(|error| error.contains("planted")), "{errors:?}");
+    check_seen(target, promise, 0, 10, &format!("store {stores} fails"));
+    drop(drive);
+    rig.append(0, 10..12);
+    rig.reader(target, 0, BOUNDS).finish();
+    check_seen(target, promise, 0, 12, &format!("store {stores} failed, and a start"));
 }
 
 #[test]
-fn files_keep_each_row_once() {
-    behaviour(&Folder(tempfile::tempdir().expect("a folder")));
+fn lines_in_files() {
+    behaviour(&|| Box::new(Folder::new(FileFormat::Ndjson)));
 }
 
 #[test]
-fn a_torn_file_is_thrown_away() {
-    let folder = Folder(tempfile::tempdir().expect("a folder"));
-    assert!(!FileSink::holds_rows(folder.0.path(), "reports/daily"));
-    folder.open().write(&rows(0, 0..2)).expect("writes");
-    assert!(FileSink::holds_rows(folder.0.path(), "reports/daily"));
-    assert!(!FileSink::holds_rows(folder.0.path(), "reports"), "a folder above is another folder");
-    let torn = folder.0.path().join("reports/daily/00000.part");
-    std::fs::write(&torn, "{\"n\":").expect("writes");
-    let mut sink = folder.open();
-    assert!(!Path::new(&torn).exists());
-    assert_eq!(sink.resume(PartitionId(0)).expect("answers"), Some(Offset(2)));
-}
-
-#[derive(Clone, Default)]
-struct Terminal(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Terminal {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Target for Terminal {
-    fn open(&self) -> Box<dyn Sink> {
-        let output: SharedOutput = Arc::new(Mutex::new(Box::new(self.clone())));
-        Box::new(OutputSink::new(output))
-    }
-
-    fn seen(&self, _partition: u32) -> Vec<i64> {
-        numbers(std::str::from_utf8(&self.0.lock().expect("unpoisoned")).expect("text"))
-    }
+fn parquet_files() {
+    behaviour(&|| Box::new(Folder::new(FileFormat::Parquet)));
 }
 
 #[test]
-fn standard_output_shows_each_row_at_least_once() {
-    behaviour(&Terminal::default());
+fn webhooks() {
+    behaviour(&|| Box::new(Hook::new()));
+}
+
+#[test]
+fn standard_output() {
+    behaviour(&|| Box::new(Terminal::default()));
+}
+
+#[test]
+fn a_power_cut_at_any_call_loses_and_doubles_nothing_in_files() {
+    for format in [FileFormat::Ndjson, FileFormat::Parquet] {
+        for calls in 0..24 {
+            let target = Folder::new(format);
+            let rig = Rig::new();
+            rig.append(0, 0..10);
+            let mut drive = rig.reader(&target, 0, BOUNDS);
+            target.fail_power_after(calls);
+            // The disk is gone from some step on: the others fail like it.
+            for _ in 0..16 {
+                drop(drive.step(true));
+            }
+            drop(drive);
+            target.cut_power(calls * 7919 + 1);
+            rig.append(0, 10..13);
+            let mut drive = rig.reader(&target, 0, BOUNDS);
+            assert_eq!(drive.finish(), Vec::<String>::new());
+            check_seen(&target, Promise::ExactlyOnce, 0, 13, &format!("the power goes at call {calls}"));
+        }
+    }
 }

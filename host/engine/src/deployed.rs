@@ -78,7 +78,7 @@ impl Deployed {
         let definition = &self.plan.as_ref().ok()?.definition;
         let targets = definition.targets.iter().filter_map(|target| match &target.kind {
             TargetKind::Stream(name) => Some(name.clone()),
-            TargetKind::File(_) | TargetKind::Stdout => None,
+            TargetKind::File(_) | TargetKind::Stdout | TargetKind::Webhook(_) => None,
         });
         Some((definition.sources.iter().map(|source| source.stream.clone()).collect(), targets.collect()))
     }

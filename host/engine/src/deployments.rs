@@ -5,20 +5,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use parking_lot::{Mutex, RwLock};
-use tidemill_connect::{FileSink, OutputSink, Sink};
 use tidemill_event::{Offset, PartitionId, PipelineName, StreamId, StreamName, TenantName};
-use tidemill_log::{Partition, Stream};
+use tidemill_log::Stream;
 use tidemill_state::TaskId;
 
 use crate::deployed::Deployed;
 use crate::engine::Threads;
 use crate::pipeline::{PipelineDefinition, parse};
 use crate::plan::{Catalog, Graph, Pinning, Plan, PlannedTarget, check};
-use crate::sinks::{SinkSeed, SinkShared, mark_prefix};
+use crate::sinks::{SinkShared, mark_prefix, start_sinks};
 use crate::status::PipelineState;
 use crate::stored::{StoredPipeline, progress_name};
 use crate::task::{InputSeed, TaskSeed, TaskShared, TaskState};
@@ -98,7 +97,7 @@ impl Deployments {
             runtime: &self.threads.runtime,
             components: &self.components,
             grants: &self.threads.grants,
-            files: &self.threads.files,
+            targets: &self.threads.targets,
             graph,
         };
         check(definition, gap, &catalog, pinning)
@@ -157,12 +156,8 @@ impl Deployments {
                 outputs.push(found(name.clone())?);
             }
         }
-        let mut sinks = Vec::new();
-        if plan.has_sinks() {
-            let output = found(StreamName::derived(name, "output"))?;
-            sinks = self.start_sinks(plan, stored, &output);
-            outputs.push(output);
-        }
+        let output = if plan.has_sinks() { Some(found(StreamName::derived(name, "output"))?) } else { None };
+        outputs.extend(output.clone());
         let mut tasks = Vec::new();
         for partition in (0..plan.sources.tasks()).map(PartitionId) {
             let inputs = self.inputs(plan, stored, partition)?;
@@ -180,6 +175,9 @@ impl Deployments {
             });
             tasks.push(shared);
         }
+        let sinks = output.map_or_else(Vec::new, |output| {
+            start_sinks(&self.threads.sinks, &self.threads.targets, plan, stored, &output, &tasks)
+        });
         Ok((tasks, sinks))
     }
 
@@ -204,45 +202,6 @@ impl Deployments {
             .collect()
     }
 
-    fn start_sinks(&self, plan: &Plan, stored: &StoredPipeline, output: &Arc<Stream>) -> Vec<Arc<SinkShared>> {
-        let mut sinks = Vec::new();
-        for target in &plan.targets {
-            for partition in output.partitions() {
-                let at = partition.key().partition.0 as usize;
-                let start = Offset(stored.output_starts.get(at).copied().unwrap_or(0));
-                if let Some(seed) = self.sink_seed(plan, target, partition, start) {
-                    sinks.push(seed.shared.clone());
-                    self.threads.sinks.add(seed);
-                }
-            }
-        }
-        sinks
-    }
-
-    fn sink_seed(&self, plan: &Plan, target: &PlannedTarget, partition: &Arc<Partition>, start: Offset) -> Option<SinkSeed> {
-        let seed = |target: String, open| SinkSeed {
-            tenant: plan.tenant.clone(),
-            pipeline: plan.definition.name.clone(),
-            shared: SinkShared::new(target, partition.clone()),
-            open,
-            start,
-        };
-        match target {
-            PlannedTarget::Stream { .. } => None,
-            PlannedTarget::File { path } => {
-                let (root, folder) = (self.threads.files.clone(), path.clone());
-                Some(seed(
-                    format!("file: {path}"),
-                    Box::new(move || FileSink::open(&root, &folder).map(|sink| Box::new(sink) as Box<dyn Sink>)),
-                ))
-            }
-            PlannedTarget::Stdout => {
-                let output = self.threads.stdout.clone();
-                Some(seed("stdout".to_owned(), Box::new(move || Ok(Box::new(OutputSink::new(output.clone())) as Box<dyn Sink>))))
-            }
-        }
-    }
-
     /// Ends its tasks behind a checkpoint, and its sinks behind what is on disk. The error leaves nothing running.
     pub(crate) fn stop(&self, deployed: &Deployed) -> Result<(), String> {
         let (done, told) = bounded(deployed.tasks.len().max(1));
@@ -257,9 +216,10 @@ impl Deployments {
             }
         }
         if !deployed.sinks.is_empty() {
-            let (done, told) = bounded(1);
-            self.threads.sinks.stop(&deployed.tenant, &deployed.name, done);
-            let _ = told.recv_timeout(STOP_WAIT);
+            let ended = self.threads.sinks.stop(&deployed.tenant, &deployed.name).wait(Instant::now() + STOP_WAIT);
+            if !ended {
+                return Err("a sink of the plan before did not stop in a minute: try again".to_owned());
+            }
         }
         Ok(())
     }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tidemill_connect::SharedOutput;
 use tidemill_event::Clock;
 use tidemill_log::Log;
 use tidemill_runtime::{Grants, Runtime};
@@ -16,7 +15,7 @@ use tidemill_state::StateStore;
 
 use crate::deployments::Deployments;
 use crate::metrics::Metrics;
-use crate::sinks::Sinks;
+use crate::sinks::{SinkParts, Sinks};
 use crate::task::{Checkpointer, TaskParts, Workers};
 use crate::{Components, EngineSettings, Pipelines};
 
@@ -60,8 +59,8 @@ pub(crate) struct Threads {
     pub(crate) grants: Grants,
     pub(crate) store: StateStore,
     pub(crate) instances_max: usize,
-    pub(crate) files: std::path::PathBuf,
-    pub(crate) stdout: SharedOutput,
+    /// What sinks are opened with.
+    pub(crate) targets: SinkParts,
     pub(crate) workers: Workers,
     pub(crate) sinks: Sinks,
     checkpointer: Mutex<Checkpointer>,
@@ -100,15 +99,24 @@ impl Engine {
         };
         let checkpointer = Checkpointer::start(log.clone(), store.clone(), clock, metrics.clone()).map_err(OpenError::Thread)?;
         let workers = Workers::start(settings.workers, &parts, &checkpointer.jobs()).map_err(OpenError::Thread)?;
-        let sinks = Sinks::start(log.clone(), settings.file_linger).map_err(OpenError::Thread)?;
+        let sinks = Sinks::start(log.clone(), metrics.sinks.clone()).map_err(OpenError::Thread)?;
+        let targets = SinkParts {
+            files,
+            disk: settings.disk,
+            file_linger: settings.file_linger,
+            stdout: settings.stdout,
+            random: settings.random,
+            clock: clock.clone(),
+            secrets: folder("secrets"),
+            webhooks_private: settings.webhooks_private,
+        };
         let inner = Arc::new(Threads {
             log,
             runtime,
             grants: settings.grants,
             store,
             instances_max: settings.instances_max,
-            files,
-            stdout: settings.stdout,
+            targets,
             workers,
             sinks,
             checkpointer: Mutex::new(checkpointer),
@@ -144,15 +152,11 @@ impl Engine {
             ended += 1;
         }
         let with_sinks: Vec<_> = deployed.iter().filter(|deployed| !deployed.sinks.is_empty()).collect();
-        let (done, told) = bounded(with_sinks.len().max(1));
-        for deployed in &with_sinks {
-            self.inner.sinks.stop(&deployed.tenant, &deployed.name, done.clone());
-        }
-        drop(done);
-        for _ in &with_sinks {
-            if told.recv_deadline(until).is_err() {
-                break;
-            }
+        // All at once: their lanes work side by side.
+        let stopping: Vec<_> =
+            with_sinks.iter().map(|deployed| self.inner.sinks.stop(&deployed.tenant, &deployed.name)).collect();
+        for sinks in stopping {
+            sinks.wait(until);
         }
         self.inner.join();
         Drained { tasks: ended, tasks_late: tasks.len() - ended }

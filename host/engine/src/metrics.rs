@@ -5,6 +5,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::plan::CallMetricsFamilies;
+use crate::sinks::SinkMetrics;
 
 /// The engine's metrics. Clones count into the same series.
 #[derive(Clone)]
@@ -15,6 +16,7 @@ pub(crate) struct Metrics {
     pub(crate) checkpoint_seconds: Histogram,
     pub(crate) divergences: Counter,
     pub(crate) panics: Counter,
+    pub(crate) sinks: SinkMetrics,
 }
 
 impl Default for Metrics {
@@ -26,6 +28,7 @@ impl Default for Metrics {
             checkpoint_seconds: Histogram::new(exponential_buckets(1e-3, 3.0, 10)),
             divergences: Counter::default(),
             panics: Counter::default(),
+            sinks: SinkMetrics::default(),
         }
     }
 }
@@ -46,5 +49,6 @@ impl Metrics {
         );
         registry.register("task_divergences", "Commits that came out otherwise when taken again", self.divergences.clone());
         registry.register("task_panics", "Tasks that panicked: bugs of the host", self.panics.clone());
+        self.sinks.register(registry);
     }
 }

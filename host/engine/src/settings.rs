@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_connect::SharedOutput;
+use tidemill_log::{Disk, RealDisk};
 use tidemill_runtime::Grants;
 
 /// Settings of one engine. [`EngineSettings::new`] fits a small machine; every field may be changed before [`crate::Engine::open`].
@@ -26,8 +27,14 @@ pub struct EngineSettings {
     /// Sandboxes that tasks may hold: one per component step and partition. A pipeline beyond it is refused. Below the runtime's own
     /// bound, which also serves uploads and checks: a task that finds no room would bury its rows.
     pub instances_max: usize,
-    /// How long a file sink gathers rows before it closes a file that is not full.
+    /// How long a file sink gathers rows before it closes a file that is not full, where the target does not say.
     pub file_linger: Duration,
+    /// Where file sinks write.
+    pub disk: Arc<dyn Disk>,
+    /// Where keys of batches and the jitter of retries come from.
+    pub random: fn() -> u64,
+    /// Webhooks may go to addresses and ports that are not public: for tests, and for receivers in one's own network.
+    pub webhooks_private: bool,
     /// Where `to: [stdout]` writes.
     pub stdout: SharedOutput,
     /// What every component may import beyond logging: nothing, but in tests.
@@ -45,8 +52,11 @@ impl EngineSettings {
             batch_target: Duration::from_millis(1),
             checkpoint_after: Duration::from_millis(500),
             instances_max: 900,
-            file_linger: Duration::from_millis(200),
-            stdout: Arc::new(Mutex::new(Box::new(io::stdout()))),
+            file_linger: Duration::from_secs(30),
+            disk: Arc::new(RealDisk),
+            random: tidemill_connect::system_random,
+            webhooks_private: false,
+            stdout: SharedOutput::new(io::stdout()),
             grants: Grants::none(),
         }
     }

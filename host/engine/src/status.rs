@@ -164,18 +164,32 @@ impl StepStatus {
     }
 }
 
-/// A file or stdout target of one partition.
+/// A target outside the log, of one partition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SinkStatus {
     /// `file: results` or `stdout`.
     pub target: String,
     /// Its partition.
     pub partition: u32,
-    /// The next row of `{pipeline}.output` it takes.
+    /// `exactly_once`, `once_per_key` or `at_least_once`.
+    pub promise: &'static str,
+    /// The first row of `{pipeline}.output` that is not at the target.
     pub offset: u64,
-    /// Rows there that it has not taken.
+    /// Rows there that are on disk and not at the target.
     pub lag_records: u64,
-    /// The last failure; it tries again.
+    /// Those of them that wait in an open file or batch for more.
+    pub waiting_records: u64,
+    /// Rows brought to the target since the pipeline was started.
+    pub records: u64,
+    /// Their bytes, as the target sees them.
+    pub bytes: u64,
+    /// Files closed, requests answered, pieces of output written.
+    pub batches: u64,
+    /// Failures in a row.
+    pub retries: u32,
+    /// Of a webhook: `closed`, `open` while it is left alone, `half_open` while one request tries it again.
+    pub breaker: Option<&'static str>,
+    /// The last failure since something was taken; it is tried again.
     pub last_error: Option<String>,
 }
 

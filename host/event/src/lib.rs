@@ -4,6 +4,7 @@
 //! Arrow record batches ([`batch`] says which columns an event batch has), and become bytes again at the rim.
 
 pub mod arrow_stream;
+mod backoff;
 pub mod batch;
 mod breaker;
 pub mod definition_json;
@@ -17,6 +18,7 @@ mod text;
 mod time;
 mod verdict;
 
+pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
 pub use name::{ComponentName, ConsumerName, NAME_BYTES_MAX, NameError, PipelineName, StreamId, StreamName, TenantName};
 pub use partition::{Offset, OffsetRange, PartitionId, PartitionKey, murmur2, partition_of};

@@ -81,6 +81,9 @@ impl Parts {
             Log::open(LogSettings::new(data.path().join("log")), disk()).map_err(|error| Failure::failed(error.to_string()))?;
         let mut engine = EngineSettings::new(data.path());
         engine.grants = grants();
+        engine.disk = disk();
+        // On one's own machine receivers are tried out on it too.
+        engine.webhooks_private = settings.dev || settings.webhooks_private;
         if let Some(workers) = settings.workers {
             engine.workers = workers;
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::OnFailing;
 
+use crate::pipeline::Target;
+
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Text {
@@ -147,25 +149,6 @@ impl Step {
     pub(crate) fn name(&self) -> String {
         format!("{}.{}", self.path, self.kind.word())
     }
-}
-
-/// Where rows go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TargetKind {
-    /// To a stream.
-    Stream(StreamName),
-    /// To files in `files/{path}`.
-    File(String),
-    /// To the host's standard output.
-    Stdout,
-}
-
-/// One target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) kind: TargetKind,
-    pub(crate) path: String,
-    pub(crate) line: usize,
 }
 
 /// A whole pipeline.

@@ -12,11 +12,12 @@ mod parse;
 mod scalar;
 mod sources;
 mod suggest;
+mod target;
 mod units;
 
 pub(crate) use definition::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind,
-    Target, TargetKind, Text,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind, Text,
 };
 pub(crate) use parse::{Reading, parse, read_pipeline};
 pub(crate) use suggest::nearest;
+pub(crate) use target::{FileTarget, Target, TargetKind, WebhookTarget};

@@ -1,7 +1,5 @@
 //! Nodes to a [`PipelineDefinition`]: every fault of form is found in one pass.
 
-use std::path::{Component, Path};
-
 use tidemill_event::{PipelineName, StreamName};
 use tidemill_flow::OnFailing;
 
@@ -10,14 +8,12 @@ use crate::pipeline::document::{Node, NodeValue, read};
 use crate::pipeline::object::{Object, is_later, listed, text_of};
 use crate::pipeline::sources::sources;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Target, TargetKind, Text,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, target,
 };
 
 const STEP_WORDS: [&str; 5] = ["where", "select", "extend", "rule", "transform"];
-const TARGET_WORDS: [&str; 3] = ["stream", "file", "stdout"];
-/// More steps or targets are refused.
+/// More steps are refused.
 const STEPS_MAX: usize = 256;
-const TARGETS_MAX: usize = 16;
 
 /// A text as far as it can be read, so that what is readable is checked beside what is not.
 pub(crate) struct Reading {
@@ -77,7 +73,7 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
     };
     let steps = object.take("steps").map_or_else(Vec::new, |node| steps(node, gap, faults));
     let targets = match object.take("to") {
-        Some(node) => targets(node, faults),
+        Some(node) => target::targets(node, faults),
         None => {
             object.missing("to", "to: [{stream: results}]", faults);
             Vec::new()
@@ -87,7 +83,7 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
     Some(PipelineDefinition { name: name.clone(), run, on_divergence, sources: sources?, steps, targets })
 }
 
-fn list<'a>(node: &'a Node, path: &str, example: &str, faults: &mut Vec<Fault>) -> &'a [Node] {
+pub(super) fn list<'a>(node: &'a Node, path: &str, example: &str, faults: &mut Vec<Fault>) -> &'a [Node] {
     match &node.value {
         NodeValue::List(items) => items,
         NodeValue::Scalar { text, plain: true } if text.is_empty() => &[],
@@ -247,95 +243,6 @@ fn limits(node: &Node, path: &str, faults: &mut Vec<Fault>) -> LimitOverrides {
     };
     object.finish(&["fuel_per_row", "memory", "output", "deadline"], faults);
     limits
-}
-
-fn targets(node: &Node, faults: &mut Vec<Fault>) -> Vec<Target> {
-    let items = list(node, "to", "to: [{stream: results}]", faults);
-    if items.is_empty() {
-        faults.push(Fault::new(
-            "to",
-            node.line,
-            "no target is named",
-            "add `- stream: results`, `- file: {path: results}` or `- stdout`",
-        ));
-    }
-    if items.len() > TARGETS_MAX {
-        let error = format!("{} targets", items.len());
-        faults.push(Fault::new(
-            "to",
-            node.line,
-            error,
-            "at most 16 are possible: let another pipeline read the first one's stream",
-        ));
-        return Vec::new();
-    }
-    let targets: Vec<Target> =
-        items.iter().enumerate().filter_map(|(at, item)| target(item, format!("to[{at}]"), faults)).collect();
-    for (at, target) in targets.iter().enumerate() {
-        if targets[..at].iter().any(|earlier| earlier.kind == target.kind) {
-            faults.push(Fault::new(&target.path, target.line, "this target is named twice", "remove one of the two"));
-        }
-    }
-    targets
-}
-
-fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> {
-    let line = node.line;
-    if let NodeValue::Scalar { text, .. } = &node.value {
-        if text == "stdout" {
-            return Some(Target { kind: TargetKind::Stdout, path, line });
-        }
-        let remedy = format!("write `- stream: {text}`, `- file: {{path: {text}}}` or `- stdout`");
-        faults.push(Fault::new(path, line, format!("`{text}` is no target"), remedy));
-        return None;
-    }
-    let mut object = Object::of(node, &path, "stream: results", faults)?;
-    let mut kind = None;
-    if let Some(text) = object.text("stream", faults) {
-        let member = object.member("stream");
-        match StreamName::from_client(&text.text) {
-            Ok(stream) => kind = Some(TargetKind::Stream(stream)),
-            Err(error) => faults.push(Fault::new(member, text.line, error.to_string(), "name a stream of your own: `results`")),
-        }
-    } else if let Some(node) = object.take("file") {
-        kind = file(node, &object.member("file"), faults);
-    } else if let Some(node) = object.take("stdout") {
-        faults.push(Fault::new(object.member("stdout"), node.line, "`stdout` takes no settings", "write `- stdout`"));
-    } else if object.keys().next().is_none() {
-        object.missing("stream", "stream: results", faults);
-    }
-    object.finish(&TARGET_WORDS, faults);
-    Some(Target { kind: kind?, path, line })
-}
-
-fn file(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<TargetKind> {
-    let mut object = Object::of(node, path, "file: {path: results}", faults)?;
-    let folder = object.text("path", faults);
-    if folder.is_none() && object.keys().all(|key| key.name != "path") {
-        object.missing("path", "path: results", faults);
-    }
-    let member = object.member("path");
-    object.finish(&["path"], faults);
-    let folder = folder?;
-    // The one place where a pipeline names a place on the disk: plain names below `files/`, nothing that climbs out of it.
-    let plain = Path::new(&folder.text).components().all(|part| match part {
-        Component::Normal(name) => name.to_str().is_some_and(is_plain_file_name),
-        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => false,
-    });
-    if !plain || folder.text.ends_with('/') || folder.text.len() > 255 {
-        faults.push(Fault::new(
-            member,
-            folder.line,
-            format!("`{}` is no folder inside `files/`", folder.text),
-            "write names of letters, digits, `.`, `_`, `-` with `/` between them: `reports/daily`",
-        ));
-        return None;
-    }
-    Some(TargetKind::File(folder.text))
-}
-
-fn is_plain_file_name(name: &str) -> bool {
-    !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 #[cfg(test)]

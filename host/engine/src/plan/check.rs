@@ -4,7 +4,6 @@
 //! it: those are checked only for what does not need columns, so that one fault is not reported ten times.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType, PipelineName, StreamName, StreamSchema, TenantName, UnknownFields};
@@ -18,6 +17,7 @@ use crate::plan::columns::Columns;
 use crate::plan::component::{column_fits, limits, state_shape};
 use crate::plan::source::{Sources, sources_of};
 use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep};
+use crate::sinks::SinkParts;
 use crate::stored::{Pin, StoredPipeline};
 use crate::{Components, Fault};
 
@@ -28,8 +28,8 @@ pub(crate) struct Catalog<'a> {
     pub(crate) runtime: &'a Runtime,
     pub(crate) components: &'a Components,
     pub(crate) grants: &'a Grants,
-    /// Where file targets are.
-    pub(crate) files: &'a Path,
+    /// What targets are opened with.
+    pub(crate) targets: &'a SinkParts,
     /// The other pipelines of the tenant.
     pub(crate) graph: &'a Graph,
 }

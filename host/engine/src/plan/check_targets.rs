@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tidemill_connect::FileSink;
+use tidemill_connect::{FileSink, WebhookTarget};
 use tidemill_event::{PipelineName, StreamId, StreamName, StreamSchema, TenantName};
 
 use crate::pipeline::{PipelineDefinition, TargetKind};
-use crate::plan::PlannedTarget;
 use crate::plan::check::Checker;
 use crate::plan::target::{made, misfits};
+use crate::plan::{Pinning, PlannedTarget};
 
 /// The document that says whose files a folder holds: offsets in their names mean something only beside their stream.
 pub(crate) fn owner_key(path: &str) -> String {
@@ -25,15 +25,28 @@ impl Checker<'_> {
         let mut targets = Vec::new();
         for target in &definition.targets {
             let planned = match &target.kind {
-                TargetKind::File(path) => {
+                TargetKind::File(file) => {
+                    let path = &file.path;
                     if let Some(other) = self.other_owner(definition, path) {
                         let error = format!("`files/{path}` belongs to the pipeline `{other}`");
                         let remedy = "choose another path, or delete that pipeline and move its files away";
                         self.fault(format!("{}.file.path", target.path), target.line, error, remedy);
                     }
-                    PlannedTarget::File { path: path.clone() }
+                    PlannedTarget::File(file.clone())
                 }
                 TargetKind::Stdout => PlannedTarget::Stdout,
+                TargetKind::Webhook(webhook) => {
+                    // Only of a new text: a pipeline that runs already says in its status what it lacks, and goes on when it is there.
+                    if matches!(self.pinning, Pinning::Newest(_))
+                        && let Err(error) =
+                            WebhookTarget::check(&webhook.settings, &self.catalog.targets.secrets_of(self.catalog.tenant))
+                    {
+                        let remedy =
+                            format!("put it into the host's data directory as `secrets/{}/{}`", self.catalog.tenant, error.name);
+                        self.fault(format!("{}.webhook", target.path), target.line, error.to_string(), remedy);
+                    }
+                    PlannedTarget::Webhook(webhook.clone())
+                }
                 TargetKind::Stream(name) => {
                     let path = format!("{}.stream", target.path);
                     self.refuse_cycle(definition, name, &path, target.line);
@@ -63,7 +76,8 @@ impl Checker<'_> {
         let other = String::from_utf8_lossy(&other).into_owned();
         let is_there = || self.catalog.log.document(&format!("pipeline/{other}")).is_some();
         let is_other = other != owner(self.catalog.tenant, &definition.name);
-        (is_other && (is_there() || FileSink::holds_rows(self.catalog.files, path))).then_some(other)
+        (is_other && (is_there() || FileSink::holds_rows(&*self.catalog.targets.disk, &self.catalog.targets.files, path)))
+            .then_some(other)
     }
 
     /// The last `by`, if its columns come out.

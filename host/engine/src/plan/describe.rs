@@ -39,7 +39,10 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 "key": definition.key,
                 "columns": columns(&definition.schema.fields),
             }),
-            PlannedTarget::File { path } => json!({"file": {"path": path}, "delivery": "exactly once"}),
+            PlannedTarget::File(file) => {
+                json!({"file": {"path": file.path, "format": file.format.as_str()}, "delivery": "exactly once"})
+            }
+            PlannedTarget::Webhook(webhook) => json!({"webhook": {"url": webhook.settings.place()}, "delivery": "once per key"}),
             PlannedTarget::Stdout => json!({"stdout": {}, "delivery": "at least once"}),
         })
         .collect();

@@ -83,8 +83,8 @@ impl Plan {
     /// The folders of its file targets.
     pub(crate) fn folders(&self) -> Vec<String> {
         let folder = |target: &'_ PlannedTarget| match target {
-            PlannedTarget::File { path } => Some(path.clone()),
-            PlannedTarget::Stream { .. } | PlannedTarget::Stdout => None,
+            PlannedTarget::File(file) => Some(file.path.clone()),
+            PlannedTarget::Stream { .. } | PlannedTarget::Stdout | PlannedTarget::Webhook(_) => None,
         };
         self.targets.iter().filter_map(folder).collect()
     }

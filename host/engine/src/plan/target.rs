@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidemill_event::{Field, FieldType, Retention, StreamDefinition, StreamName, StreamSchema, UnknownFields};
 use tidemill_log::Stream;
 
+use crate::pipeline::{FileTarget, WebhookTarget};
 use crate::plan::component::type_name;
 
 /// A target of a plan.
@@ -12,9 +13,11 @@ pub(crate) enum PlannedTarget {
     /// A stream; `None` where it has yet to be made, as `definition` says.
     Stream { name: StreamName, there: Option<Arc<Stream>>, definition: StreamDefinition },
     /// A folder inside `files/`.
-    File { path: String },
+    File(FileTarget),
     /// The host's standard output.
     Stdout,
+    /// A receiver of HTTP requests.
+    Webhook(WebhookTarget),
 }
 
 /// The definition of a stream made for rows of `output`.

@@ -115,7 +115,7 @@ impl Host {
     fn open(dir: Arc<tempfile::TempDir>, setup: Setup, printed: Printed, micros: Arc<AtomicI64>) -> Self {
         let disk = PowerCutDisk::new(Arc::new(RealDisk));
         let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(disk.clone())).expect("a log");
-        let stdout: SharedOutput = Arc::new(Mutex::new(Box::new(printed.clone())));
+        let stdout = SharedOutput::new(printed.clone());
         let armed = Arc::new(AtomicBool::new(false));
         let settings = EngineSettings {
             workers: setup.workers,

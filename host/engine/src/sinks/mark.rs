@@ -1,0 +1,51 @@
+//! Where a sink stands, as a document of the log (`docs/formats/engine.md`).
+
+use serde::{Deserialize, Serialize};
+use tidemill_connect::{Mark, MarkStore, SinkError};
+use tidemill_event::{Offset, PartitionId, PipelineName, TenantName};
+use tidemill_log::Log;
+
+/// The documents that hold a pipeline's marks begin with this.
+pub(crate) fn mark_prefix(tenant: &TenantName, pipeline: &PipelineName) -> String {
+    format!("sink/{tenant}/{pipeline}/")
+}
+
+/// The document of one sink and partition.
+pub(super) struct MarkDocument {
+    log: Log,
+    key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    next: u64,
+    sending: Option<u64>,
+    life: String,
+}
+
+impl MarkDocument {
+    pub(super) fn new(log: Log, tenant: &TenantName, pipeline: &PipelineName, target: &str, partition: PartitionId) -> Self {
+        let key = format!("{}{target}/{partition}", mark_prefix(tenant, pipeline));
+        Self { log, key }
+    }
+}
+
+impl MarkStore for MarkDocument {
+    fn load(&self) -> Option<Mark> {
+        let bytes = self.log.document(&self.key)?;
+        match serde_json::from_slice::<Stored>(&bytes) {
+            Ok(Stored { next, sending, life }) => Some(Mark { next: Offset(next), sending: sending.map(Offset), life }),
+            Err(error) => {
+                tracing::error!(key = self.key, "a sink's mark cannot be read, it begins anew: {error}");
+                None
+            }
+        }
+    }
+
+    fn store(&self, mark: &Mark) -> Result<(), SinkError> {
+        let stored = Stored { next: mark.next.0, sending: mark.sending.map(|end| end.0), life: mark.life.clone() };
+        let bytes = serde_json::to_vec(&stored).map_err(|error| SinkError::Mark(error.to_string()))?;
+        self.log.put_documents(vec![(self.key.clone(), Some(bytes))]).map_err(|error| SinkError::Mark(error.to_string()))
+    }
+}
