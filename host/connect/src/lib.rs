@@ -24,5 +24,5 @@ pub use output::{OutputSink, SharedOutput};
 pub use random::system_random;
 pub use reader::{BatchBounds, RETRY_FIRST, RETRY_LONGEST, ReaderError, ReaderParts, SinkReader, Step};
 pub use secrets::{Secret, SecretError, Secrets};
-pub use sink::{Added, BatchKey, Promise, Sink, SinkError};
+pub use sink::{Added, BatchKey, Promise, RefusedRows, Sink, SinkError};
 pub use webhook::{BodyFormat, Given, WebhookSettings, WebhookSink, WebhookTarget, WebhookUrl};

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tidemill_event::{Backoff, Offset, OffsetRange};
 use tidemill_log::{Partition, ReadError, ReadLimit, Visibility};
 
-use crate::{BatchKey, Mark, MarkStore, Promise, Sink, SinkError};
+use crate::{BatchKey, Mark, MarkStore, Promise, RefusedRows, Sink, SinkError};
 
 /// Rows and bytes in memory of one read.
 const READ: ReadLimit = ReadLimit { rows_max: 8_192, bytes_max: 1 << 20 };
@@ -47,6 +47,11 @@ pub enum Step {
         rows: u64,
         /// Its size at the target.
         bytes: u64,
+    },
+    /// The target will never take a batch: its rows are kept elsewhere.
+    Refused {
+        /// Its rows.
+        rows: u64,
     },
     /// There is nothing to write.
     AtEnd,
@@ -81,6 +86,8 @@ pub struct ReaderParts {
     pub backoff: Backoff,
     /// The random part of its batch keys, if there is no mark yet.
     pub life: String,
+    /// What becomes of rows that the target will never take; `None`: they are tried again for ever, and nothing behind them goes.
+    pub refused: Option<Box<dyn RefusedRows>>,
 }
 
 /// One partition on its way to a sink.
@@ -230,7 +237,16 @@ impl SinkReader {
         }
         let range = OffsetRange { start: self.committed, end: self.next };
         let partition = self.parts.partition.key().partition;
-        self.parts.sink.commit(&BatchKey { life: &self.mark.life, partition, range })?;
+        let done = self.parts.sink.commit(&BatchKey { life: &self.mark.life, partition, range });
+        let refused = match (done, &self.parts.refused) {
+            (Ok(()), _) => false,
+            (Err(SinkError::Refused { what }), Some(refused)) => {
+                refused.keep(range, &what)?;
+                self.parts.sink.discard();
+                true
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
         let Batch { rows, bytes, .. } = self.batch.take().expect("a batch is under way");
         self.committed = self.next;
         self.parts.backoff.succeeded();
@@ -245,7 +261,7 @@ impl SinkReader {
                 self.store_mark()?;
             }
         }
-        Ok(Step::Committed { rows, bytes })
+        Ok(if refused { Step::Refused { rows } } else { Step::Committed { rows, bytes } })
     }
 
     fn store_mark(&mut self) -> Result<(), SinkError> {

@@ -111,9 +111,9 @@ pub enum SinkError {
         /// Who said what.
         what: String,
     },
-    /// Where the sink stands could not be noted.
-    #[error("cannot note where the sink stands: {0}")]
-    Mark(String),
+    /// The log did not take what had to be noted first.
+    #[error("cannot note it in the log: {0}")]
+    Log(String),
 }
 
 impl SinkError {
@@ -121,6 +121,12 @@ impl SinkError {
         let place = place.into();
         move |source| Self::Disk { operation, place, source }
     }
+}
+
+/// Takes over rows that a target will never take.
+pub trait RefusedRows: Send {
+    /// Keeps the rows of a range, with what the target said. Durable when it returns. Blocking.
+    fn keep(&self, range: OffsetRange, said: &str) -> Result<(), SinkError>;
 }
 
 /// The way of one partition's rows into a target. One thread drives it.

@@ -2,15 +2,16 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::receiver::Reply;
 use support::{Drive, Hook, Marks, Rig};
 use tidemill_connect::{
-    BatchBounds, BodyFormat, Given, ReaderParts, Secrets, SinkReader, Step, WebhookSettings, WebhookSink, WebhookTarget,
-    WebhookUrl,
+    BatchBounds, BodyFormat, Given, ReaderParts, RefusedRows, Secrets, SinkError, SinkReader, Step, WebhookSettings, WebhookSink,
+    WebhookTarget, WebhookUrl,
 };
-use tidemill_event::{Backoff, Offset, PartitionId};
+use tidemill_event::{Backoff, Offset, OffsetRange, PartitionId};
 
 const BOUNDS: BatchBounds = BatchBounds { rows: 100, bytes: 1 << 20, every: Duration::ZERO };
 
@@ -19,7 +20,11 @@ fn drive(hook: &Hook, settings: WebhookSettings) -> Drive {
     drive_to(hook.target(settings), 2, BOUNDS)
 }
 
-fn drive_to(target: std::sync::Arc<WebhookTarget>, rows: i64, bounds: BatchBounds) -> Drive {
+fn drive_to(target: Arc<WebhookTarget>, rows: i64, bounds: BatchBounds) -> Drive {
+    drive_with(target, rows, bounds, None)
+}
+
+fn drive_with(target: Arc<WebhookTarget>, rows: i64, bounds: BatchBounds, refused: Option<Box<dyn RefusedRows>>) -> Drive {
     let rig = Rig::new();
     rig.append(0, 0..rows);
     let reader = SinkReader::new(ReaderParts {
@@ -30,6 +35,7 @@ fn drive_to(target: std::sync::Arc<WebhookTarget>, rows: i64, bounds: BatchBound
         bounds,
         backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1), 7),
         life: "0123456789abcdef".to_owned(),
+        refused,
     });
     Drive { reader, now: std::time::Instant::now() }
 }
@@ -92,8 +98,8 @@ fn nothing_is_sent_to_an_address_that_is_not_public() {
     {
         let url = Given::Plain(WebhookUrl::parse(&format!("http://{host}:{port}")).expect("a URL"));
         let settings = WebhookSettings { url, ..hook.settings() };
-        let target = WebhookTarget::new(settings, hook.secrets(), std::sync::Arc::new(hook.clock.clone()), false);
-        let mut drive = drive_to(std::sync::Arc::new(target), 1, BOUNDS);
+        let target = WebhookTarget::new(settings, hook.secrets(), Arc::new(hook.clock.clone()), false);
+        let mut drive = drive_to(Arc::new(target), 1, BOUNDS);
         drive.step(true).expect("adds");
         let error = drive.step(true).expect_err("is refused").to_string();
         // Some look-ups do not know all of these forms, and refuse too.
@@ -173,6 +179,41 @@ fn a_refusal_says_what_the_receiver_said() {
     hook.receiver.script([Reply::Refuse(422, None)]);
     let error = failure(&hook, hook.settings());
     assert!(error.ends_with("/hook answered 422: sorry"), "{error}");
+}
+
+/// Refused ranges; the first time it cannot keep one.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<String>>>);
+
+impl RefusedRows for Kept {
+    fn keep(&self, range: OffsetRange, said: &str) -> Result<(), SinkError> {
+        let mut kept = self.0.lock().expect("unpoisoned");
+        kept.push(format!("{range} {}", said.rsplit('/').next().unwrap_or_default()));
+        if kept.len() == 1 { Err(SinkError::Log("planted".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn refused_rows_are_kept_elsewhere_if_there_is_a_place_and_the_others_go_on() {
+    let hook = Hook::new();
+    let refuse = || Reply::Refuse(422, None);
+    hook.receiver.script([Reply::Take, refuse(), refuse(), Reply::Take]);
+    let kept = Kept::default();
+    let bounds = BatchBounds { rows: 2, ..BOUNDS };
+    let mut drive = drive_with(hook.target(hook.settings()), 6, bounds, Some(Box::new(kept.clone())));
+    let mut refused = 0;
+    let errors: Vec<String> = (0..30)
+        .filter_map(|_| match drive.step(true) {
+            Ok(Step::Refused { rows }) => {
+                refused += rows;
+                None
+            }
+            other => other.err().map(|error| error.to_string()),
+        })
+        .collect();
+    assert_eq!((errors, refused, drive.reader.offset()), (vec!["cannot note it in the log: planted".to_owned()], 2, Offset(6)));
+    assert_eq!(hook.receiver.lines(), ["{\"n\":0}", "{\"n\":1}", "{\"n\":4}", "{\"n\":5}"]);
+    assert_eq!(*kept.0.lock().expect("unpoisoned"), ["[2, 4) hook answered 422: sorry"; 2]);
 }
 
 #[test]

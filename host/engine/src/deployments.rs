@@ -176,7 +176,7 @@ impl Deployments {
             tasks.push(shared);
         }
         let sinks = output.map_or_else(Vec::new, |output| {
-            start_sinks(&self.threads.sinks, &self.threads.targets, plan, stored, &output, &tasks)
+            start_sinks(&self.threads.sinks, &self.threads.targets, plan, stored, (&output, &dead_letters), &tasks)
         });
         Ok((tasks, sinks))
     }

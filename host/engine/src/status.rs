@@ -185,6 +185,8 @@ pub struct SinkStatus {
     pub bytes: u64,
     /// Files closed, requests answered, pieces of output written.
     pub batches: u64,
+    /// Rows that the target refused for good and that went to the dead letters instead.
+    pub refused_records: u64,
     /// Failures in a row.
     pub retries: u32,
     /// Of a webhook: `closed`, `open` while it is left alone, `half_open` while one request tries it again.

@@ -15,6 +15,8 @@ pub enum Reason {
     Expression,
     /// A component said so.
     RejectedByComponent,
+    /// A receiver said that it will never take it.
+    RefusedByTarget,
     /// A call ended so with this row in it.
     Ending(crate::Ending),
 }
@@ -27,6 +29,7 @@ impl Reason {
             Self::Schema => "schema",
             Self::Expression => "expression",
             Self::RejectedByComponent => "rejected_by_component",
+            Self::RefusedByTarget => "refused_by_target",
             Self::Ending(ending) => ending.as_str(),
         }
     }

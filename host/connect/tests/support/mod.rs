@@ -94,6 +94,7 @@ impl Rig {
             bounds,
             backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1), 7),
             life: "0123456789abcdef".to_owned(),
+            refused: None,
         });
         Drive { reader, now: Instant::now() }
     }
@@ -120,7 +121,7 @@ impl Drive {
         for _ in 0..10_000 {
             match self.step(true) {
                 Ok(Step::AtEnd) => return errors,
-                Ok(Step::Added | Step::Committed { .. } | Step::Waiting(_)) => {}
+                Ok(Step::Added | Step::Committed { .. } | Step::Refused { .. } | Step::Waiting(_)) => {}
                 Err(error) => errors.push(error.to_string()),
             }
         }
@@ -182,7 +183,7 @@ impl MarkStore for Marks {
         match state.fail_after {
             Some(0) => {
                 state.fail_after = None;
-                return Err(SinkError::Mark("planted".to_owned()));
+                return Err(SinkError::Log("planted".to_owned()));
             }
             Some(left) => state.fail_after = Some(left - 1),
             None => {}

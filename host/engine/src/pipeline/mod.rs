@@ -20,4 +20,4 @@ pub(crate) use definition::{
 };
 pub(crate) use parse::{Reading, parse, read_pipeline};
 pub(crate) use suggest::nearest;
-pub(crate) use target::{FileTarget, Target, TargetKind, WebhookTarget};
+pub(crate) use target::{FileTarget, OnRefused, Target, TargetKind, WebhookTarget};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
-use tidemill_connect::{RETRY_FIRST, RETRY_LONGEST, ReaderParts, SinkReader, Step};
+use tidemill_connect::{RETRY_FIRST, RETRY_LONGEST, ReaderParts, RefusedRows, SinkReader, Step};
 use tidemill_event::{Backoff, PipelineName, TenantName};
 use tidemill_log::{Listening, Log, Visibility};
 
@@ -139,7 +139,10 @@ impl Runner {
             .partition(|sink| sink.seed.tenant == *tenant && sink.seed.pipeline == *pipeline);
         self.sinks = rest;
         for mut running in ending {
-            while Instant::now() < until && matches!(self.step(&mut running, true), Some(Step::Added | Step::Committed { .. })) {}
+            while Instant::now() < until
+                && matches!(self.step(&mut running, true), Some(Step::Added | Step::Committed { .. } | Step::Refused { .. }))
+            {
+            }
             self.metrics.ended(&running.seed);
         }
         let _ = done.send(());
@@ -155,7 +158,7 @@ impl Runner {
                 let over = (running.seed.is_over)();
                 running.not_before = match self.step(&mut running, over == Some(true)) {
                     Some(Step::AtEnd) => None,
-                    Some(Step::Added | Step::Committed { .. }) => Some(now),
+                    Some(Step::Added | Step::Committed { .. } | Step::Refused { .. }) => Some(now),
                     // Rows that wait go when there will be no more.
                     Some(Step::Waiting(due)) if over == Some(false) => Some(due.min(now + LOOK_EVERY)),
                     Some(Step::Waiting(due)) => Some(due),
@@ -189,10 +192,18 @@ impl Runner {
         shared.stands(reader);
         match done {
             Ok(step) => {
-                if let Step::Committed { rows, bytes } = step {
-                    shared.committed(rows, bytes);
-                    self.metrics.committed(seed, rows, bytes);
-                    seed.siblings.trim(&self.log);
+                match step {
+                    Step::Committed { rows, bytes } => {
+                        shared.committed(rows, bytes);
+                        self.metrics.committed(seed, rows, bytes);
+                        seed.siblings.trim(&self.log);
+                    }
+                    Step::Refused { rows } => {
+                        shared.refused(rows);
+                        self.metrics.refused(seed, rows);
+                        seed.siblings.trim(&self.log);
+                    }
+                    Step::Added | Step::AtEnd | Step::Waiting(_) => {}
                 }
                 Some(step)
             }
@@ -210,7 +221,9 @@ impl Runner {
         let marks = Box::new(MarkDocument::new(self.log.clone(), &seed.tenant, &seed.pipeline, &seed.shared.target, number));
         let backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST, (seed.random)());
         let life = format!("{:016x}", (seed.random)());
-        Ok(SinkReader::new(ReaderParts { partition, sink, marks, start: seed.start, bounds: seed.bounds, backoff, life }))
+        let refused = seed.refused.clone().map(|refused| Box::new(refused) as Box<dyn RefusedRows>);
+        let (start, bounds) = (seed.start, seed.bounds);
+        Ok(SinkReader::new(ReaderParts { partition, sink, marks, start, bounds, backoff, life, refused }))
     }
 
     fn failed(&self, seed: &SinkSeed, error: String, failures: u32) {

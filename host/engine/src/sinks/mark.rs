@@ -45,7 +45,7 @@ impl MarkStore for MarkDocument {
 
     fn store(&self, mark: &Mark) -> Result<(), SinkError> {
         let stored = Stored { next: mark.next.0, sending: mark.sending.map(|end| end.0), life: mark.life.clone() };
-        let bytes = serde_json::to_vec(&stored).map_err(|error| SinkError::Mark(error.to_string()))?;
-        self.log.put_documents(vec![(self.key.clone(), Some(bytes))]).map_err(|error| SinkError::Mark(error.to_string()))
+        let bytes = serde_json::to_vec(&stored).map_err(|error| SinkError::Log(error.to_string()))?;
+        self.log.put_documents(vec![(self.key.clone(), Some(bytes))]).map_err(|error| SinkError::Log(error.to_string()))
     }
 }

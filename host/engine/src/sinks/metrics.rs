@@ -24,6 +24,7 @@ pub(crate) struct SinkMetrics {
     bytes: Family<Labels, Counter>,
     batches: Family<Labels, Counter>,
     failures: Family<Labels, Counter>,
+    refused: Family<Labels, Counter>,
     lag: Family<Labels, Gauge<u64, AtomicU64>>,
 }
 
@@ -38,6 +39,7 @@ impl SinkMetrics {
         );
         registry.register("sink_batches", "Files closed, requests answered, pieces of output written", self.batches.clone());
         registry.register("sink_failures", "Attempts of sinks that failed and are made again", self.failures.clone());
+        registry.register("sink_refused", "Rows that targets refused for good, now among the dead letters", self.refused.clone());
         registry.register("sink_lag_records", "Rows on disk that a sink has not brought to its target", self.lag.clone());
     }
 
@@ -50,6 +52,10 @@ impl SinkMetrics {
 
     pub(super) fn failed(&self, seed: &SinkSeed) {
         self.failures.get_or_create(&labels(seed)).inc();
+    }
+
+    pub(super) fn refused(&self, seed: &SinkSeed, rows: u64) {
+        self.refused.get_or_create(&labels(seed)).inc_by(rows);
     }
 
     pub(super) fn stands(&self, seed: &SinkSeed) {

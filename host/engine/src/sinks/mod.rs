@@ -10,6 +10,7 @@
 mod lane;
 mod mark;
 mod metrics;
+mod refused;
 mod seed;
 mod shared;
 

@@ -11,8 +11,9 @@ use tidemill_event::{Clock, Offset, PipelineName, TenantName};
 use tidemill_log::{Disk, Partition, Stream};
 
 use super::Sinks;
+use super::refused::DeadLetters;
 use super::shared::{Siblings, SinkShared};
-use crate::pipeline::Run;
+use crate::pipeline::{OnRefused, Run};
 use crate::plan::{Plan, PlannedTarget};
 use crate::stored::StoredPipeline;
 use crate::task::{TaskShared, TaskState};
@@ -71,6 +72,7 @@ pub(crate) struct SinkSeed {
     /// Whether all rows there will ever be are there; `None`: there is no end.
     pub(super) is_over: Box<dyn Fn() -> Option<bool> + Send>,
     pub(super) random: fn() -> u64,
+    pub(super) refused: Option<DeadLetters>,
 }
 
 /// One target of one partition, before its siblings are known.
@@ -79,6 +81,8 @@ struct Made {
     lane: LaneKind,
     open: Open,
     bounds: BatchBounds,
+    /// Rows it refuses for good go to the dead letters, under this name.
+    refused_as: Option<String>,
 }
 
 /// Starts the sinks of a plan, whose tasks these are.
@@ -87,7 +91,7 @@ pub(crate) fn start_sinks(
     parts: &SinkParts,
     plan: &Plan,
     stored: &StoredPipeline,
-    output: &Stream,
+    (output, dead_letters): (&Stream, &Arc<Stream>),
     tasks: &[Arc<TaskShared>],
 ) -> Vec<Arc<SinkShared>> {
     // One client and one circuit breaker for all partitions of a target.
@@ -101,10 +105,17 @@ pub(crate) fn start_sinks(
             targets.filter_map(|(target, webhook)| make(parts, target, webhook.as_ref(), partition, start)).collect();
         let shared: Vec<_> = made.iter().map(|made| made.shared.clone()).collect();
         let siblings = Siblings::new(partition.clone(), shared.clone());
-        for Made { shared, lane, open, bounds } in made {
+        for Made { shared, lane, open, bounds, refused_as } in made {
+            let refused = refused_as.map(|target| DeadLetters {
+                log: sinks.log.clone(),
+                stream: dead_letters.clone(),
+                pipeline: plan.definition.name.to_string(),
+                target,
+                partition: partition.clone(),
+            });
             let (tenant, pipeline, random) = (plan.tenant.clone(), plan.definition.name.clone(), parts.random);
             let (siblings, is_over) = (siblings.clone(), is_over(plan, tasks));
-            sinks.add(SinkSeed { tenant, pipeline, shared, siblings, lane, open, bounds, start, is_over, random });
+            sinks.add(SinkSeed { tenant, pipeline, shared, siblings, lane, open, bounds, start, is_over, random, refused });
         }
         all.extend(shared);
     }
@@ -137,19 +148,20 @@ fn make(
                 every: roll.every.unwrap_or(parts.file_linger),
             };
             let shared = shared(format!("file: {}", file.path), Promise::ExactlyOnce);
-            Some(Made { shared, lane: LaneKind::Files, open, bounds })
+            Some(Made { shared, lane: LaneKind::Files, open, bounds, refused_as: None })
         }
         PlannedTarget::Webhook(settings) => {
             let target = webhook?.clone();
             let open: Open = Box::new(move || Ok(Box::new(WebhookSink::new(target.clone()))));
             let shared = shared(settings.name(), Promise::OncePerKey);
-            Some(Made { shared, lane: LaneKind::Own, open, bounds: settings.batch })
+            let refused_as = (settings.on_refused == OnRefused::DeadLetters).then(|| settings.name());
+            Some(Made { shared, lane: LaneKind::Own, open, bounds: settings.batch, refused_as })
         }
         PlannedTarget::Stdout => {
             let output = parts.stdout.clone();
             let open: Open = Box::new(move || Ok(Box::new(OutputSink::new(output.clone()))));
             let shared = shared("stdout".to_owned(), Promise::AtLeastOnce);
-            Some(Made { shared, lane: LaneKind::Stdout, open, bounds: OUTPUT_BOUNDS })
+            Some(Made { shared, lane: LaneKind::Stdout, open, bounds: OUTPUT_BOUNDS, refused_as: None })
         }
     }
 }

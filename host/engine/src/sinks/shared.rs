@@ -34,6 +34,7 @@ struct Seen {
     rows: u64,
     bytes: u64,
     batches: u64,
+    refused: u64,
     failures: u32,
     last_error: Option<String>,
 }
@@ -62,6 +63,7 @@ impl SinkShared {
             records: seen.rows,
             bytes: seen.bytes,
             batches: seen.batches,
+            refused_records: seen.refused,
             retries: seen.failures,
             breaker: self.webhook.as_ref().map(|webhook| webhook.breaker()),
             last_error: seen.last_error.clone(),
@@ -97,6 +99,14 @@ impl SinkShared {
         seen.rows += rows;
         seen.bytes += bytes;
         seen.batches += 1;
+        seen.failures = 0;
+        seen.last_error = None;
+    }
+
+    /// The target will never take these rows; they are among the dead letters.
+    pub(super) fn refused(&self, rows: u64) {
+        let mut seen = self.seen.lock();
+        seen.refused += rows;
         seen.failures = 0;
         seen.last_error = None;
     }

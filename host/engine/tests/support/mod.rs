@@ -125,6 +125,7 @@ impl Host {
             checkpoint_after: setup.checkpoint_after,
             instances_max: setup.instances,
             file_linger: Duration::ZERO,
+            disk: Arc::new(disk.clone()),
             stdout,
             grants: Grants::from_iter([Grant::TestRandom]),
             ..EngineSettings::new(dir.path())

@@ -10,7 +10,7 @@ use tidemill_connect::FileFormat;
 use tidemill_event::StreamName;
 
 pub(super) use read::targets;
-pub(crate) use webhook::WebhookTarget;
+pub(crate) use webhook::{OnRefused, WebhookTarget};
 
 /// Where rows go.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -75,3 +75,55 @@ fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> 
     object.finish(&TARGET_WORDS, faults);
     Some(Target { kind: kind?, path, line })
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use crate::pipeline::parse::parse;
+
+    #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
+    fn check(to: &str, expected: Expect) {
+        let text = format!("from: a\nto:\n{to}");
+        let said = match parse(&"p".parse().expect("a name"), &text) {
+            Ok(definition) => definition.targets.iter().map(|target| format!("{:?}\n", target.kind)).collect::<String>(),
+            Err(faults) => faults
+                .iter()
+                .map(|fault| format!("{}: {}: {} -> {}\n", fault.line, fault.path, fault.error, fault.remedy))
+                .collect(),
+        };
+        expected.assert_eq(&said);
+    }
+
+    #[test]
+    fn targets_are_read_with_all_their_settings() {
+        check(
+            "- stream: s\n- stdout\n- file: {path: a/b}\n- file: {path: c, format: parquet, roll: {bytes: 1MiB, rows: 5, every: 2m}}\n",
+            expect![[r#"
+                Stream(StreamName("s"))
+                Stdout
+                File(FileTarget { path: "a/b", format: Ndjson, roll: Roll { rows: None, bytes: None, every: None } })
+                File(FileTarget { path: "c", format: Parquet, roll: Roll { rows: Some(5), bytes: Some(1048576), every: Some(120s) } })
+            "#]],
+        );
+        check(
+            "- webhook: https://example.com/a\n- webhook:\n    url: {secret: slack}\n    secret: ops\n    headers: {X-Team: fraud, authorization: {secret: t}}\n    format: json\n    batch: {rows: 7, bytes: 2KiB, linger: 0s}\n    timeout: 3s\n",
+            expect![[r#"
+                Webhook(WebhookTarget { settings: WebhookSettings { url: Plain(WebhookUrl(https://example.com/a)), secret: None, headers: [], format: Ndjson, timeout: 10s }, batch: BatchBounds { rows: 500, bytes: 262144, every: 1s } })
+                Webhook(WebhookTarget { settings: WebhookSettings { url: Secret("slack"), secret: Some("ops"), headers: [("x-team", Plain("fraud")), ("authorization", Secret("t"))], format: Json, timeout: 3s }, batch: BatchBounds { rows: 7, bytes: 2048, every: 0ns } })
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_a_target_cannot_be_is_said_with_its_line() {
+        check(
+            "- file: {path: a, format: csv, roll: {rows: 0, evry: 1s}}\n- file: {format: parquet}\n- file: {path: b}\n- file: {path: b, format: parquet}\n- webhok: x\n",
+            expect![[r#""#]],
+        );
+        check(
+            "- webhook: {secret: a}\n- webhook:\n    url: ftp://example.com\n    secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n    headers: {host: a, webhook-id: b, x y: c, x-a: \"é\", x-b: {name: d}}\n    format: xml\n    batch: {rows: 0, size: 1}\n    timeout: 1m\n- webhook: https://me:pw@example.com\n- webhook: {url: 'https://example.com/', retries: 3}\n",
+            expect![[r#""#]],
+        );
+    }
+}

@@ -29,6 +29,16 @@ const OWN_HEADERS: [&str; 9] =
 pub(crate) struct WebhookTarget {
     pub(crate) settings: WebhookSettings,
     pub(crate) batch: BatchBounds,
+    pub(crate) on_refused: OnRefused,
+}
+
+/// What becomes of rows that the receiver refuses for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnRefused {
+    /// They are tried again, and nothing behind them goes.
+    Hold,
+    /// They go to the dead letters.
+    DeadLetters,
 }
 
 impl WebhookTarget {
@@ -38,12 +48,12 @@ impl WebhookTarget {
     }
 }
 
-/// `webhook: URL`, or `webhook: {url, secret, headers, format, batch, timeout}`.
+/// `webhook: URL`, or `webhook: {url, secret, headers, format, batch, timeout, on_refused}`.
 pub(super) fn webhook(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<TargetKind> {
     let of = |url| WebhookSettings { url, secret: None, headers: Vec::new(), format: BodyFormat::Ndjson, timeout: TIMEOUT };
     if let NodeValue::Scalar { .. } = &node.value {
         let settings = of(Given::Plain(plain_url(node, path, faults)?));
-        return Some(TargetKind::Webhook(WebhookTarget { settings, batch: BATCH }));
+        return Some(TargetKind::Webhook(WebhookTarget { settings, batch: BATCH, on_refused: OnRefused::Hold }));
     }
     let mut object = Object::of(node, path, "webhook: {url: 'https://example.com/hook', secret: example}", faults)?;
     let url = match object.take("url") {
@@ -63,9 +73,11 @@ pub(super) fn webhook(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
         let error = "a request may take between 1ms and 30s";
         faults.push(Fault::new(object.member("timeout"), node.line, error, "choose a `timeout` within, such as `10s`"));
     }
-    object.finish(&["url", "secret", "headers", "format", "batch", "timeout"], faults);
+    let policies = [("hold", OnRefused::Hold), ("dead_letters", OnRefused::DeadLetters)];
+    let on_refused = object.choice("on_refused", &policies, faults).unwrap_or(OnRefused::Hold);
+    object.finish(&["url", "secret", "headers", "format", "batch", "timeout", "on_refused"], faults);
     let settings = WebhookSettings { secret, headers, format, timeout, ..of(url?) };
-    Some(TargetKind::Webhook(WebhookTarget { settings, batch }))
+    Some(TargetKind::Webhook(WebhookTarget { settings, batch, on_refused }))
 }
 
 fn plain_url(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<WebhookUrl> {
