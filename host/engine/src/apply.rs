@@ -14,6 +14,7 @@ use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::{Reading, Run, document, read_pipeline};
 use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
+use crate::sinks::marks_of_added;
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
 use crate::task::{dead_letter_definition, progress_definition};
@@ -70,7 +71,12 @@ impl Deployments {
         }
         let next = self.next_stored(&plan, text, before.as_deref(), new_run.is_some()).and_then(|stored| {
             self.make_progress(&plan, stored.run).map_err(|error| error.to_string())?;
-            self.store(tenant, name, &stored, &plan.folders())?;
+            let old_plan =
+                before.as_ref().filter(|before| before.stored.run == stored.run).and_then(|before| before.plan.as_ref().ok());
+            let marks = old_plan
+                .zip(self.output(&plan))
+                .map_or_else(Vec::new, |(old, output)| marks_of_added(&plan, old, &output, self.threads.targets.random));
+            self.store(tenant, name, &stored, &plan.folders(), marks)?;
             Ok(stored)
         });
         let stored = match next {
@@ -143,12 +149,11 @@ impl Deployments {
         name: &PipelineName,
         stored: &StoredPipeline,
         folders: &[String],
+        mut changes: Vec<(String, Option<Vec<u8>>)>,
     ) -> Result<(), String> {
         let document = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
-        let mut changes = vec![
-            (StoredPipeline::key(tenant, name), Some(document)),
-            (StoredPipeline::run_key(tenant, name), Some(stored.run.to_string().into_bytes())),
-        ];
+        changes.push((StoredPipeline::key(tenant, name), Some(document)));
+        changes.push((StoredPipeline::run_key(tenant, name), Some(stored.run.to_string().into_bytes())));
         changes.extend(folders.iter().map(|path| (owner_key(path), Some(owner(tenant, name).into_bytes()))));
         self.threads.log.put_documents(changes).map_err(|error| error.to_string())
     }

@@ -257,7 +257,7 @@ impl Deployments {
             return Ok(());
         }
         let stored = StoredPipeline { paused: true, ..deployed.stored.clone() };
-        self.store(tenant, name, &stored, &[]).map_err(ControlError::Unavailable)?;
+        self.store(tenant, name, &stored, &[], Vec::new()).map_err(ControlError::Unavailable)?;
         self.stop(&deployed).map_err(ControlError::Unavailable)?;
         let plan = deployed.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
         // The tasks that ended stay to be looked at.
@@ -280,7 +280,7 @@ impl Deployments {
         // A pipeline with one task that failed has others that run: all begin again together.
         self.stop(&deployed).map_err(ControlError::Unavailable)?;
         let stored = StoredPipeline { paused: false, ..deployed.stored.clone() };
-        self.store(tenant, name, &stored, &[]).map_err(ControlError::Unavailable)?;
+        self.store(tenant, name, &stored, &[], Vec::new()).map_err(ControlError::Unavailable)?;
         let plan = self.plan_stored(tenant, name, &stored);
         self.deploy(tenant.clone(), name.clone(), stored, plan, state == PipelineState::Held);
         Ok(())

@@ -97,9 +97,6 @@ impl Engine {
             batch_target: settings.batch_target,
             checkpoint_after: settings.checkpoint_after,
         };
-        let checkpointer = Checkpointer::start(log.clone(), store.clone(), clock, metrics.clone()).map_err(OpenError::Thread)?;
-        let workers = Workers::start(settings.workers, &parts, &checkpointer.jobs()).map_err(OpenError::Thread)?;
-        let sinks = Sinks::start(log.clone(), metrics.sinks.clone()).map_err(OpenError::Thread)?;
         let targets = SinkParts {
             files,
             disk: settings.disk,
@@ -110,6 +107,9 @@ impl Engine {
             secrets: folder("secrets"),
             webhooks_private: settings.webhooks_private,
         };
+        let checkpointer = Checkpointer::start(log.clone(), store.clone(), clock, metrics.clone()).map_err(OpenError::Thread)?;
+        let workers = Workers::start(settings.workers, &parts, &checkpointer.jobs()).map_err(OpenError::Thread)?;
+        let sinks = Sinks::start(log.clone(), metrics.sinks.clone()).map_err(OpenError::Thread)?;
         let inner = Arc::new(Threads {
             log,
             runtime,

@@ -1,6 +1,6 @@
 //! Nodes to a [`PipelineDefinition`]: every fault of form is found in one pass.
 
-use tidemill_event::{PipelineName, StreamName};
+use tidemill_event::PipelineName;
 use tidemill_flow::OnFailing;
 
 use crate::Fault;

@@ -276,14 +276,16 @@ fn common(old: &[Map<String, Value>], new: &[Map<String, Value>]) -> Vec<(usize,
 }
 
 fn targets(plan: &Plan, old: &PipelineDefinition, changes: &mut Vec<Change>) {
-    let shown = |target: &Target| match &target.kind {
-        TargetKind::Stream(name) => format!("stream: {name}"),
-        TargetKind::File(path) => format!("file: {path}"),
-        TargetKind::Stdout => "stdout".to_owned(),
-    };
+    let shown = |target: &Target| target.kind.to_string();
     let new = &plan.definition;
     for (target, planned) in new.targets.iter().zip(&plan.targets) {
         if old.targets.iter().any(|was| was.kind == target.kind) {
+            continue;
+        }
+        let text = shown(target);
+        if old.targets.iter().any(|was| shown(was) == text) {
+            let detail = "it has other settings, and goes on where it stands".to_owned();
+            changes.push(Change::new(ChangeKind::Changed, format!("to.{text}"), text).with([detail]));
             continue;
         }
         let detail = match planned {
@@ -296,13 +298,13 @@ fn targets(plan: &Plan, old: &PipelineDefinition, changes: &mut Vec<Change>) {
                 };
                 format!("the stream is made, with {} partitions and {key}", definition.partitions)
             }
-            PlannedTarget::File { .. } => "rows from here on go there, exactly once".to_owned(),
+            PlannedTarget::File(_) => "rows from here on go there, exactly once".to_owned(),
+            PlannedTarget::Webhook(_) => "rows from here on are sent there, once per key".to_owned(),
             PlannedTarget::Stdout => "rows from here on are printed, at least once".to_owned(),
         };
-        let text = shown(target);
         changes.push(Change::new(ChangeKind::Added, format!("to.{text}"), text).with([detail]));
     }
-    for was in old.targets.iter().filter(|was| new.targets.iter().all(|target| target.kind != was.kind)) {
+    for was in old.targets.iter().filter(|was| new.targets.iter().all(|target| shown(target) != shown(was))) {
         let text = shown(was);
         let detail = "no more rows go there; those that went stay".to_owned();
         changes.push(Change::new(ChangeKind::Removed, format!("to.{text}"), text).with([detail]));

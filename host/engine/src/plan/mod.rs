@@ -89,9 +89,18 @@ impl Plan {
         self.targets.iter().filter_map(folder).collect()
     }
 
-    /// Whether rows also go to files or the standard output, through `{pipeline}.output`.
+    /// Its targets outside the log, each with its name: readers of `{pipeline}.output`.
+    pub(crate) fn sinks(&self) -> impl Iterator<Item = (String, &PlannedTarget)> {
+        // The targets of a plan are those of its definition, in their order.
+        let targets = self.definition.targets.iter().zip(&self.targets);
+        targets
+            .filter(|(_, planned)| !matches!(planned, PlannedTarget::Stream { .. }))
+            .map(|(target, planned)| (target.kind.to_string(), planned))
+    }
+
+    /// Whether there are any.
     pub(crate) fn has_sinks(&self) -> bool {
-        self.targets.iter().any(|target| !matches!(target, PlannedTarget::Stream { .. }))
+        self.sinks().next().is_some()
     }
 }
 

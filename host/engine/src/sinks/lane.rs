@@ -11,7 +11,7 @@ use tidemill_connect::{RETRY_FIRST, RETRY_LONGEST, ReaderParts, RefusedRows, Sin
 use tidemill_event::{Backoff, PipelineName, TenantName};
 use tidemill_log::{Listening, Log, Visibility};
 
-use super::mark::MarkDocument;
+use super::mark::{self, MarkDocument};
 use super::metrics::SinkMetrics;
 use super::seed::SinkSeed;
 
@@ -218,7 +218,8 @@ impl Runner {
         let sink = (seed.open)().map_err(|error| error.to_string())?;
         let partition = seed.shared.partition.clone();
         let number = partition.key().partition;
-        let marks = Box::new(MarkDocument::new(self.log.clone(), &seed.tenant, &seed.pipeline, &seed.shared.target, number));
+        let key = mark::key(&seed.tenant, &seed.pipeline, &seed.shared.target, number);
+        let marks = Box::new(MarkDocument::new(self.log.clone(), key));
         let backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST, (seed.random)());
         let life = format!("{:016x}", (seed.random)());
         let refused = seed.refused.clone().map(|refused| Box::new(refused) as Box<dyn RefusedRows>);

@@ -11,6 +11,17 @@ pub(crate) fn mark_prefix(tenant: &TenantName, pipeline: &PipelineName) -> Strin
 }
 
 /// The document of one sink and partition.
+pub(super) fn key(tenant: &TenantName, pipeline: &PipelineName, target: &str, partition: PartitionId) -> String {
+    format!("{}{target}/{partition}", mark_prefix(tenant, pipeline))
+}
+
+/// A mark as the document has it.
+pub(super) fn stored(mark: &Mark) -> Vec<u8> {
+    let stored = Stored { next: mark.next.0, sending: mark.sending.map(|end| end.0), life: mark.life.clone() };
+    serde_json::to_vec(&stored).expect("numbers and text are JSON")
+}
+
+/// Keeps the mark of one sink and partition in its document.
 pub(super) struct MarkDocument {
     log: Log,
     key: String,
@@ -25,8 +36,7 @@ struct Stored {
 }
 
 impl MarkDocument {
-    pub(super) fn new(log: Log, tenant: &TenantName, pipeline: &PipelineName, target: &str, partition: PartitionId) -> Self {
-        let key = format!("{}{target}/{partition}", mark_prefix(tenant, pipeline));
+    pub(super) fn new(log: Log, key: String) -> Self {
         Self { log, key }
     }
 }
@@ -44,8 +54,6 @@ impl MarkStore for MarkDocument {
     }
 
     fn store(&self, mark: &Mark) -> Result<(), SinkError> {
-        let stored = Stored { next: mark.next.0, sending: mark.sending.map(|end| end.0), life: mark.life.clone() };
-        let bytes = serde_json::to_vec(&stored).map_err(|error| SinkError::Log(error.to_string()))?;
-        self.log.put_documents(vec![(self.key.clone(), Some(bytes))]).map_err(|error| SinkError::Log(error.to_string()))
+        self.log.put_documents(vec![(self.key.clone(), Some(stored(mark)))]).map_err(|error| SinkError::Log(error.to_string()))
     }
 }

@@ -7,6 +7,7 @@
 //! Targets that can keep a thread waiting for seconds have a lane of their own, so that a slow one holds back nobody else. A sink
 //! never holds back its pipeline: its rows are in the log, and it lags, visibly.
 
+mod begin;
 mod lane;
 mod mark;
 mod metrics;
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use tidemill_event::{PipelineName, TenantName};
 use tidemill_log::Log;
 
+pub(crate) use self::begin::marks_of_added;
 use self::lane::Lane;
 pub(crate) use self::mark::mark_prefix;
 pub(crate) use self::metrics::SinkMetrics;

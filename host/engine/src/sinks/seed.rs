@@ -95,14 +95,15 @@ pub(crate) fn start_sinks(
     tasks: &[Arc<TaskShared>],
 ) -> Vec<Arc<SinkShared>> {
     // One client and one circuit breaker for all partitions of a target.
-    let webhooks: Vec<_> = plan.targets.iter().map(|target| webhook(parts, plan, target)).collect();
+    let webhooks: Vec<_> = plan.sinks().map(|(_, target)| webhook(parts, plan, target)).collect();
     let mut all = Vec::new();
     for partition in output.partitions() {
         let at = partition.key().partition.0 as usize;
         let start = Offset(stored.output_starts.get(at).copied().unwrap_or(0));
-        let targets = plan.targets.iter().zip(&webhooks);
-        let made: Vec<Made> =
-            targets.filter_map(|(target, webhook)| make(parts, target, webhook.as_ref(), partition, start)).collect();
+        let targets = plan.sinks().zip(&webhooks);
+        let made: Vec<Made> = targets
+            .filter_map(|((name, target), webhook)| make(parts, name, target, webhook.as_ref(), partition, start))
+            .collect();
         let shared: Vec<_> = made.iter().map(|made| made.shared.clone()).collect();
         let siblings = Siblings::new(partition.clone(), shared.clone());
         for Made { shared, lane, open, bounds, refused_as } in made {
@@ -130,12 +131,13 @@ fn webhook(parts: &SinkParts, plan: &Plan, target: &PlannedTarget) -> Option<Arc
 
 fn make(
     parts: &SinkParts,
+    name: String,
     target: &PlannedTarget,
     webhook: Option<&Arc<WebhookTarget>>,
     partition: &Arc<Partition>,
     start: Offset,
 ) -> Option<Made> {
-    let shared = |name: String, promise| SinkShared::new(name, promise, webhook.cloned(), partition.clone(), start);
+    let shared = |promise| SinkShared::new(name.clone(), promise, webhook.cloned(), partition.clone(), start);
     match target {
         PlannedTarget::Stream { .. } => None,
         PlannedTarget::File(file) => {
@@ -147,20 +149,20 @@ fn make(
                 bytes: roll.bytes.unwrap_or(FILE_BYTES),
                 every: roll.every.unwrap_or(parts.file_linger),
             };
-            let shared = shared(format!("file: {}", file.path), Promise::ExactlyOnce);
+            let shared = shared(Promise::ExactlyOnce);
             Some(Made { shared, lane: LaneKind::Files, open, bounds, refused_as: None })
         }
         PlannedTarget::Webhook(settings) => {
             let target = webhook?.clone();
             let open: Open = Box::new(move || Ok(Box::new(WebhookSink::new(target.clone()))));
-            let shared = shared(settings.name(), Promise::OncePerKey);
-            let refused_as = (settings.on_refused == OnRefused::DeadLetters).then(|| settings.name());
+            let shared = shared(Promise::OncePerKey);
+            let refused_as = (settings.on_refused == OnRefused::DeadLetters).then(|| name.clone());
             Some(Made { shared, lane: LaneKind::Own, open, bounds: settings.batch, refused_as })
         }
         PlannedTarget::Stdout => {
             let output = parts.stdout.clone();
             let open: Open = Box::new(move || Ok(Box::new(OutputSink::new(output.clone()))));
-            let shared = shared("stdout".to_owned(), Promise::AtLeastOnce);
+            let shared = shared(Promise::AtLeastOnce);
             Some(Made { shared, lane: LaneKind::Stdout, open, bounds: OUTPUT_BOUNDS, refused_as: None })
         }
     }

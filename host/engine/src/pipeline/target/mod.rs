@@ -4,6 +4,7 @@ mod file;
 mod read;
 mod webhook;
 
+use std::fmt;
 use std::time::Duration;
 
 use tidemill_connect::FileFormat;
@@ -49,15 +50,14 @@ pub(crate) struct Target {
     pub(crate) line: usize,
 }
 
-impl TargetKind {
-    /// Whether both lead to the same place, whatever their settings.
-    fn is_same_place(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Stream(one), Self::Stream(other)) => one == other,
-            (Self::File(one), Self::File(other)) => one.path == other.path,
-            (Self::Stdout, Self::Stdout) => true,
-            (Self::Webhook(one), Self::Webhook(other)) => one.name() == other.name(),
-            (Self::Stream(_) | Self::File(_) | Self::Stdout | Self::Webhook(_), _) => false,
+/// What a target is called in status, logs and marks: the place alone, so that two of one name lead to the same place.
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(name) => write!(f, "stream: {name}"),
+            Self::File(file) => write!(f, "file: {}", file.path),
+            Self::Stdout => f.write_str("stdout"),
+            Self::Webhook(webhook) => write!(f, "webhook: {}", webhook.settings.place()),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(in crate::pipeline) fn targets(node: &Node, faults: &mut Vec<Fault>) -> Vec<
     let targets: Vec<Target> =
         items.iter().enumerate().filter_map(|(at, item)| target(item, format!("to[{at}]"), faults)).collect();
     for (at, target) in targets.iter().enumerate() {
-        if targets[..at].iter().any(|earlier| earlier.kind.is_same_place(&target.kind)) {
+        if targets[..at].iter().any(|earlier| earlier.kind.to_string() == target.kind.to_string()) {
             faults.push(Fault::new(&target.path, target.line, "this target is named twice", "remove one of the two"));
         }
     }

@@ -41,13 +41,6 @@ pub(crate) enum OnRefused {
     DeadLetters,
 }
 
-impl WebhookTarget {
-    /// Its name in status, logs and marks.
-    pub(crate) fn name(&self) -> String {
-        format!("webhook: {}", self.settings.place())
-    }
-}
-
 /// `webhook: URL`, or `webhook: {url, secret, headers, format, batch, timeout, on_refused}`.
 pub(super) fn webhook(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<TargetKind> {
     let of = |url| WebhookSettings { url, secret: None, headers: Vec::new(), format: BodyFormat::Ndjson, timeout: TIMEOUT };
