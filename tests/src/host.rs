@@ -86,13 +86,18 @@ impl Host {
         let mut child = self.spawn();
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
         self.child = Some(child);
-        let mut first = String::new();
-        lines.read_line(&mut first).expect("the host's output");
-        let Some((_, address)) = first.trim().split_once("http://") else {
-            panic!("the host did not say where it listens but `{}`; its log:\n{}", first.trim(), self.log());
-        };
-        self.address = address.to_owned();
         let printed = self.printed.clone();
+        let mut line = String::new();
+        // A pipeline that writes to standard output may be faster than the host is to say where it listens.
+        self.address = loop {
+            line.clear();
+            let bytes = lines.read_line(&mut line).expect("the host's output");
+            if let Some((_, address)) = line.trim().split_once("listening on http://") {
+                break address.to_owned();
+            }
+            assert!(bytes > 0, "the host did not say where it listens; its log:\n{}", self.log());
+            printed.lock().unwrap_or_else(PoisonError::into_inner).push(line.trim_end().to_owned());
+        };
         // Ends with the pipe, that is with the process.
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {

@@ -13,7 +13,7 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 use support::folder::read_parquet;
-use support::{Folder, Rig, Target};
+use support::{Folder, Rig};
 use tidemill_connect::{BatchBounds, FileFormat, Step};
 use tidemill_event::{Field, FieldType, StreamSchema, TimeUnit, UnknownFields};
 

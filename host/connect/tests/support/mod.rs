@@ -1,6 +1,6 @@
 //! A log with rows, targets that fail on demand, and a driver with a clock of its own.
 
-#![allow(dead_code, reason = "each test file uses its own part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part of it")]
 
 mod disk;
 pub(crate) mod folder;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::pipeline::{OnDivergence, OnTrim, PipelineDefinition, Run, Target, TargetKind, document, parse};
+use crate::pipeline::{OnDivergence, OnTrim, PipelineDefinition, Run, Target, document, parse};
 use crate::plan::{Plan, PlannedTarget};
 use crate::stored::StoredPipeline;
 
