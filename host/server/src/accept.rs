@@ -28,10 +28,13 @@ use tower::ServiceExt;
 use crate::bounds::{HEADER_BYTES_MAX, HEADERS_MAX, HTTP2_KEEP_ALIVE, HTTP2_STREAMS_MAX, READ_BUFFER_BYTES};
 use crate::host::Host;
 use crate::ingest;
-use crate::metrics::EVENTS_ROUTE;
+use crate::metrics::{EVENTS_ROUTE, Open};
 use crate::patience::{Answer, Patience, Served};
 use crate::problem::{Kind, Problem};
 use crate::websocket;
+
+/// A flood of connections is no flood of log lines.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts until the host is told to stop, then lets requests in flight end.
 pub(crate) async fn serve(listener: TcpListener, host: Host, router: Router) {
@@ -39,6 +42,7 @@ pub(crate) async fn serve(listener: TcpListener, host: Host, router: Router) {
     let builder = builder();
     let addresses = Arc::<Addresses>::default();
     let mut connections = JoinSet::new();
+    let mut warned: Option<Instant> = None;
     loop {
         // Room first: what cannot be served waits in the kernel's queue.
         let permit = tokio::select! {
@@ -58,9 +62,16 @@ pub(crate) async fn serve(listener: TcpListener, host: Host, router: Router) {
         match accepted {
             Ok((stream, peer)) => {
                 let Ok(permit) = permit else { break };
-                // One address cannot take all the room. Nothing is said: whoever holds that many open does not read it.
-                let Some(address) = addresses.enter(peer.ip(), host.settings().connections_per_address_max) else { continue };
-                let seat = Arc::new(Seat { _permit: permit, _address: address });
+                // One address cannot take all the room. The client is told nothing: whoever holds that many open does not read it.
+                let most = host.settings().connections_per_address_max;
+                let Some(address) = addresses.enter(peer.ip(), most) else {
+                    if warned.is_none_or(|last| last.elapsed() > WARN_EVERY) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(address = %peer.ip(), most, "an address has all the connections it may have; more are closed");
+                    }
+                    continue;
+                };
+                let seat = Arc::new(Seat { _permit: permit, _address: address, _open: host.metrics().connection() });
                 connections.spawn(connection(stream, seat, host.clone(), router.clone(), builder.clone()));
             }
             Err(error) => {
@@ -118,6 +129,7 @@ fn builder() -> Builder<TokioExecutor> {
 struct Seat {
     _permit: OwnedSemaphorePermit,
     _address: AddressSeat,
+    _open: Open,
 }
 
 /// What a WebSocket keeps of the request it began with: its seat, and that it is being served.

@@ -63,8 +63,11 @@ pub(crate) const FAILED_DRAIN: Duration = Duration::from_millis(500);
 
 /// Rows a reader takes from the log at once. Beyond: the next read.
 pub(crate) const READ_ROWS: usize = 4096;
-/// Bytes a reader takes from the log at once. Beyond: the next read.
-pub(crate) const READ_BYTES: usize = 512 << 10;
+/// Bytes in memory a reader takes from the log at once: what a client that stops reading holds, about twice that as text. Beyond: the
+/// next read.
+pub(crate) const READ_BYTES: usize = 128 << 10;
+/// The same for a reader of Arrow, whose batches shall not be small. Beyond: the next read.
+pub(crate) const READ_COLUMNS_BYTES: usize = 512 << 10;
 
 /// How long a reader of server-sent events is told to wait before it connects again.
 pub(crate) const EVENT_STREAM_RETRY: Duration = Duration::from_secs(1);

@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tidemill_log::Log;
@@ -42,6 +43,24 @@ pub(crate) struct Metrics {
     events_ok: Histogram,
     accepted: Counter,
     rejected: Counter,
+    connections: Gauge,
+    websockets: Gauge,
+}
+
+/// Something that is open, and counted while it is.
+pub(crate) struct Open(Gauge);
+
+impl Open {
+    fn count(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Metrics {
@@ -50,6 +69,9 @@ impl Metrics {
         let buckets: fn() -> Histogram = || Histogram::new(SECONDS);
         let requests = Family::<RouteLabels, Histogram, fn() -> Histogram>::new_with_constructor(buckets);
         let (accepted, rejected) = (Counter::default(), Counter::default());
+        let (connections, websockets) = (Gauge::default(), Gauge::default());
+        registry.register("tidemill_http_connections", "Connections that are open", connections.clone());
+        registry.register("tidemill_http_websockets", "Those of them that are WebSockets", websockets.clone());
         registry.register(
             "tidemill_http_request_seconds",
             "Time from a request's header to its answer's header, by route and status class",
@@ -60,13 +82,23 @@ impl Metrics {
         registry.register_collector(Box::new(LogMetrics::new(log)));
         let labels = RouteLabels { method: "POST", route: EVENTS_ROUTE.to_owned(), status: "2xx" };
         let events_ok = requests.get_or_create(&labels).clone();
-        Self { registry, requests, events_ok, accepted, rejected }
+        Self { registry, requests, events_ok, accepted, rejected, connections, websockets }
     }
 
     /// A request with events was answered.
     pub(crate) fn events(&self, accepted: u64, rejected: u64) {
         self.accepted.inc_by(accepted);
         self.rejected.inc_by(rejected);
+    }
+
+    /// A connection is open until what is returned is dropped.
+    pub(crate) fn connection(&self) -> Open {
+        Open::count(&self.connections)
+    }
+
+    /// A WebSocket is open until what is returned is dropped.
+    pub(crate) fn websocket(&self) -> Open {
+        Open::count(&self.websockets)
     }
 
     /// A request was answered.

@@ -15,11 +15,11 @@ use http::header::ACCEPT;
 use tidemill_event::arrow_stream::ArrowStream;
 use tidemill_event::json::{Place as LinePlace, RowEncoder};
 use tidemill_event::{PartitionId, SchemaVersion};
-use tidemill_log::Stream;
+use tidemill_log::{ReadLimit, Stream};
 
 use super::cursor::Taken;
 use super::cut::Places;
-use crate::bounds::EVENT_STREAM_RETRY;
+use crate::bounds::{EVENT_STREAM_RETRY, READ_BYTES, READ_COLUMNS_BYTES, READ_ROWS};
 use crate::problem::{Kind, Problem};
 
 /// A form of answer.
@@ -69,6 +69,15 @@ impl Form {
             Self::EventStream => "text/event-stream",
             Self::Arrow => "application/vnd.apache.arrow.stream",
         }
+    }
+
+    /// How much is read at once.
+    pub(crate) fn read_limit(self) -> ReadLimit {
+        let bytes_max = match self {
+            Self::Ndjson | Self::EventStream => READ_BYTES,
+            Self::Arrow => READ_COLUMNS_BYTES,
+        };
+        ReadLimit { rows_max: READ_ROWS, bytes_max }
     }
 
     /// What writes rows of `stream` in this form for a reader that begins at `places`.

@@ -20,7 +20,7 @@ use axum::response::Response;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode, Uri};
-use tidemill_log::{ReadLimit, Stream};
+use tidemill_log::Stream;
 
 pub(crate) use self::cursor::Taken;
 pub(crate) use self::cut::Places;
@@ -31,7 +31,6 @@ pub(crate) use self::query::{Query, ReadParameters};
 pub(crate) use self::reader::Reader;
 use crate::accept::Kept;
 use crate::auth::{Action, Caller};
-use crate::bounds::{READ_BYTES, READ_ROWS};
 use crate::host::Host;
 use crate::problem::{Kind, Problem, ProblemDocument};
 use crate::streams;
@@ -92,7 +91,6 @@ pub(crate) async fn get_events(
         Some(places) => places.clone(),
         None => committed(&host, &stream, &query),
     };
-    let limit = ReadLimit { rows_max: READ_ROWS, bytes_max: READ_BYTES };
     // Browsers would ask for it in every stream of server-sent events, whose comments must come through at once.
     let encoding = Encoding::accepted(&headers).filter(|_| form != Form::EventStream);
     let writer = |places| {
@@ -102,7 +100,7 @@ pub(crate) async fn get_events(
             Some(encoding) => encoding.around(plain),
         }
     };
-    let reader = Reader::open(&stream, &query, &resume, limit, host.stop().clone(), writer)?;
+    let reader = Reader::open(&stream, &query, &resume, form.read_limit(), host.stop().clone(), writer)?;
     if resumed.is_some() && reader.is_empty() {
         // A browser connects again after every end but this one.
         let mut response = Response::new(Body::empty());

@@ -92,6 +92,7 @@ impl Session {
 
     /// Serves the socket until one side ends it.
     pub(super) async fn run(self, socket: WebSocket) {
+        let _open = self.host.metrics().websocket();
         let (mut sink, mut incoming) = socket.split();
         let now = Instant::now();
         let mut running = Running {

@@ -116,6 +116,10 @@ fn one_socket_does_both() {
     let server = server_with(settings());
     fill(&server, 0..5);
     let mut socket = Socket::open(&server);
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains("tidemill_http_websockets 1"), "{metrics}");
+    let open = metrics.lines().find_map(|line| line.strip_prefix("tidemill_http_connections ")?.parse::<u32>().ok());
+    assert!(open >= Some(2), "its own, and the one that asks: {metrics}");
     socket.send(&json!({"type": "subscribe", "id": 1, "from": 3}));
     assert_eq!(socket.next()["type"], "subscribed");
     let frame = socket.next();
