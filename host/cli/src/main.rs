@@ -54,6 +54,7 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Tail(args) => commands::tail::run(args, &client()?),
         Command::Consumers(command) => commands::consumers::run(command, &client()?, output),
         Command::Status(args) => commands::status::run(args, &client()?, output),
+        Command::DeadLetters(args) => commands::dead_letters::run(args, &client()?, output),
         Command::Streams => commands::list::streams(&client()?, output),
         Command::Components => commands::list::components(&client()?, output),
         Command::CompileComponent(args) => compiler::run(args),

@@ -11,6 +11,7 @@
 
 mod apply;
 mod components;
+mod dead_letters;
 mod deployed;
 mod deployments;
 mod engine;
@@ -26,6 +27,7 @@ mod stored;
 mod task;
 
 pub use components::{ComponentEntry, Components, DeleteComponentError, PublishError, Published};
+pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLetterQuery, RefusedLetter, ReplayedLetters};
 pub use engine::{Drained, Engine, OpenError};
 pub use fault::Fault;
 pub use pipelines::{Applied, ApplyError, ControlError, PipelineEntry, Pipelines};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidemill_event::{PipelineName, StreamName, TenantName};
 
+use crate::dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, ReplayedLetters};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::document;
@@ -108,6 +109,34 @@ impl Pipelines {
     /// Stops and forgets it. Its target streams and dead letters stay. Blocking.
     pub fn delete(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
         self.deployments.delete(tenant, name)
+    }
+
+    /// Dead letters that fit, in order of partition and offset, each with `id` and `replayed` and the columns of their stream. They outlive the
+    /// pipeline. Blocking.
+    pub fn dead_letters(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        query: &DeadLetterQuery,
+    ) -> Result<Vec<Value>, ControlError> {
+        self.deployments.dead_letters(tenant, name, query)
+    }
+
+    /// One dead letter; `None` if it is not there. Blocking.
+    pub fn dead_letter(&self, tenant: &TenantName, name: &PipelineName, id: DeadLetterId) -> Result<Option<Value>, ControlError> {
+        self.deployments.dead_letter(tenant, name, id)
+    }
+
+    /// Sends dead letters through the step they failed in again, and on from there, by the plan as it is now; each once, unless `force`
+    /// is said. Blocking until it is on disk that they will.
+    pub fn replay_dead_letters(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        choice: DeadLetterChoice,
+        force: bool,
+    ) -> Result<ReplayedLetters, ControlError> {
+        self.deployments.replay_letters(tenant, name, choice, force)
     }
 
     /// Which pipelines read or write a stream, sorted: such a stream is not to be deleted.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::{Host, Setup, pipeline, tenant};
-use tidemill_engine::{BreakerStatus, PipelineState};
-use tidemill_event::{Field, FieldType};
+use tidemill_engine::{BreakerStatus, DeadLetterChoice, DeadLetterId, DeadLetterQuery, PipelineState};
+use tidemill_event::{Field, FieldType, Offset, PartitionId};
 use tidemill_runtime::testing::TextGuest;
 
 const EVENTS: &str = r#"{"fields": [{"name": "user", "type": "string"}, {"name": "n", "type": "int64"},
@@ -244,6 +244,58 @@ fn rows_whose_step_is_gone_are_dead() {
     let host = host.crash();
     assert!(host.settle("p").divergences.is_empty());
     assert_eq!(host.rows("p.dead-letters").len(), 1);
+}
+
+#[test]
+fn dead_letters_are_replayed_once_whatever_crashes() {
+    let host = prepared(Setup { checkpoint_after: Duration::from_micros(1), ..Setup::default() }, "");
+    host.send("events", &(0..20).map(|n| event(n, if n % 5 == 0 { 666 } else { 1 })).collect::<Vec<_>>());
+    host.settle("p");
+    host.sync();
+    assert_eq!(numbers(&host, "p.dead-letters"), [0, 5, 10, 15]);
+    host.publish("moody", "1.0.1", &moody_rule(667));
+    host.apply("p", &text("1.0.1", ""));
+    let ids = |offsets: &[u64]| {
+        let id = |offset: &u64| DeadLetterId { partition: PartitionId(0), offset: Offset(*offset) };
+        DeadLetterChoice::Ids(offsets.iter().map(id).collect())
+    };
+    let replay = |host: &Host, choice: DeadLetterChoice| {
+        // Right after a start it may still be taking committed rows again.
+        host.settle("p");
+        host.engine.pipelines().replay_dead_letters(&tenant(), &pipeline("p"), choice, false).expect("runs")
+    };
+    let answer = replay(&host, ids(&[1, 3, 9]));
+    assert_eq!((answer.replayed, answer.refused.len()), (2, 1), "{answer:?}");
+    // On disk, though maybe not yet through the step.
+    let host = host.crash();
+    let out = |host: &Host, count: u64| {
+        host.wait("p", "the replayed rows", |status| status.rows_out == count);
+        host.sync();
+        numbers(host, "out")[16..].to_vec()
+    };
+    assert_eq!(out(&host, 18), [5, 15]);
+    let answer = replay(&host, DeadLetterChoice::Query(DeadLetterQuery::default()));
+    assert_eq!((answer.replayed, answer.refused.len()), (2, 0), "the other two: {answer:?}");
+    assert_eq!(out(&host, 20), [5, 15, 0, 10]);
+    let host = host.restart();
+    let answer = replay(&host, ids(&[0, 1, 2, 3]));
+    assert_eq!((answer.replayed, answer.refused.len()), (0, 4), "{answer:?}");
+    let host = host.crash();
+    assert!(host.settle("p").divergences.is_empty());
+    assert_eq!(out(&host, 20).len(), 4);
+    // A letter whose step is another one now cannot go on there.
+    host.apply(
+        "p",
+        "from: events
+steps:
+- rule: moody@1.0.1
+  by: [user]
+to: [{stream: out}]
+",
+    );
+    host.settle("p");
+    let force = host.engine.pipelines().replay_dead_letters(&tenant(), &pipeline("p"), ids(&[0]), true).expect("runs");
+    assert!(force.refused[0].why.contains("no such step any more"), "{force:?}");
 }
 
 /// A small generator, so that a failing seed can be named.

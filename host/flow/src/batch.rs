@@ -76,7 +76,7 @@ impl FlowBatch {
     }
 
     /// The same rows, holding on to nothing else of the batch they were cut from.
-    pub(crate) fn compact(&self) -> Self {
+    pub fn compact(&self) -> Self {
         self.picked(&(0..self.len() as u32).collect::<Vec<_>>())
     }
 

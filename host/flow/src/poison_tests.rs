@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use proptest::prelude::*;
-use tidemill_event::{BreakerState, CallFailure, Ending, EventTime, Field, FieldType, RuleAnswer, RuleCall, Usage};
+use tidemill_event::{
+    BreakerState, CallFailure, Ending, EventTime, Field, FieldType, Offset, PartitionId, RuleAnswer, RuleCall, Usage,
+};
 
 use crate::example::{Counting, batch, counting_table, show};
 use crate::{
-    FAILED_CALLS_MAX, FlowBatch, Guest, Isolation, Keep, Keyed, OnFailing, Operator, Outcome, PROBE_ROWS_MAX, RuleSettings,
-    RuleStep, StepId, Wait,
+    Chain, FAILED_CALLS_MAX, FlowBatch, Guest, Isolation, Keep, Keyed, OnFailing, Operator, Outcome, PROBE_ROWS_MAX, Place,
+    RuleSettings, RuleStep, Sources, StepId, Wait, Waiting,
 };
 
 const STEP: StepId = StepId(1);
@@ -146,6 +150,85 @@ proptest! {
         prop_assert_eq!(outcome.needs_clock(), again.needs_clock());
         prop_assert_eq!(first.state().expect("keyed").checksum(), second.state().expect("keyed").checksum());
         prop_assert_eq!(first.breaker().expect("has one").0, second.breaker().expect("has one").0);
+    }
+}
+
+/// Traps on one value, and is [`Counting`] otherwise.
+struct Picky(i64);
+
+impl Guest<RuleAnswer> for Picky {
+    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        let values = call.columns.column(0).as_primitive::<Int64Type>();
+        if values.iter().flatten().any(|value| value == self.0) {
+            let message = "picky".to_owned();
+            return Err(CallFailure { ending: Ending::Trap, message, backtrace: String::new(), usage: Usage::default() });
+        }
+        Counting.call(call)
+    }
+
+    fn replace(&mut self) {}
+}
+
+/// Two steps with state, each with a poison of its own.
+fn two_steps() -> Chain {
+    let step = |number: u32, output: &str| RuleSettings {
+        step: StepId(number),
+        columns: vec![Field::new("v", FieldType::Int64, true)],
+        outputs: vec![Field::new(output, FieldType::Int64, false)],
+        keep: Keep::All,
+        flag: None,
+        keyed: Some(Keyed { by: vec!["k".into()], table: counting_table() }),
+        isolation: Isolation::never_out(),
+    };
+    Chain::new(vec![
+        Box::new(RuleStep::new(step(0, "n"), Box::new(Picky(70)))),
+        Box::new(RuleStep::new(step(1, "m"), Box::new(Picky(71)))),
+    ])
+}
+
+/// Takes a batch and all that it puts back, as a task does.
+fn drive_chain(chain: &mut Chain, rows: FlowBatch, rows_max: usize) -> (Vec<String>, Vec<String>) {
+    let clock = EventTime(0);
+    let place = Place { stream: "s".into(), partition: PartitionId(0), offset: Offset(0) };
+    let (mut waiting, mut out, mut dead) = (Waiting::default(), Vec::new(), Vec::new());
+    let mut outcome = Outcome::new(clock);
+    let mut sources = Sources::block(rows.rows.clone(), place);
+    let mut made = chain.run(rows, &mut outcome);
+    loop {
+        waiting.take_over(&mut outcome, &sources, clock);
+        let (came, died) = texts(&made, &outcome);
+        out.extend(came);
+        dead.extend(died);
+        let Some(group) = waiting.take_due(clock, rows_max) else { break };
+        outcome = Outcome::new(clock).entering(group.step, group.attempts);
+        made = chain.run_from(group.step, group.rows, &mut outcome);
+        sources = group.sources;
+    }
+    assert!(waiting.is_empty());
+    (out, dead)
+}
+
+proptest! {
+    /// Rows keep their order through every step, however often batches are broken off on the way.
+    #[test]
+    fn two_steps_with_poison_are_as_if_rows_came_alone(
+        rows in proptest::collection::vec((0u8..3, 67i64..73), 1..300), rows_max in 1usize..100
+    ) {
+        let text: Vec<String> = rows.iter().map(|(key, value)| format!("k{key}:{value}")).collect();
+        let rows = batch(&text.join(" "));
+        let mut whole = two_steps();
+        let (out, mut dead) = drive_chain(&mut whole, rows.clone(), rows_max);
+        let (mut alone, mut expected, mut expected_dead) = (two_steps(), Vec::new(), Vec::new());
+        for row in 0..rows.len() {
+            let (came, died) = drive_chain(&mut alone, FlowBatch::new(rows.rows.slice(row, 1)), 1);
+            expected.extend(came);
+            expected_dead.extend(died);
+        }
+        prop_assert_eq!(out, expected);
+        dead.sort();
+        expected_dead.sort();
+        prop_assert_eq!(dead, expected_dead);
+        prop_assert_eq!(whole.state_checksum(), alone.state_checksum());
     }
 }
 

@@ -2,13 +2,14 @@
 //! taken out. Part of a task's state.
 //!
 //! ```text
-//! due   (time, number) ─► group: step, rows as they stood before it, the events they were made of
-//! held  (step, number) ─► group                    until the step's breaker lets a probe through
+//! due   (time, step, number) ─► group: step, rows as they stood before it, the events they were made of
+//! held  (step, number) ─► group                          until the step's breaker lets a probe through
 //! ```
-//! What comes back first is decided by time and number alone, never by anything else, so a replay that is told the same times and counts
-//! takes the same rows. Only rows that a component asked for are bounded ([`WAITING_ROWS_MAX`], [`WAITING_BYTES_MAX`]): beyond that they
+//! What comes back first is decided by these alone, so a replay that is told the same times and counts takes the same rows. Of two steps
+//! the later one's rows come first: they are ahead of those that have yet to reach it. Only rows that a component asked for are bounded ([`WAITING_ROWS_MAX`], [`WAITING_BYTES_MAX`]): beyond that they
 //! are dead. The others stand in the way of new rows, so there is one batch of them at most.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -135,7 +136,7 @@ pub struct GroupChange<'a> {
 #[derive(Debug, Default)]
 pub struct Waiting {
     groups: BTreeMap<u64, Group>,
-    due: BTreeSet<(EventTime, u64)>,
+    due: BTreeSet<(EventTime, Reverse<StepId>, u64)>,
     held: BTreeSet<(StepId, u64)>,
     next_number: u64,
     changed: BTreeSet<u64>,
@@ -154,7 +155,7 @@ impl Waiting {
 
     /// When the next row is due that is not held.
     pub fn next_due(&self) -> Option<EventTime> {
-        self.due.first().map(|(due, _)| *due)
+        self.due.first().map(|(due, ..)| *due)
     }
 
     /// The steps whose rows are held, ascending.
@@ -207,7 +208,7 @@ impl Waiting {
 
     fn put(&mut self, number: u64, group: Group) {
         match group.due {
-            Some(due) => self.due.insert((due, number)),
+            Some(due) => self.due.insert((due, Reverse(group.step), number)),
             None => self.held.insert((group.step, number)),
         };
         self.groups.insert(number, group);
@@ -227,7 +228,7 @@ impl Waiting {
 
     /// The rows that come back at `now`: of one step, the first that are due, at most `rows_max`.
     pub fn take_due(&mut self, now: EventTime, rows_max: usize) -> Option<Group> {
-        let numbers: Vec<u64> = self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, number)| *number).collect();
+        let numbers: Vec<u64> = self.due.iter().take_while(|(due, ..)| *due <= now).map(|(.., number)| *number).collect();
         self.take(&numbers, rows_max)
     }
 
@@ -270,7 +271,7 @@ impl Waiting {
             return Group { rows: group.rows.slice(&(0..rows_max)), ..group };
         }
         match group.due {
-            Some(due) => self.due.remove(&(due, number)),
+            Some(due) => self.due.remove(&(due, Reverse(group.step), number)),
             None => self.held.remove(&(group.step, number)),
         };
         group
@@ -329,6 +330,17 @@ mod tests {
         let offsets: Vec<String> =
             group.rows.origin.iter().map(|origin| group.sources.place(*origin).offset.to_string()).collect();
         format!("step {}, {} times: {} at {}", group.step, group.attempts, rows.trim_end_matches(" | "), offsets.join(" "))
+    }
+
+    #[test]
+    fn of_two_steps_the_later_ones_rows_are_ahead() {
+        let mut waiting = Waiting::default();
+        let mut output = Outcome::new(EventTime(5));
+        output.put_back(StepId(1), batch("a:1 b:2").picked(&[1]), Wait::Not, 0);
+        output.put_back(StepId(3), batch("a:1 b:2").picked(&[0]), Wait::Not, 0);
+        waiting.take_over(&mut output, &sources("a:1 b:2"), EventTime(5));
+        check(&mut waiting, 5, 10, expect!["step 3, 0 times: 0:a=1 at 100"]);
+        check(&mut waiting, 5, 10, expect!["step 1, 0 times: 0:b=2 at 101"]);
     }
 
     fn back(waiting: &mut Waiting, text: &str, rows: &[u32], wait: Wait, attempts: u32, clock: i64) {

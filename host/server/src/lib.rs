@@ -15,6 +15,7 @@ mod bounds;
 mod compile_queue;
 mod components;
 mod consumers;
+mod dead_letters;
 mod health;
 mod host;
 mod ingest;

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use utoipa::OpenApi;
 
 use crate::problem::{Kind, Problem};
-use crate::{components, consumers, health, ingest, metrics, pipelines, problem, read, streams};
+use crate::{components, consumers, dead_letters, health, ingest, metrics, pipelines, problem, read, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -39,6 +39,9 @@ use crate::{components, consumers, health, ingest, metrics, pipelines, problem, 
         pipelines::get_status,
         pipelines::pause_pipeline,
         pipelines::resume_pipeline,
+        dead_letters::list_dead_letters,
+        dead_letters::get_dead_letter,
+        dead_letters::replay_dead_letters,
     ),
     components(schemas(problem::ProblemDocument)),
     tags(

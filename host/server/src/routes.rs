@@ -8,7 +8,7 @@ use http::{Method, Uri};
 
 use crate::host::Host;
 use crate::problem::{Kind, Problem};
-use crate::{components, consumers, health, ingest, metrics, openapi, pipelines, read, streams};
+use crate::{components, consumers, dead_letters, health, ingest, metrics, openapi, pipelines, read, streams};
 
 /// Every route. Requests with events come here only if the accept loop did not answer them already.
 pub(crate) fn router(host: Host) -> Router {
@@ -34,6 +34,9 @@ pub(crate) fn router(host: Host) -> Router {
             get(pipelines::get_pipeline).put(pipelines::put_pipeline).delete(pipelines::delete_pipeline),
         )
         .route("/v1/pipelines/{name}/status", get(pipelines::get_status))
+        .route("/v1/pipelines/{name}/dead-letters", get(dead_letters::list_dead_letters))
+        .route("/v1/pipelines/{name}/dead-letters/replay", post(dead_letters::replay_dead_letters))
+        .route("/v1/pipelines/{name}/dead-letters/{id}", get(dead_letters::get_dead_letter))
         .route("/v1/pipelines/{name}/pause", post(pipelines::pause_pipeline))
         .route("/v1/pipelines/{name}/resume", post(pipelines::resume_pipeline))
         .fallback(unknown)

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod build;
 pub(crate) mod consumers;
+pub(crate) mod dead_letters;
 pub(crate) mod list;
 pub(crate) mod new;
 pub(crate) mod push;

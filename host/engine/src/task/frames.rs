@@ -7,7 +7,7 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use tidemill_event::batch::{conform, times};
 use tidemill_event::{PartitionId, Placement, SchemaVersion, StreamDefinition, StreamSchema};
-use tidemill_log::{FrameRows, Stream};
+use tidemill_log::{FrameRows, Partition, Stream};
 
 /// A stream that a task writes to.
 pub(crate) struct Output {
@@ -30,6 +30,11 @@ impl Output {
 
     pub(crate) fn schema(&self) -> &StreamSchema {
         &self.definition.schema
+    }
+
+    /// A partition of the stream.
+    pub(crate) fn partition(&self, partition: PartitionId) -> Option<&Arc<Partition>> {
+        self.stream.partition(partition)
     }
 
     /// Where rows without a key go.

@@ -8,15 +8,26 @@ use tidemill_flow::{BREAKER, Chain, Group, Waiting};
 use tidemill_state::Change;
 
 use crate::plan::Plan;
+use crate::task::Replayed;
 use crate::task::waiting_record::{decode, encode};
 
 /// Rows that wait (`waiting_record.rs`).
 const WAITING: u32 = u32::MAX;
 /// Per step with a component (its number, big-endian): [`Breaker::to_bytes`].
 const BREAKERS: u32 = u32::MAX - 1;
+/// Dead letters that were replayed, under no key.
+const REPLAYED: u32 = u32::MAX - 2;
+
+/// What [`restore`] found.
+pub(crate) struct Kept {
+    pub(crate) waiting: Waiting,
+    /// Numbers of groups whose step is another one now.
+    pub(crate) homeless: Vec<u64>,
+    pub(crate) replayed: Replayed,
+}
 
 /// What changed since the last checkpoint. Breakers are a few bytes: they are written each time.
-pub(crate) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting) -> Vec<Change> {
+pub(crate) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting, replayed: &Replayed) -> Vec<Change> {
     let components: HashMap<u32, &str> = plan.components().map(|(step, planned)| (step, &*planned.pin.name)).collect();
     let mut changes: Vec<Change> = waiting
         .take_changes()
@@ -30,11 +41,14 @@ pub(crate) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting) -> 
         let value = Some(breaker.to_bytes().to_vec());
         changes.push(Change { operator: BREAKERS, key: step.0.to_be_bytes().to_vec(), value });
     }
+    if *replayed != Replayed::default() {
+        changes.push(Change { operator: REPLAYED, key: Vec::new(), value: Some(replayed.to_bytes()) });
+    }
     changes
 }
 
-/// Takes what was kept out of `state`. Rows that wait for a step that is another one now are told by number in the second place.
-pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: &[Change]) -> Result<(Waiting, Vec<u64>), String> {
+/// Takes what was kept out of `state`.
+pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: &[Change]) -> Result<Kept, String> {
     let kept: HashMap<u32, &[u8]> = state
         .iter()
         .filter(|change| change.operator == BREAKERS)
@@ -56,7 +70,10 @@ pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: &[Change]) -> Resul
         }
         waiting.restore(number, group);
     }
-    Ok((waiting, homeless))
+    let replayed = state.iter().find(|change| change.operator == REPLAYED).and_then(|change| change.value.as_deref());
+    let damaged = "what dead letters were replayed does not read back";
+    let replayed = replayed.map_or_else(|| Ok(Replayed::default()), |bytes| Replayed::from_bytes(bytes).ok_or(damaged))?;
+    Ok(Kept { waiting, homeless, replayed })
 }
 
 /// Whether a group still waits for the step it was put back by: the same component, with the columns it stood before.

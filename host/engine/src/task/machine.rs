@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tidemill_event::batch::checksum;
 use tidemill_event::{BreakerState, Clock, EventTime, Offset, OffsetRange, PartitionId};
 use tidemill_flow::{Chain, FlowBatch, Outcome, Place, Sources, Waiting};
-use tidemill_log::{Append, Listening, Log, Partition, Pending, ReadError, Visibility};
+use tidemill_log::{Append, Listening, Log, OnDurable, Partition, Pending, ReadError, Visibility};
 use tidemill_runtime::{Grants, Runtime};
 use tidemill_state::{Change, CheckpointId, StateStore};
 
@@ -26,7 +26,7 @@ use crate::task::recovery::{Recovered, recover};
 use crate::task::restore::{operator_of, restore};
 use crate::task::returning::Ahead;
 use crate::task::totals::Totals;
-use crate::task::{TaskShared, TaskState, dead_letters, keeping};
+use crate::task::{Replayed, TaskShared, TaskState, dead_letters, keeping};
 
 /// What tasks share: the parts of the engine.
 #[derive(Clone)]
@@ -103,6 +103,10 @@ pub(crate) struct Task {
     pub(super) waiting: Waiting,
     /// Groups of them whose step is another one since the plan was changed.
     pub(super) homeless: Vec<u64>,
+    /// Dead letters that were replayed.
+    pub(super) replayed: Replayed,
+    /// Who waits for the next commit to be on disk.
+    pub(super) on_durable: Option<OnDurable>,
     /// The time of the last batch that had one; it never steps back.
     pub(super) clock: EventTime,
     /// The plan that the breakers speak of.
@@ -149,11 +153,16 @@ impl Task {
         };
         let recovered_plan = recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.plan);
         let state = parts.store.load(&shared.id, id).map_err(|error| error.to_string())?;
-        let (waiting, homeless) = keeping::restore(&plan, &mut chain, &state)?;
+        let keeping::Kept { waiting, homeless, replayed } = keeping::restore(&plan, &mut chain, &state)?;
         restore(&plan, &mut chain, state)?;
         inputs.iter().for_each(|input| shared.set_next(input.partition.key(), input.next));
         shared.checkpoint.store(id.0, Ordering::Relaxed);
-        shared.update(|seen| seen.totals = totals.clone());
+        let letters_at = PartitionId(partition.0 % dead_letters.partitions().len() as u32);
+        let seen_replayed = Arc::new((letters_at, replayed.clone()));
+        shared.update(|seen| {
+            seen.totals = totals.clone();
+            seen.replayed = Some(seen_replayed);
+        });
         control.set_replaying(!recovered.commits.is_empty());
         let listener = shared.clone();
         let heard: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
@@ -180,6 +189,8 @@ impl Task {
             accept_divergence,
             waiting,
             homeless,
+            replayed,
+            on_durable: None,
             clock: EventTime(i64::MIN),
             breakers_of: recovered_plan.unwrap_or(plan_number),
             resumed: accept_divergence,
@@ -372,7 +383,8 @@ impl Task {
         let record = encode(&Record::Commit(commit.clone()), self.progress.schema(), self.parts.clock.now());
         frames.push(self.progress.frame(self.partition, record));
         let last = frames.len() - 1;
-        let pending = self.parts.log.append_waiting(Append::atomic(frames)).map_err(|error| format!("its commit: {error}"))?;
+        let append = Append { on_durable: self.on_durable.take(), ..Append::atomic(frames) };
+        let pending = self.parts.log.append_waiting(append).map_err(|error| format!("its commit: {error}"))?;
         self.last_commit = Some((pending, last));
         Ok(())
     }
@@ -440,7 +452,7 @@ impl Task {
                 value: change.value.map(<[u8]>::into_vec),
             }));
         }
-        changes.extend(keeping::changes(&plan, &mut self.chain, &mut self.waiting));
+        changes.extend(keeping::changes(&plan, &mut self.chain, &mut self.waiting, &self.replayed));
         self.checkpoint = self.checkpoint.next();
         let (commit, frame) = self.last_commit.take().map_or((None, 0), |(pending, frame)| (Some(pending), frame));
         let (told, under_way) = bounded(1);

@@ -21,6 +21,8 @@ mod machine;
 mod record;
 mod recovery;
 mod replay;
+mod replayed;
+mod replaying;
 mod restore;
 mod returning;
 mod shared;
@@ -33,6 +35,7 @@ pub(crate) use dead_letters::dead_letter_definition;
 pub(crate) use input::InputSeed;
 pub(crate) use machine::{TaskParts, TaskSeed};
 pub(crate) use record::progress_definition;
+pub(crate) use replayed::Replayed;
 pub(crate) use shared::{TaskShared, TaskState};
 
 pub(crate) use worker::Workers;

@@ -21,6 +21,7 @@ enum Again {
     Block(FlowBatch),
     Back(StepId, u32, FlowBatch),
     Buried(Group),
+    Nothing,
 }
 
 impl Task {
@@ -48,6 +49,7 @@ impl Task {
                 group.bury(HOMELESS, &mut outcome);
                 self.nothing()
             }
+            Again::Nothing => self.nothing(),
         };
         self.fresh = committed.fresh;
         let again = self.settle(taken, &sources, &output, &mut outcome, clock);
@@ -79,6 +81,12 @@ impl Task {
             let Some(group) = self.waiting.take_numbers(&committed.homeless).into_iter().next() else { return Ok(None) };
             let taken = Taken { homeless: committed.homeless.clone(), ..Taken::default() };
             return Ok(Some((taken, group.sources.clone(), Again::Buried(group))));
+        }
+        if !committed.replayed.is_empty() {
+            self.take_in_again(&committed.replayed, clock);
+            let taken = Taken { replayed: committed.replayed.clone(), ..Taken::default() };
+            let nothing = Sources::each(self.nothing().rows.slice(0, 0), Vec::new());
+            return Ok(Some((taken, nothing, Again::Nothing)));
         }
         let Some(at) = self.inputs.of_stream(&committed.stream) else { return Ok(None) };
         let range = OffsetRange { start: Offset(committed.start), end: Offset(committed.end) };

@@ -87,8 +87,9 @@ impl Task {
                 OnFailing::Stop => return Next::Stopped(step),
             }
         }
+        // The later step's rows are ahead of those that have yet to reach it.
         let is_shut = |step: &StepId| shut.iter().any(|(other, _)| other == step);
-        if let Some(step) = self.waiting.held_steps().into_iter().find(|step| !is_shut(step)) {
+        if let Some(step) = self.waiting.held_steps().into_iter().rev().find(|step| !is_shut(step)) {
             return Next::Held(step);
         }
         let due = self.waiting.next_due();
@@ -138,6 +139,10 @@ impl Task {
 
     /// Takes the rows again that a commit took back. `None`: they are not there, so something before came out otherwise.
     pub(super) fn back_again(&mut self, back: Back, clock: EventTime) -> Option<Group> {
+        // Of another plan, what waited for its steps has no place in this one's.
+        if !self.homeless.is_empty() && self.breakers_of != self.plan_number {
+            return None;
+        }
         let rows = usize::try_from(back.rows).unwrap_or(usize::MAX);
         let group = if back.held { self.waiting.take_held(StepId(back.step), rows) } else { self.waiting.take_due(clock, rows) };
         group.filter(|group| group.step.0 == back.step)

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tidemill_event::{Offset, PartitionKey};
+use tidemill_event::{Offset, PartitionId, PartitionKey};
 use tidemill_log::{Partition, Visibility};
 use tidemill_state::TaskId;
 
 use crate::status::{DivergenceStatus, InputStatus, PipelineState, StepStatus, TaskStatus};
+use crate::task::Replayed;
 use crate::task::totals::Totals;
 
 /// How a task stands.
@@ -46,6 +47,8 @@ pub(crate) struct Seen {
     pub(crate) totals: Totals,
     pub(crate) replayed_rows: u64,
     pub(crate) waiting: u64,
+    /// Which dead letters were replayed, and of which of their partitions.
+    pub(crate) replayed: Option<Arc<(PartitionId, Replayed)>>,
     pub(crate) cpu_us: u64,
     pub(crate) steps: BTreeMap<u32, StepStatus>,
     pub(crate) divergence: Option<DivergenceStatus>,

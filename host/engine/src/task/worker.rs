@@ -12,9 +12,11 @@ use parking_lot::{Condvar, Mutex};
 use tidemill_event::EventTime;
 use tidemill_state::TaskId;
 
+use crate::dead_letters::DeadLetterId;
 use crate::metrics::Metrics;
 use crate::task::checkpointer::Job;
 use crate::task::machine::{Task, Turn};
+use crate::task::replaying::ReplayAnswered;
 use crate::task::{TaskParts, TaskSeed};
 
 /// The shortest and the longest a worker sleeps while rows wait; the clock may be set meanwhile.
@@ -26,6 +28,8 @@ enum Message {
     Start(Box<TaskSeed>),
     /// End a task behind a checkpoint. `done` is told when that is true.
     Stop(TaskId, Sender<()>),
+    /// Take dead letters in.
+    Replay(TaskId, Vec<DeadLetterId>, bool, ReplayAnswered),
     /// End the thread, tasks as they stand.
     Quit,
 }
@@ -113,6 +117,11 @@ impl Workers {
         self.of(task).send(Message::Stop(task.clone(), done));
     }
 
+    /// Dead letters for a task; the answer comes when they are on disk. Dropped if there is no such task.
+    pub(crate) fn replay(&self, task: &TaskId, ids: Vec<DeadLetterId>, force: bool, done: ReplayAnswered) {
+        self.of(task).send(Message::Replay(task.clone(), ids, force, done));
+    }
+
     /// Ends the threads. Tasks that were not stopped before are as after a crash.
     pub(crate) fn join(&self) {
         for mailbox in &self.mailboxes {
@@ -152,6 +161,7 @@ impl Worker {
                 match message {
                     Message::Start(seed) => self.open(*seed),
                     Message::Stop(task, done) => self.stop(&task, done),
+                    Message::Replay(task, ids, force, done) => self.replay(&task, &ids, force, done),
                     Message::Quit => return,
                 }
             }
@@ -232,6 +242,21 @@ impl Worker {
             Ok(Err(error)) => shared.fail(error),
             Err(panic) => shared.fail(format!("a bug in the host: {}", panic_text(&*panic))),
         }
+    }
+
+    fn replay(&mut self, task: &TaskId, ids: &[DeadLetterId], force: bool, done: ReplayAnswered) {
+        let Some(running) = self.tasks.iter_mut().find(|running| running.task.shared.id == *task) else { return };
+        running.busy = true;
+        let shared = running.task.shared.clone();
+        match catch_unwind(AssertUnwindSafe(|| running.task.replay_letters(ids, force, done))) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => shared.fail(error),
+            Err(panic) => {
+                self.metrics.panics.inc();
+                shared.fail(format!("a bug in the host: {}", panic_text(&*panic)));
+            }
+        }
+        self.tasks.retain(|running| running.task.shared.id != *task);
     }
 
     fn stop(&mut self, task: &TaskId, done: Sender<()>) {

@@ -1,0 +1,274 @@
+//! Dead letters of a pipeline, read out of their stream, and handed to the tasks that are to take them again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use serde_json::{Map, Value, json};
+use tidemill_event::json::RowEncoder;
+use tidemill_event::{EventTime, Offset, PartitionId, PipelineName, StreamName, TenantName};
+use tidemill_log::{Partition, ReadLimit, Stream, Visibility};
+
+use crate::ControlError;
+use crate::deployments::Deployments;
+use crate::status::PipelineState;
+use crate::task::Replayed;
+
+/// Dead letters that one request replays; ask again for more.
+const REPLAYED_MAX: usize = 10_000;
+/// Dead letters listed unless said otherwise.
+const LISTED: usize = 100;
+/// How long a replay waits for its tasks.
+const REPLAY_WAIT: Duration = Duration::from_secs(30);
+
+/// Where a dead letter stands in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadLetterId {
+    /// The partition of `{pipeline}.dead-letters`.
+    pub partition: PartitionId,
+    /// Its offset there.
+    pub offset: Offset,
+}
+
+impl fmt::Display for DeadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.partition.0, self.offset.0)
+    }
+}
+
+/// A text that is no id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no id of a dead letter")]
+pub struct DeadLetterIdError(String);
+
+impl FromStr for DeadLetterId {
+    type Err = DeadLetterIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = || {
+            let (partition, offset) = text.split_once(':')?;
+            Some(Self { partition: PartitionId(partition.parse().ok()?), offset: Offset(offset.parse().ok()?) })
+        };
+        id().ok_or_else(|| DeadLetterIdError(text.to_owned()))
+    }
+}
+
+/// Which dead letters. What is `None` does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadLetterQuery {
+    /// `trap`.
+    pub reason: Option<String>,
+    /// `steps[1].rule`.
+    pub step: Option<String>,
+    /// The component's name.
+    pub component: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Events of this time or later.
+    pub since: Option<EventTime>,
+    /// Events before this time.
+    pub until: Option<EventTime>,
+    /// Only those that were not replayed.
+    pub open: bool,
+    /// At most so many, the last ones; when listed 100 unless said.
+    pub limit: Option<usize>,
+}
+
+/// What to replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadLetterChoice {
+    /// These.
+    Ids(Vec<DeadLetterId>),
+    /// Those that fit.
+    Query(DeadLetterQuery),
+}
+
+/// A dead letter that is not replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedLetter {
+    /// Which.
+    pub id: DeadLetterId,
+    /// Why not.
+    pub why: String,
+}
+
+/// What a replay did; it is on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplayedLetters {
+    /// How many go through their step again.
+    pub replayed: usize,
+    /// Which do not, by id.
+    pub refused: Vec<RefusedLetter>,
+}
+
+impl DeadLetterQuery {
+    fn fits(&self, letter: &Value) -> bool {
+        let is = |wanted: &Option<String>, member: &str| {
+            wanted.as_deref().is_none_or(|wanted| letter.get(member).and_then(Value::as_str) == Some(wanted))
+        };
+        let time = letter.get("time").and_then(Value::as_str).and_then(EventTime::parse_rfc3339);
+        is(&self.reason, "reason")
+            && is(&self.step, "step")
+            && is(&self.component, "component")
+            && is(&self.version, "version")
+            && self.since.is_none_or(|since| time.is_some_and(|time| time >= since))
+            && self.until.is_none_or(|until| time.is_some_and(|time| time < until))
+            && !(self.open && letter["replayed"] == true)
+    }
+}
+
+impl Deployments {
+    /// Those that fit, in order of partition and offset.
+    pub(crate) fn dead_letters(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        query: &DeadLetterQuery,
+    ) -> Result<Vec<Value>, ControlError> {
+        let limit = query.limit.unwrap_or(LISTED);
+        let mut letters = VecDeque::new();
+        self.each_letter(tenant, name, |letter| {
+            if query.fits(&letter) {
+                letters.push_back(letter);
+            }
+            if letters.len() > limit {
+                letters.pop_front();
+            }
+        })?;
+        Ok(letters.into())
+    }
+
+    /// One of them; `None` if it is not there.
+    pub(crate) fn dead_letter(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        id: DeadLetterId,
+    ) -> Result<Option<Value>, ControlError> {
+        let stream = self.letters_of(tenant, name)?;
+        let Some(partition) = stream.partition(id.partition) else { return Ok(None) };
+        let mut found = None;
+        let replayed = self.replayed(tenant, name);
+        read(partition, id.offset, Some(1), &replayed, &mut |letter| found = Some(letter))?;
+        Ok(found.filter(|letter| letter["id"] == json!(id.to_string())))
+    }
+
+    /// Puts dead letters among the waiting rows of their tasks. Blocking until that is on disk.
+    pub(crate) fn replay_letters(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        choice: DeadLetterChoice,
+        force: bool,
+    ) -> Result<ReplayedLetters, ControlError> {
+        let deployed = self.get(tenant, name).ok_or_else(|| ControlError::Unknown(name.clone()))?;
+        if !matches!(deployed.state(), PipelineState::Running | PipelineState::Held) {
+            return Err(ControlError::Conflict(format!("`{name}` is not running: resume it, then replay")));
+        }
+        let letters = self.chosen(tenant, name, choice, force)?;
+        let mut answer = ReplayedLetters::default();
+        let mut by_task: BTreeMap<u32, Vec<DeadLetterId>> = BTreeMap::new();
+        for (id, letter) in letters {
+            match letter.as_ref().and_then(|letter| letter.get("partition")?.as_u64()) {
+                Some(task) => by_task.entry(u32::try_from(task).unwrap_or(u32::MAX)).or_default().push(id),
+                None => answer.refused.push(RefusedLetter { id, why: "there is no such dead letter".to_owned() }),
+            }
+        }
+        for (task, ids) in by_task {
+            let Some(shared) = deployed.tasks.iter().find(|shared| shared.id.partition.0 == task) else {
+                let why = "the pipeline has no task for its partition any more";
+                answer.refused.extend(ids.into_iter().map(|id| RefusedLetter { id, why: why.to_owned() }));
+                continue;
+            };
+            let (done, told) = bounded(1);
+            self.threads.workers.replay(&shared.id, ids, force, done);
+            let gone = || ControlError::Unavailable("its task did not answer: ask for its status, then try again".to_owned());
+            let verdict = told.recv_timeout(REPLAY_WAIT).map_err(|_| gone())?.map_err(ControlError::Unavailable)?;
+            answer.replayed += verdict.replayed;
+            answer.refused.extend(verdict.refused);
+        }
+        answer.refused.sort_by_key(|refused| refused.id);
+        Ok(answer)
+    }
+
+    fn chosen(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        choice: DeadLetterChoice,
+        force: bool,
+    ) -> Result<Vec<(DeadLetterId, Option<Value>)>, ControlError> {
+        let letters = match choice {
+            DeadLetterChoice::Ids(mut ids) => {
+                ids.sort_unstable();
+                ids.dedup();
+                ids.truncate(REPLAYED_MAX);
+                ids.into_iter().map(|id| Ok((id, self.dead_letter(tenant, name, id)?))).collect::<Result<_, _>>()?
+            }
+            DeadLetterChoice::Query(query) => {
+                let limit = query.limit.unwrap_or(REPLAYED_MAX).min(REPLAYED_MAX);
+                // Asked for in bulk, those that were replayed are not meant.
+                let query = DeadLetterQuery { limit: Some(limit), open: query.open || !force, ..query };
+                let letters = self.dead_letters(tenant, name, &query)?;
+                let id = |letter: &Value| letter["id"].as_str().and_then(|id| id.parse().ok());
+                letters.into_iter().filter_map(|letter| Some((id(&letter)?, Some(letter)))).collect()
+            }
+        };
+        Ok(letters)
+    }
+
+    fn letters_of(&self, tenant: &TenantName, name: &PipelineName) -> Result<Arc<Stream>, ControlError> {
+        let stream = StreamName::derived(name.as_str(), "dead-letters");
+        self.stream(tenant, stream).ok_or_else(|| ControlError::Unknown(name.clone()))
+    }
+
+    fn each_letter(&self, tenant: &TenantName, name: &PipelineName, mut take: impl FnMut(Value)) -> Result<(), ControlError> {
+        let stream = self.letters_of(tenant, name)?;
+        let replayed = self.replayed(tenant, name);
+        for partition in stream.partitions() {
+            read(partition, partition.trim_point(), None, &replayed, &mut take)?;
+        }
+        Ok(())
+    }
+
+    /// What the tasks say they have replayed.
+    fn replayed(&self, tenant: &TenantName, name: &PipelineName) -> Vec<Arc<(PartitionId, Replayed)>> {
+        let Some(deployed) = self.get(tenant, name) else { return Vec::new() };
+        deployed.tasks.iter().filter_map(|task| task.seen().replayed).collect()
+    }
+}
+
+/// Durable letters from an offset on, as JSON with `id` and `replayed`.
+fn read(
+    partition: &Partition,
+    mut from: Offset,
+    limit: Option<usize>,
+    replayed: &[Arc<(PartitionId, Replayed)>],
+    take: &mut dyn FnMut(Value),
+) -> Result<(), ControlError> {
+    let cannot = |error: &dyn fmt::Display| ControlError::Unavailable(format!("the dead letters cannot be read: {error}"));
+    let place = partition.key().partition;
+    let wanted = ReadLimit { rows_max: limit.unwrap_or(1024), bytes_max: 4 << 20 };
+    from = from.max(partition.trim_point());
+    while from < partition.end(Visibility::Durable) {
+        let Some(block) = partition.read(from, wanted, Visibility::Durable).map_err(|error| cannot(&error))? else { break };
+        let encoder = RowEncoder::new(&block.schema.schema, None);
+        for row in 0..block.rows.num_rows() {
+            let offset = block.start.plus(row);
+            let letter: Map<String, Value> =
+                serde_json::from_str(&encoder.one(&block.rows, row)).map_err(|error| cannot(&error))?;
+            let id = DeadLetterId { partition: place, offset };
+            let again = replayed.iter().any(|of_task| of_task.0 == place && of_task.1.contains(offset));
+            let head = [("id".to_owned(), json!(id.to_string())), ("replayed".to_owned(), json!(again))];
+            take(head.into_iter().chain(letter).collect::<Map<_, _>>().into());
+        }
+        from = block.start.plus(block.rows.num_rows());
+        if limit.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Dead letters that somebody wants replayed: they become rows that wait for the step they failed in, due at once.
+//!
+//! The commit that takes them in names their offsets, so after a crash the same letters are read again; which ones were taken is the
+//! task's state, so none is taken twice unless somebody insists.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use crossbeam_channel::Sender;
+use serde_json::Value;
+use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder};
+use tidemill_event::{EventTime, Offset, PartitionId, Reason, Retention, StreamDefinition, StreamSchema};
+use tidemill_flow::{FlowBatch, Group, Outcome, Place, Sources, StepId};
+use tidemill_log::{ReadLimit, Visibility};
+
+use crate::dead_letters::{DeadLetterId, RefusedLetter, ReplayedLetters};
+use crate::task::keeping::has_columns;
+use crate::task::machine::{Taken, Task, cpu_time};
+
+/// Who is told how a replay went.
+pub(crate) type ReplayAnswered = Sender<Result<ReplayedLetters, String>>;
+
+/// A dead letter, read.
+struct Letter {
+    step: u32,
+    row: String,
+    row_time: EventTime,
+    event: String,
+    event_time: EventTime,
+    place: Place,
+}
+
+/// Letters of one step, as they become rows.
+struct Gathering {
+    rows: RowDecoder,
+    events: RowDecoder,
+    /// Finds out whether a letter can be read, before it is.
+    trial: (RowDecoder, RowDecoder),
+    places: Vec<Place>,
+}
+
+impl Task {
+    /// Takes dead letters in. `done` is told when that is on disk, or why it is not. An error ends the task.
+    pub(crate) fn replay_letters(&mut self, ids: &[DeadLetterId], force: bool, done: ReplayAnswered) -> Result<(), String> {
+        if self.ended || !self.recovered.commits.is_empty() {
+            // Whoever waited may have given up at its deadline; so below.
+            let _ = done.send(Err("it is still taking committed rows again after a start: try again".to_owned()));
+            return Ok(());
+        }
+        let begun = cpu_time();
+        let now = self.tick();
+        self.enter(self.plan_number);
+        let mut answer = ReplayedLetters::default();
+        let mut taken = Vec::new();
+        let mut by_step = BTreeMap::new();
+        for id in ids {
+            let gathered = match self.refusal(*id, force) {
+                Some(why) => Err(why),
+                None => self.gather(id.offset, &mut by_step),
+            };
+            match gathered {
+                Ok(()) => taken.push(id.offset),
+                Err(why) => answer.refused.push(RefusedLetter { id: *id, why }),
+            }
+        }
+        if taken.is_empty() {
+            let _ = done.send(Ok(answer));
+            return Ok(());
+        }
+        self.take_in(&taken, by_step, now);
+        answer.replayed = taken.len();
+        self.on_durable = Some(Box::new(move |appended| {
+            let _ = done.send(appended.map(|_| answer).map_err(|error| error.to_string()));
+        }));
+        let output = self.nothing();
+        let nothing = Sources::each(RecordBatch::new_empty(Arc::new(self.plan.sources.schema.arrow())), Vec::new());
+        let mut outcome = Outcome::new(now);
+        let replayed = taken.iter().map(|offset| offset.0).collect();
+        let commit = self.settle(Taken { replayed, ..Taken::default() }, &nothing, &output, &mut outcome, now);
+        self.commit(&commit, &nothing, output, &outcome, begun)
+    }
+
+    /// The letters that a commit took in, again.
+    pub(super) fn take_in_again(&mut self, offsets: &[u64], clock: EventTime) {
+        let mut by_step = BTreeMap::new();
+        let taken: Vec<Offset> = offsets.iter().copied().map(Offset).collect();
+        for offset in &taken {
+            if let Err(why) = self.gather(*offset, &mut by_step) {
+                tracing::warn!(task = %self.shared.id, "dead letter {offset}, which was replayed, is left out now: {why}");
+            }
+        }
+        self.take_in(&taken, by_step, clock);
+    }
+
+    fn take_in(&mut self, taken: &[Offset], by_step: BTreeMap<u32, Gathering>, due: EventTime) {
+        taken.iter().for_each(|offset| self.replayed.insert(*offset));
+        for (step, gathering) in by_step {
+            let Gathering { mut rows, mut events, places, .. } = gathering;
+            if places.is_empty() {
+                continue;
+            }
+            let events = FlowBatch::new(events.finish()).compact().rows;
+            let group = Group {
+                due: Some(due),
+                step: StepId(step),
+                attempts: 0,
+                rows: FlowBatch::new(rows.finish()).compact(),
+                sources: Sources::each(events, places),
+            };
+            self.waiting.add(group);
+        }
+        let replayed = Arc::new((self.letters_at(), self.replayed.clone()));
+        self.shared.update(|seen| seen.replayed = Some(replayed));
+    }
+
+    /// The partition of the dead letters that this task writes.
+    pub(super) fn letters_at(&self) -> PartitionId {
+        self.dead_letters.place(self.partition)
+    }
+
+    fn refusal(&self, id: DeadLetterId, force: bool) -> Option<String> {
+        if id.partition != self.letters_at() {
+            return Some("it is not one of this task's".to_owned());
+        }
+        if self.replayed.contains(id.offset) && !force {
+            return Some("it was replayed before; `force` does it again".to_owned());
+        }
+        self.replayed.is_full().then(|| "too many single letters of this partition were replayed already".to_owned())
+    }
+
+    /// Reads a letter and puts it with those of its step. The error says why it cannot be replayed.
+    fn gather(&self, offset: Offset, by_step: &mut BTreeMap<u32, Gathering>) -> Result<(), String> {
+        let letter = self.letter(offset)?;
+        let gathering = by_step.entry(letter.step).or_insert_with(|| {
+            let (rows, events) = (self.plan.step_input(letter.step), self.plan.sources.schema.clone());
+            let trial = (decoder(rows.clone()), decoder(events.clone()));
+            Gathering { rows: decoder(rows), events: decoder(events), trial, places: Vec::new() }
+        });
+        let (row, event) = (letter.row.as_bytes(), letter.event.as_bytes());
+        let (trial_rows, trial_events) = &mut gathering.trial;
+        trial_rows
+            .row(row, letter.row_time)
+            .map_err(|fault| format!("its row does not fit the step any more: {}", fault.error))?;
+        trial_events
+            .row(event, letter.event_time)
+            .map_err(|fault| format!("its event does not fit the source: {}", fault.error))?;
+        let group = Group {
+            due: None,
+            step: StepId(letter.step),
+            attempts: 0,
+            rows: FlowBatch::new(trial_rows.finish()).compact(),
+            sources: Sources::each(trial_events.finish(), vec![letter.place.clone()]),
+        };
+        if !has_columns(&self.plan, &group) {
+            return Err("the columns before its step are others now".to_owned());
+        }
+        let fits = "it was tried just now";
+        gathering.rows.row(row, letter.row_time).expect(fits);
+        gathering.events.row(event, letter.event_time).expect(fits);
+        gathering.places.push(letter.place);
+        Ok(())
+    }
+
+    fn letter(&self, offset: Offset) -> Result<Letter, String> {
+        let partition = self.dead_letters.partition(self.letters_at()).ok_or("its partition is gone")?;
+        let limit = ReadLimit { rows_max: 1, bytes_max: usize::MAX };
+        let block = partition.read(offset, limit, Visibility::Sequenced).map_err(|error| error.to_string())?;
+        let block = block.filter(|block| block.start == offset).ok_or("there is no such dead letter")?;
+        let text = RowEncoder::new(&block.schema.schema, None).one(&block.rows, 0);
+        let members: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let word = |member: &str| members.get(member).and_then(Value::as_str);
+        if word("reason") == Some(Reason::Schema.as_str()) {
+            return Err("the component made this row without a time: there is nothing to try again".to_owned());
+        }
+        let number = |member: &str| members.get(member).and_then(Value::as_u64);
+        if number("partition") != Some(u64::from(self.partition.0)) {
+            return Err("it is not one of this task's".to_owned());
+        }
+        let step = word("step").unwrap_or_default();
+        let components: BTreeMap<u32, &str> = self.plan.components().map(|(at, planned)| (at, &*planned.pin.name)).collect();
+        let at = (0..self.plan.steps.len() as u32)
+            .find(|at| self.plan.step_name(*at) == step && components.get(at).copied() == word("component"))
+            .ok_or_else(|| format!("the pipeline has no such step any more ({step})"))?;
+        // The JSON as it is kept: numbers keep every digit.
+        let json = |member: &str| {
+            let column = block.rows.column_by_name(member)?.as_string_opt::<i32>()?;
+            column.is_valid(0).then(|| column.value(0).to_owned())
+        };
+        let event = json("event").ok_or("its event was too long to be kept")?;
+        let event_time = word("time").and_then(EventTime::parse_rfc3339).ok_or("its time cannot be read")?;
+        let row = json("row").unwrap_or_else(|| event.clone());
+        let own_time = serde_json::from_str::<Value>(&row).ok();
+        let own_time = own_time.as_ref().and_then(|row| EventTime::parse_rfc3339(row.get("_time")?.as_str()?));
+        let place = Place {
+            stream: word("stream").unwrap_or_default().into(),
+            partition: self.partition,
+            offset: Offset(number("offset").unwrap_or(0)),
+        };
+        Ok(Letter { step: at, row, row_time: own_time.unwrap_or(event_time), event, event_time, place })
+    }
+}
+
+fn decoder(schema: StreamSchema) -> RowDecoder {
+    let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() };
+    RowDecoder::new(Arc::new(definition), DecodeLimits { line_bytes_max: 4 << 20, ..DecodeLimits::default() })
+}
