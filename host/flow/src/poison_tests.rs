@@ -194,12 +194,15 @@ fn drive_chain(chain: &mut Chain, rows: FlowBatch, rows_max: usize) -> (Vec<Stri
     let mut outcome = Outcome::new(clock);
     let mut sources = Sources::block(rows.rows.clone(), place);
     let mut made = chain.run(rows, &mut outcome);
+    let mut from = None;
     loop {
-        waiting.take_over(&mut outcome, &sources, clock);
+        waiting.take_over(&mut outcome, &sources, clock, from);
         let (came, died) = texts(&made, &outcome);
         out.extend(came);
         dead.extend(died);
-        let Some(group) = waiting.take_due(clock, rows_max) else { break };
+        let Some(step) = waiting.lines().first().copied() else { break };
+        let group = waiting.take_line(step, rows_max).expect("rows in line");
+        from = Some(step);
         outcome = Outcome::new(clock).entering(group.step, group.attempts);
         made = chain.run_from(group.step, group.rows, &mut outcome);
         sources = group.sources;

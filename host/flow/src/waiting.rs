@@ -2,14 +2,16 @@
 //! taken out. Part of a task's state.
 //!
 //! ```text
-//! due   (time, step, number) ─► group: step, rows as they stood before it, the events they were made of
-//! held  (step, number) ─► group                          until the step's breaker lets a probe through
+//! line  (step, number) ─► group: step, rows as they stood before it, the events they were made of      as soon as the step takes rows
+//! due   (time, number) ─► group                                                                         not before that time
 //! ```
-//! What comes back first is decided by these alone, so a replay that is told the same times and counts takes the same rows. Of two steps
-//! the later one's rows come first: they are ahead of those that have yet to reach it. Only rows that a component asked for are bounded ([`WAITING_ROWS_MAX`], [`WAITING_BYTES_MAX`]): beyond that they
+//! In line is what may not be overtaken: the rest of a batch that had cost enough, and rows of a step that is taken out. What comes
+//! back of it to the line goes to its front. Of two lines the later step's comes first: its rows are ahead of those that have yet to
+//! reach it. So rows meet a step in their order, whatever happened on the way, except for those that a component sent to wait.
+//!
+//! What comes first is decided by these alone, so a replay that is told the same times and counts takes the same rows. Only rows that a component asked for are bounded ([`WAITING_ROWS_MAX`], [`WAITING_BYTES_MAX`]): beyond that they
 //! are dead. The others stand in the way of new rows, so there is one batch of them at most.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -94,7 +96,7 @@ impl Sources {
 /// Rows that wait together.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// When they come back; `None`: when their step lets them.
+    /// Not before then; `None`: they stand in line.
     pub due: Option<EventTime>,
     /// The step they come back to.
     pub step: StepId,
@@ -127,7 +129,7 @@ impl Group {
 #[derive(Debug)]
 pub struct GroupChange<'a> {
     /// Its number.
-    pub number: u64,
+    pub number: i64,
     /// What it is now; `None`: it is gone.
     pub group: Option<&'a Group>,
 }
@@ -135,11 +137,13 @@ pub struct GroupChange<'a> {
 /// All rows of a task that wait.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    groups: BTreeMap<u64, Group>,
-    due: BTreeSet<(EventTime, Reverse<StepId>, u64)>,
-    held: BTreeSet<(StepId, u64)>,
-    next_number: u64,
-    changed: BTreeSet<u64>,
+    groups: BTreeMap<i64, Group>,
+    due: BTreeSet<(EventTime, i64)>,
+    line: BTreeSet<(StepId, i64)>,
+    /// The numbers of the next group at the back, and of the next at the front.
+    back: i64,
+    front: i64,
+    changed: BTreeSet<i64>,
 }
 
 impl Waiting {
@@ -153,70 +157,78 @@ impl Waiting {
         self.groups.is_empty()
     }
 
-    /// When the next row is due that is not held.
+    /// When the next row is due that is not in line.
     pub fn next_due(&self) -> Option<EventTime> {
         self.due.first().map(|(due, ..)| *due)
     }
 
-    /// The steps whose rows are held, ascending.
-    pub fn held_steps(&self) -> Vec<StepId> {
-        let mut steps: Vec<StepId> = self.held.iter().map(|(step, _)| *step).collect();
+    /// The steps before which rows stand in line, in the order in which they are to be let on.
+    pub fn lines(&self) -> Vec<StepId> {
+        let mut steps: Vec<StepId> = self.line.iter().rev().map(|(step, _)| *step).collect();
         steps.dedup();
         steps
     }
 
-    /// Takes over what a batch put back at `clock`, with the events of that batch. Rows beyond the bounds are dead in `output`.
-    pub fn take_over(&mut self, output: &mut Outcome, sources: &Sources, clock: EventTime) {
+    /// Takes over what a batch put back at `clock`, with the events of that batch; `from_line`: the batch was the front of that step's
+    /// line. Rows beyond the bounds are dead in `output`.
+    pub fn take_over(&mut self, output: &mut Outcome, sources: &Sources, clock: EventTime, from_line: Option<StepId>) {
+        let mut fronts = Vec::new();
         for PutBack { step, rows, wait, attempts } in std::mem::take(&mut output.put_back) {
             let due = match wait {
-                Wait::Not => Some(clock),
                 Wait::For(wait) => {
                     let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
                     Some(EventTime(clock.0.saturating_add(micros)))
                 }
-                Wait::Held => None,
+                Wait::Not | Wait::Held => None,
             };
-            let asked_for = matches!(wait, Wait::For(_));
             let origins = rows.origin.clone();
             let (rows, sources) = sources.compact(rows);
             let group = Group { due, step, attempts, rows, sources };
-            if asked_for && self.is_full(&group) {
+            if due.is_some() && self.is_full(&group) {
                 let error = format!("too many rows of this task wait to be tried again (at most {WAITING_ROWS_MAX})");
                 bury(output, &group, &origins, &error);
+            } else if due.is_none() && from_line == Some(step) {
+                fronts.push(group);
             } else {
                 self.add(group);
             }
+        }
+        for group in fronts.into_iter().rev() {
+            self.front -= 1;
+            self.changed.insert(self.front);
+            self.put(self.front, group);
         }
     }
 
     fn is_full(&self, group: &Group) -> bool {
         let (mut rows, mut bytes) = (group.rows.len(), group.bytes());
-        for waiting in self.groups.values().filter(|group| group.attempts > 0) {
+        for waiting in self.groups.values().filter(|group| group.due.is_some()) {
             rows += waiting.rows.len();
             bytes += waiting.bytes();
         }
         rows > WAITING_ROWS_MAX || bytes > WAITING_BYTES_MAX
     }
 
-    /// Rows that wait from now on.
+    /// Rows that wait from now on, behind the others.
     pub fn add(&mut self, group: Group) {
-        let number = self.next_number;
-        self.next_number += 1;
+        let number = self.back;
+        self.back += 1;
         self.put(number, group);
         self.changed.insert(number);
     }
 
-    fn put(&mut self, number: u64, group: Group) {
+    fn put(&mut self, number: i64, group: Group) {
         match group.due {
-            Some(due) => self.due.insert((due, Reverse(group.step), number)),
-            None => self.held.insert((group.step, number)),
+            Some(due) => self.due.insert((due, number)),
+            None => self.line.insert((group.step, number)),
         };
         self.groups.insert(number, group);
     }
 
     /// A stored group, which does not count as changed.
-    pub fn restore(&mut self, number: u64, group: Group) {
-        self.next_number = self.next_number.max(number + 1);
+    pub fn restore(&mut self, number: i64, group: Group) {
+        self.back = self.back.max(number + 1);
+        self.front = self.front.min(number);
         self.put(number, group);
     }
 
@@ -228,17 +240,17 @@ impl Waiting {
 
     /// The rows that come back at `now`: of one step, the first that are due, at most `rows_max`.
     pub fn take_due(&mut self, now: EventTime, rows_max: usize) -> Option<Group> {
-        let numbers: Vec<u64> = self.due.iter().take_while(|(due, ..)| *due <= now).map(|(.., number)| *number).collect();
+        let numbers: Vec<i64> = self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, number)| *number).collect();
         self.take(&numbers, rows_max)
     }
 
-    /// The first rows held for a step, at most `rows_max`.
-    pub fn take_held(&mut self, step: StepId, rows_max: usize) -> Option<Group> {
-        let numbers: Vec<u64> = self.held.range((step, 0)..=(step, u64::MAX)).map(|(_, number)| *number).collect();
+    /// The front of a step's line, at most `rows_max` rows.
+    pub fn take_line(&mut self, step: StepId, rows_max: usize) -> Option<Group> {
+        let numbers: Vec<i64> = self.line.range((step, i64::MIN)..=(step, i64::MAX)).map(|(_, number)| *number).collect();
         self.take(&numbers, rows_max)
     }
 
-    fn take(&mut self, numbers: &[u64], rows_max: usize) -> Option<Group> {
+    fn take(&mut self, numbers: &[i64], rows_max: usize) -> Option<Group> {
         let mut taken: Option<Group> = None;
         for number in numbers {
             let have = taken.as_ref().map_or(0, |taken| taken.rows.len());
@@ -261,7 +273,7 @@ impl Waiting {
     }
 
     /// The first rows of a group; what is left keeps its number.
-    fn cut(&mut self, number: u64, rows_max: usize) -> Group {
+    fn cut(&mut self, number: i64, rows_max: usize) -> Group {
         let group = self.groups.remove(&number).expect("a number that is listed has a group");
         self.changed.insert(number);
         let rows = group.rows.len();
@@ -271,16 +283,16 @@ impl Waiting {
             return Group { rows: group.rows.slice(&(0..rows_max)), ..group };
         }
         match group.due {
-            Some(due) => self.due.remove(&(due, Reverse(group.step), number)),
-            None => self.held.remove(&(group.step, number)),
+            Some(due) => self.due.remove(&(due, number)),
+            None => self.line.remove(&(group.step, number)),
         };
         group
     }
 
-    /// One number for what waits: the same for the same groups. 0 if none does.
+    /// One number for what waits: the same for the same groups in the same order, whatever their numbers. 0 if none does.
     pub fn checksum(&self) -> u64 {
-        self.groups.iter().fold(0, |sum, (number, group)| {
-            let mut bytes = number.to_le_bytes().to_vec();
+        self.groups.values().fold(0, |sum, group| {
+            let mut bytes = Vec::with_capacity(32);
             bytes.extend(group.due.map_or(i64::MIN, |due| due.0).to_le_bytes());
             bytes.extend(group.step.0.to_le_bytes());
             bytes.extend(group.attempts.to_le_bytes());
@@ -290,8 +302,8 @@ impl Waiting {
     }
 
     /// Groups by their numbers: those whose step is no more, for whoever changed the plan to bury them.
-    pub fn take_numbers(&mut self, numbers: &[u64]) -> Vec<Group> {
-        let there: Vec<u64> = numbers.iter().copied().filter(|number| self.groups.contains_key(number)).collect();
+    pub fn take_numbers(&mut self, numbers: &[i64]) -> Vec<Group> {
+        let there: Vec<i64> = numbers.iter().copied().filter(|number| self.groups.contains_key(number)).collect();
         there.into_iter().map(|number| self.cut(number, usize::MAX)).collect()
     }
 }
@@ -338,15 +350,26 @@ mod tests {
         let mut output = Outcome::new(EventTime(5));
         output.put_back(StepId(1), batch("a:1 b:2").picked(&[1]), Wait::Not, 0);
         output.put_back(StepId(3), batch("a:1 b:2").picked(&[0]), Wait::Not, 0);
-        waiting.take_over(&mut output, &sources("a:1 b:2"), EventTime(5));
-        check(&mut waiting, 5, 10, expect!["step 3, 0 times: 0:a=1 at 100"]);
-        check(&mut waiting, 5, 10, expect!["step 1, 0 times: 0:b=2 at 101"]);
+        waiting.take_over(&mut output, &sources("a:1 b:2"), EventTime(5), None);
+        assert_eq!(waiting.lines(), [StepId(3), StepId(1)]);
+    }
+
+    #[test]
+    fn what_comes_back_to_a_line_stands_at_its_front() {
+        let mut waiting = Waiting::default();
+        back(&mut waiting, "a:1 b:2 c:3 d:4", &[0, 1, 2, 3], Wait::Not, 0, 0);
+        let group = waiting.take_line(StepId(1), 3).expect("three rows");
+        let mut output = Outcome::new(EventTime(0));
+        output.put_back(StepId(1), group.rows.picked(&[1]), Wait::Held, 0);
+        output.put_back(StepId(1), group.rows.picked(&[2]), Wait::Not, 0);
+        waiting.take_over(&mut output, &group.sources, EventTime(0), Some(StepId(1)));
+        assert_eq!(shown(waiting.take_line(StepId(1), 9)), "step 1, 0 times: 0:b=2 1:c=3 5:d=4 at 101 102 103");
     }
 
     fn back(waiting: &mut Waiting, text: &str, rows: &[u32], wait: Wait, attempts: u32, clock: i64) {
         let mut output = Outcome::new(EventTime(clock));
         output.put_back(StepId(1), batch(text).picked(rows), wait, attempts);
-        waiting.take_over(&mut output, &sources(text), EventTime(clock));
+        waiting.take_over(&mut output, &sources(text), EventTime(clock), None);
         assert!(output.put_back.is_empty());
     }
 
@@ -371,14 +394,14 @@ mod tests {
     }
 
     #[test]
-    fn held_rows_keep_their_order_and_are_not_due() {
+    fn rows_in_line_keep_their_order_and_are_not_due() {
         let mut waiting = Waiting::default();
         back(&mut waiting, "a:1 b:2", &[0, 1], Wait::Held, 0, 0);
         back(&mut waiting, "c:3", &[0], Wait::Held, 0, 0);
         check(&mut waiting, i64::MAX, 10, expect!["none"]);
-        assert_eq!(waiting.held_steps(), [StepId(1)]);
-        assert_eq!(shown(waiting.take_held(StepId(1), 10)), "step 1, 0 times: 0:a=1 1:b=2 2:c=3 at 100 101 100");
-        assert_eq!(shown(waiting.take_held(StepId(1), 10)), "none");
+        assert_eq!(waiting.lines(), [StepId(1)]);
+        assert_eq!(shown(waiting.take_line(StepId(1), 10)), "step 1, 0 times: 0:a=1 1:b=2 2:c=3 at 100 101 100");
+        assert_eq!(shown(waiting.take_line(StepId(1), 10)), "none");
     }
 
     #[test]
@@ -386,16 +409,16 @@ mod tests {
         let mut waiting = Waiting::default();
         back(&mut waiting, "a:1 b:2", &[0, 1], Wait::Not, 0, 5);
         let before = waiting.checksum();
-        let stored: Vec<(u64, Group)> =
+        let stored: Vec<(i64, Group)> =
             waiting.take_changes().into_iter().map(|change| (change.number, change.group.expect("there").clone())).collect();
         let mut again = Waiting::default();
         for (number, group) in stored {
             again.restore(number, group);
         }
         assert_eq!((again.checksum(), again.take_changes().len()), (before, 0));
-        check(&mut again, 5, 1, expect!["step 1, 0 times: 0:a=1 at 100"]);
+        assert_eq!(shown(again.take_line(StepId(1), 1)), "step 1, 0 times: 0:a=1 at 100");
         assert_ne!(again.checksum(), before);
-        check(&mut again, 5, 1, expect!["step 1, 0 times: 1:b=2 at 101"]);
+        assert_eq!(shown(again.take_line(StepId(1), 1)), "step 1, 0 times: 1:b=2 at 101");
         let changes = again.take_changes();
         assert_eq!((changes.len(), changes[0].number, changes[0].group.is_none()), (1, 0, true));
         assert_eq!(again.checksum(), 0);
@@ -409,7 +432,7 @@ mod tests {
         back(&mut waiting, &many, &all, Wait::For(Duration::from_secs(1)), 1, 0);
         let mut output = Outcome::new(EventTime(0));
         output.put_back(StepId(1), batch(&many).picked(&all), Wait::For(Duration::from_secs(1)), 1);
-        waiting.take_over(&mut output, &sources(&many), EventTime(0));
+        waiting.take_over(&mut output, &sources(&many), EventTime(0), None);
         assert_eq!((waiting.rows(), output.dead.len()), (6000, 6000));
         assert_eq!(output.dead[5999].origin, 5999);
     }

@@ -22,7 +22,7 @@ const REPLAYED: u32 = u32::MAX - 2;
 pub(crate) struct Kept {
     pub(crate) waiting: Waiting,
     /// Numbers of groups whose step is another one now.
-    pub(crate) homeless: Vec<u64>,
+    pub(crate) homeless: Vec<i64>,
     pub(crate) replayed: Replayed,
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: &[Change]) -> Resul
         let (Some(value), Ok(number)) = (&change.value, <[u8; 8]>::try_from(change.key.as_slice())) else { continue };
         let damaged = || format!("a group of waiting rows does not read back ({} bytes)", value.len());
         let (group, component) = decode(value).ok_or_else(damaged)?;
-        let number = u64::from_be_bytes(number);
+        let number = i64::from_be_bytes(number);
         if !fits(plan, &group, &component) {
             homeless.push(number);
         }

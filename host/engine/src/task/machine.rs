@@ -9,7 +9,7 @@ use crossbeam_channel::{Sender, TryRecvError, bounded};
 use rustix::time::{ClockId, clock_gettime};
 use tidemill_event::batch::checksum;
 use tidemill_event::{BreakerState, Clock, EventTime, Offset, OffsetRange, PartitionId};
-use tidemill_flow::{Chain, FlowBatch, Outcome, Place, Sources, Waiting};
+use tidemill_flow::{Chain, FlowBatch, Outcome, Place, Sources, StepId, Waiting};
 use tidemill_log::{Append, Listening, Log, OnDurable, Partition, Pending, ReadError, Visibility};
 use tidemill_runtime::{Grants, Runtime};
 use tidemill_state::{Change, CheckpointId, StateStore};
@@ -78,7 +78,7 @@ pub(super) struct Taken {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) back: Option<Back>,
-    pub(super) homeless: Vec<u64>,
+    pub(super) homeless: Vec<i64>,
     pub(super) replayed: Vec<u64>,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Task {
     /// Rows that come back later.
     pub(super) waiting: Waiting,
     /// Groups of them whose step is another one since the plan was changed.
-    pub(super) homeless: Vec<u64>,
+    pub(super) homeless: Vec<i64>,
     /// Dead letters that were replayed.
     pub(super) replayed: Replayed,
     /// Who waits for the next commit to be on disk.
@@ -337,9 +337,10 @@ impl Task {
         clock: EventTime,
     ) -> Commit {
         let took_state = taken.back.is_some() || !taken.replayed.is_empty();
-        let needs_clock = outcome.needs_clock() || !outcome.put_back.is_empty() || took_state;
+        let needs_clock = outcome.needs_clock() || took_state;
+        let from_line = taken.back.filter(|back| back.line).map(|back| StepId(back.step));
         self.totals.put_back += outcome.put_back.iter().map(|back| back.rows.len() as u64).sum::<u64>();
-        self.waiting.take_over(outcome, sources, clock);
+        self.waiting.take_over(outcome, sources, clock, from_line);
         let Taken { stream, start, end, back, homeless, replayed } = taken;
         Commit {
             run: self.shared.id.run,

@@ -71,7 +71,7 @@ pub(crate) struct Commit {
     pub(crate) probe: bool,
     /// Numbers of waiting groups that were buried because the plan has no place for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) homeless: Vec<u64>,
+    pub(crate) homeless: Vec<i64>,
     /// Offsets of dead letters that were put among the waiting rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) replayed: Vec<u64>,
@@ -90,9 +90,9 @@ impl Commit {
 pub(crate) struct Back {
     pub(crate) step: u32,
     pub(crate) rows: u64,
-    /// They were held for the step, not due.
+    /// They stood in line before the step; else they were due.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) held: bool,
+    pub(crate) line: bool,
 }
 
 /// A call that did not return: the step, which of its calls for this batch, and how it ended.
@@ -209,9 +209,9 @@ mod tests {
                 answers: vec![(1, Hex(0xabc))],
                 endings: vec![StoredEnding(1, 0, "out_of_fuel".into())],
                 clock: Some(-1),
-                back: Some(Back { step: 1, rows: 7, held: true }),
+                back: Some(Back { step: 1, rows: 7, line: true }),
                 probe: true,
-                homeless: vec![3],
+                homeless: vec![-3],
                 replayed: vec![u64::MAX],
             }),
             Record::Checkpoint(Checkpoint {

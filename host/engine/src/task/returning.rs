@@ -1,9 +1,8 @@
-//! What comes before new rows: rows that waited for their time, rows held for a step that was taken out, and dead letters that somebody
-//! wants replayed. Each is a commit of its own that takes no input; what it took follows from its record and from the task's state.
+//! What comes before new rows: rows that waited for their time, and rows that stand in line before a step. Each is a commit of its own that takes no input; what it took follows from its record and from the task's state.
 //!
 //! ```text
 //!                     ┌─ a step is out, `hold` ──► nothing is taken until its probe is due   (held)
-//! rows held or due ───┤
+//! rows in line or due ┤
 //!                     └─ else they go through their step and those behind it ─► one commit   (before any new row)
 //! a step is out, `stop` ──► the task fails; resuming it makes the probe
 //! ```
@@ -33,7 +32,7 @@ pub(super) enum Ahead {
 
 /// What to take next.
 enum Next {
-    Held(StepId),
+    Line(StepId),
     Due,
     Blocked(StepId, EventTime),
     Stopped(StepId),
@@ -59,7 +58,7 @@ impl Task {
             return Ok(Ahead::Worked);
         }
         match self.next(now) {
-            Next::Held(step) => self.take_back(Some(step), now),
+            Next::Line(step) => self.take_back(Some(step), now),
             Next::Due => self.take_back(None, now),
             Next::Blocked(step, until) => {
                 self.block(step, until);
@@ -87,10 +86,9 @@ impl Task {
                 OnFailing::Stop => return Next::Stopped(step),
             }
         }
-        // The later step's rows are ahead of those that have yet to reach it.
         let is_shut = |step: &StepId| shut.iter().any(|(other, _)| other == step);
-        if let Some(step) = self.waiting.held_steps().into_iter().rev().find(|step| !is_shut(step)) {
-            return Next::Held(step);
+        if let Some(step) = self.waiting.lines().into_iter().find(|step| !is_shut(step)) {
+            return Next::Line(step);
         }
         let due = self.waiting.next_due();
         if due.is_some_and(|due| due <= now) {
@@ -121,15 +119,15 @@ impl Task {
         any
     }
 
-    fn take_back(&mut self, held: Option<StepId>, now: EventTime) -> Result<Ahead, String> {
+    fn take_back(&mut self, line: Option<StepId>, now: EventTime) -> Result<Ahead, String> {
         let rows_max = self.rows_wanted();
-        let group = match held {
-            Some(step) => self.waiting.take_held(step, rows_max),
+        let group = match line {
+            Some(step) => self.waiting.take_line(step, rows_max),
             None => self.waiting.take_due(now, rows_max),
         };
         let group = group.expect("rows that are next are there");
         let begun = cpu_time();
-        let back = Back { step: group.step.0, rows: group.rows.len() as u64, held: held.is_some() };
+        let back = Back { step: group.step.0, rows: group.rows.len() as u64, line: line.is_some() };
         let mut outcome = Outcome::new(now).entering(group.step, group.attempts);
         let output = self.chain.run_from(group.step, group.rows, &mut outcome);
         let commit = self.settle(Taken { back: Some(back), ..Taken::default() }, &group.sources, &output, &mut outcome, now);
@@ -144,7 +142,7 @@ impl Task {
             return None;
         }
         let rows = usize::try_from(back.rows).unwrap_or(usize::MAX);
-        let group = if back.held { self.waiting.take_held(StepId(back.step), rows) } else { self.waiting.take_due(clock, rows) };
+        let group = if back.line { self.waiting.take_line(StepId(back.step), rows) } else { self.waiting.take_due(clock, rows) };
         group.filter(|group| group.step.0 == back.step)
     }
 

@@ -1,11 +1,11 @@
 //! Rows that wait, as the state store keeps them.
 //!
 //! ```text
-//! key    number u64, big-endian
+//! key    number i64, big-endian
 //! value  01 | length u32 | header, JSON | length u32 | rows, Arrow IPC stream | events they were made of, Arrow IPC stream
 //! header {"due": 170…, "step": 2, "component": "geo", "attempts": 1, "origin": [0, 0, 1], "places": [["clicks", 0, 4711], …]}
 //! ```
-//! `due` is absent while the step is taken out. Lengths are little-endian.
+//! `due` is absent where they stand in line. Lengths are little-endian.
 
 use std::io::Cursor;
 
