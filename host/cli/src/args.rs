@@ -333,6 +333,8 @@ pub(crate) struct CompileArgs {
     pub cpu_seconds: u64,
     /// Address space it may take.
     pub memory_bytes: u64,
+}
+
 /// `tidemill dead-letters`.
 #[derive(Debug, Args)]
 pub(crate) struct DeadLettersArgs {
