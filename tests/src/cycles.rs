@@ -73,7 +73,8 @@ impl Cycles {
     /// If it could not tell.
     pub fn judge(&self, host: &Host) -> Judged {
         let mut check = Command::new(crate::judge());
-        let output = check.arg("check").arg(host.url()).arg(self.ledger.path()).stdin(Stdio::null()).output().expect("the judge");
+        check.arg("check").arg(host.url()).arg(self.ledger.path()).arg(host.data().join("files"));
+        let output = check.stdin(Stdio::null()).output().expect("the judge");
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         match output.status.code() {
             Some(0) => Judged { is_right: true, text },

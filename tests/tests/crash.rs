@@ -1,5 +1,5 @@
-//! `kill -9` under load, over and over, on one data directory: nothing acknowledged is lost, nothing is doubled, in the stream and in
-//! what pipelines make of it. The judge is another program (`src/judging`).
+//! `kill -9` under load, over and over, on one data directory: nothing acknowledged is lost, nothing is doubled, in the stream, in
+//! what chained pipelines make of it, and in files; every replay agrees. The judge is another program (`src/judging`).
 
 use std::process::{Command, Stdio};
 
@@ -33,7 +33,8 @@ fn the_judge_says_no_to_an_acknowledgement_that_nobody_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("producer-0.ledger"), "S 0 0 4\nA 0 0 4\n").expect("a ledger");
     let mut check = Command::new(judge());
-    let output = check.arg("check").arg(host.url()).arg(folder.path()).stdin(Stdio::null()).output().expect("the judge");
+    check.arg("check").arg(host.url()).arg(folder.path()).arg(host.data().join("files"));
+    let output = check.stdin(Stdio::null()).output().expect("the judge");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("5 lost") && said.contains("0-0-4 was acknowledged and is lost"), "{said}");

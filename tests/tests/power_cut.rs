@@ -1,23 +1,24 @@
 //! A power cut: unlike `kill -9`, it takes what was written and not synced. These hosts keep such bytes in their own memory, so
-//! that killing them is a power cut. A right host loses nothing that it acknowledged, and a host that acknowledges before the sync is
-//! found out: the judge would see a missing fsync.
+//! that killing them is a power cut. A right host loses nothing that it acknowledged and doubles nothing, and each host with a
+//! planted bug is found out.
 
 use tidemill_tests::judging::prepare;
-use tidemill_tests::{Cycles, Host, HostOptions, Judged, variant};
+use tidemill_tests::{Cycles, Host, HostOptions, guest, variant};
 
 const CYCLES_RIGHT: u32 = 10;
-/// A planted early acknowledgement has to show in far fewer.
+/// A planted bug has to show in about as few.
 const CYCLES_PLANTED: u32 = 20;
 
-fn host(binary: &str) -> Host {
-    let host = Host::with(HostOptions { binary: variant(binary), ..HostOptions::default() });
-    prepare(&host.url(), None).expect("stream and pipeline");
+fn host(flags: &[&str]) -> Host {
+    let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let host = Host::with(HostOptions { binary: variant("planted"), flags });
+    prepare(&host.url(), Some(&guest("test-count-per-key"))).expect("stream and pipelines");
     host
 }
 
 #[test]
 fn a_power_cut_takes_nothing_that_was_acknowledged() {
-    let mut host = host("power-cut");
+    let mut host = host(&[]);
     let mut cycles = Cycles::new(1);
     for _ in 0..Cycles::wanted(CYCLES_RIGHT) {
         cycles.kill_under_load(&mut host);
@@ -26,20 +27,33 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
     }
 }
 
-#[test]
-fn an_acknowledgement_before_the_sync_is_found_out() {
-    let mut host = host("power-cut-early-ack");
+/// Whether the judge finds the bug, and says so in these words.
+fn is_found(bug: &str, words: &str) {
+    let mut host = host(&["--planted", bug]);
     let mut cycles = Cycles::new(2);
-    let mut last = None;
     for _ in 0..CYCLES_PLANTED {
         cycles.kill_under_load(&mut host);
         let judged = cycles.judge(&host);
         if !judged.is_right {
-            assert!(judged.text.contains("was acknowledged and is lost"), "found, but for another reason:\n{}", judged.text);
-            println!("found after {} cuts: {}", cycles.kills(), judged.text);
+            assert!(judged.text.contains(words), "{bug} was found, but for another reason:\n{}", judged.text);
+            println!("{bug} was found after {} cuts: {}", cycles.kills(), judged.text);
             return;
         }
-        last = Some(judged);
     }
-    panic!("{CYCLES_PLANTED} cuts and nothing found: {:?}", last.map(|judged: Judged| judged.text));
+    panic!("{CYCLES_PLANTED} cuts, and {bug} was not found");
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_found_out() {
+    is_found("early-acknowledgement", "was acknowledged and is lost");
+}
+
+#[test]
+fn outputs_that_a_replay_repeats_are_found_out() {
+    is_found("replayed-outputs", "is number");
+}
+
+#[test]
+fn a_commit_in_two_entries_is_found_out() {
+    is_found("commit-without-range", "and should be");
 }

@@ -8,7 +8,7 @@ use tidemill_tests::{Host, HostOptions, eventually, variant};
 
 #[test]
 fn a_rule_that_draws_random_numbers_is_named_after_a_restart() {
-    let mut host = Host::with(HostOptions { binary: variant("power-cut"), ..HostOptions::default() });
+    let mut host = Host::with(HostOptions { binary: variant("planted"), ..HostOptions::default() });
     host.put("/v1/streams/rows", &json!({"fields": [{"name": "key", "type": "string"}], "key": ["key"]})).expect(201);
     host.push_guest("test-random", "1.0.0").expect(201);
     let text = "pipeline: dice\nfrom: rows\nsteps:\n  - rule: test-random@1\n    by: [key]\nto:\n  - stream: dice\n";

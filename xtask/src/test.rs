@@ -15,7 +15,7 @@ pub(crate) fn test(long: bool) -> Result<()> {
     // Every failure in one run: a later one may explain an earlier one.
     command.args(["test", "--release", "--workspace", "--no-fail-fast"]);
     if long {
-        command.env("TIDEMILL_CRASH_CYCLES", "500").env("PROPTEST_CASES", "4096");
+        command.env("TIDEMILL_CRASH_CYCLES", "500").env("TIDEMILL_CRASH_STATES", "20000").env("PROPTEST_CASES", "4096");
     }
     run("testing the workspace", &mut command)
 }

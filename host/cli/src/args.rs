@@ -121,6 +121,10 @@ pub(crate) struct ServeArgs {
     /// Stop when standard input closes: for programs that start a host and must not leave it behind.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
+    /// A bug to have, by name: in a build for tests.
+    #[cfg(feature = "planted")]
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub planted: Option<String>,
 }
 
 /// How log lines look.

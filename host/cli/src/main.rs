@@ -14,6 +14,7 @@ mod exit;
 mod logs;
 mod output;
 mod paint;
+mod planted;
 mod secret;
 mod settings;
 mod trial;

@@ -72,12 +72,26 @@ pub(crate) struct Threads {
 impl Engine {
     /// Opens state and registry. Blocking; nothing runs before [`Engine::start`].
     pub fn open(settings: EngineSettings, log: Log, runtime: Runtime, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let folder = settings.data_dir.join("state");
+        let store = StateStore::open(&folder)
+            .map_err(|error| OpenError::Folder { path: folder.display().to_string(), message: error.to_string() })?;
+        Self::open_on(settings, store, log, runtime, clock)
+    }
+
+    /// [`Engine::open`], on a state store that is open already.
+    pub fn open_on(
+        settings: EngineSettings,
+        store: StateStore,
+        log: Log,
+        runtime: Runtime,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let plants = settings.plants();
         let folder = |name: &str| settings.data_dir.join(name);
         let cannot_open = |name: &str, message: &dyn fmt::Display| OpenError::Folder {
             path: settings.data_dir.join(name).display().to_string(),
             message: message.to_string(),
         };
-        let store = StateStore::open(&folder("state")).map_err(|error| cannot_open("state", &error))?;
         let files = folder("files");
         std::fs::create_dir_all(&files).map_err(|error| cannot_open("files", &error))?;
         let changes = Arc::new(Mutex::new(()));
@@ -96,6 +110,7 @@ impl Engine {
             batch_bytes_max: settings.batch_bytes_max.max(1),
             batch_target: settings.batch_target,
             checkpoint_after: settings.checkpoint_after,
+            plants,
         };
         let targets = SinkParts {
             files,
@@ -107,7 +122,8 @@ impl Engine {
             secrets: folder("secrets"),
             webhooks_private: settings.webhooks_private,
         };
-        let checkpointer = Checkpointer::start(log.clone(), store.clone(), clock, metrics.clone()).map_err(OpenError::Thread)?;
+        let checkpointer =
+            Checkpointer::start(log.clone(), store.clone(), clock, metrics.clone(), plants).map_err(OpenError::Thread)?;
         let workers = Workers::start(settings.workers, &parts, &checkpointer.jobs()).map_err(OpenError::Thread)?;
         let sinks = Sinks::start(log.clone(), metrics.sinks.clone()).map_err(OpenError::Thread)?;
         let inner = Arc::new(Threads {

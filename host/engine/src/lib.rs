@@ -20,6 +20,7 @@ mod metrics;
 mod pipeline;
 mod pipelines;
 mod plan;
+mod planted;
 mod settings;
 mod sinks;
 mod status;
@@ -32,5 +33,7 @@ pub use engine::{Drained, Engine, OpenError};
 pub use fault::Fault;
 pub use pipelines::{Applied, ApplyError, ControlError, PipelineEntry, Pipelines};
 pub use plan::{Change, ChangeKind, StateChange};
+#[cfg(feature = "planted")]
+pub use planted::Planted;
 pub use settings::EngineSettings;
 pub use status::{BreakerStatus, DivergenceStatus, InputStatus, PipelineState, SinkStatus, Status, StepStatus, TaskStatus};

@@ -10,6 +10,8 @@ use tidemill_connect::SharedOutput;
 use tidemill_log::{Disk, RealDisk};
 use tidemill_runtime::Grants;
 
+use crate::planted::Plants;
+
 /// Settings of one engine. [`EngineSettings::new`] fits a small machine; every field may be changed before [`crate::Engine::open`].
 pub struct EngineSettings {
     /// The data directory; the engine keeps `state/`, `components/` and `files/` in it.
@@ -39,9 +41,19 @@ pub struct EngineSettings {
     pub stdout: SharedOutput,
     /// What every component may import beyond logging: nothing, but in tests.
     pub grants: Grants,
+    /// A bug to have, for tests that show that it would be found.
+    #[cfg(feature = "planted")]
+    pub planted: Option<crate::Planted>,
 }
 
 impl EngineSettings {
+    pub(crate) fn plants(&self) -> Plants {
+        Plants(
+            #[cfg(feature = "planted")]
+            self.planted,
+        )
+    }
+
     /// Defaults for a data directory.
     pub fn new(data_dir: &Path) -> Self {
         Self {
@@ -58,6 +70,8 @@ impl EngineSettings {
             webhooks_private: false,
             stdout: SharedOutput::new(io::stdout()),
             grants: Grants::none(),
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 }

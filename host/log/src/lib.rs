@@ -27,8 +27,7 @@ mod log;
 mod manifest;
 mod mark;
 mod partition;
-#[cfg(feature = "power-cut-disk")]
-mod power_cut;
+mod planted;
 mod prepare;
 mod recovery;
 mod requests;
@@ -36,6 +35,8 @@ mod retention;
 mod roller;
 mod segment;
 mod settings;
+#[cfg(feature = "power-cut-disk")]
+pub mod simulated;
 mod space;
 mod stats;
 mod store;
@@ -53,10 +54,12 @@ pub use durable::{Cut, Durable};
 pub use error::{AppendError, CloseError, Damage, DiskError, OpenError, Poisoned, ReadError, StreamError};
 pub use log::Log;
 pub use partition::{Block, Hold, Listening, Partition, ReadLimit, Visibility};
-#[cfg(feature = "power-cut-disk")]
-pub use power_cut::PowerCutDisk;
+#[cfg(feature = "planted")]
+pub use planted::Planted;
 pub use requests::{RequestMark, RequestSeen};
 pub use settings::LogSettings;
+#[cfg(feature = "power-cut-disk")]
+pub use simulated::PowerCutDisk;
 pub use stats::{LogStats, SYNC_BUCKETS};
 pub use stream::Stream;
 

@@ -61,6 +61,8 @@ impl Log {
     /// a log open: who owns the data directory sees to that.
     pub fn open(settings: LogSettings, disk: Arc<dyn Disk>) -> Result<Log, OpenError> {
         check(&settings)?;
+        #[cfg(feature = "planted")]
+        let disk = crate::planted::forgetful(&settings, disk);
         let segments = segment_dir(&settings.dir);
         let (cache, open) = (settings.cache_bytes_max, settings.open_segments_max);
         let store = Arc::new(SegmentStore::new(Arc::clone(&disk), segments, settings.block_rows, cache, open));

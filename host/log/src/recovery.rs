@@ -16,6 +16,7 @@ use crate::group::{GroupHeader, HEADER_BYTES, SECTOR};
 use crate::journal::{self, FileHeader, Journal, JournalFile, LiveFile};
 use crate::manifest::{self, JournalStart, Manifest};
 use crate::mark::{Mark, MarkFile};
+use crate::planted::Planted;
 use crate::requests::{RequestBounds, Requests};
 use crate::segment;
 use crate::settings::LogSettings;
@@ -51,11 +52,12 @@ pub(crate) fn recover(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<
     let dir = &settings.dir;
     make_folders(dir, &**disk)?;
     let names = disk.list(dir).map_err(DiskError::new("list", dir))?;
-    let mut requests = Requests::new(RequestBounds {
+    let bounds = RequestBounds {
         age: settings.requests_age,
         tenant_bytes: settings.tenant_requests_bytes_max,
         bytes: settings.requests_bytes_max,
-    });
+    };
+    let mut requests = Requests::new(bounds);
     if !names.iter().any(|name| name == manifest::FILE_NAME) {
         create(settings, disk, store, &requests)?;
     }
@@ -66,13 +68,18 @@ pub(crate) fn recover(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<
     let (manifest, start) = Manifest::load(&**disk, dir, Arc::clone(store), &mut requests)?;
     let (mut mark_file, mark) = MarkFile::open(&**disk, &dir.join(MARK_NAME))?;
     let sources = open_sources(settings, &**disk)?;
-    let mut walk = Walk::begin(&sources, manifest, requests, mark, start, dir)?;
+    let mut walk = Walk::begin(&sources, manifest, requests, mark, start, settings)?;
     walk.run()?;
-    let Walk { mut manifest, requests, number, previous, at, files, found, .. } = walk;
+    let Walk { mut manifest, mut requests, number, previous, at, files, found, .. } = walk;
+    if settings.plants(Planted::RequestsForgotten) {
+        requests = Requests::new(bounds);
+    }
 
     // What was read may be in the page cache only, after a kill: it must not be called durable before it is.
-    for index in &files {
-        sources[*index].file.sync()?;
+    if !settings.plants(Planted::RecoveredNotSynced) {
+        for index in &files {
+            sources[*index].file.sync()?;
+        }
     }
     remove_orphans(&**disk, &segment_dir(dir), &manifest)?;
     let last = number - 1;

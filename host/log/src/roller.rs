@@ -25,6 +25,7 @@ use crate::core::Core;
 use crate::error::{DiskError, Poisoned};
 use crate::manifest;
 use crate::partition::Partition;
+use crate::planted::Planted;
 use crate::recovery::segment_dir;
 
 /// While a bound is broken, the roller looks again after this long.
@@ -137,6 +138,11 @@ impl Roller {
         // Read first: whatever is durable now is at or below the partitions' durable ends read after it.
         let durable = self.core.flow.lock().durable;
         let partitions = self.core.manifest.read().partitions();
+        if self.core.settings.plants(Planted::RollFreesEarly) {
+            let mut journal = self.core.journal.lock();
+            let start = journal.start_after(durable, durable);
+            journal.recycle(start);
+        }
         let segments = self.write_segments(&partitions)?;
         self.settle(durable, segments, Vec::new())?;
         self.evict(&partitions);
@@ -178,7 +184,9 @@ impl Roller {
             (manifest.covers, manifest.snapshot(start))
         };
         // A snapshot of what a crash could still take back would hide the changes that come in its place.
-        core.wait_durable(covers).map_err(|_| RollError::Stopped)?;
+        if !core.settings.plants(Planted::ManifestAhead) {
+            core.wait_durable(covers).map_err(|_| RollError::Stopped)?;
+        }
         // Only now: they are remembered when they are durable.
         let snapshot = snapshot.finish(&core.requests.lock());
         manifest::replace(&*core.disk, &core.settings.dir, &snapshot)?;

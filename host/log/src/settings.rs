@@ -50,6 +50,9 @@ pub struct LogSettings {
     pub mark_idle: Duration,
     /// While a group is being synced, the next one is written already (and not only gathered) when this much waits.
     pub overlap_bytes: usize,
+    /// A bug to have, for tests that show that it would be found.
+    #[cfg(feature = "planted")]
+    pub planted: Option<crate::Planted>,
 }
 
 impl LogSettings {
@@ -76,6 +79,8 @@ impl LogSettings {
             requests_bytes_max: 128 << 20,
             mark_idle: Duration::from_secs(1),
             overlap_bytes: 256 << 10,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 }

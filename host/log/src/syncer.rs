@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::{Core, WrittenGroup, fail_group};
 use crate::error::{DiskError, Poisoned};
+use crate::planted::Planted;
 use crate::stats::SYNC_BUCKETS;
 
 /// Runs until everything written is on disk and the writer has ended, or the log has stopped.
@@ -21,7 +22,9 @@ pub(crate) fn run(core: &Core) -> Result<(), Poisoned> {
             }
             flow.written.drain(..).collect()
         };
-        if let Err(error) = sync(core, &groups) {
+        if let Err(error) = sync(core, &groups)
+            && !core.settings.plants(Planted::SyncErrorIgnored)
+        {
             // What the kernel has of these groups is unknown, and asking again would not tell.
             let why = Poisoned::Disk(error);
             core.stop(why.clone());

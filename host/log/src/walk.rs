@@ -2,7 +2,6 @@
 //!
 //! What is read goes into the manifest's partitions as it comes. `recovery.rs` has the rules and what happens around this.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tidemill_event::SchemaVersion;
@@ -14,7 +13,9 @@ use crate::group::{self, Entry, GroupHeader, HEADER_BYTES, SECTOR};
 use crate::journal::{FileHeader, JournalFile};
 use crate::manifest::{JournalStart, Manifest};
 use crate::mark::Mark;
+use crate::planted::Planted;
 use crate::requests::{self, Requests};
+use crate::settings::LogSettings;
 
 /// Files are read in pieces of this size.
 const READ_BYTES: usize = 1 << 20;
@@ -28,6 +29,7 @@ pub(crate) struct Source {
 
 /// Goes along the chain of groups.
 pub(crate) struct Walk<'a> {
+    settings: &'a LogSettings,
     sources: &'a [Source],
     pub(crate) manifest: Manifest,
     pub(crate) requests: Requests,
@@ -53,21 +55,21 @@ impl<'a> Walk<'a> {
         requests: Requests,
         mark: Mark,
         start: JournalStart,
-        dir: &Path,
+        settings: &'a LogSettings,
     ) -> Result<Self, OpenError> {
         let fits =
             |source: &&(usize, FileHeader)| (source.1.sequence, source.1.first_group) == (start.sequence, start.first_group);
         let headers: Vec<_> = sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.header?))).collect();
         let Some((index, header)) = headers.iter().filter(fits).max_by_key(|(_, header)| header.run) else {
             let what = format!("the journal begins with file number {}, and there is none whose header says so", start.sequence);
-            return Err(OpenError::Damaged(Damage { path: dir.join("journal"), at_byte: 0, what }));
+            return Err(OpenError::Damaged(Damage { path: settings.dir.join("journal"), at_byte: 0, what }));
         };
         let known_durable = mark.durable.max(manifest.covers);
         let (number, previous) = (header.first_group, header.previous);
         let window = Window::new(&sources[*index].file);
         let (files, at) = (vec![*index], SECTOR as u64);
         let (run, found) = (0, Vec::new());
-        Ok(Self { sources, manifest, requests, mark, known_durable, number, run, previous, files, at, window, found })
+        Ok(Self { settings, sources, manifest, requests, mark, known_durable, number, run, previous, files, at, window, found })
     }
 
     /// Takes every group up to the end of the journal.
@@ -80,7 +82,8 @@ impl<'a> Walk<'a> {
             if self.next_file() {
                 continue;
             }
-            if self.number <= self.known_durable || self.later_group_names(self.number)? {
+            let durable = self.number <= self.known_durable || self.later_group_names(self.number)?;
+            if durable && !self.settings.plants(Planted::DamageCutOff) {
                 return Err(OpenError::Damaged(broken));
             }
             return Ok(());
@@ -111,7 +114,9 @@ impl<'a> Walk<'a> {
             return Err(OpenError::Damaged(self.damage(at, &what)));
         }
         let run_fits = if self.number >= self.mark.run_start { header.run == self.mark.run } else { header.run >= self.run };
-        if !follows || !run_fits {
+        let joins = self.settings.plants(Planted::StaleGroupAccepted)
+            || (self.settings.plants(Planted::ChainUnchecked) && header.number == self.number);
+        if (!follows || !run_fits) && !joins {
             return Ok(Err(self.damage(at, "a group's header belongs to another place or run")));
         }
         let body_at = at + HEADER_BYTES as u64;
@@ -123,7 +128,9 @@ impl<'a> Walk<'a> {
             Ok(entries) => entries,
             Err(bad) => return Ok(Err(self.damage(body_at + bad.at as u64, bad.what))),
         };
-        if let Some(bad) = entries.iter().find_map(first_bad_frame) {
+        if let Some(bad) = entries.iter().find_map(first_bad_frame)
+            && !self.settings.plants(Planted::HalfEntryAccepted)
+        {
             let durable = self.number <= self.known_durable || self.later_group_names(self.number)?;
             if !durable {
                 return Ok(Err(self.damage(body_at + bad as u64, "a frame of the last group is torn")));
@@ -186,7 +193,9 @@ impl<'a> Walk<'a> {
         }
         let version = SchemaVersion(head.version);
         let rows = match stream.layout(version) {
-            Some(layout) if frame.intact => columns::decode_rows(frame.payload, head.rows as usize, &layout).ok(),
+            Some(layout) if frame.intact || self.settings.plants(Planted::FrameUnchecked) => {
+                columns::decode_rows(frame.payload, head.rows as usize, &layout).ok()
+            }
             Some(_) | None => None,
         };
         let what = match rows {

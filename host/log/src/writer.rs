@@ -19,6 +19,7 @@ use crate::frame::{self, FrameHead};
 use crate::group::{GroupBuilder, GroupHeader, SECTOR, padded};
 use crate::journal::FileHeader;
 use crate::mark::{Mark, MarkFile};
+use crate::planted::Planted;
 use crate::prepare::{Prepared, Reply, prepare};
 use crate::requests::StoredMark;
 
@@ -292,16 +293,12 @@ impl Writer {
         }
     }
 
-    fn hand_over(&self, group: WrittenGroup) {
+    fn hand_over(&self, mut group: WrittenGroup) {
         let core = &self.core;
-        #[cfg(feature = "planted-early-ack")]
-        let group = {
-            let mut groups = [group];
-            core.publish(&mut groups);
-            core.tell(&mut groups);
-            let [group] = groups;
-            group
-        };
+        if core.settings.plants(Planted::EarlyAcknowledgement) {
+            core.publish(std::slice::from_mut(&mut group));
+            core.tell(std::slice::from_mut(&mut group));
+        }
         let mut flow = core.flow.lock();
         if let Some(why) = flow.stopped.clone() {
             drop(flow);

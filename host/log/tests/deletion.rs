@@ -1,5 +1,4 @@
 //! A deleted stream is gone for readers, writers and the disk; its name may be used again, its number never.
-#![cfg(not(feature = "planted-early-ack"))]
 
 mod support;
 
@@ -7,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::memory_disk::MemoryDisk;
 use support::{append, definition, events, open, read_all, small_settings, stream_id};
 use tidemill_event::{EventTime, Offset};
+use tidemill_log::simulated::MemoryDisk;
 use tidemill_log::{Append, AppendError, Disk, Log, LogSettings, ReadError, RequestMark, StreamError, Visibility};
 
 fn disk() -> (Arc<MemoryDisk>, Arc<dyn Disk>) {

@@ -1,5 +1,4 @@
 //! Tenants take turns: one that sends more than the disk takes waits for itself, and the others do not notice.
-#![cfg(not(feature = "planted-early-ack"))]
 
 mod support;
 
@@ -7,10 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::hooked_disk::{Call, Gate, HookedDisk, is_journal};
-use support::memory_disk::MemoryDisk;
-use support::{append, definition, open, read_all, small_settings};
+use support::{append, definition, is_journal, open, read_all, small_settings};
 use tidemill_event::{StreamId, StreamName};
+use tidemill_log::simulated::{Call, Gate, HookedDisk, MemoryDisk};
 use tidemill_log::{AppendError, Disk, Log, LogSettings, Stream};
 
 /// A stream of a tenant.

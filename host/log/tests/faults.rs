@@ -1,6 +1,5 @@
 //! A disk that refuses: after a failed write or sync nothing is acknowledged, the failure is heard, and a restart loses nothing
 //! that was acknowledged before it.
-#![cfg(not(feature = "planted-early-ack"))]
 
 mod support;
 
@@ -10,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use support::hooked_disk::{Call, HookedDisk, is_journal};
-use support::memory_disk::MemoryDisk;
-use support::{append, events, open, read_all, small_settings};
+use support::{append, events, is_journal, open, read_all, small_settings};
+use tidemill_log::simulated::{Call, HookedDisk, MemoryDisk};
 use tidemill_log::{AppendError, Disk, LogSettings, Poisoned};
 
 fn settings() -> LogSettings {

@@ -1,5 +1,4 @@
 //! A disk that fills: nothing that was acknowledged is lost, nothing stops for good, and it goes on by itself when there is room.
-#![cfg(not(feature = "planted-early-ack"))]
 
 mod support;
 
@@ -9,10 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::hooked_disk::{Call, HookedDisk, is_journal};
-use support::memory_disk::MemoryDisk;
-use support::{append, definition, events, open, read_all, small_settings, stream_id};
+use support::{append, definition, events, is_journal, open, read_all, small_settings, stream_id};
 use tidemill_event::EventTime;
+use tidemill_log::simulated::{Call, HookedDisk, MemoryDisk};
 use tidemill_log::{AppendError, Disk, DiskFile, LogSettings, Poisoned};
 
 fn settings() -> LogSettings {

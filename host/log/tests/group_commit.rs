@@ -1,6 +1,5 @@
 //! Group commit: what arrives while one group is being synced is the next one; nothing is acknowledged before its sync; queues have
 //! an end.
-#![cfg(not(feature = "planted-early-ack"))]
 
 mod support;
 
@@ -10,10 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use support::hooked_disk::{Call, Gate, HookedDisk, is_journal};
-use support::memory_disk::MemoryDisk;
-use support::{append, events, frame, open, read_all, rows, small_settings};
+use support::{append, events, frame, is_journal, open, read_all, rows, small_settings};
 use tidemill_event::{PartitionId, TenantName};
+use tidemill_log::simulated::{Call, Gate, HookedDisk, MemoryDisk};
 use tidemill_log::{Append, AppendError, Disk, FrameRows, Gathered, Log, LogSettings, Stream, Visibility};
 
 struct Held {

@@ -1,5 +1,4 @@
 //! A request is known when its rows are on disk, exactly then, and for as long as is stated.
-#![cfg(not(feature = "planted-early-ack"))]
 
 mod support;
 
@@ -7,10 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::hooked_disk::{Call, Gate, HookedDisk, is_journal};
-use support::memory_disk::MemoryDisk;
-use support::{append, events, open, read_all, small_settings, stream_id};
+use support::{append, events, is_journal, open, read_all, small_settings, stream_id};
 use tidemill_event::EventTime;
+use tidemill_log::simulated::{Call, Gate, HookedDisk, MemoryDisk};
 use tidemill_log::{Append, AppendError, Disk, Log, RequestMark, RequestSeen, Stream};
 
 const HOUR: i64 = 3_600_000_000;

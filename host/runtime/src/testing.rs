@@ -330,7 +330,15 @@ pub fn threshold_rule() -> Vec<u8> {
 pub fn counter_rule() -> Vec<u8> {
     TextGuest::rule(vec![Field::new("amount", FieldType::Float64, true)])
         .state(vec![(Field::new("count", FieldType::Int64, false), Some("0"))])
-        .call(COUNTER)
+        .call(&COUNTER.replace("YES", "(i32.const 1)"))
+        .build()
+}
+
+/// [`counter_rule`], and it answers yes to every third row of a key: what comes out shows the state.
+pub fn every_third_rule() -> Vec<u8> {
+    TextGuest::rule(vec![Field::new("amount", FieldType::Float64, true)])
+        .state(vec![(Field::new("count", FieldType::Int64, false), Some("0"))])
+        .call(&COUNTER.replace("YES", "(i64.eqz (i64.rem_u (i64.load (local.get $at)) (i64.const 3)))"))
         .build()
 }
 
@@ -362,10 +370,10 @@ const THRESHOLD: &str = r#"
     (call $answer (local.get $bits) (i32.shr_u (i32.add (local.get $rows) (i32.const 7)) (i32.const 3)))"#;
 
 const COUNTER: &str = r#"
-    (local $bits i32) (local $length i32) (local $row i32) (local $counts i32) (local $bytes i32) (local $at i32)
+    (local $bits i32) (local $length i32) (local $row i32) (local $counts i32) (local $bytes i32) (local $at i32) (local $byte i32)
     (local.set $length (i32.shr_u (i32.add (local.get $rows) (i32.const 7)) (i32.const 3)))
     (local.set $bits (call $take (local.get $length)))
-    (memory.fill (local.get $bits) (i32.const 255) (local.get $length))
+    (memory.fill (local.get $bits) (i32.const 0) (local.get $length))
     ;; The new state starts as the old one.
     (local.set $bytes (i32.shl (local.get $keys) (i32.const 3)))
     (local.set $counts (call $take (i32.add (local.get $bytes) (i32.const 32))))
@@ -374,6 +382,9 @@ const COUNTER: &str = r#"
       (local.set $at (i32.add (local.get $counts) (i32.shl
         (i32.load (i32.add (i32.add (local.get $data) (local.get $row_keys)) (i32.shl (local.get $row) (i32.const 2)))) (i32.const 3))))
       (i64.store (local.get $at) (i64.add (i64.load (local.get $at)) (i64.const 1)))
+      (local.set $at (i32.shl YES (i32.and (local.get $row) (i32.const 7))))
+      (local.set $byte (i32.add (local.get $bits) (i32.shr_u (local.get $row) (i32.const 3))))
+      (i32.store8 (local.get $byte) (i32.or (local.get $at) (i32.load8_u (local.get $byte))))
       (local.set $row (i32.add (local.get $row) (i32.const 1)))
       (br_if $next (i32.lt_u (local.get $row) (local.get $rows))))
     (drop (call $answer (local.get $bits) (local.get $length)))

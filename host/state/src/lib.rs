@@ -12,8 +12,13 @@
 //! It must not know what a key or a value means.
 
 mod key;
+#[cfg(feature = "simulated")]
+mod simulated;
 mod store;
 mod task;
+mod tree;
 
+#[cfg(feature = "simulated")]
+pub use simulated::SimulatedTree;
 pub use store::{Change, StateError, StateStore};
 pub use task::{CheckpointId, TaskId};

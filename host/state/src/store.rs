@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use ahash::AHashMap;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, KeyspaceCreateOptions};
 
 use crate::key::{StoredKey, decode, encode, task_prefix, version_prefix};
+use crate::tree::Tree;
 use crate::{CheckpointId, TaskId};
 
 /// One changed key of an operator.
@@ -41,16 +42,21 @@ const BATCH_KEYS_MAX: usize = 1024;
 /// The state of every task of the host. Cheap to clone; safe from many threads, one writer per task.
 #[derive(Clone)]
 pub struct StateStore {
-    database: Database,
-    versions: Keyspace,
+    versions: Tree,
 }
 
 impl StateStore {
     /// Opens or makes the store in `dir`. Blocking.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         let database = Database::builder(dir).worker_threads(1).open().map_err(failed("opening"))?;
-        let versions = database.keyspace("state", KeyspaceCreateOptions::default).map_err(failed("opening"))?;
-        Ok(Self { database, versions })
+        let pairs = database.keyspace("state", KeyspaceCreateOptions::default).map_err(failed("opening"))?;
+        Ok(Self { versions: Tree::Lsm { database, pairs } })
+    }
+
+    /// A store over the tree's double.
+    #[cfg(feature = "simulated")]
+    pub fn simulated(tree: crate::SimulatedTree) -> Self {
+        Self { versions: Tree::Simulated(tree) }
     }
 
     /// Writes changed keys of `task` under `checkpoint`. Not durable before [`Self::sync`], not true before the caller says so
@@ -58,22 +64,21 @@ impl StateStore {
     pub fn write(&self, task: &TaskId, checkpoint: CheckpointId, changes: &[Change]) -> Result<(), StateError> {
         let prefix = task_prefix(task);
         for slice in changes.chunks(BATCH_KEYS_MAX) {
-            let mut batch = self.database.batch();
-            for change in slice {
+            let pair = |change: &Change| {
                 let value = match &change.value {
                     Some(bytes) => [&[1], bytes.as_slice()].concat(),
                     None => vec![0],
                 };
-                batch.insert(&self.versions, encode(&prefix, change.operator, &change.key, checkpoint), value);
-            }
-            batch.commit().map_err(failed("writing"))?;
+                (encode(&prefix, change.operator, &change.key, checkpoint), Some(value))
+            };
+            self.versions.commit(slice.iter().map(pair).collect()).map_err(failed("writing"))?;
         }
         Ok(())
     }
 
     /// Everything written so far is on disk when this returns. One sync serves all tasks.
     pub fn sync(&self) -> Result<(), StateError> {
-        self.database.persist(PersistMode::SyncAll).map_err(failed("syncing"))
+        self.versions.sync().map_err(failed("syncing"))
     }
 
     /// The state of `task` as of `checkpoint`, in order of operator, key length and key. What was written above it never became true: it is
@@ -84,7 +89,7 @@ impl StateStore {
         let mut newest: Option<Vec<u8>> = None;
         let mut dead: Vec<Vec<u8>> = Vec::new();
         for entry in self.versions.prefix(&prefix) {
-            let (stored, value) = entry.into_inner().map_err(failed("loading"))?;
+            let (stored, value) = entry.map_err(failed("loading"))?;
             let Some(key) = decode(&stored[prefix.len()..]) else { continue };
             if key.checkpoint > checkpoint {
                 dead.push(stored.to_vec());
@@ -112,7 +117,7 @@ impl StateStore {
             let versions_of_key = version_prefix(&prefix, change.operator, &change.key);
             let mut seen: Option<(Vec<u8>, bool)> = None;
             for entry in self.versions.prefix(&versions_of_key) {
-                let (stored, value) = entry.into_inner().map_err(failed("retiring"))?;
+                let (stored, value) = entry.map_err(failed("retiring"))?;
                 let Some(StoredKey { checkpoint, .. }) = decode(&stored[prefix.len()..]) else { continue };
                 if checkpoint > oldest {
                     break;
@@ -133,8 +138,8 @@ impl StateStore {
     /// Forgets a task altogether.
     pub fn forget(&self, task: &TaskId) -> Result<(), StateError> {
         let mut dead = Vec::new();
-        for entry in self.versions.prefix(task_prefix(task)) {
-            dead.push(entry.key().map_err(failed("forgetting"))?.to_vec());
+        for entry in self.versions.prefix(&task_prefix(task)) {
+            dead.push(entry.map_err(failed("forgetting"))?.0.to_vec());
         }
         self.remove(dead)
     }
@@ -144,7 +149,7 @@ impl StateStore {
         let prefix = task_prefix(task);
         let mut counts = AHashMap::new();
         for entry in self.versions.prefix(&prefix) {
-            let stored = entry.key().map_err(failed("counting"))?;
+            let (stored, _) = entry.map_err(failed("counting"))?;
             if let Some(key) = decode(&stored[prefix.len()..]) {
                 *counts.entry(key.operator).or_default() += 1;
             }
@@ -154,11 +159,8 @@ impl StateStore {
 
     fn remove(&self, dead: Vec<Vec<u8>>) -> Result<(), StateError> {
         for slice in dead.chunks(BATCH_KEYS_MAX) {
-            let mut batch = self.database.batch();
-            for key in slice {
-                batch.remove(&self.versions, key.as_slice());
-            }
-            batch.commit().map_err(failed("removing"))?;
+            let removed = slice.iter().map(|key| (key.clone(), None)).collect();
+            self.versions.commit(removed).map_err(failed("removing"))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tidemill-judge load  URL FOLDER RUN    sends until its standard input closes; exit 1 if an answer cannot be right
-//! tidemill-judge check URL FOLDER        compares; exit 0 if every promise was kept, 1 if not, 2 if it could not tell
+//! tidemill-judge check URL FOLDER FILES  compares; exit 0 if every promise was kept, 1 if not, 2 if it could not tell
 //! ```
 
 use std::io::Read;
@@ -22,14 +22,14 @@ fn main() -> ExitCode {
             Ok(run) => load(url, Path::new(folder), run),
             Err(_) => unable(&format!("`{run}` is no number")),
         },
-        ["check", url, folder] => match judging::check(url, Path::new(folder)) {
+        ["check", url, folder, files] => match judging::check(url, Path::new(folder), Path::new(files)) {
             Ok(verdict) => {
                 println!("{verdict}");
                 if verdict.is_right() { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) }
             }
             Err(why) => unable(&why),
         },
-        other => unable(&format!("`{}`: use load URL FOLDER RUN, or check URL FOLDER", other.join(" "))),
+        other => unable(&format!("`{}`: use load URL FOLDER RUN, or check URL FOLDER FILES", other.join(" "))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The comparison of what the host has with what it said, and of what its pipelines made of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::ledger::{Remembered, remember};
-use super::{COUNTED, EventId, KEPT, STREAM};
+use super::{COUNTED, EventId, KEPT, RECOUNTED, STREAM, files};
 use crate::{Answer, request};
 
 /// How long pipelines may take to have caught up.
@@ -54,7 +54,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Declares the stream and applies the pipelines. `counter` is a rule that adds a column `count`, the number of the row among
-/// those of its key; without one only the stateless pipeline is made.
+/// those of its key; without one only the stateless pipeline is made, with one two more, the second behind the first.
 pub fn prepare(url: &str, counter: Option<&[u8]>) -> Result<(), String> {
     let definition = json!({
         "fields": [
@@ -70,16 +70,29 @@ pub fn prepare(url: &str, counter: Option<&[u8]>) -> Result<(), String> {
     must(put(url, &format!("/v1/pipelines/{KEPT}"), "application/yaml", kept.as_bytes()))?;
     if let Some(counter) = counter {
         must(put(url, "/v1/components/counter/versions/1.0.0", "application/wasm", counter))?;
+        // Other partitions than its source has: rows of a key come together again by the stream's own key.
+        let between = json!({
+            "fields": [
+                {"name": "id", "type": "string"}, {"name": "key", "type": "string"}, {"name": "count", "type": "int64"}
+            ],
+            "key": ["key"], "partitions": 3
+        });
+        must(put(url, &format!("/v1/streams/{COUNTED}"), "application/json", between.to_string().as_bytes()))?;
         let counted = format!(
             "pipeline: {COUNTED}\nfrom: {STREAM}\nsteps:\n  - rule: counter@1\n    by: [key]\n    keep: all\n  - select: {{id: id, key: key, count: count}}\nto:\n  - stream: {COUNTED}\n"
         );
         must(put(url, &format!("/v1/pipelines/{COUNTED}"), "application/yaml", counted.as_bytes()))?;
+        let recounted = format!(
+            "pipeline: {RECOUNTED}\nfrom: {COUNTED}\nsteps:\n  - where: count % 2 = 0\n  - select: {{id: id, key: key, nth: count}}\n  - rule: counter@1\n    by: [key]\n    keep: all\nto:\n  - stream: {RECOUNTED}\n  - file: {{path: {RECOUNTED}}}\n"
+        );
+        must(put(url, &format!("/v1/pipelines/{RECOUNTED}"), "application/yaml", recounted.as_bytes()))?;
     }
     Ok(())
 }
 
 /// Compares everything. An error is a judge that could not do its work; a broken promise is a [`Verdict`].
-pub fn check(url: &str, folder: &Path) -> Result<Verdict, String> {
+/// `written` is where the host writes its files.
+pub fn check(url: &str, folder: &Path, written: &Path) -> Result<Verdict, String> {
     let remembered = remember(folder).map_err(|error| format!("the ledger: {error}"))?;
     let rows = rows(url, STREAM)?;
     let mut verdict = Verdict { acknowledged: remembered.acknowledged.len(), present: rows.len(), ..Verdict::default() };
@@ -88,18 +101,43 @@ pub fn check(url: &str, folder: &Path) -> Result<Verdict, String> {
         let n = row["n"].as_i64().unwrap_or(-1);
         (n % 3 == 0).then(|| text(row, "id"))
     });
-    check_output(url, KEPT, &kept, &|row| text(row, "id"), &mut verdict)?;
+    check_output(KEPT, &kept, || Ok(by_partition(&self::rows(url, KEPT)?, |row| Some(text(row, "id")))), &mut verdict)?;
     if get(url, &format!("/v1/pipelines/{COUNTED}"))?.status == 200 {
-        let mut counts: HashMap<String, u64> = HashMap::new();
-        let counted = by_partition(&rows, |row| {
-            let count = counts.entry(text(row, "key")).or_default();
-            *count += 1;
-            Some(format!("{} is number {count}", text(row, "id")))
-        });
+        let (counted, recounted) = counts(&rows);
         let told = |row: &Value| format!("{} is number {}", text(row, "id"), row["count"]);
-        check_output(url, COUNTED, &counted, &told, &mut verdict)?;
+        let of_keys = |rows: Vec<Value>| by_key(&rows, told);
+        check_output(COUNTED, &counted, || Ok(of_keys(self::rows(url, COUNTED)?)), &mut verdict)?;
+        check_output(RECOUNTED, &recounted, || Ok(of_keys(self::rows(url, RECOUNTED)?)), &mut verdict)?;
+        let folder = written.join(RECOUNTED);
+        let in_files = || files::rows(&folder).map_err(|error| error.to_string()).map(of_keys);
+        check_output("the files of recounted", &recounted, in_files, &mut verdict)?;
+        check_pipeline(url, COUNTED, &mut verdict)?;
+        check_pipeline(url, RECOUNTED, &mut verdict)?;
     }
+    check_pipeline(url, KEPT, &mut verdict)?;
     Ok(verdict)
+}
+
+/// What the two pipelines with state make of the events: per key, every event with its number, and every second of those with its own.
+fn counts(rows: &[Value]) -> (BTreeMap<String, Vec<String>>, BTreeMap<String, Vec<String>>) {
+    let (mut counted, mut recounted) = (BTreeMap::new(), BTreeMap::new());
+    for (key, ids) in by_key(rows, |row| text(row, "id")) {
+        let numbered = |ids: &mut dyn Iterator<Item = &String>| -> Vec<String> {
+            ids.zip(1..).map(|(id, number)| format!("{id} is number {number}")).collect()
+        };
+        counted.insert(key.clone(), numbered(&mut ids.iter()));
+        recounted.insert(key, numbered(&mut ids.iter().skip(1).step_by(2)));
+    }
+    (counted, recounted)
+}
+
+fn check_pipeline(url: &str, name: &str, verdict: &mut Verdict) -> Result<(), String> {
+    let answer = get(url, &format!("/v1/pipelines/{name}/status"))?;
+    let status: Value = serde_json::from_str(&answer.body).map_err(|error| format!("the status of {name}: {error}"))?;
+    if status["state"] != "running" || status["divergences"].as_array().is_none_or(|divergences| !divergences.is_empty()) {
+        verdict.fault(|| format!("{name} is {}: {} {}", status["state"], status["last_error"], status["divergences"]));
+    }
+    Ok(())
 }
 
 fn check_stream(rows: &[Value], remembered: &Remembered, verdict: &mut Verdict) -> Result<(), String> {
@@ -133,29 +171,27 @@ fn check_stream(rows: &[Value], remembered: &Remembered, verdict: &mut Verdict) 
     Ok(())
 }
 
-/// Waits until the output stream has as many rows as it should, and compares them partition by partition.
-fn check_output(
-    url: &str,
+/// Waits until there are as many rows as there should be, and compares them partition by partition, or key by key.
+fn check_output<P: Ord + fmt::Display>(
     stream: &str,
-    expected: &BTreeMap<u64, Vec<String>>,
-    told: &dyn Fn(&Value) -> String,
+    expected: &BTreeMap<P, Vec<String>>,
+    read: impl Fn() -> Result<BTreeMap<P, Vec<String>>, String>,
     verdict: &mut Verdict,
 ) -> Result<(), String> {
-    let wanted: usize = expected.values().map(Vec::len).sum();
+    let count = |rows: &BTreeMap<P, Vec<String>>| -> usize { rows.values().map(Vec::len).sum() };
     let begin = Instant::now();
-    let mut found = rows(url, stream)?;
-    while found.len() < wanted && begin.elapsed() < PATIENCE {
+    let mut found = read()?;
+    while count(&found) < count(expected) && begin.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(20));
-        found = rows(url, stream)?;
+        found = read()?;
     }
-    let found = by_partition(&found, |row| Some(told(row)));
-    for partition in expected.keys().chain(found.keys()).collect::<std::collections::BTreeSet<_>>() {
+    for partition in expected.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
         let none = Vec::new();
         let (expected, found) = (expected.get(partition).unwrap_or(&none), found.get(partition).unwrap_or(&none));
         if let Some(at) = (0..expected.len().max(found.len())).find(|at| expected.get(*at) != found.get(*at)) {
             verdict.fault(|| {
                 format!(
-                    "{stream}, partition {partition}: row {at} of {} is {:?}, and should be {:?} of {}",
+                    "{stream}, {partition}: row {at} of {} is {:?}, and should be {:?} of {}",
                     found.len(),
                     found.get(at),
                     expected.get(at),
@@ -175,6 +211,14 @@ fn by_partition(rows: &[Value], mut told: impl FnMut(&Value) -> Option<String>) 
         }
     }
     partitions
+}
+
+fn by_key(rows: &[Value], told: impl Fn(&Value) -> String) -> BTreeMap<String, Vec<String>> {
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows {
+        keys.entry(text(row, "key")).or_default().push(told(row));
+    }
+    keys
 }
 
 fn text(row: &Value, key: &str) -> String {

@@ -5,10 +5,13 @@
 //!
 //! - an acknowledged event is in the stream exactly once; one that was sent and not acknowledged at most once; no other is there
 //! - offsets of a partition have no gap; a producer's events stand in a partition in the order they were sent
-//! - `kept` has exactly the events with `n % 3 = 0`, `counted` every event with its number among those of its key: neither lost
-//!   nor doubled, in the order of the partition they came from
+//! - `kept` has exactly the events with `n % 3 = 0`, in the order of the partition they came from
+//! - `counted` has every event with its number among those of its key, and `recounted`, chained behind it, every second of those
+//!   with its number; the files of `recounted` have the same rows, each once
+//! - no pipeline has failed, and every replay agreed with what was committed
 
 mod check;
+mod files;
 mod ledger;
 mod load;
 
@@ -22,6 +25,8 @@ pub const STREAM: &str = "events";
 pub const KEPT: &str = "kept";
 /// What a rule with state makes of it.
 pub const COUNTED: &str = "counted";
+/// What another one makes of that; a stream and files.
+pub const RECOUNTED: &str = "recounted";
 /// How many producers write at once.
 pub const PRODUCERS: u32 = 8;
 

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tidemill_engine::{Engine, EngineSettings};
-use tidemill_log::{Disk, Log, LogSettings};
-use tidemill_runtime::{Grants, Runtime, RuntimeSettings};
+use tidemill_log::{Log, LogSettings};
+use tidemill_runtime::{Runtime, RuntimeSettings};
 use tidemill_server::{Role, Service, Settings as ServiceSettings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,6 +28,7 @@ use crate::data_dir::DataDir;
 use crate::exit::{FAILED, Failure};
 use crate::logs;
 use crate::output::Output;
+use crate::planted::{self, disk, grants};
 use crate::settings::ServeSettings;
 
 use super::token;
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &ServeArgs, output: Output) -> Result<(), Failure> {
     let data = DataDir::open(&settings.data).map_err(|error| Failure::failed(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
-    let parts = Parts::open(&settings, &data)?;
+    let parts = Parts::open(args, &settings, &data)?;
     greet(&settings, &parts.log, output)?;
     runtime.block_on(serve(&settings, parts, args.stop_with_stdin, output))
     // The lock of the data directory goes last, when `data` is dropped.
@@ -69,7 +70,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn open(settings: &ServeSettings, data: &DataDir) -> Result<Self, Failure> {
+    fn open(args: &ServeArgs, settings: &ServeSettings, data: &DataDir) -> Result<Self, Failure> {
         let begin = Instant::now();
         let runtime = RuntimeSettings {
             cache_dir: Some(data.path().join("cache")),
@@ -77,9 +78,10 @@ impl Parts {
             ..RuntimeSettings::new(crate::compiler::own())
         };
         let runtime = Runtime::new(runtime).map_err(|error| Failure::failed(error.to_string()))?;
-        let log =
-            Log::open(LogSettings::new(data.path().join("log")), disk()).map_err(|error| Failure::failed(error.to_string()))?;
+        let mut log = LogSettings::new(data.path().join("log"));
         let mut engine = EngineSettings::new(data.path());
+        planted::plant(args, &mut log, &mut engine)?;
+        let log = Log::open(log, disk()).map_err(|error| Failure::failed(error.to_string()))?;
         engine.grants = grants();
         engine.disk = disk();
         // On one's own machine receivers are tried out on it too.
@@ -93,25 +95,6 @@ impl Parts {
         tracing::info!(data = %data.path().display(), open_ms = begin.elapsed().as_millis() as u64, "log and pipelines are open");
         Ok(Self { log, engine })
     }
-}
-
-/// What components may import beyond logging: nothing yet, but in a build for tests.
-fn grants() -> Grants {
-    #[cfg(feature = "planted-random")]
-    return [tidemill_runtime::Grant::TestRandom].into_iter().collect();
-    #[cfg(not(feature = "planted-random"))]
-    Grants::none()
-}
-
-#[cfg(not(feature = "power-cut-disk"))]
-pub(crate) fn disk() -> Arc<dyn Disk> {
-    Arc::new(tidemill_log::RealDisk)
-}
-
-/// A build for tests: what was not synced dies with the process, as in a power cut.
-#[cfg(feature = "power-cut-disk")]
-pub(crate) fn disk() -> Arc<dyn Disk> {
-    Arc::new(tidemill_log::PowerCutDisk::new(Arc::new(tidemill_log::RealDisk)))
 }
 
 async fn serve(settings: &ServeSettings, parts: Parts, stop_with_stdin: bool, output: Output) -> Result<(), Failure> {

@@ -76,7 +76,7 @@ fn offline(data: &Path, work: impl FnOnce(Log) -> Result<(), Failure>) -> Result
         return Err(Failure::wrong_use(format!("`{}` is no data directory: name the one that the host serves", data.display())));
     }
     let data = DataDir::open(data).map_err(|error| Failure::failed(error.to_string()))?;
-    let log = Log::open(LogSettings::new(data.path().join("log")), super::serve::disk());
+    let log = Log::open(LogSettings::new(data.path().join("log")), crate::planted::disk());
     let log = log.map_err(|error| Failure::failed(error.to_string()))?;
     let worked = work(log.clone());
     let closed = log.close().map_err(|error| Failure::failed(error.to_string()));

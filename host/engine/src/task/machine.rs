@@ -17,6 +17,7 @@ use tidemill_state::{Change, CheckpointId, StateStore};
 use crate::metrics::Metrics;
 use crate::pipeline::OnTrim;
 use crate::plan::{CallControl, Plan, chain};
+use crate::planted::{Planted, Plants};
 use crate::status::StepStatus;
 use crate::task::checkpointer::Job;
 use crate::task::frames::Output;
@@ -41,6 +42,7 @@ pub(crate) struct TaskParts {
     pub(crate) batch_bytes_max: usize,
     pub(crate) batch_target: Duration,
     pub(crate) checkpoint_after: Duration,
+    pub(crate) plants: Plants,
 }
 
 /// What a worker needs to make a task.
@@ -152,7 +154,8 @@ impl Task {
             None => (CheckpointId::EMPTY, Totals::default()),
         };
         let recovered_plan = recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.plan);
-        let state = parts.store.load(&shared.id, id).map_err(|error| error.to_string())?;
+        let loaded = if parts.plants.has(Planted::StoreDecides) { CheckpointId(u64::MAX) } else { id };
+        let state = parts.store.load(&shared.id, loaded).map_err(|error| error.to_string())?;
         let keeping::Kept { waiting, homeless, replayed } = keeping::restore(&plan, &mut chain, &state)?;
         restore(&plan, &mut chain, state)?;
         inputs.iter().for_each(|input| shared.set_next(input.partition.key(), input.next));
@@ -369,7 +372,13 @@ impl Task {
     }
 
     /// Outputs, dead letters and progress: one entry.
-    fn append(&mut self, commit: &Commit, sources: &Sources, output: FlowBatch, outcome: &Outcome) -> Result<(), String> {
+    pub(super) fn append(
+        &mut self,
+        commit: &Commit,
+        sources: &Sources,
+        output: FlowBatch,
+        outcome: &Outcome,
+    ) -> Result<(), String> {
         let mut frames = Vec::with_capacity(self.outputs.len() + 2);
         if !output.is_empty() {
             for target in &mut self.outputs {
@@ -380,6 +389,10 @@ impl Task {
             let schema = self.dead_letters.schema();
             let rows = dead_letters::rows(&self.plan, &outcome.dead, sources, schema);
             frames.push(self.dead_letters.frame(self.dead_letters.place(self.partition), rows));
+        }
+        if self.parts.plants.has(Planted::CommitWithoutRange) && !frames.is_empty() {
+            let apart = Append::atomic(std::mem::take(&mut frames));
+            self.parts.log.append_waiting(apart).map_err(|error| format!("its outputs: {error}"))?;
         }
         let record = encode(&Record::Commit(commit.clone()), self.progress.schema(), self.parts.clock.now());
         frames.push(self.progress.frame(self.partition, record));

@@ -11,6 +11,7 @@ use tidemill_flow::{FlowBatch, Group, Outcome, Sources, StepId};
 use tidemill_log::{ReadError, ReadLimit, Visibility};
 
 use crate::pipeline::OnDivergence;
+use crate::planted::Planted;
 use crate::status::DivergenceStatus;
 use crate::task::machine::{Taken, Task, Turn, cpu_time};
 use crate::task::record::Commit;
@@ -38,6 +39,12 @@ impl Task {
             Ok(None) => return Ok(self.replayed_all().unwrap_or(Turn::Worked)),
             Err(turn) => return turn,
         };
+        if self.parts.plants.has(Planted::ReplaySkipped) {
+            if let Some(at) = self.inputs.of_stream(&committed.stream) {
+                self.took(at, Offset(committed.end));
+            }
+            return Ok(self.replayed_all().unwrap_or(Turn::Worked));
+        }
         let mut outcome = Outcome::replay(clock, committed.endings.iter().map(|ending| ending.recorded()).collect());
         let output = match rows {
             Again::Block(rows) => self.chain.run(rows, &mut outcome),
@@ -57,6 +64,10 @@ impl Task {
         // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
         if committed.plan == self.plan_number {
             self.compare(&committed, &again);
+        }
+        if self.parts.plants.has(Planted::ReplayedOutputs) {
+            let none = Outcome::replay(clock, Vec::new());
+            self.append(&committed, &sources, output, &none)?;
         }
         if let Some(at) = self.inputs.of_stream(&committed.stream) {
             self.took(at, Offset(committed.end));

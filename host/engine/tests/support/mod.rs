@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidemill_connect::SharedOutput;
-use tidemill_engine::{Applied, Engine, EngineSettings, PipelineState, Status};
+use tidemill_engine::{Applied, Engine, EngineSettings, PipelineState, Planted, Status};
 use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder};
 use tidemill_event::{
     Clock, ComponentName, EventTime, Offset, PartitionId, PipelineName, Placement, StreamDefinition, StreamId, StreamName,
     TenantName, definition_json,
 };
-use tidemill_log::{Append, FrameRows, Log, LogSettings, PowerCutDisk, ReadLimit, RealDisk, Visibility};
+use tidemill_log::simulated::{MemoryDisk, Random};
+use tidemill_log::{Append, Disk, FrameRows, Log, LogSettings, PowerCutDisk, ReadLimit, RealDisk, Visibility};
 use tidemill_runtime::{Compiler, Grant, Grants, Runtime, RuntimeSettings};
+use tidemill_state::{SimulatedTree, StateStore};
 
 /// A clock that stands still unless it is set: what is written twice is the same twice. Armed, it panics once, in the middle of whatever
 /// asks next.
@@ -44,6 +46,18 @@ fn runtime() -> Runtime {
         .clone()
 }
 
+/// The seeds of a test that wants `default` in a short run: `TIDEMILL_CRASH_STATES` says about how many crash states there may be,
+/// `SEED` repeats one.
+#[expect(clippy::disallowed_methods, reason = "how long a test may take, and what it repeats, is its runner's business")]
+pub(crate) fn seeds(default: u64) -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match (number("SEED"), number("TIDEMILL_CRASH_STATES")) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(states)) => (1..=default * states.div_ceil(3000)).collect(),
+        (None, None) => (1..=default).collect(),
+    }
+}
+
 /// What a pipeline printed.
 #[derive(Clone, Default)]
 pub(crate) struct Printed(pub(crate) Arc<Mutex<Vec<u8>>>);
@@ -66,17 +80,52 @@ pub(crate) struct Setup {
     pub(crate) checkpoint_after: Duration,
     pub(crate) workers: usize,
     pub(crate) instances: usize,
+    /// Log and state on a platter in memory, which loses what was not synced. Else in a folder, where the state loses nothing.
+    pub(crate) simulated: bool,
+    pub(crate) planted: Option<Planted>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { batch_rows: 4096, checkpoint_after: Duration::from_secs(3600), workers: 2, instances: 1000 }
+        Self {
+            batch_rows: 4096,
+            checkpoint_after: Duration::from_secs(3600),
+            workers: 2,
+            instances: 1000,
+            simulated: false,
+            planted: None,
+        }
+    }
+}
+
+/// What outlives the machine.
+#[derive(Clone)]
+enum Platter {
+    Folder,
+    Memory(Arc<MemoryDisk>, SimulatedTree),
+}
+
+impl Platter {
+    fn disk(&self) -> Arc<dyn Disk> {
+        match self {
+            Self::Folder => Arc::new(RealDisk),
+            Self::Memory(disk, _) => disk.clone(),
+        }
+    }
+
+    /// As it is when the machine comes back.
+    fn cut(self, keep: impl FnMut() -> bool) -> Self {
+        match self {
+            Self::Folder => Self::Folder,
+            Self::Memory(disk, tree) => Self::Memory(disk, tree.cut(keep)),
+        }
     }
 }
 
 /// A running host.
 pub(crate) struct Host {
     dir: Arc<tempfile::TempDir>,
+    platter: Platter,
     setup: Setup,
     pub(crate) log: Log,
     pub(crate) engine: Engine,
@@ -104,7 +153,8 @@ pub(crate) fn stream_id(name: &str) -> StreamId {
 impl Host {
     pub(crate) fn new(setup: Setup) -> Self {
         let noon = Arc::new(AtomicI64::new(1_700_000_000_000_000));
-        Self::open(Arc::new(tempfile::tempdir().expect("a folder")), setup, Printed::default(), noon)
+        let platter = if setup.simulated { Platter::Memory(Arc::default(), SimulatedTree::default()) } else { Platter::Folder };
+        Self::open(Arc::new(tempfile::tempdir().expect("a folder")), platter, setup, Printed::default(), noon)
     }
 
     /// Time goes on.
@@ -112,9 +162,24 @@ impl Host {
         self.micros.fetch_add(by.as_micros() as i64, Ordering::AcqRel);
     }
 
-    fn open(dir: Arc<tempfile::TempDir>, setup: Setup, printed: Printed, micros: Arc<AtomicI64>) -> Self {
-        let disk = PowerCutDisk::new(Arc::new(RealDisk));
-        let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(disk.clone())).expect("a log");
+    fn open(dir: Arc<tempfile::TempDir>, platter: Platter, setup: Setup, printed: Printed, micros: Arc<AtomicI64>) -> Self {
+        Self::try_open(dir, platter, setup, printed, micros).expect("a log")
+    }
+
+    fn try_open(
+        dir: Arc<tempfile::TempDir>,
+        platter: Platter,
+        setup: Setup,
+        printed: Printed,
+        micros: Arc<AtomicI64>,
+    ) -> Result<Self, String> {
+        let disk = PowerCutDisk::new(platter.disk());
+        let mut log = LogSettings::new(dir.path().join("log"));
+        if setup.simulated {
+            // Small enough that short lives roll, and use journal files again.
+            (log.journal_file_bytes, log.journal_bytes_max, log.journal_roll_bytes) = (64 << 10, 1 << 20, 192 << 10);
+        }
+        let log = Log::open(log, Arc::new(disk.clone())).map_err(|error| error.to_string())?;
         let stdout = SharedOutput::new(printed.clone());
         let armed = Arc::new(AtomicBool::new(false));
         let settings = EngineSettings {
@@ -128,13 +193,19 @@ impl Host {
             disk: Arc::new(disk.clone()),
             stdout,
             grants: Grants::from_iter([Grant::TestRandom]),
+            planted: setup.planted,
             ..EngineSettings::new(dir.path())
         };
-        let engine =
-            Engine::open(settings, log.clone(), runtime(), Arc::new(Noon { armed: armed.clone(), micros: micros.clone() }))
-                .expect("an engine");
+        let clock = Arc::new(Noon { armed: armed.clone(), micros: micros.clone() });
+        let engine = match &platter {
+            Platter::Folder => Engine::open(settings, log.clone(), runtime(), clock),
+            Platter::Memory(_, tree) => {
+                Engine::open_on(settings, StateStore::simulated(tree.clone()), log.clone(), runtime(), clock)
+            }
+        };
+        let engine = engine.expect("an engine");
         engine.start();
-        Self { dir, setup, log, engine, printed, disk, armed, micros }
+        Ok(Self { dir, platter, setup, log, engine, printed, disk, armed, micros })
     }
 
     /// As a crash of the process would end it: no checkpoint, no last commit. What was appended is kept.
@@ -145,34 +216,51 @@ impl Host {
     pub(crate) fn crash_with(self, setup: Option<Setup>) -> Self {
         let setup = setup.unwrap_or(self.setup.clone());
         self.engine.abort();
-        let Self { dir, log, engine, printed, micros, .. } = self;
+        let Self { dir, platter, log, engine, printed, micros, .. } = self;
         drop(engine);
         log.close().expect("closes");
         drop(log);
-        Self::open(dir, setup, printed, micros)
+        Self::open(dir, platter.cut(|| true), setup, printed, micros)
     }
 
     /// The power fails: of what was not synced, the subset that `seed` chooses is kept.
     pub(crate) fn power_cut(self, seed: u64) -> Self {
-        self.disk.cut(seed).expect("the power goes");
+        self.try_power_cut(seed).expect("a log")
+    }
+
+    /// The same; the error of a log that does not open.
+    pub(crate) fn try_power_cut(self, seed: u64) -> Result<Self, String> {
+        let mut random = Random::new(seed);
+        let kept = random.below(9);
+        self.disk.cut(random.next()).expect("the power goes");
+        // Both at one moment: what is true in the log must not find its state gone, nor state that is not true be believed.
+        let platter = self.platter.cut(|| random.chance(kept, 8));
         self.engine.abort();
         let Self { dir, setup, log, engine, printed, micros, .. } = self;
         drop(engine);
         // It has lost its disk: there is nothing it could do but say so.
         let _ = log.close();
         drop(log);
-        Self::open(dir, setup, printed, micros)
+        Self::try_open(dir, platter, setup, printed, micros)
+    }
+
+    /// The `calls`-th write or sync of state from now fails, and all after it.
+    pub(crate) fn fail_state_after(&self, calls: u64) {
+        match &self.platter {
+            Platter::Folder => panic!("state in a folder does not fail"),
+            Platter::Memory(_, tree) => tree.fail_after(calls),
+        }
     }
 
     /// A clean stop and a new start.
     pub(crate) fn restart(self) -> Self {
         let drained = self.engine.drain(Duration::from_secs(30));
         assert_eq!(drained.tasks_late, 0, "{drained:?}");
-        let Self { dir, setup, log, engine, printed, micros, .. } = self;
+        let Self { dir, platter, setup, log, engine, printed, micros, .. } = self;
         drop(engine);
         log.close().expect("closes");
         drop(log);
-        Self::open(dir, setup, printed, micros)
+        Self::open(dir, platter.cut(|| true), setup, printed, micros)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

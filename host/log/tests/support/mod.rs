@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(unreachable_pub, reason = "shared by several test binaries")]
 
-pub mod hooked_disk;
+pub mod hunts;
 pub mod life;
-pub mod memory_disk;
+pub mod model;
+pub mod overlap;
+pub mod seeds;
 
 use std::sync::Arc;
 
@@ -92,6 +94,11 @@ pub fn read_from(partition: &Partition, from: Offset, visibility: Visibility) ->
 /// Every durable id of a partition.
 pub fn read_all(partition: &Partition) -> Vec<i64> {
     read_from(partition, partition.trim_point(), Visibility::Durable)
+}
+
+/// Whether a path is a journal file.
+pub fn is_journal(path: &std::path::Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "journal")
 }
 
 /// Small files and bounds, so that tests reach them.

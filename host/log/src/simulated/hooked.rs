@@ -2,30 +2,38 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
-use tidemill_log::{Disk, DiskFile};
+use parking_lot::{Condvar, Mutex};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    Create,
-    Preallocate,
-    Write,
-    Sync,
-    Rename,
-    Remove,
-    SyncDir,
+use super::Call;
+use crate::disk::{Disk, DiskFile};
+
+type Hook = Arc<dyn Fn(Call, &Path) -> io::Result<Does> + Send + Sync>;
+
+/// What becomes of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Pass,
+    /// It says yes and does nothing.
+    Forget,
 }
 
-type Hook = Arc<dyn Fn(Call, &Path) -> io::Result<()> + Send + Sync>;
-
+/// See the module's words. Calls that change nothing go through unasked.
 pub struct HookedDisk {
     below: Arc<dyn Disk>,
     hook: Hook,
 }
 
 impl HookedDisk {
+    /// Asks `hook` before it passes a call on to `below`.
     pub fn over(below: Arc<dyn Disk>, hook: impl Fn(Call, &Path) -> io::Result<()> + Send + Sync + 'static) -> Arc<dyn Disk> {
+        Arc::new(Self { below, hook: Arc::new(move |call, path| hook(call, path).map(|()| Does::Pass)) })
+    }
+
+    /// Says yes to the syncs that `forgets` names, and does nothing.
+    pub fn forgetting(below: Arc<dyn Disk>, forgets: impl Fn(Call, &Path) -> bool + Send + Sync + 'static) -> Arc<dyn Disk> {
+        let hook = move |call, path: &Path| Ok(if forgets(call, path) { Does::Forget } else { Does::Pass });
         Arc::new(Self { below, hook: Arc::new(hook) })
     }
 
@@ -60,13 +68,17 @@ impl DiskFile for HookedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        (self.hook)(Call::Sync, &self.path)?;
-        self.below.sync_data()
+        match (self.hook)(Call::Sync, &self.path)? {
+            Does::Pass => self.below.sync_data(),
+            Does::Forget => Ok(()),
+        }
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        (self.hook)(Call::Sync, &self.path)?;
-        self.below.sync_all()
+        match (self.hook)(Call::Sync, &self.path)? {
+            Does::Pass => self.below.sync_all(),
+            Does::Forget => Ok(()),
+        }
     }
 }
 
@@ -103,8 +115,10 @@ impl Disk for HookedDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        (self.hook)(Call::SyncDir, dir)?;
-        self.below.sync_dir(dir)
+        match (self.hook)(Call::SyncDir, dir)? {
+            Does::Pass => self.below.sync_dir(dir),
+            Does::Forget => Ok(()),
+        }
     }
 }
 
@@ -116,22 +130,19 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// From now on whoever comes waits.
     pub fn shut(&self) {
-        *self.shut.lock().expect("no panic") = true;
+        *self.shut.lock() = true;
     }
 
+    /// Lets them all go on.
     pub fn open(&self) {
-        *self.shut.lock().expect("no panic") = false;
+        *self.shut.lock() = false;
         self.opened.notify_all();
     }
 
+    /// Waits while it is shut.
     pub fn pass(&self) {
-        let shut = self.shut.lock().expect("no panic");
-        drop(self.opened.wait_while(shut, |shut| *shut).expect("no panic"));
+        self.opened.wait_while(&mut self.shut.lock(), |shut| *shut);
     }
-}
-
-/// Whether a path is a journal file.
-pub fn is_journal(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "journal")
 }

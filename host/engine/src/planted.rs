@@ -1,0 +1,64 @@
+//! Bugs planted on purpose, one at a time, so that the crash tests can show that they would find each of them.
+//!
+//! They are values and not builds: `EngineSettings::planted` chooses one, and exists only with feature `planted`, which no release
+//! has. Without it [`Plants::has`] is a constant no.
+
+macro_rules! planted {
+    ($($(#[$words:meta])* $bug:ident $name:literal,)+) => {
+        /// A bug that is not there unless it is asked for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[cfg_attr(not(feature = "planted"), expect(unreachable_pub, reason = "reached from outside with the feature only"))]
+        pub enum Planted {
+            $($(#[$words])* $bug,)+
+        }
+
+        #[cfg(feature = "planted")]
+        impl Planted {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$bug),+];
+
+            /// Its name on a command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $name,)+
+                }
+            }
+        }
+    };
+}
+
+planted! {
+    /// A checkpoint says that it covers commits that came behind its state, and that may not be on disk.
+    CheckpointAhead "checkpoint-ahead",
+    /// A checkpoint is called true before its state is on disk.
+    StateNotSynced "state-not-synced",
+    /// What the checkpoint before needs is removed before the new one is true.
+    RetiredEarly "retired-early",
+    /// The newest state in the store counts, whatever the log says of it.
+    StoreDecides "store-decides",
+    /// Outputs and the range they came of are two entries.
+    CommitWithoutRange "commit-without-range",
+    /// Outputs of a replay are appended once more.
+    ReplayedOutputs "replayed-outputs",
+    /// Commits behind the checkpoint are not taken again.
+    ReplaySkipped "replay-skipped",
+}
+
+/// The bug that is planted, if any.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Plants(#[cfg(feature = "planted")] pub(crate) Option<Planted>);
+
+impl Plants {
+    /// Whether this one is.
+    #[cfg(feature = "planted")]
+    pub(crate) fn has(self, bug: Planted) -> bool {
+        self.0 == Some(bug)
+    }
+
+    /// None is.
+    #[cfg(not(feature = "planted"))]
+    #[expect(clippy::unused_self, reason = "asked in the same way with the feature")]
+    pub(crate) const fn has(self, _: Planted) -> bool {
+        false
+    }
+}
