@@ -81,6 +81,22 @@ pub fn request_within(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Answer, ureq::Error> {
+    let line = content_type.map(|content_type| ("content-type", content_type));
+    ask(patience, method, url, line.as_slice(), body)
+}
+
+/// Asks `url` with these header lines; as [`request`].
+pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
+    ask(PATIENCE, method, url, headers, body)
+}
+
+fn ask(
+    patience: Duration,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer, ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -91,8 +107,8 @@ pub fn request_within(
         .new_agent();
     let method: Method = method.parse().expect("a method");
     let mut request = Request::builder().method(&method).uri(url).header("connection", "close");
-    if let Some(content_type) = content_type {
-        request = request.header("content-type", content_type);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let has_body = method == Method::PUT || method == Method::POST;
     let mut response = if has_body {

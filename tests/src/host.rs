@@ -205,6 +205,16 @@ impl Host {
         self.ask("POST", &format!("/v1/streams/{stream}/events"), Some(content_type), body)
     }
 
+    /// A body of events with these header lines.
+    #[track_caller]
+    pub fn send_with(&self, stream: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let url = format!("{}/v1/streams/{stream}/events", self.url());
+        match crate::request_with("POST", &url, headers, body) {
+            Ok(answer) => answer,
+            Err(error) => panic!("POST {url}: {error}; the host's log:\n{}", self.log()),
+        }
+    }
+
     /// Every row a stream has now.
     #[track_caller]
     pub fn rows(&self, stream: &str) -> Vec<Value> {

@@ -10,7 +10,7 @@ pub mod judging;
 mod receiver;
 mod wire;
 
-pub use answer::{Answer, request, request_within};
+pub use answer::{Answer, request, request_with, request_within};
 pub use artefacts::{guest, judge, shared_data, target_dir, tidemill, tidemill_command, variant};
 pub use cycles::{Cycles, Judged};
 pub use host::{Host, HostOptions, eventually};

@@ -45,7 +45,14 @@ pub(crate) fn read_events(text: &[u8], description: &Description, by: &[String])
         }
     }
     let schema = StreamSchema { fields: fields.clone(), unknown: UnknownFields::Keep, infer: false };
-    let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() };
+    let definition = StreamDefinition {
+        schema,
+        time: None,
+        key: Vec::new(),
+        partitions: 1,
+        retention: Retention::default(),
+        compatibility: Default::default(),
+    };
     let mut decoder = RowDecoder::new(Arc::new(definition), DecodeLimits::default());
     let (mut lines, mut rejected) = (Vec::new(), Vec::new());
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !is_blank(line)) {

@@ -1,12 +1,15 @@
 //! Names, schemas, time, record batches and verdicts: the nouns every other crate speaks.
 //!
-//! This crate does no I/O, reads no clock and knows no async runtime. Bytes become these types at the rim ([`json`]), travel as
+//! This crate does no I/O, reads no clock and knows no async runtime. Bytes become these types at the rim ([`json`], [`csv`], [`cloudevents`], [`arrow`]), travel as
 //! Arrow record batches ([`batch`] says which columns an event batch has), and become bytes again at the rim.
 
+pub mod arrow;
 pub mod arrow_stream;
 mod backoff;
 pub mod batch;
 mod breaker;
+pub mod cloudevents;
+pub mod csv;
 pub mod definition_json;
 pub mod json;
 mod name;
@@ -25,8 +28,8 @@ pub use partition::{Offset, OffsetRange, PartitionId, PartitionKey, murmur2, par
 pub use placement::Placement;
 pub use rejection::{Reason, Rejection, rejection_definition};
 pub use schema::{
-    Field, FieldType, MissingTime, Retention, SchemaVersion, StreamDefinition, StreamSchema, TYPE_METADATA, TimeField, TimeUnit,
-    UnknownFields, dictionary_type, timestamp_type,
+    CompatibilityMode, Field, FieldType, MissingTime, Retention, SchemaVersion, StreamDefinition, StreamSchema, TYPE_METADATA,
+    TimeField, TimeUnit, UnknownFields, dictionary_type, timestamp_type,
 };
 pub use time::{Clock, EventTime};
 pub use verdict::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::schema::{Field, FieldType, Retention, StreamDefinition, StreamSchema, UnknownFields};
+use crate::schema::{CompatibilityMode, Field, FieldType, Retention, StreamDefinition, StreamSchema, UnknownFields};
 
 /// Why a row is in a `.rejected` or `.dead-letters` stream: a closed set that clients may match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,5 +74,6 @@ pub fn rejection_definition(partitions: u32) -> StreamDefinition {
         key: Vec::new(),
         partitions,
         retention: Retention::default(),
+        compatibility: CompatibilityMode::default(),
     }
 }

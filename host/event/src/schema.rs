@@ -238,6 +238,32 @@ pub struct Retention {
     pub bytes: Option<u64>,
 }
 
+/// Which changes of its schema a stream takes. Key, time and partitions never change, whatever the mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CompatibilityMode {
+    /// Older rows are rows of the newer schema too: fields may be added nullable, become nullable, widen, or go.
+    #[default]
+    Backward,
+    /// Newer rows are rows of the older schema too: fields may be added, and nullable ones may go.
+    Forward,
+    /// Both.
+    Full,
+    /// Any change.
+    None,
+}
+
+impl CompatibilityMode {
+    /// `backward`, `forward`, `full` or `none`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backward => "backward",
+            Self::Forward => "forward",
+            Self::Full => "full",
+            Self::None => "none",
+        }
+    }
+}
+
 /// A stream as declared or inferred, at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamDefinition {
@@ -251,4 +277,6 @@ pub struct StreamDefinition {
     pub partitions: u32,
     /// How long rows are kept.
     pub retention: Retention,
+    /// Which changes of the schema are taken.
+    pub compatibility: CompatibilityMode,
 }

@@ -26,24 +26,31 @@ fn definitions_have_one_form() {
             {"name": "amount", "type": "decimal(12, 2)", "nullable": false}], "time": {"field": "ts"}, "key": ["ip"], "partitions": 4,
             "unknown": "keep", "retention": {"age": "168h", "bytes": "10240MiB"}}"#,
         expect![[
-            r#"{"fields":[{"name":"ts","nullable":true,"type":"timestamp","unit":"ms"},{"name":"ip","nullable":true,"type":"string"},{"name":"amount","nullable":false,"type":"decimal(12,2)"}],"key":["ip"],"partitions":4,"retention":{"age":"7d","bytes":"10GiB"},"time":{"field":"ts","missing":"reject"},"unknown":"keep","version":1}"#
+            r#"{"compatibility":"backward","fields":[{"name":"ts","nullable":true,"type":"timestamp","unit":"ms"},{"name":"ip","nullable":true,"type":"string"},{"name":"amount","nullable":false,"type":"decimal(12,2)"}],"key":["ip"],"partitions":4,"retention":{"age":"7d","bytes":"10GiB"},"time":{"field":"ts","missing":"reject"},"unknown":"keep","version":1}"#
         ]],
     );
-    check(r#"{"fields": []}"#, expect![[r#"{"fields":[],"key":[],"partitions":1,"retention":{},"unknown":"keep","version":1}"#]]);
+    check(
+        r#"{"fields": []}"#,
+        expect![[
+            r#"{"compatibility":"backward","fields":[],"key":[],"partitions":1,"retention":{},"unknown":"keep","version":1}"#
+        ]],
+    );
     check(
         r#"{"schema": "infer"}"#,
-        expect![[r#"{"fields":[],"key":[],"partitions":1,"retention":{},"schema":"infer","unknown":"keep","version":1}"#]],
+        expect![[
+            r#"{"compatibility":"backward","fields":[],"key":[],"partitions":1,"retention":{},"schema":"infer","unknown":"keep","version":1}"#
+        ]],
     );
     check(
         r#"{"schema": "infer", "time": {"field": "ts_ms", "unit": "ms", "missing": "arrival"}, "key": ["user"]}"#,
         expect![[
-            r#"{"fields":[{"name":"ts_ms","nullable":true,"type":"int64"}],"key":["user"],"partitions":1,"retention":{},"schema":"infer","time":{"field":"ts_ms","missing":"arrival","unit":"ms"},"unknown":"keep","version":1}"#
+            r#"{"compatibility":"backward","fields":[{"name":"ts_ms","nullable":true,"type":"int64"}],"key":["user"],"partitions":1,"retention":{},"schema":"infer","time":{"field":"ts_ms","missing":"arrival","unit":"ms"},"unknown":"keep","version":1}"#
         ]],
     );
     check(
         r#"{"schema": "infer", "time": {"field": "ts"}, "retention": {"bytes": "1001B"}}"#,
         expect![[
-            r#"{"fields":[{"name":"ts","nullable":true,"type":"timestamp"}],"key":[],"partitions":1,"retention":{"bytes":"1001B"},"schema":"infer","time":{"field":"ts","missing":"reject"},"unknown":"keep","version":1}"#
+            r#"{"compatibility":"backward","fields":[{"name":"ts","nullable":true,"type":"timestamp"}],"key":[],"partitions":1,"retention":{"bytes":"1001B"},"schema":"infer","time":{"field":"ts","missing":"reject"},"unknown":"keep","version":1}"#
         ]],
     );
 }
@@ -74,7 +81,7 @@ fn every_fault_is_told_at_once() {
             "time": {"fields": "ts", "missing": "now"}, "key": "a", "partitions": 0, "unknown": "maybe", "retention": {"age": "7 days", "bytes": 5, "rows": 1},
             "schema": "auto", "version": "one", "name": 1}"#,
         expect![[r#"
-            field: unknown key: leave it out, or write one of fields, schema, time, key, partitions, unknown, retention, name, version
+            field: unknown key: leave it out, or write one of fields, schema, time, key, partitions, unknown, retention, compatibility, name, version
             schema: "auto" is no way to find a schema: write "infer", or leave it out and list "fields"
             fields[0].type: `text` is no type: write one of bool, int64, float64, decimal(p,s), string, bytes, timestamp, json
             fields[1].name: the name is missing
@@ -124,7 +131,7 @@ fn names_paths_keys_and_times_must_hold() {
     check(
         &time(r#""type": "timestamp", "unit": "ms""#, r#", "unit": "ms""#),
         expect![[
-            r#"{"fields":[{"name":"t","nullable":true,"type":"timestamp","unit":"ms"}],"key":[],"partitions":1,"retention":{},"time":{"field":"t","missing":"reject"},"unknown":"keep","version":1}"#
+            r#"{"compatibility":"backward","fields":[{"name":"t","nullable":true,"type":"timestamp","unit":"ms"}],"key":[],"partitions":1,"retention":{},"time":{"field":"t","missing":"reject"},"unknown":"keep","version":1}"#
         ]],
     );
     check(
@@ -180,7 +187,7 @@ fn compare(old: &str, new: &str, expect: Expect) {
 }
 
 #[test]
-fn streams_may_grow_and_nothing_else() {
+fn streams_change_as_their_mode_says() {
     let old = r#"{"fields": [{"name": "a", "type": "int64", "nullable": false}, {"name": "b", "type": "string"}], "key": ["b"], "partitions": 2}"#;
     compare(old, old, expect!["same"]);
     compare(
@@ -207,21 +214,86 @@ fn streams_may_grow_and_nothing_else() {
             partitions: the stream has 2 and 3 are asked for, which would place keys elsewhere: make another stream
             key: the stream is keyed by [b] and [] is asked for: make another stream
             time: where rows have their event time cannot change: make another stream
-            field `b` may be null in older rows: leave it nullable
-            field `c` is new and may not be null, but older rows do not have it: make it nullable"#]],
+            field `b` may be null in older rows, which `backward` does not take: leave it nullable, or set "compatibility" to `forward` or `none` first
+            field `c` is new and may not be null, but older rows do not have it, which `backward` does not take: make it nullable, or set "compatibility" to `forward` or `none` first"#]],
     );
     compare(
         old,
         r#"{"fields": [{"name": "a", "type": "float64"}], "partitions": 2}"#,
-        expect![[r#"
-        key: the stream is keyed by [b] and [] is asked for: make another stream
-        field `a` is int64 and float64 is asked for: declared types never change, add a field of another name
-        field `b` is missing: fields are never removed, list it again"#]],
+        expect!["key: the stream is keyed by [b] and [] is asked for: make another stream"],
     );
     compare(
         old,
         r#"{"schema": "infer", "key": ["b"], "partitions": 2}"#,
         expect![[r#"schema: the stream's fields are declared: list them instead of "infer""#]],
+    );
+}
+
+#[test]
+fn each_mode_takes_its_changes() {
+    let definition = |mode: &str, fields: &str| {
+        format!(r#"{{"compatibility": "{mode}", "key": ["k"], "fields": [{{"name": "k", "type": "int64"}}, {fields}]}}"#)
+    };
+    let old = r#"{"name": "a", "type": "int64"}, {"name": "b", "type": "float64", "nullable": false}"#;
+    let changes = [
+        (
+            "adds a nullable field",
+            r#"{"name": "a", "type": "int64"}, {"name": "b", "type": "float64", "nullable": false}, {"name": "c", "type": "json"}"#,
+        ),
+        ("drops a nullable field", r#"{"name": "b", "type": "float64", "nullable": false}"#),
+        (
+            "adds a field that may not be null",
+            r#"{"name": "a", "type": "int64"}, {"name": "b", "type": "float64", "nullable": false}, {"name": "c", "type": "json", "nullable": false}"#,
+        ),
+        (
+            "makes a field not null",
+            r#"{"name": "a", "type": "int64", "nullable": false}, {"name": "b", "type": "float64", "nullable": false}"#,
+        ),
+        ("drops a field that may not be null", r#"{"name": "a", "type": "int64"}"#),
+        ("lets a field be null", r#"{"name": "a", "type": "int64"}, {"name": "b", "type": "float64"}"#),
+        ("int64 to float64", r#"{"name": "a", "type": "float64"}, {"name": "b", "type": "float64", "nullable": false}"#),
+        ("float64 to int64", r#"{"name": "a", "type": "int64"}, {"name": "b", "type": "int64", "nullable": false}"#),
+        ("int64 to string", r#"{"name": "a", "type": "string"}, {"name": "b", "type": "float64", "nullable": false}"#),
+    ];
+    let parse = |text: &str| definition_json::parse(text.as_bytes()).expect("a definition");
+    let mut shown = String::new();
+    for (what, fields) in changes {
+        let taken: Vec<&str> = ["backward", "forward", "full", "none"]
+            .into_iter()
+            .filter(|mode| {
+                let found = definition_json::compare(&parse(&definition(mode, old)), &parse(&definition("backward", fields)));
+                matches!(found, Compatibility::Compatible { .. })
+            })
+            .collect();
+        shown.push_str(&format!("{what}: {}\n", taken.join(" ")));
+    }
+    expect![[r#"
+        adds a nullable field: backward forward full none
+        drops a nullable field: backward forward full none
+        adds a field that may not be null: forward none
+        makes a field not null: forward none
+        drops a field that may not be null: backward none
+        lets a field be null: backward none
+        int64 to float64: backward none
+        float64 to int64: forward none
+        int64 to string: none
+    "#]]
+    .assert_eq(&shown);
+    // Whatever the mode: rows are placed by the key.
+    let placed = definition("none", old).replacen("int64", "string", 1);
+    compare(
+        &definition("none", old),
+        &placed,
+        expect![
+            "field `k` is int64 and string is asked for, but rows are placed or timed by it: leave its type, or make another stream"
+        ],
+    );
+    compare(
+        &definition("none", old),
+        &definition("full", old),
+        expect![[
+            r#"schema changed: false; [{"name":"k","nullable":true,"type":"int64"},{"name":"a","nullable":true,"type":"int64"},{"name":"b","nullable":false,"type":"float64"}] retention {}"#
+        ]],
     );
 }
 
@@ -239,7 +311,9 @@ fn inferred_fields_widen() {
     compare(
         old,
         r#"{"fields": [{"name": "a", "type": "string"}, {"name": "b", "type": "string"}]}"#,
-        expect!["field `a` is int64 and string is asked for: declared types never change, add a field of another name"],
+        expect![[
+            r#"field `a` is int64 and string is asked for, which `backward` does not take: leave its type, add a field of another name, or set "compatibility" to `none` first"#
+        ]],
     );
 }
 

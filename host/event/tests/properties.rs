@@ -46,7 +46,7 @@ prop_compose! {
             TimeField { field: "t".into(), unit: Some(TimeUnit::Millis), missing }
         });
         let schema = StreamSchema { fields, unknown, infer: false };
-        StreamDefinition { schema, time, key: Vec::new(), partitions: 1, retention: Retention::default() }
+        StreamDefinition { schema, time, key: Vec::new(), partitions: 1, retention: Retention::default(), compatibility: Default::default() }
     }
 }
 
@@ -175,7 +175,7 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
         let schema = StreamSchema { fields: vec![Field::new("s", FieldType::String, true)], unknown: UnknownFields::Keep, infer: false };
-        let definition = Arc::new(StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() });
+        let definition = Arc::new(StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default(), compatibility: Default::default() });
         let row = |value: &Option<String>| match value {
             Some(value) => format!(r#"{{"s":"{value}"}}"#),
             None => "{\"u\":1}".to_owned(),
@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn an_inferred_schema_takes_the_rows_it_was_found_in(rows in prop::collection::vec(object(value()), 1..10)) {
         let schema = StreamSchema { fields: Vec::new(), unknown: UnknownFields::Keep, infer: true };
-        let mut definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() };
+        let mut definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default(), compatibility: Default::default() };
         let texts: Vec<&[u8]> = rows.iter().map(String::as_bytes).collect();
         if let Some(schema) = infer(&definition, &texts) {
             definition.schema = schema;
@@ -212,7 +212,7 @@ proptest! {
     #[test]
     fn rows_go_where_their_key_says(keys in prop::collection::vec(prop::option::weighted(0.9, "[a-z]{0,3}"), 1..200), partitions in 1u32..9) {
         let schema = StreamSchema { fields: vec![Field::new("k", FieldType::String, true), Field::new("n", FieldType::Int64, true)], unknown: UnknownFields::Drop, infer: false };
-        let definition = Arc::new(StreamDefinition { schema, time: None, key: vec!["k".into()], partitions, retention: Retention::default() });
+        let definition = Arc::new(StreamDefinition { schema, time: None, key: vec!["k".into()], partitions, retention: Retention::default(), compatibility: Default::default() });
         let row = |(n, key): (usize, &Option<String>)| match key {
             Some(key) => format!(r#"{{"k":"{key}","n":{n}}}"#),
             None => format!(r#"{{"n":{n}}}"#),

@@ -18,7 +18,14 @@ fn definition() -> StreamDefinition {
     let types = [FieldType::Int64, FieldType::Int64, FieldType::Float64, FieldType::String, FieldType::String, FieldType::String];
     let fields = types.iter().enumerate().map(|(index, ty)| Field::new(&format!("f{index}"), *ty, true)).collect();
     let schema = StreamSchema { fields, unknown: UnknownFields::Drop, infer: false };
-    StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() }
+    StreamDefinition {
+        schema,
+        time: None,
+        key: Vec::new(),
+        partitions: 1,
+        retention: Retention::default(),
+        compatibility: Default::default(),
+    }
 }
 
 fn rows(count: usize) -> RecordBatch {

@@ -223,7 +223,9 @@ fn decode(take: &mut Take<'_>) -> Result<Change, Malformed> {
 mod tests {
     use std::time::Duration;
 
-    use tidemill_event::{Field, FieldType, MissingTime, Retention, StreamSchema, TimeField, TimeUnit, UnknownFields};
+    use tidemill_event::{
+        CompatibilityMode, Field, FieldType, MissingTime, Retention, StreamSchema, TimeField, TimeUnit, UnknownFields,
+    };
 
     use super::*;
 
@@ -251,6 +253,7 @@ mod tests {
             key: vec!["f.4".into(), "f.1".into()],
             partitions: 12,
             retention: Retention { age: Some(Duration::from_secs(7 * 86_400)), bytes: Some(10 << 30) },
+            compatibility: CompatibilityMode::Forward,
         };
         let plain = StreamDefinition { time: None, key: Vec::new(), retention: Retention::default(), ..definition.clone() };
         let id = StreamId::new(TenantName::default_tenant(), StreamName::derived("clicks", "rejected"));

@@ -261,7 +261,14 @@ mod tests {
         ];
         let fields = types.iter().enumerate().map(|(index, ty)| Field::new(&format!("f{index}"), *ty, true)).collect();
         let schema = StreamSchema { fields, unknown: UnknownFields::Keep, infer: false };
-        let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() };
+        let definition = StreamDefinition {
+            schema,
+            time: None,
+            key: Vec::new(),
+            partitions: 1,
+            retention: Retention::default(),
+            compatibility: Default::default(),
+        };
         Layout::new(tidemill_event::SchemaVersion(1), definition)
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_event::{
-    Field, FieldType, MissingTime, Retention, StreamDefinition, StreamSchema, TimeField, TimeUnit, UnknownFields,
+    CompatibilityMode, Field, FieldType, MissingTime, Retention, StreamDefinition, StreamSchema, TimeField, TimeUnit,
+    UnknownFields,
 };
 
 use crate::wire::{Malformed, Put, Take};
@@ -47,6 +48,12 @@ pub(crate) fn encode(definition: &StreamDefinition, out: &mut Vec<u8>) {
     if let Some(bytes) = bytes {
         out.put_u64(bytes);
     }
+    out.put_u8(match definition.compatibility {
+        CompatibilityMode::Backward => 0,
+        CompatibilityMode::Forward => 1,
+        CompatibilityMode::Full => 2,
+        CompatibilityMode::None => 3,
+    });
 }
 
 pub(crate) fn decode(take: &mut Take<'_>) -> Result<StreamDefinition, Malformed> {
@@ -78,7 +85,14 @@ pub(crate) fn decode(take: &mut Take<'_>) -> Result<StreamDefinition, Malformed>
     let partitions = take.u32()?;
     let age = if take.flag()? { Some(Duration::from_micros(take.u64()?)) } else { None };
     let bytes = if take.flag()? { Some(take.u64()?) } else { None };
-    Ok(StreamDefinition { schema, time, key, partitions, retention: Retention { age, bytes } })
+    let compatibility = match take.u8()? {
+        0 => CompatibilityMode::Backward,
+        1 => CompatibilityMode::Forward,
+        2 => CompatibilityMode::Full,
+        3 => CompatibilityMode::None,
+        _ => return Err(Malformed),
+    };
+    Ok(StreamDefinition { schema, time, key, partitions, retention: Retention { age, bytes }, compatibility })
 }
 
 fn encode_type(ty: FieldType, out: &mut Vec<u8>) {

@@ -22,8 +22,26 @@ pub(crate) const LINE_BYTES_MAX: usize = 1 << 20;
 pub(crate) const DECODE_LIMITS: DecodeLimits = DecodeLimits { depth_max: 64, line_bytes_max: LINE_BYTES_MAX };
 /// An `application/json` body of events. Beyond: 413, nothing taken.
 pub(crate) const JSON_BODY_BYTES_MAX: u64 = 32 << 20;
-/// Bytes of `application/json` bodies held by all requests together until their end. Beyond: 503, nothing taken.
+/// Bytes of bodies and Arrow messages that all requests together hold because they are read whole. Beyond: 503.
 pub(crate) const JSON_HELD_BYTES_MAX: usize = 256 << 20;
+/// What is still read of a body that was refused before its end, so that its client hears why. Beyond: the connection is cut.
+pub(crate) const DRAINED_BYTES_MAX: usize = 4 << 20;
+/// How long that may take. Beyond: the connection is cut.
+pub(crate) const DRAIN_WAIT: Duration = Duration::from_millis(500);
+/// Bytes of a packed body as it comes. Beyond: 413, what was accepted stays.
+pub(crate) const PACKED_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a packed body of which nothing comes out, in a row: skippable frames, empty members. Beyond: 413.
+pub(crate) const PACKED_SILENT_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that a packed body unpacks to. Beyond: 413, what was accepted stays.
+pub(crate) const UNPACKED_BYTES_MAX: u64 = 16 << 30;
+/// How many times more may come out of a packed body than came. Beyond: 413.
+pub(crate) const UNPACKED_RATIO_MAX: u64 = 100;
+/// So many bytes may come out before the ratio counts: small bodies of few texts pack very well.
+pub(crate) const UNPACKED_FREE_BYTES: u64 = 256 << 10;
+/// What is unpacked at once. Full: it is decoded before more is unpacked.
+pub(crate) const UNPACKED_PIECE_BYTES: usize = 64 << 10;
+/// The window of a zstd body, as a power of two: 8 MiB, which levels up to 19 keep to. Beyond: 413.
+pub(crate) const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// A body of known length up to this size is decoded into its stream's shared builder. Beyond: it gets a decoder of its own.
 pub(crate) const SHARED_BODY_BYTES_MAX: u64 = 16 << 10;
 /// Rows in a stream's shared builder that the journal has not taken yet, in bytes. Beyond: 503.
@@ -32,6 +50,8 @@ pub(crate) const FILL_BYTES_MAX: usize = 4 << 20;
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// Rows of one append. Beyond: the next append.
 pub(crate) const CHUNK_ROWS: usize = 16 << 10;
+/// Rows of an Arrow table that are decoded before others have their turn and full chunks are appended.
+pub(crate) const TABLE_ROWS: usize = 4 << 10;
 /// Rows an undeclared stream looks at before it fixes its fields. Beyond: later ones must fit, widen, or are kept as unknown.
 pub(crate) const INFER_ROWS_MAX: usize = 4 << 10;
 /// Rows of one request that were appended and are not on disk yet. Beyond: the request is read no further until some are.
@@ -47,6 +67,8 @@ pub(crate) const REJECTED_ROW_BYTES_MAX: usize = 1 << 20;
 /// Decoders a stream keeps for the next upload. Beyond: dropped.
 pub(crate) const SPARE_DECODERS_MAX: usize = 4;
 
+/// Schemas of a stream that are listed. Beyond: the newest.
+pub(crate) const VERSIONS_LISTED_MAX: u32 = 100;
 /// A stream definition or a pipeline. Beyond: 413.
 pub(crate) const DECLARATION_BYTES_MAX: usize = 1 << 20;
 /// A component. Beyond: 413 (what the runtime takes is less still, and refused with 422).

@@ -98,7 +98,14 @@ fn describe(description: &Description) -> Value {
 
 fn fields(fields: Vec<Field>) -> Vec<Value> {
     let schema = StreamSchema { fields, unknown: UnknownFields::Drop, infer: false };
-    let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() };
+    let definition = StreamDefinition {
+        schema,
+        time: None,
+        key: Vec::new(),
+        partitions: 1,
+        retention: Retention::default(),
+        compatibility: Default::default(),
+    };
     match definition_json::to_json(&definition, SchemaVersion(1)).get_mut("fields").map(Value::take) {
         Some(Value::Array(fields)) => fields,
         Some(_) | None => Vec::new(),

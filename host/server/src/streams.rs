@@ -8,12 +8,13 @@ use http::{Request, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tidemill_event::definition_json::{self, Compatibility};
-use tidemill_event::{StreamDefinition, StreamId, StreamName};
+use tidemill_event::{SchemaVersion, StreamDefinition, StreamId, StreamName};
 use tidemill_log::{Stream, StreamError, Visibility};
 use tokio::task::block_in_place;
 use utoipa::ToSchema;
 
 use crate::body::declaration;
+use crate::bounds::VERSIONS_LISTED_MAX;
 use crate::host::Host;
 use crate::ingest::stream_problem;
 use crate::problem::{Kind, Problem, ProblemDocument};
@@ -34,6 +35,19 @@ pub(crate) struct StreamView {
     definition: Map<String, Value>,
     /// What is on disk.
     offsets: Vec<PartitionView>,
+    /// Its last schemas, the newest last; only where one stream is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    versions: Vec<VersionView>,
+}
+
+/// One schema of a stream.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionView {
+    /// Its number, from 1.
+    version: u32,
+    /// Its fields, as a definition lists them.
+    #[schema(value_type = Vec<Object>)]
+    fields: Value,
 }
 
 /// One partition of a stream.
@@ -69,7 +83,13 @@ impl StreamView {
             start: partition.trim_point().0,
             end: partition.end(Visibility::Durable).0,
         });
-        Self { name: stream.id().stream.as_str().to_owned(), version: version.0, definition, offsets: offsets.collect() }
+        Self {
+            name: stream.id().stream.as_str().to_owned(),
+            version: version.0,
+            definition,
+            offsets: offsets.collect(),
+            versions: Vec::new(),
+        }
     }
 }
 
@@ -77,7 +97,7 @@ impl StreamView {
 #[utoipa::path(
     put, path = "/v1/streams/{stream}", tag = "streams",
     params(("stream" = String, Path, description = "A name of your own, without a dot")),
-    request_body(content = serde_json::Value, description = "Fields, `time`, `key`, `partitions`, `unknown`, `retention`; or `{\"schema\": \"infer\"}`"),
+    request_body(content = serde_json::Value, description = "Fields, `time`, `key`, `partitions`, `unknown`, `retention`, `compatibility`; or `{\"schema\": \"infer\"}`"),
     responses(
         (status = 200, description = "The same, or compatible and changed", body = StreamView),
         (status = 201, description = "Made", body = StreamView),
@@ -116,17 +136,14 @@ fn put(host: &Host, id: &StreamId, wanted: StreamDefinition) -> Result<Response,
     let old = stream.definition();
     let different = |differences: Vec<String>| {
         let detail = format!("`{}` exists and is different: {}", id.stream, differences.join("; "));
-        let remedy = "send a definition that only adds nullable fields, or make a stream with another name";
+        let remedy = "send a definition as `differences` say, or make a stream with another name";
         Err(Problem::new(Kind::Conflict, detail, remedy).with("differences", differences))
     };
     match definition_json::compare(&old, &wanted) {
         Compatibility::Same => Ok(answer(StatusCode::OK, &stream)),
-        // The log cannot change it yet, and saying that it did would let rows go, or stay, unexpectedly.
-        Compatibility::Compatible { definition, .. } if definition.retention != old.retention => {
-            different(vec!["retention: this version keeps the one a stream was made with, send that one".to_owned()])
-        }
         Compatibility::Compatible { definition, .. } => {
-            host.log().evolve_stream(id, definition.schema).map_err(|error| stream_problem(&error))?;
+            host.log().evolve_stream(id, definition.schema.clone()).map_err(|error| stream_problem(&error))?;
+            host.log().update_stream(id, *definition).map_err(|error| stream_problem(&error))?;
             Ok(answer(StatusCode::OK, &stream))
         }
         Compatibility::Incompatible(differences) => different(differences),
@@ -138,6 +155,7 @@ fn parse(name: &StreamName, body: &Bytes) -> Result<StreamDefinition, Problem> {
         .map_err(|error| Problem::new(Kind::BadBody, format!("the definition is no JSON object: {error}"), "correct it there"))?;
     // A client may send back what it read.
     members.remove("offsets");
+    members.remove("versions");
     let text = serde_json::to_vec(&members).unwrap_or_default();
     definition_json::parse_for(&text, name).map_err(|faults| {
         let list: Vec<Value> = faults.0.iter().map(|fault| json!({"path": fault.path, "error": fault.error})).collect();
@@ -156,7 +174,16 @@ fn parse(name: &StreamName, body: &Bytes) -> Result<StreamDefinition, Problem> {
 )]
 pub(crate) async fn get_stream(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<StreamView>, Problem> {
     let stream = find(&host, &name)?;
-    Ok(Json(StreamView::new(&stream)))
+    let mut view = StreamView::new(&stream);
+    let first = view.version.saturating_sub(VERSIONS_LISTED_MAX - 1).max(1);
+    view.versions = (first..=view.version)
+        .filter_map(|version| {
+            let definition = stream.definition_at(SchemaVersion(version))?;
+            let fields = definition_json::to_json(&definition, SchemaVersion(version)).get_mut("fields").map(Value::take)?;
+            Some(VersionView { version, fields })
+        })
+        .collect();
+    Ok(Json(view))
 }
 
 /// Every stream, by name.

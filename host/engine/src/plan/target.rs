@@ -22,7 +22,14 @@ pub(crate) enum PlannedTarget {
 
 /// The definition of a stream made for rows of `output`.
 pub(crate) fn made(output: &StreamSchema, key: Vec<Arc<str>>, partitions: u32) -> StreamDefinition {
-    StreamDefinition { schema: output.clone(), time: None, key, partitions, retention: Retention::default() }
+    StreamDefinition {
+        schema: output.clone(),
+        time: None,
+        key,
+        partitions,
+        retention: Retention::default(),
+        compatibility: Default::default(),
+    }
 }
 
 /// Why rows of `output` do not fit a stream, each with what to change.

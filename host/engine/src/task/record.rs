@@ -163,6 +163,7 @@ pub(crate) fn progress_definition(partitions: u32) -> StreamDefinition {
         key: Vec::new(),
         partitions,
         retention: Retention::default(),
+        compatibility: Default::default(),
     }
 }
 

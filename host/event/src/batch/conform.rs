@@ -147,7 +147,14 @@ fn outside(rows: &RecordBatch, extra: &[(usize, &Field)], added: &[&Field], to: 
             unknown: if to.unknown == UnknownFields::Keep { UnknownFields::Keep } else { UnknownFields::Drop },
             infer: false,
         };
-        let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Default::default() };
+        let definition = StreamDefinition {
+            schema,
+            time: None,
+            key: Vec::new(),
+            partitions: 1,
+            retention: Default::default(),
+            compatibility: Default::default(),
+        };
         let limits = DecodeLimits { depth_max: 128, line_bytes_max: usize::MAX };
         RowDecoder::new(Arc::new(definition), limits)
     };

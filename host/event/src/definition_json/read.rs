@@ -6,9 +6,13 @@ use serde_json::{Map, Value};
 
 use super::units::{read_duration, read_size};
 use super::{DefinitionFaults, Faults};
-use crate::{Field, FieldType, MissingTime, Retention, StreamDefinition, StreamSchema, TimeField, TimeUnit, UnknownFields};
+use crate::{
+    CompatibilityMode, Field, FieldType, MissingTime, Retention, StreamDefinition, StreamSchema, TimeField, TimeUnit,
+    UnknownFields,
+};
 
-const KEYS: [&str; 9] = ["fields", "schema", "time", "key", "partitions", "unknown", "retention", "name", "version"];
+const KEYS: [&str; 10] =
+    ["fields", "schema", "time", "key", "partitions", "unknown", "retention", "compatibility", "name", "version"];
 
 /// Partitions a stream may have.
 const PARTITIONS_MAX: u64 = 1_024;
@@ -94,6 +98,17 @@ pub fn read(json: &[u8]) -> Result<StreamDefinition, DefinitionFaults> {
         }
     };
     let retention = read_retention(body.get("retention"), &mut faults);
+    let compatibility = match body.get("compatibility").map(|value| (value.as_str(), value)) {
+        None | Some((Some("backward"), _)) => CompatibilityMode::Backward,
+        Some((Some("forward"), _)) => CompatibilityMode::Forward,
+        Some((Some("full"), _)) => CompatibilityMode::Full,
+        Some((Some("none"), _)) => CompatibilityMode::None,
+        Some((_, other)) => {
+            let error = format!("{other} is not known: write \"backward\", \"forward\", \"full\" or \"none\"");
+            faults.add("compatibility", error);
+            CompatibilityMode::Backward
+        }
+    };
     if body.get("version").is_some_and(|version| version.as_u64().is_none()) {
         faults.add("version", "a version is a whole number, and the host's to choose: leave it out");
     }
@@ -101,7 +116,7 @@ pub fn read(json: &[u8]) -> Result<StreamDefinition, DefinitionFaults> {
         faults.add("name", "a name is a text: write it in quotes, or leave it out");
     }
     let schema = StreamSchema { fields, unknown, infer };
-    faults.into_result(StreamDefinition { schema, time, key, partitions, retention })
+    faults.into_result(StreamDefinition { schema, time, key, partitions, retention, compatibility })
 }
 
 fn known_keys(path: &str, object: &Map<String, Value>, known: &[&str], faults: &mut Faults) {

@@ -32,6 +32,7 @@ pub fn to_json(definition: &StreamDefinition, version: SchemaVersion) -> Value {
         retention.insert("bytes".to_owned(), json!(write_size(bytes)));
     }
     body.insert("retention".to_owned(), Value::Object(retention));
+    body.insert("compatibility".to_owned(), json!(definition.compatibility.as_str()));
     Value::Object(body)
 }
 

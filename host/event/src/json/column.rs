@@ -46,12 +46,12 @@ pub(crate) struct Column {
     pub(crate) nullable: bool,
     /// The attempt that last gave it a value: a second one in the same attempt is a repeated name.
     pub(crate) seen: u64,
-    values: Values,
+    pub(crate) values: Values,
     nulls: Vec<u32>,
 }
 
 #[derive(Debug)]
-enum Values {
+pub(crate) enum Values {
     Bool(Vec<bool>),
     Int64(Vec<i64>),
     Float64(Vec<f64>),

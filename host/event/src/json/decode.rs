@@ -14,12 +14,14 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field as ArrowField, Schema, SchemaRef};
 
+use super::cells::Bound;
 use super::column::{Column, buffer};
 use super::container;
 use super::fault::{RowFault, Trouble};
 use super::fields::Fields;
 use super::syntax::{self, Syntax, SyntaxKind};
 use super::{DecodeLimits, repeats};
+use crate::arrow::BoundTable;
 use crate::schema::dictionary_type;
 use crate::text::{Runs, validity};
 use crate::{EventTime, FieldType, MissingTime, StreamDefinition, TimeUnit, UnknownFields};
@@ -38,24 +40,26 @@ pub enum DecodePath {
 #[derive(Debug)]
 pub struct RowDecoder {
     definition: Arc<StreamDefinition>,
-    pub(super) limits: DecodeLimits,
-    pub(super) fields: Fields,
-    pub(super) columns: Vec<Column>,
-    pub(super) keep: UnknownFields,
-    pub(super) unknown: Runs,
+    pub(crate) limits: DecodeLimits,
+    pub(crate) fields: Fields,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) keep: UnknownFields,
+    pub(crate) unknown: Runs,
     unknown_nulls: Vec<u32>,
     /// Hashes of the unknown names of this row, with the object they stand in mixed in.
-    pub(super) unknown_names: Vec<u64>,
-    pub(super) times: Vec<i64>,
+    pub(crate) unknown_names: Vec<u64>,
+    pub(crate) times: Vec<i64>,
     time: Option<TimeColumn>,
     arrow: ArrowForm,
     bytes: usize,
     row_bytes: usize,
-    pub(super) attempts: u64,
+    pub(crate) attempts: u64,
     careful_rows: u64,
-    pub(super) filled: usize,
-    pub(super) scratch: Vec<u8>,
+    pub(crate) filled: usize,
+    pub(crate) scratch: Vec<u8>,
     text: Vec<u8>,
+    pub(super) bound: Option<Bound>,
+    pub(crate) bound_table: Option<BoundTable>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +107,8 @@ impl RowDecoder {
             filled: 0,
             scratch: Vec::new(),
             text: Vec::new(),
+            bound: None,
+            bound_table: None,
             definition,
             limits,
         }
@@ -169,7 +175,7 @@ impl RowDecoder {
         let row = self.times.len();
         match self.attempt(json, arrival, true) {
             Ok(()) => {
-                self.bytes += self.row_bytes + json.len();
+                self.count(json.len());
                 Ok(())
             }
             Err(_) => {
@@ -191,7 +197,7 @@ impl RowDecoder {
         let last_only = repeats::last_only(&compact, &self.fields, 0);
         match self.attempt(&last_only, arrival, false) {
             Ok(()) => {
-                self.bytes += self.row_bytes + last_only.len();
+                self.count(last_only.len());
                 Ok(())
             }
             Err(trouble) => {
@@ -216,7 +222,12 @@ impl RowDecoder {
         self.times.push(0);
     }
 
-    fn take_back(&mut self, row: usize) {
+    /// Counts the bytes of a row that was taken.
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.bytes += self.row_bytes + bytes;
+    }
+
+    pub(crate) fn take_back(&mut self, row: usize) {
         for column in &mut self.columns {
             column.truncate(row);
         }
@@ -230,10 +241,7 @@ impl RowDecoder {
     }
 
     fn attempt(&mut self, json: &[u8], arrival: EventTime, repeats_matter: bool) -> Result<(), Trouble> {
-        let row = self.times.len();
-        self.attempts += 1;
-        self.filled = 0;
-        self.unknown_names.clear();
+        self.begin_attempt();
         let start = syntax::skip_space(json, 0);
         if json.get(start) != Some(&b'{') {
             return Err(Trouble::NoObject);
@@ -246,6 +254,19 @@ impl RowDecoder {
         if repeats_matter && repeats::any(&mut self.unknown_names) {
             return Err(Trouble::Repeated);
         }
+        self.end_attempt(arrival)
+    }
+
+    pub(crate) fn begin_attempt(&mut self) {
+        self.attempts += 1;
+        self.filled = 0;
+        self.unknown_names.clear();
+    }
+
+    /// Ends a row whose values are in their columns: what is missing, what is unknown, and its time.
+    #[inline(always)]
+    pub(crate) fn end_attempt(&mut self, arrival: EventTime) -> Result<(), Trouble> {
+        let row = self.times.len();
         if self.filled < self.columns.len() {
             self.fill_missing()?;
         }

@@ -7,7 +7,7 @@ use super::column::{Refusal, Why};
 use super::container::{plain_name, value_end};
 use super::number::Unfit;
 use super::syntax::{Syntax, SyntaxKind, name_end};
-use crate::{FieldType, Reason, StreamDefinition};
+use crate::{Field, FieldType, Reason, StreamDefinition};
 
 /// A row that a decoder did not take. Nothing of it is in the batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +66,12 @@ impl Trouble {
 }
 
 impl RowFault {
+    /// What is wrong with a value, as JSON text, for its field.
+    pub(crate) fn value(field: &Field, json: &[u8], why: Why) -> Self {
+        let error = value_error(&field.name, field.ty, json, why);
+        Self { reason: Reason::Schema, field: Some(Arc::clone(&field.name)), error }
+    }
+
     fn malformed(error: String) -> Self {
         Self { reason: Reason::Malformed, field: None, error }
     }
@@ -104,8 +110,7 @@ impl RowFault {
             Trouble::Misfit(misfit) => {
                 let (field, error) = match misfit {
                     Misfit::Value { column, at, why } => {
-                        let field = &fields[column];
-                        (Arc::clone(&field.name), value_error(&field.name, field.ty, &json[at..value_end(json, at)], why))
+                        return Self::value(&fields[column], &json[at..value_end(json, at)], why);
                     }
                     Misfit::Missing { column } => {
                         let name = &fields[column].name;

@@ -11,6 +11,7 @@
 //! [`DecodeLimits`].
 
 mod body;
+mod cells;
 mod column;
 mod container;
 mod decode;
@@ -27,13 +28,17 @@ mod value;
 mod walk;
 
 pub use body::{BodySplitter, SyntaxFault};
+pub(crate) use cells::is_plain_json;
+pub(crate) use column::{Column, Reading, Refusal, Values, Why};
+pub(crate) use container::{compact as compact_value, members, plain_name};
 pub use decode::{DecodePath, RowDecoder};
 pub use encode::{Place, RowEncoder};
 pub use fault::RowFault;
 pub(crate) use fault::type_name;
 pub use infer::{INFERRED_FIELDS_MAX, infer};
 pub use lines::{Line, LineSplitter, TOO_LONG_KEPT_BYTES};
-pub(crate) use value::ColumnWriter;
+pub(crate) use number::Unfit;
+pub(crate) use value::{ColumnWriter, write_decimal, write_float, write_integer, write_text, write_time};
 
 /// How much a decoder takes. Both bounds refuse the row that meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -113,7 +113,7 @@ pub(crate) fn write_integer<T: lexical_core::ToLexical>(value: T, out: &mut Vec<
 }
 
 /// Appends the shortest text that reads back as this float; JSON has no NaN or infinity, they become null.
-fn write_float(value: f64, out: &mut Vec<u8>) {
+pub(crate) fn write_float(value: f64, out: &mut Vec<u8>) {
     if value.is_finite() {
         let mut digits = [0; lexical_core::BUFFER_SIZE];
         out.extend_from_slice(lexical_core::write(value, &mut digits));
@@ -123,7 +123,7 @@ fn write_float(value: f64, out: &mut Vec<u8>) {
 }
 
 /// Appends a decimal as a text, with all digits of its scale.
-fn write_decimal(value: i128, scale: u8, out: &mut Vec<u8>) {
+pub(crate) fn write_decimal(value: i128, scale: u8, out: &mut Vec<u8>) {
     let scale = usize::from(scale);
     let digits = format!("{:0width$}", value.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);

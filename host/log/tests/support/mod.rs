@@ -25,7 +25,14 @@ use tidemill_log::{Append, Disk, FrameRows, Log, LogSettings, Partition, ReadLim
 pub fn definition(partitions: u32) -> StreamDefinition {
     let fields = vec![Field::new("id", FieldType::Int64, false), Field::new("text", FieldType::String, true)];
     let schema = StreamSchema { fields, unknown: UnknownFields::Drop, infer: false };
-    StreamDefinition { schema, time: None, key: Vec::new(), partitions, retention: Retention::default() }
+    StreamDefinition {
+        schema,
+        time: None,
+        key: Vec::new(),
+        partitions,
+        retention: Retention::default(),
+        compatibility: Default::default(),
+    }
 }
 
 pub fn stream_id(name: &str) -> StreamId {

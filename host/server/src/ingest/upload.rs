@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use tidemill_event::json::{self, RowFault};
-use tidemill_event::{EventTime, PartitionId, Reason, SchemaVersion};
+use tidemill_event::{EventTime, PartitionId, SchemaVersion};
 use tidemill_log::{Append, AppendError, FrameRows, Pending, StreamError};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
@@ -20,8 +20,9 @@ use tokio::time::{Instant, sleep};
 use super::content::Content;
 use super::door::{Door, NotKept, Versioned};
 use super::rejected::RejectedRows;
+use super::rows::{Row, RowKind};
 use super::verdict::Verdict;
-use crate::bounds::{CHUNK_BYTES, CHUNK_ROWS, INFER_ROWS_MAX, LINE_BYTES_MAX, OVERLOAD_WAIT, REQUEST_UNDURABLE_BYTES_MAX};
+use crate::bounds::{CHUNK_BYTES, CHUNK_ROWS, INFER_ROWS_MAX, OVERLOAD_WAIT, REQUEST_UNDURABLE_BYTES_MAX};
 use crate::problem::{Kind, Problem};
 
 /// Rows of a request that were appended: how many were good ones, and how many bytes wait.
@@ -42,6 +43,8 @@ enum Chunk {
 struct Raw {
     bytes: Vec<u8>,
     rows: Vec<(u64, std::ops::Range<usize>)>,
+    /// What kind of rows they are: those of one body are all of one.
+    kind: Option<RowKind>,
 }
 
 /// One request's rows on their way.
@@ -85,28 +88,24 @@ impl Upload {
         self.content
     }
 
-    /// One row's bytes: JSON, or a line of text.
-    pub(crate) fn row(&mut self, row: &[u8]) {
+    /// The next row.
+    pub(crate) fn row(&mut self, row: Row<'_>) {
         let index = self.verdict.next_row();
-        if self.must_infer() {
+        if self.must_infer()
+            && let Some((bytes, kind)) = row.parts()
+        {
             let start = self.raw.bytes.len();
-            self.raw.bytes.extend_from_slice(row);
+            self.raw.bytes.extend_from_slice(&bytes);
             self.raw.rows.push((index, start..self.raw.bytes.len()));
-            // A JSON body may still turn out to be none, and then must not have decided what the stream looks like.
+            self.raw.kind.get_or_insert(kind);
+            // A body that is taken at its end may still turn out to be none, and then must not have decided what the stream looks like.
             let full = self.raw.rows.len() >= INFER_ROWS_MAX || self.raw.bytes.len() >= CHUNK_BYTES;
-            if full && self.content != Content::Json {
+            if full && !self.content.is_whole() {
                 self.infer();
             }
             return;
         }
         self.decode(index, row);
-    }
-
-    /// A line over its bound; `start` is what was kept of it.
-    pub(crate) fn line_too_long(&mut self, start: &[u8]) {
-        let index = self.verdict.next_row();
-        let error = format!("the line is longer than {LINE_BYTES_MAX} bytes: send smaller events");
-        self.reject(index, RowFault { reason: Reason::Malformed, field: None, error }, start);
     }
 
     /// Whether rows wait that no append holds yet.
@@ -125,37 +124,32 @@ impl Upload {
         self.decoder.get_or_insert_with(|| door.decoder())
     }
 
-    /// An undeclared stream whose fields were not found yet; and, for a JSON body, any undeclared stream, because a row may widen it.
+    /// An undeclared stream whose fields were not found yet; and, for a body taken at its end, any undeclared stream, because a row may widen it.
     fn must_infer(&mut self) -> bool {
-        let json = self.content == Content::Json;
+        let whole = self.content.is_whole();
         let schema = &self.decoder().decoder.definition().schema;
-        schema.infer && (json || !schema.fields.iter().any(|field| field.inferred))
+        schema.infer && (whole || !schema.fields.iter().any(|field| field.inferred))
     }
 
-    fn decode(&mut self, index: u64, row: &[u8]) {
-        let (arrival, content) = (self.arrival, self.content);
-        let take = |rows: &mut Versioned| match content {
-            Content::Json | Content::Ndjson => rows.decoder.row(row, arrival),
-            Content::Text => rows.decoder.text_line(row, arrival),
-        };
-        let mut answer = take(self.decoder());
-        if answer.as_ref().is_err_and(|fault| self.may_widen(fault)) && self.widen(&[row]) {
-            answer = take(self.decoder());
+    fn decode(&mut self, index: u64, row: Row<'_>) {
+        let arrival = self.arrival;
+        let mut answer = row.decode(&mut self.decoder().decoder, arrival);
+        if answer.as_ref().is_err_and(|fault| self.may_widen(fault))
+            && let json = row.json(&self.decoder().decoder.definition().schema)
+            && self.widen(&[&json])
+        {
+            answer = row.decode(&mut self.decoder().decoder, arrival);
         }
         if let Err(fault) = answer {
-            self.reject(index, fault, row);
+            row.kept(|kept| self.rejected.push(arrival, &fault, kept));
+            self.verdict.reject(index, fault);
+            if self.rejected.size() >= CHUNK_BYTES {
+                self.seal_rejected();
+            }
         }
         let rows = &self.decoder().decoder;
         if rows.bytes() >= CHUNK_BYTES || rows.rows() >= CHUNK_ROWS {
             self.seal();
-        }
-    }
-
-    fn reject(&mut self, index: u64, fault: RowFault, row: &[u8]) {
-        self.rejected.push(self.arrival, &fault, row);
-        self.verdict.reject(index, fault);
-        if self.rejected.size() >= CHUNK_BYTES {
-            self.seal_rejected();
         }
     }
 
@@ -172,10 +166,13 @@ impl Upload {
             return;
         }
         let raw = std::mem::take(&mut self.raw);
-        let rows: Vec<&[u8]> = raw.rows.iter().map(|(_, place)| &raw.bytes[place.clone()]).collect();
-        self.widen(&rows);
+        let Some(kind) = &raw.kind else { return };
+        let definition = Arc::clone(self.decoder().decoder.definition());
+        let json = |place: &std::ops::Range<usize>| kind.row(&raw.bytes[place.clone()]).json(&definition.schema);
+        let json: Vec<_> = raw.rows.iter().map(|(_, place)| json(place)).collect();
+        self.widen(&json.iter().map(|row| &**row).collect::<Vec<_>>());
         for (index, place) in &raw.rows {
-            self.decode(*index, &raw.bytes[place.clone()]);
+            self.decode(*index, kind.row(&raw.bytes[place.clone()]));
         }
     }
 
@@ -184,13 +181,11 @@ impl Upload {
     fn widen(&mut self, rows: &[&[u8]]) -> bool {
         self.seal_rows();
         let door = self.door.clone();
-        let text = self.content == Content::Text;
         // The change is a durable entry of the log: it blocks, but it happens a handful of times in the life of a stream.
         let widened = block_in_place(|| {
             let _one_at_a_time = door.widening.lock();
             let definition = door.stream().definition();
-            let text_row: [&[u8]; 1] = [br#"{"line":""}"#];
-            match json::infer(&definition, if text { &text_row } else { rows }) {
+            match json::infer(&definition, rows) {
                 Some(schema) => door.log().evolve_stream(door.stream().id(), schema).map(|_| true),
                 // Another request may have widened it meanwhile.
                 None => Ok(self.decoder.as_ref().is_none_or(|rows| rows.version != door.stream().version())),

@@ -1,0 +1,249 @@
+//! Arrow IPC streams into rows: what fits, what is rejected, and what hostile bytes come to.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{ListBuilder, StringDictionaryBuilder};
+use arrow_array::types::{Int8Type, Int32Type};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Float64Array,
+    Int8Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray, StructArray,
+    TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+};
+use arrow_ipc::writer::StreamWriter;
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use tidemill_event::arrow::{Table, TableFault, TableReader};
+use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder};
+use tidemill_event::{EventTime, Offset, StreamDefinition, definition_json};
+
+fn stream(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut bytes, &batches[0].schema()).expect("a writer");
+    for batch in batches {
+        writer.write(batch).expect("written");
+    }
+    writer.finish().expect("finished");
+    drop(writer);
+    bytes
+}
+
+fn definition(text: &str) -> Arc<StreamDefinition> {
+    Arc::new(definition_json::parse(text.as_bytes()).expect("a definition"))
+}
+
+/// Every row as it reads back, or why it was rejected.
+fn decode(bytes: &[u8], chunk_bytes: usize, definition: &Arc<StreamDefinition>) -> Result<String, TableFault> {
+    let mut decoder = RowDecoder::new(Arc::clone(definition), DecodeLimits::default());
+    let mut faults = Vec::new();
+    let mut reader = TableReader::new();
+    let mut each = |table: &Table| {
+        for row in 0..table.rows() {
+            if let Err(fault) = decoder.table_row(table, row, EventTime(7)) {
+                let mut json = Vec::new();
+                table.write_json(row, 1 << 20, &mut json);
+                faults.push(format!("{fault} {}", String::from_utf8_lossy(&json)));
+            }
+        }
+    };
+    for chunk in bytes.chunks(chunk_bytes) {
+        reader.push(chunk, &mut each)?;
+    }
+    reader.finish()?;
+    let rows = decoder.finish();
+    let mut text = Vec::new();
+    RowEncoder::new(&definition.schema, None).encode(&rows, 0..rows.num_rows(), Offset::ZERO, &mut text);
+    Ok(String::from_utf8(text).expect("UTF-8") + &faults.join("\n"))
+}
+
+fn check(definition_text: &str, batches: &[RecordBatch], expect: Expect) {
+    let (bytes, definition) = (stream(batches), definition(definition_text));
+    let whole = decode(&bytes, bytes.len(), &definition).expect("a stream");
+    for chunk_bytes in [1, 13, 1_000] {
+        assert_eq!(decode(&bytes, chunk_bytes, &definition).as_ref(), Ok(&whole), "in chunks of {chunk_bytes}");
+    }
+    expect.assert_eq(&whole);
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).expect("a batch")
+}
+
+#[test]
+fn columns_go_by_name_and_type() {
+    let mut dictionary = StringDictionaryBuilder::<Int8Type>::new();
+    dictionary.extend([Some("red"), None, Some("red")]);
+    let first = batch(vec![
+        ("i", Arc::new(Int8Array::from(vec![Some(-3), None, Some(5)]))),
+        ("f", Arc::new(Float32Array::from(vec![0.5, 1.0, f32::NAN]))),
+        ("whole", Arc::new(UInt64Array::from(vec![1, 2, u64::MAX]))),
+        ("s", Arc::new(LargeStringArray::from(vec!["a", "b", "c"]))),
+        ("colour", Arc::new(dictionary.finish())),
+        ("raw", Arc::new(BinaryArray::from(vec![&b"\xff"[..], b"", b"x"]))),
+        ("amount", Arc::new(Decimal128Array::from(vec![150, 250, 350]).with_precision_and_scale(10, 2).expect("a decimal"))),
+        ("ok", Arc::new(BooleanArray::from(vec![true, false, true]))),
+        ("at", Arc::new(TimestampNanosecondArray::from(vec![1_500_000_000_123_456_789; 3]))),
+        ("_offset", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+    ]);
+    let second = first.slice(0, 1);
+    check(
+        r#"{"fields": [{"name": "i", "type": "int64"}, {"name": "f", "type": "float64"}, {"name": "whole", "type": "float64"}, {"name": "s", "type": "string"},
+            {"name": "colour", "type": "string"}, {"name": "raw", "type": "bytes"}, {"name": "amount", "type": "decimal(12,2)"}, {"name": "ok", "type": "bool"},
+            {"name": "at", "type": "timestamp", "unit": "ms"}], "time": {"field": "at"}}"#,
+        &[first, second],
+        expect![[r#"
+            {"i":-3,"f":0.5,"whole":1.0,"s":"a","colour":"red","raw":"/w==","amount":"1.50","ok":true,"at":1500000000123.456}
+            {"i":null,"f":1.0,"whole":2.0,"s":"b","colour":null,"raw":"","amount":"2.50","ok":false,"at":1500000000123.456}
+            {"i":-3,"f":0.5,"whole":1.0,"s":"a","colour":"red","raw":"/w==","amount":"1.50","ok":true,"at":1500000000123.456}
+            field `f` is float64 and got null, which is out of its range: send a number that a 64-bit float can hold {"i":5,"f":null,"whole":18446744073709551615,"s":"c","colour":"red","raw":"eA==","amount":"3.50","ok":true,"at":"2017-07-14T02:40:00.123456Z","_offset":3}"#]],
+    );
+}
+
+#[test]
+fn what_has_no_column_is_kept_dropped_or_rejected() {
+    let mut list = ListBuilder::new(arrow_array::builder::Int32Builder::new());
+    list.append_value([Some(1), None]);
+    list.append_null();
+    let user = StructArray::from(vec![
+        (
+            Arc::new(arrow_schema::Field::new("name", arrow_schema::DataType::Utf8, true)),
+            Arc::new(StringArray::from(vec!["Ann", "Bob"])) as ArrayRef,
+        ),
+        (
+            Arc::new(arrow_schema::Field::new("age", arrow_schema::DataType::Int32, true)),
+            Arc::new(Int32Array::from(vec![Some(30), None])) as ArrayRef,
+        ),
+    ]);
+    let rows = batch(vec![
+        ("user", Arc::new(user)),
+        ("tags", Arc::new(list.finish())),
+        ("day", Arc::new(Date32Array::from(vec![1, 2]))),
+        ("more", Arc::new(StringViewArray::from(vec!["{}", "x"]))),
+    ]);
+    let fields = r#"[{"name": "user.name", "type": "string"}, {"name": "more", "type": "json"}]"#;
+    check(
+        &format!(r#"{{"fields": {fields}}}"#),
+        &[rows.clone()],
+        expect![[r#"
+        {"user":{"name":"Ann","age":30},"more":"{}","tags":[1,null],"day":"1970-01-02T00:00:00.000000Z"}
+        {"user":{"name":"Bob"},"more":"x","day":"1970-01-03T00:00:00.000000Z"}
+    "#]],
+    );
+    check(
+        &format!(r#"{{"fields": {fields}, "unknown": "drop"}}"#),
+        &[rows.clone()],
+        expect![[r#"
+        {"user":{"name":"Ann"},"more":"{}"}
+        {"user":{"name":"Bob"},"more":"x"}
+    "#]],
+    );
+    check(
+        &format!(r#"{{"fields": {fields}, "unknown": "reject"}}"#),
+        &[rows],
+        expect![[r#"
+        field `age` is not in the schema and unknown fields are rejected: leave it out, or add it to the schema {"user":{"name":"Ann","age":30},"tags":[1,null],"day":"1970-01-02T00:00:00.000000Z","more":"{}"}
+        field `day` is not in the schema and unknown fields are rejected: leave it out, or add it to the schema {"user":{"name":"Bob","age":null},"tags":null,"day":"1970-01-03T00:00:00.000000Z","more":"x"}"#]],
+    );
+}
+
+#[test]
+fn a_value_of_another_type_is_what_it_would_be_in_json() {
+    let rows = batch(vec![
+        ("at", Arc::new(StringArray::from(vec![Some("2026-01-31T12:00:00Z"), Some("noon"), None]))),
+        ("n", Arc::new(Float64Array::from(vec![1.5, 2.0, 3.0]))),
+        ("d", Arc::new(Int32Array::from(vec![7, 8, 9]))),
+        ("s", Arc::new(TimestampSecondArray::from(vec![1, 2, 3]))),
+    ]);
+    check(
+        r#"{"fields": [{"name": "at", "type": "timestamp", "nullable": false}, {"name": "n", "type": "json"}, {"name": "d", "type": "decimal(4,1)"}, {"name": "s", "type": "int64"}]}"#,
+        &[rows.clone()],
+        expect![[r#"
+            field `s` is int64 and got the text "1970-01-01T00:00:01.000000Z": send a number from -9223372036854775808 to 9223372036854775807 {"at":"2026-01-31T12:00:00Z","n":1.5,"d":7,"s":"1970-01-01T00:00:01.000000Z"}
+            field `at` is timestamp and got the text "noon", which is no RFC 3339 time: send a text like 2026-01-31T12:00:00Z, or declare its unit if it is a number {"at":"noon","n":2.0,"d":8,"s":"1970-01-01T00:00:02.000000Z"}
+            field `s` is int64 and got the text "1970-01-01T00:00:03.000000Z": send a number from -9223372036854775808 to 9223372036854775807 {"at":null,"n":3.0,"d":9,"s":"1970-01-01T00:00:03.000000Z"}"#]],
+    );
+    check(
+        r#"{"fields": [{"name": "at", "type": "timestamp", "nullable": false}, {"name": "s", "type": "string"}], "unknown": "drop"}"#,
+        &[rows],
+        expect![[r#"
+            {"at":"2026-01-31T12:00:00.000000Z","s":"1970-01-01T00:00:01.000000Z"}
+            field `at` is timestamp and got the text "noon", which is no RFC 3339 time: send a text like 2026-01-31T12:00:00Z, or declare its unit if it is a number {"at":"noon","n":2.0,"d":8,"s":"1970-01-01T00:00:02.000000Z"}
+            field `at` is missing and may not be null: send it, or declare it nullable {"at":null,"n":3.0,"d":9,"s":"1970-01-01T00:00:03.000000Z"}"#]],
+    );
+}
+
+#[test]
+fn values_too_long_for_a_row_are_refused_without_being_written() {
+    // A dictionary of one long text that every value of a list names: 10 GiB as JSON.
+    let values: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(100_000)]));
+    let texts = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; 100_000]), values);
+    let field = Arc::new(arrow_schema::Field::new("item", texts.data_type().clone(), true));
+    let offsets = arrow_buffer::OffsetBuffer::from_lengths([texts.len()]);
+    let list = arrow_array::ListArray::new(field, offsets, Arc::new(texts), None);
+    let found =
+        decode(&stream(&[batch(vec![("list", Arc::new(list))])]), 1 << 16, &definition(r#"{"fields": []}"#)).expect("a stream");
+    assert!(found.starts_with("the row is longer than 1048576 bytes"), "{}", &found[..100]);
+}
+
+#[test]
+fn streams_that_are_none_are_named() {
+    let definition = definition(r#"{"fields": []}"#);
+    let good = stream(&[batch(vec![("a", Arc::new(Int32Array::from(vec![1])))])]);
+    let mut shown = String::new();
+    let mut show = |what: &str, bytes: &[u8]| {
+        let found = decode(bytes, 100, &definition).expect_err(what);
+        shown.push_str(&format!("{what}: {found}\n"));
+    };
+    show("nothing", b"");
+    show("text", b"{\"a\": 1}\n");
+    show("a file", b"ARROW1\0\0........");
+    show("cut", &good[..good.len() - 20]);
+    show("two", &[good.clone(), good.clone()].concat());
+    show("long header", &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+    show("negative header", &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    expect![[r#"
+        nothing: the body holds no schema: send a whole Arrow IPC stream (not a file)
+        text: a message's header of 576791163 bytes is longer than 1048576: send fewer columns
+        a file: this is an Arrow IPC file: send the stream format (`.arrows`)
+        cut: the body ends inside a message: send the stream whole
+        two: something follows the end of the stream: send one stream a request
+        long header: a message's header of 2147483647 bytes is longer than 1048576: send fewer columns
+        negative header: this is no Arrow IPC stream: a message begins with its length
+    "#]]
+    .assert_eq(&shown);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// Whatever bytes of a good stream are changed, cut or doubled: an answer, never a panic.
+    #[test]
+    fn mutated_streams_never_panic(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+        is_cut in any::<bool>(),
+    ) {
+        let mut dictionary = StringDictionaryBuilder::<Int8Type>::new();
+        dictionary.extend([Some("red"), None, Some("red")]);
+        let mut list = ListBuilder::new(arrow_array::builder::Int32Builder::new());
+        list.append_value([Some(1), None]);
+        list.append_null();
+        list.append_value([]);
+        let rows = batch(vec![
+            ("i", Arc::new(Int8Array::from(vec![Some(-3), None, Some(5)]))),
+            ("s", Arc::new(StringViewArray::from(vec!["a", "a text that is longer than a view holds", "c"]))),
+            ("colour", Arc::new(dictionary.finish())),
+            ("tags", Arc::new(list.finish())),
+            ("at", Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3]))),
+        ]);
+        let mut bytes = stream(&[rows]);
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if is_cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let definition = definition(r#"{"fields": [{"name": "i", "type": "int64"}, {"name": "colour", "type": "string"}]}"#);
+        let _ = decode(&bytes, 64, &definition);
+    }
+}
