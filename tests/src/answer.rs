@@ -90,13 +90,7 @@ pub fn request_with(method: &str, url: &str, headers: &[(&str, &str)], body: &[u
     ask(PATIENCE, method, url, headers, body)
 }
 
-fn ask(
-    patience: Duration,
-    method: &str,
-    url: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Result<Answer, ureq::Error> {
+fn ask(patience: Duration, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)

@@ -58,7 +58,14 @@ impl Rig {
         let log = shared_log();
         let name = format!("rows-{}", STREAMS.fetch_add(1, Ordering::Relaxed));
         let id = StreamId::new(TenantName::default_tenant(), StreamName::from_client(&name).expect("a name"));
-        let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 2, retention: Retention::default() };
+        let definition = StreamDefinition {
+            schema,
+            time: None,
+            key: Vec::new(),
+            partitions: 2,
+            retention: Retention::default(),
+            compatibility: Default::default(),
+        };
         let stream = log.create_stream(&id, definition).expect("a stream");
         Self { log, stream }
     }

@@ -203,6 +203,13 @@ impl Task {
 }
 
 fn decoder(schema: StreamSchema) -> RowDecoder {
-    let definition = StreamDefinition { schema, time: None, key: Vec::new(), partitions: 1, retention: Retention::default() };
+    let definition = StreamDefinition {
+        schema,
+        time: None,
+        key: Vec::new(),
+        partitions: 1,
+        retention: Retention::default(),
+        compatibility: Default::default(),
+    };
     RowDecoder::new(Arc::new(definition), DecodeLimits { line_bytes_max: 4 << 20, ..DecodeLimits::default() })
 }
