@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tidemill_event::{Offset, TenantName};
 use tokio::sync::{oneshot, watch};
@@ -20,6 +21,7 @@ use crate::error::{AppendError, Poisoned};
 use crate::fair::{FairQueue, Measured};
 use crate::journal::{Journal, JournalFile};
 use crate::manifest::Manifest;
+use crate::mark::Mark;
 use crate::partition::Partition;
 use crate::prepare::{Prepared, Reply, Sizes, prepare};
 use crate::requests::{Requests, StoredMark};
@@ -72,6 +74,8 @@ impl Item {
 pub(crate) struct WrittenGroup {
     pub(crate) number: u64,
     pub(crate) file: Arc<JournalFile>,
+    /// Where the group ends: the file's sequence, and the byte behind it.
+    pub(crate) end: (u64, u64),
     /// Where each partition in it ends.
     pub(crate) ends: Vec<(Arc<Partition>, Offset)>,
     pub(crate) marks: Vec<(TenantName, StoredMark)>,
@@ -87,6 +91,8 @@ pub(crate) struct Flow {
     pub(crate) in_flight: usize,
     /// Every group up to this number is on disk.
     pub(crate) durable: u64,
+    /// Where the last of those ends.
+    pub(crate) durable_end: (u64, u64),
     /// Nothing new is taken; the writer ends when everything is on disk.
     pub(crate) closing: bool,
     /// Why nothing is taken any more.
@@ -142,6 +148,14 @@ pub(crate) struct Core {
     pub(crate) publishing: RwLock<()>,
     pub(crate) poisoned: watch::Sender<Option<Poisoned>>,
     pub(crate) space: Space,
+    /// What the mark said at the start: the run, and its first group.
+    pub(crate) began: Mark,
+    /// Held while journal files are let go, and while a snapshot is taken.
+    pub(crate) settling: Mutex<()>,
+    /// Segments that snapshots still need, by how many.
+    pub(crate) pinned: Mutex<HashMap<u64, u32>>,
+    /// Snapshots since the start, for the names of their copies.
+    pub(crate) snapshots: AtomicU64,
     pub(crate) orders: Mutex<RollOrders>,
     /// Rows were trimmed or rolled, or a stream deleted, since the roller last cleaned.
     pub(crate) uncleaned: AtomicBool,

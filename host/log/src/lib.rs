@@ -30,6 +30,7 @@ mod partition;
 mod planted;
 mod prepare;
 mod recovery;
+mod repair;
 mod requests;
 mod retention;
 mod roller;
@@ -37,6 +38,7 @@ mod segment;
 mod settings;
 #[cfg(feature = "power-cut-disk")]
 pub mod simulated;
+mod snapshot;
 mod space;
 mod stats;
 mod store;
@@ -44,6 +46,7 @@ mod stream;
 mod syncer;
 mod tail;
 mod threads;
+mod verify;
 mod walk;
 mod wire;
 mod writer;
@@ -56,12 +59,15 @@ pub use log::Log;
 pub use partition::{Block, Hold, Listening, Partition, ReadLimit, Visibility};
 #[cfg(feature = "planted")]
 pub use planted::Planted;
+pub use repair::{Loss, LostRows, RepairError, cut, damage_in};
 pub use requests::{RequestMark, RequestSeen};
 pub use settings::LogSettings;
 #[cfg(feature = "power-cut-disk")]
 pub use simulated::PowerCutDisk;
+pub use snapshot::{Snapshot, SnapshotContent, SnapshotError, SnapshotFile};
 pub use stats::{LogStats, SYNC_BUCKETS};
 pub use stream::Stream;
+pub use verify::{Fault, Verified, verify};
 
 /// For this crate's benchmarks only.
 #[doc(hidden)]

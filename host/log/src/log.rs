@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -21,6 +21,7 @@ use crate::recovery::{Recovered, recover, segment_dir};
 use crate::requests::{self, RequestSeen};
 use crate::retention;
 use crate::settings::LogSettings;
+use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::space::Space;
 use crate::stats::LogStats;
 use crate::store::SegmentStore;
@@ -70,6 +71,7 @@ impl Log {
         let Recovered { manifest, requests, journal, mark_file, mark, previous, found } = recovered;
         let next_stream = AtomicU32::new(manifest.next_stream());
         let space = Space::open(Arc::clone(&disk), &settings.dir, settings.reserve_bytes);
+        let durable_end = (journal.current.sequence, journal.at);
         let counters = Counters::default();
         counters.live_files.store(journal.live_files(), Ordering::Relaxed);
         let core = Arc::new(Core {
@@ -78,9 +80,13 @@ impl Log {
             store,
             manifest: RwLock::new(manifest),
             journal: Mutex::new(journal),
+            began: mark,
+            settling: Mutex::new(()),
+            pinned: Mutex::default(),
+            snapshots: AtomicU64::new(0),
             requests: Mutex::new(requests),
             now: AtomicI64::new(requests::TIME_UNKNOWN),
-            flow: Mutex::new(Flow { durable: mark.durable, ..Flow::default() }),
+            flow: Mutex::new(Flow { durable: mark.durable, durable_end, ..Flow::default() }),
             work: Condvar::new(),
             written: Condvar::new(),
             progress: Condvar::new(),
@@ -286,6 +292,14 @@ impl Log {
             core.rolled.wait(&mut orders);
         }
         Ok(())
+    }
+
+    /// Takes a snapshot of everything that is durable now, for a backup: rolls first, and copies what is left in the journal. Blocks.
+    /// What it names stays until it is dropped; the log goes on meanwhile.
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        self.roll()?;
+        let cut = self.durable_cut();
+        snapshot::take(&self.owner.core, cut)
     }
 
     /// Resolves when a write or sync has failed: the process must stop. Safe to drop; never resolves for a log that is closed.

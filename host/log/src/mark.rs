@@ -81,6 +81,12 @@ impl MarkFile {
     }
 }
 
+/// A whole mark file that says this.
+pub(crate) fn file_bytes(mark: Mark) -> Vec<u8> {
+    // The sector of counter 2 is the first one.
+    [encode(2, mark), encode(1, mark)].concat()
+}
+
 fn encode(counter: u64, mark: Mark) -> Vec<u8> {
     let mut out = Vec::with_capacity(SECTOR);
     out.extend_from_slice(MAGIC);

@@ -20,10 +20,11 @@ use crate::planted::Planted;
 use crate::requests::{RequestBounds, Requests};
 use crate::segment;
 use crate::settings::LogSettings;
+use crate::snapshot;
 use crate::store::SegmentStore;
 use crate::walk::{Source, Walk};
 
-const MARK_NAME: &str = "mark";
+pub(crate) const MARK_NAME: &str = "mark";
 
 /// A log, ready for its threads.
 pub(crate) struct Recovered {
@@ -61,13 +62,18 @@ pub(crate) fn recover(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<
     if !names.iter().any(|name| name == manifest::FILE_NAME) {
         create(settings, disk, store, &requests)?;
     }
+    for name in names.iter().filter(|name| snapshot::is_copy(name)) {
+        // Of a snapshot that the last life was taking.
+        let copy = dir.join(name);
+        disk.remove(&copy).map_err(DiskError::new("remove", &copy))?;
+    }
     if names.iter().any(|name| name == manifest::NEW_FILE_NAME) {
         let new = dir.join(manifest::NEW_FILE_NAME);
         disk.remove(&new).map_err(DiskError::new("remove", &new))?;
     }
     let (manifest, start) = Manifest::load(&**disk, dir, Arc::clone(store), &mut requests)?;
     let (mut mark_file, mark) = MarkFile::open(&**disk, &dir.join(MARK_NAME))?;
-    let sources = open_sources(settings, &**disk)?;
+    let sources = open_sources(dir, &**disk)?;
     let mut walk = Walk::begin(&sources, manifest, requests, mark, start, settings)?;
     walk.run()?;
     let Walk { mut manifest, mut requests, number, previous, at, files, found, .. } = walk;
@@ -109,7 +115,7 @@ fn make_folders(dir: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
 /// Makes an empty log. The manifest comes last: without it nothing was ever acknowledged.
 fn create(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<SegmentStore>, requests: &Requests) -> Result<(), OpenError> {
     let dir = &settings.dir;
-    for source in open_sources(settings, &**disk)? {
+    for source in open_sources(dir, &**disk)? {
         let mut bytes = [0; HEADER_BYTES];
         let read = source.file.file.read_at(SECTOR as u64, &mut bytes);
         if read.is_ok() && GroupHeader::decode(&bytes).is_some() {
@@ -131,8 +137,9 @@ fn create(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<SegmentStore
     Ok(())
 }
 
-fn open_sources(settings: &LogSettings, disk: &dyn Disk) -> Result<Vec<Source>, OpenError> {
-    let dir = journal_dir(&settings.dir);
+/// The journal files of a log.
+pub(crate) fn open_sources(dir: &Path, disk: &dyn Disk) -> Result<Vec<Source>, OpenError> {
+    let dir = journal_dir(dir);
     let mut sources = Vec::new();
     for name in disk.list(&dir).map_err(DiskError::new("list", &dir))? {
         let Some(slot) = journal::file_slot(&name) else { continue };

@@ -162,6 +162,8 @@ impl Roller {
     /// files whose groups are all at or below `rolled`, and segments.
     fn settle(&mut self, rolled: u64, added: Vec<SegmentMeta>, moved: Vec<u64>) -> Result<(), RollError> {
         let core = Arc::clone(&self.core);
+        // A snapshot that is being taken has its segments and journal files: neither changes until it is.
+        let _settling = core.settling.lock();
         let mut removed = self.removable();
         removed.extend(moved);
         removed.sort_unstable();
@@ -213,7 +215,9 @@ impl Roller {
         if self.removed.is_empty() {
             return Ok(());
         }
-        while let Some(segment) = self.removed.first().copied() {
+        let pinned: HashSet<u64> = self.core.pinned.lock().keys().copied().collect();
+        let removed: Vec<u64> = self.removed.iter().copied().filter(|segment| !pinned.contains(segment)).collect();
+        for segment in removed {
             self.core.store.forget(segment);
             let path = self.core.store.path(segment);
             self.core.disk.remove(&path).map_err(DiskError::new("remove", &path))?;

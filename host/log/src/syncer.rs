@@ -33,12 +33,14 @@ pub(crate) fn run(core: &Core) -> Result<(), Poisoned> {
             }
             return Err(why);
         }
-        let (count, last) = (groups.len(), groups.last().map_or(0, |group| group.number));
+        let (count, last) = (groups.len(), groups.last().map_or((0, (0, 0)), |group| (group.number, group.end)));
         core.publish(&mut groups);
         {
             let mut flow = core.flow.lock();
             flow.in_flight -= count;
-            flow.durable = flow.durable.max(last);
+            if last.0 > flow.durable {
+                (flow.durable, flow.durable_end) = last;
+            }
             core.work.notify_one();
             core.progress.notify_all();
         }

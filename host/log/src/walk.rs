@@ -9,6 +9,7 @@ use tidemill_event::SchemaVersion;
 use crate::change::{self, Change};
 use crate::columns;
 use crate::error::{Damage, DiskError, OpenError};
+use crate::frame::FrameHead;
 use crate::group::{self, Entry, GroupHeader, HEADER_BYTES, SECTOR};
 use crate::journal::{FileHeader, JournalFile};
 use crate::manifest::{JournalStart, Manifest};
@@ -45,6 +46,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) at: u64,
     window: Window<'a>,
     pub(crate) found: Vec<Change>,
+    /// Frames whose payload does not hold, also of rows that segments have.
+    pub(crate) bad_frames: Vec<(FrameHead, Damage)>,
 }
 
 impl<'a> Walk<'a> {
@@ -68,8 +71,23 @@ impl<'a> Walk<'a> {
         let (number, previous) = (header.first_group, header.previous);
         let window = Window::new(&sources[*index].file);
         let (files, at) = (vec![*index], SECTOR as u64);
-        let (run, found) = (0, Vec::new());
-        Ok(Self { settings, sources, manifest, requests, mark, known_durable, number, run, previous, files, at, window, found })
+        let (run, found, bad_frames) = (0, Vec::new(), Vec::new());
+        Ok(Self {
+            settings,
+            sources,
+            manifest,
+            requests,
+            mark,
+            known_durable,
+            number,
+            run,
+            previous,
+            files,
+            at,
+            window,
+            found,
+            bad_frames,
+        })
     }
 
     /// Takes every group up to the end of the journal.
@@ -90,7 +108,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn source(&self) -> &'a Source {
+    pub(crate) fn sources(&self) -> &'a [Source] {
+        self.sources
+    }
+
+    /// The file it stands in.
+    pub(crate) fn source(&self) -> &'a Source {
         &self.sources[self.files[self.files.len() - 1]]
     }
 
@@ -167,6 +190,10 @@ impl<'a> Walk<'a> {
                 }
                 Entry::Rows(frames) => {
                     for frame in frames {
+                        if !frame.intact {
+                            let damage = self.damage(body_at + frame.at as u64, "the checksum of a frame does not hold");
+                            self.bad_frames.push((frame.head, damage));
+                        }
                         self.take_frame(body_at + frame.at as u64, &frame)?;
                     }
                 }
@@ -264,19 +291,19 @@ impl<'a> Walk<'a> {
 }
 
 /// Reads a file in large pieces.
-struct Window<'a> {
+pub(crate) struct Window<'a> {
     file: &'a JournalFile,
     start: u64,
     buffer: Vec<u8>,
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a JournalFile) -> Self {
+    pub(crate) fn new(file: &'a JournalFile) -> Self {
         Self { file, start: 0, buffer: Vec::new() }
     }
 
     /// The bytes from `at` on; `None` if the file ends before.
-    fn bytes(&mut self, at: u64, bytes: usize) -> Result<Option<&[u8]>, DiskError> {
+    pub(crate) fn bytes(&mut self, at: u64, bytes: usize) -> Result<Option<&[u8]>, DiskError> {
         if at.checked_add(bytes as u64).is_none_or(|end| end > self.file.bytes) {
             return Ok(None);
         }

@@ -17,7 +17,7 @@ use crate::error::{DiskError, Poisoned};
 use crate::fair::{Measured, Next};
 use crate::frame::{self, FrameHead};
 use crate::group::{GroupBuilder, GroupHeader, SECTOR, padded};
-use crate::journal::FileHeader;
+use crate::journal::{FileHeader, JournalFile};
 use crate::mark::{Mark, MarkFile};
 use crate::planted::Planted;
 use crate::prepare::{Prepared, Reply, prepare};
@@ -180,7 +180,7 @@ impl Writer {
         let Group { ends, marks, replies, join, frames, rows } = group;
         let durable = core.flow.lock().durable;
         let written = match self.write(durable) {
-            Ok(file) => WrittenGroup { number: self.number, file, ends, marks, replies },
+            Ok((file, end)) => WrittenGroup { number: self.number, file, end, ends, marks, replies },
             Err(error) => {
                 let why = Poisoned::Disk(error);
                 core.stop(why.clone());
@@ -250,7 +250,7 @@ impl Writer {
 
     /// One write, in the current file or at the start of the next. While the disk is full, it waits: what is in the group has its
     /// offsets already, and is not acknowledged.
-    fn write(&mut self, durable: u64) -> Result<Arc<crate::journal::JournalFile>, DiskError> {
+    fn write(&mut self, durable: u64) -> Result<(Arc<JournalFile>, (u64, u64)), DiskError> {
         let bytes = padded(crate::group::HEADER_BYTES + self.builder.bytes()) as u64;
         let place = self.with_room(|writer| writer.core.journal.lock().place(writer.number, bytes))?;
         if place.first {
@@ -271,7 +271,7 @@ impl Writer {
             }
         })?;
         self.previous = checksum;
-        Ok(place.file)
+        Ok((place.file, (place.sequence, place.at + bytes)))
     }
 
     /// Tries until there is room, or the log closes.

@@ -209,6 +209,21 @@ impl Partition {
         end
     }
 
+    /// Ranges of rows that are kept, and are in no segment and not in the tail.
+    pub(crate) fn missing(&self) -> Vec<(u64, u64)> {
+        let state = self.state.lock();
+        let segments = state.segments.iter().map(|part| (part.start, part.end));
+        let blocks = state.tail.blocks().map(|block| (block.start, block.end()));
+        let (mut missing, mut at) = (Vec::new(), state.trim);
+        for (start, end) in segments.chain(blocks) {
+            if start > at {
+                missing.push((at, start));
+            }
+            at = at.max(end);
+        }
+        missing
+    }
+
     /// Its segments, oldest first, and where what may go ends.
     pub(crate) fn segment_runs(&self) -> (Vec<Run>, u64) {
         let state = self.state.lock();
