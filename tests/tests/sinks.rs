@@ -70,10 +70,14 @@ fn check_names(files: &[PathBuf]) {
     }
 }
 
-fn sinks_are_caught_up(host: &Host, pipeline: &str) -> bool {
+/// Whether every sink has brought so many rows to its target, all partitions together. Offsets of the output count from 0.
+fn sinks_have(host: &Host, pipeline: &str, rows: u64) -> bool {
     let status = host.get(&format!("/v1/pipelines/{pipeline}/status")).expect(200).json();
-    let sinks = status["sinks"].as_array().expect("sinks");
-    status["lag_records"] == 0 && !sinks.is_empty() && sinks.iter().all(|sink| sink["lag_records"] == 0)
+    let mut brought: BTreeMap<String, u64> = BTreeMap::new();
+    for sink in status["sinks"].as_array().expect("sinks") {
+        *brought.entry(sink["target"].to_string()).or_default() += sink["offset"].as_u64().expect("a number");
+    }
+    brought.len() == 4 && brought.values().all(|brought| *brought == rows)
 }
 
 #[test]
@@ -98,7 +102,8 @@ to:
         // Some batches fail besides: taken or not, the sender does not hear of it.
         receiver.script([Reply::TakeAndHangUp, Reply::Refuse(503, None), Reply::Take, Reply::TakeAndHangUp]);
     }
-    eventually("the sinks have everything", PATIENCE, || sinks_are_caught_up(&host, "carried"));
+    let rows = host.rows(STREAM).len() as u64;
+    eventually("the sinks have everything", PATIENCE, || sinks_have(&host, "carried", rows));
     let wanted = count(host.rows(STREAM).iter().map(id));
     assert!(wanted.len() > 100 && wanted.values().all(|times| *times == 1), "{} rows", wanted.len());
 
@@ -137,7 +142,7 @@ fn a_slow_receiver_holds_up_neither_files_nor_acknowledgements() {
     let rows: Vec<Value> = (0..50).map(|n| json!({"n": n})).collect();
     host.send("clicks", &json!(rows)).expect(200);
     let sink = |at: usize| host.get("/v1/pipelines/both/status").expect(200).json()["sinks"][at].clone();
-    eventually("the file has everything", Duration::from_secs(20), || sink(1)["lag_records"] == 0);
+    eventually("the file has everything", Duration::from_secs(20), || sink(1)["records"] == 50);
     assert!(sink(0)["lag_records"].as_u64().expect("a number") > 30, "{}", sink(0));
     assert_eq!((&sink(0)["promise"], &sink(1)["promise"]), (&json!("once_per_key"), &json!("exactly_once")));
     let line = "sink_records_total{pipeline=\"both\",target=\"file: clicks\",partition=\"0\"} 50";
@@ -177,4 +182,30 @@ fn what_a_receiver_does_is_in_status_and_no_secret_is_anywhere() {
     for text in said {
         assert!(!text.contains("hush") && !text.contains("whsec_"), "{text}");
     }
+}
+
+#[test]
+fn rows_that_a_receiver_refuses_are_dead_letters_where_the_pipeline_says_so() {
+    let receiver = Receiver::start();
+    receiver.script([Reply::Take, Reply::Refuse(422, None), Reply::Take]);
+    let host = Host::start();
+    host.put("/v1/streams/clicks", &json!({"fields": [{"name": "n", "type": "int64"}]})).expect(201);
+    let text =
+        format!("from: clicks\nto:\n- webhook: {{url: '{}', batch: {{rows: 1}}, on_refused: dead_letters}}\n", receiver.url());
+    host.apply("picky", &text).expect(201);
+    host.send("clicks", &json!([{"n": 1}, {"n": 2, "more": [3]}, {"n": 4}])).expect(200);
+    let dead = host.wait_rows("picky.dead-letters", 1).remove(0);
+    eventually("the others arrive", PATIENCE, || receiver.lines() == ["{\"n\":1}", "{\"n\":4}"]);
+    assert_eq!(
+        (&dead["reason"], &dead["stream"], &dead["offset"]),
+        (&json!("refused_by_target"), &json!("picky.output"), &json!(1))
+    );
+    assert_eq!(dead["event"], json!({"n": 2, "more": [3]}));
+    let (error, step) = (dead["error"].as_str().expect("text"), dead["step"].as_str().expect("text"));
+    assert!(error.ends_with("answered 422: sorry") && step.starts_with("webhook: http://127.0.0.1:"), "{dead}");
+    let counted = json!({"refused_records": 1, "records": 2, "lag_records": 0});
+    eventually("status counts them", PATIENCE, || {
+        let sink = host.get("/v1/pipelines/picky/status").expect(200).json()["sinks"][0].clone();
+        counted.as_object().expect("members").iter().all(|(name, value)| sink[name] == *value)
+    });
 }

@@ -85,6 +85,28 @@ fn rows_of_a_file_that_waits_for_more_are_counted_and_a_pause_closes_it() {
 }
 
 #[test]
+fn a_target_that_is_added_begins_with_the_rows_from_there_on() {
+    let host = Host::new(Setup::default());
+    host.make_stream("rows", ROWS);
+    host.send("rows", &rows(0, 10));
+    host.apply("p", "from: rows\nto: [{file: {path: old}}]\n");
+    host.settle("p");
+    host.apply("p", "from: rows\nto: [{file: {path: old}}, {file: {path: new}}, stdout]\n");
+    host.send("rows", &rows(10, 5));
+    host.settle("p");
+    host.wait("p", "the files", |status| status.sinks.iter().all(|sink| sink.lag_records == 0));
+    assert_eq!(in_files(&host, "old"), once(0..15));
+    assert_eq!(in_files(&host, "new"), once(10..15));
+    assert_eq!(host.printed.0.lock().expect("unpoisoned").iter().filter(|byte| **byte == b'\n').count(), 5);
+    // A start is no change: nothing begins anew.
+    let host = host.crash();
+    host.send("rows", &rows(15, 5));
+    host.settle("p");
+    host.wait("p", "the files", |status| status.sinks.iter().all(|sink| sink.lag_records == 0));
+    assert_eq!(in_files(&host, "new"), once(10..20));
+}
+
+#[test]
 fn a_run_once_closes_its_files_at_its_end() {
     let host = Host::new(Setup::default());
     host.make_stream("rows", ROWS);

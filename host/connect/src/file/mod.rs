@@ -57,7 +57,7 @@ pub struct FileSink {
 
 enum OpenFile {
     Ndjson(Part),
-    Parquet(ParquetRows),
+    Parquet(Box<ParquetRows>),
 }
 
 impl FileSink {
@@ -117,7 +117,7 @@ impl Sink for FileSink {
             let part = Part::create(&*self.disk, self.part_path())?;
             self.open = Some(match self.format {
                 FileFormat::Ndjson => OpenFile::Ndjson(part),
-                FileFormat::Parquet => OpenFile::Parquet(ParquetRows::new(part, self.partition, block)?),
+                FileFormat::Parquet => OpenFile::Parquet(Box::new(ParquetRows::new(part, self.partition, block)?)),
             });
         }
         let rows = block.rows.num_rows();

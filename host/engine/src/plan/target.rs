@@ -17,7 +17,7 @@ pub(crate) enum PlannedTarget {
     /// The host's standard output.
     Stdout,
     /// A receiver of HTTP requests.
-    Webhook(WebhookTarget),
+    Webhook(Box<WebhookTarget>),
 }
 
 /// The definition of a stream made for rows of `output`.

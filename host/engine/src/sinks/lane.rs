@@ -27,7 +27,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(5);
 const SEND_WAIT: Duration = Duration::from_secs(1);
 
 enum Message {
-    Start(SinkSeed),
+    Start(Box<SinkSeed>),
     Stop(TenantName, PipelineName, Sender<()>),
     Wake,
 }
@@ -56,7 +56,7 @@ impl Lane {
     }
 
     pub(super) fn add(&self, seed: SinkSeed) {
-        let _ = self.messages.send(Message::Start(seed));
+        let _ = self.messages.send(Message::Start(Box::new(seed)));
     }
 
     /// Flushes and ends a pipeline's sinks, then says so.
@@ -107,7 +107,7 @@ impl Runner {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
-                Ok(Message::Start(seed)) => self.add(seed),
+                Ok(Message::Start(seed)) => self.add(*seed),
                 Ok(Message::Stop(tenant, pipeline, done)) => self.stop(&tenant, &pipeline, &done),
                 Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -188,30 +188,30 @@ impl Runner {
                 }
             },
         };
-        let done = reader.step(Instant::now(), flush);
-        shared.stands(reader);
-        match done {
-            Ok(step) => {
-                match step {
-                    Step::Committed { rows, bytes } => {
-                        shared.committed(rows, bytes);
-                        self.metrics.committed(seed, rows, bytes);
-                        seed.siblings.trim(&self.log);
-                    }
-                    Step::Refused { rows } => {
-                        shared.refused(rows);
-                        self.metrics.refused(seed, rows);
-                        seed.siblings.trim(&self.log);
-                    }
-                    Step::Added | Step::AtEnd | Step::Waiting(_) => {}
-                }
-                Some(step)
-            }
+        let done = match reader.step(Instant::now(), flush) {
+            Ok(step) => step,
             Err(error) => {
                 self.failed(seed, error.to_string(), reader.failures());
-                Some(Step::Waiting(reader.waits_until().unwrap_or_else(Instant::now)))
+                Step::Waiting(reader.waits_until().unwrap_or_else(Instant::now))
             }
+        };
+        match done {
+            Step::Committed { rows, bytes } => {
+                shared.committed(rows, bytes);
+                self.metrics.committed(seed, rows, bytes);
+            }
+            Step::Refused { rows } => {
+                shared.refused(rows);
+                self.metrics.refused(seed, rows);
+            }
+            Step::Added | Step::AtEnd | Step::Waiting(_) => {}
         }
+        // Behind the counts: whoever sees that there is no lag finds every row counted.
+        shared.stands(reader);
+        if matches!(done, Step::Committed { .. } | Step::Refused { .. }) {
+            seed.siblings.trim(&self.log);
+        }
+        Some(done)
     }
 
     fn open(&self, seed: &SinkSeed) -> Result<SinkReader, String> {

@@ -23,7 +23,7 @@ pub(crate) enum TargetKind {
     /// To the host's standard output.
     Stdout,
     /// To a receiver of HTTP requests.
-    Webhook(WebhookTarget),
+    Webhook(Box<WebhookTarget>),
 }
 
 /// Files in `files/{path}`.

@@ -75,3 +75,78 @@ fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> 
     object.finish(&TARGET_WORDS, faults);
     Some(Target { kind: kind?, path, line })
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use crate::pipeline::parse::parse;
+
+    #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
+    fn check(to: &str, expected: Expect) {
+        let text = format!("from: a\nto:\n{to}");
+        let said = match parse(&"p".parse().expect("a name"), &text) {
+            Ok(definition) => definition.targets.iter().map(|target| format!("{:?}\n", target.kind)).collect::<String>(),
+            Err(faults) => faults
+                .iter()
+                .map(|fault| format!("{}: {}: {} -> {}\n", fault.line, fault.path, fault.error, fault.remedy))
+                .collect(),
+        };
+        expected.assert_eq(&said);
+    }
+
+    #[test]
+    fn targets_are_read_with_all_their_settings() {
+        check(
+            "- stream: s\n- stdout\n- file: {path: a/b}\n- file: {path: c, format: parquet, roll: {bytes: 1MiB, rows: 5, every: 2m}}\n",
+            expect![[r#"
+                Stream(StreamName("s"))
+                Stdout
+                File(FileTarget { path: "a/b", format: Ndjson, roll: Roll { rows: None, bytes: None, every: None } })
+                File(FileTarget { path: "c", format: Parquet, roll: Roll { rows: Some(5), bytes: Some(1048576), every: Some(120s) } })
+            "#]],
+        );
+        check(
+            "- webhook: https://example.com/a\n- webhook:\n    url: {secret: slack}\n    secret: ops\n    headers: {X-Team: fraud, authorization: {secret: t}}\n    format: json\n    batch: {rows: 7, bytes: 2KiB, linger: 0s}\n    timeout: 3s\n",
+            expect![[r#"
+                Webhook(WebhookTarget { settings: WebhookSettings { url: Plain(WebhookUrl(https://example.com/a)), secret: None, headers: [], format: Ndjson, timeout: 10s }, batch: BatchBounds { rows: 500, bytes: 262144, every: 1s }, on_refused: Hold })
+                Webhook(WebhookTarget { settings: WebhookSettings { url: Secret("slack"), secret: Some("ops"), headers: [("x-team", Plain("fraud")), ("authorization", Secret("t"))], format: Json, timeout: 3s }, batch: BatchBounds { rows: 7, bytes: 2048, every: 0ns }, on_refused: Hold })
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_a_target_cannot_be_is_said_with_its_line() {
+        check(
+            "- file: {path: a, format: csv, roll: {rows: 0, evry: 1s}}\n- file: {format: parquet}\n- file: {path: b}\n- file: {path: b, format: parquet}\n- webhok: x\n",
+            expect![[r#"
+                3: to[0].file.format: `csv` is none of the values there are -> use `ndjson` or `parquet`
+                3: to[0].file.roll: a file would hold nothing -> use at least `rows: 1` and `bytes: 1KiB`
+                3: to[0].file.roll.evry: there is no `evry` -> did you mean `every`?
+                4: to[1].file.path: `path` is missing -> add `path: results`
+                6: to[3]: this target is named twice -> remove one of the two
+                7: to[4].webhok: there is no `webhok` -> did you mean `webhook`?
+            "#]],
+        );
+        check(
+            "- webhook: {secret: a}\n- webhook:\n    url: ftp://example.com\n    secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n    headers: {host: a, webhook-id: b, x y: c, x-a: \"é\", x-b: {name: d}}\n    format: xml\n    batch: {rows: 0, size: 1}\n    timeout: 1m\n- webhook: https://me:pw@example.com\n- webhook: {url: 'https://example.com/', retries: 3}\n",
+            expect![[r#"
+                3: to[0].webhook.url: `url` is missing -> add `url: 'https://example.com/hook'`
+                5: to[1].webhook.url: the address has to begin with `https://` or `http://` -> write one like `https://example.com/hook`, or `{secret: NAME}` if the address itself is a secret
+                5: to[1].webhook.timeout: a request may take between 1ms and 30s -> choose a `timeout` within, such as `10s`
+                6: to[1].webhook.secret: this is no name of a secret -> put the secret into a file of the host's `secrets/` and write that file's name: letters, digits, `.`, `_`, `-`
+                7: to[1].webhook.headers.host: this header cannot be set -> use letters, digits and `-`, and leave `content-…`, `host`, `webhook-…` and the like to the host
+                7: to[1].webhook.headers.webhook-id: this header cannot be set -> use letters, digits and `-`, and leave `content-…`, `host`, `webhook-…` and the like to the host
+                7: to[1].webhook.headers.x y: this header cannot be set -> use letters, digits and `-`, and leave `content-…`, `host`, `webhook-…` and the like to the host
+                7: to[1].webhook.headers.x-a: this is no value for a header -> use visible ASCII
+                7: to[1].webhook.headers.x-b.secret: `secret` is missing -> add `secret: NAME`
+                7: to[1].webhook.headers.x-b.name: there is no `name` -> here it can be `secret`
+                8: to[1].webhook.format: `xml` is none of the values there are -> use `ndjson` or `json`
+                9: to[1].webhook.batch: a request holds 1 to 10000 rows and at most 8MiB, and waits at most 1h for them -> choose bounds within
+                9: to[1].webhook.batch.size: there is no `size` -> here it can be `rows`, `bytes` or `linger`
+                11: to[2].webhook: the address has a user or password in it: use a header with a secret instead -> write one like `https://example.com/hook`, or `{secret: NAME}` if the address itself is a secret
+                12: to[3].webhook.retries: there is no `retries` -> here it can be `url`, `secret`, `headers`, `format`, `batch`, `timeout` or `on_refused`
+            "#]],
+        );
+    }
+}

@@ -46,7 +46,7 @@ pub(super) fn webhook(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
     let of = |url| WebhookSettings { url, secret: None, headers: Vec::new(), format: BodyFormat::Ndjson, timeout: TIMEOUT };
     if let NodeValue::Scalar { .. } = &node.value {
         let settings = of(Given::Plain(plain_url(node, path, faults)?));
-        return Some(TargetKind::Webhook(WebhookTarget { settings, batch: BATCH, on_refused: OnRefused::Hold }));
+        return Some(TargetKind::Webhook(Box::new(WebhookTarget { settings, batch: BATCH, on_refused: OnRefused::Hold })));
     }
     let mut object = Object::of(node, path, "webhook: {url: 'https://example.com/hook', secret: example}", faults)?;
     let url = match object.take("url") {
@@ -70,7 +70,7 @@ pub(super) fn webhook(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
     let on_refused = object.choice("on_refused", &policies, faults).unwrap_or(OnRefused::Hold);
     object.finish(&["url", "secret", "headers", "format", "batch", "timeout", "on_refused"], faults);
     let settings = WebhookSettings { secret, headers, format, timeout, ..of(url?) };
-    Some(TargetKind::Webhook(WebhookTarget { settings, batch, on_refused }))
+    Some(TargetKind::Webhook(Box::new(WebhookTarget { settings, batch, on_refused })))
 }
 
 fn plain_url(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<WebhookUrl> {
