@@ -73,11 +73,21 @@ pub(crate) struct CallMetricsFamilies {
     pub(crate) latency: Family<CallLabels, Histogram, fn() -> Histogram>,
     pub(crate) rows: Family<CallLabels, Counter>,
     pub(crate) fuel: Family<CallLabels, Counter>,
+    /// Calls that did not return.
+    pub(crate) failed: Family<CallLabels, Counter>,
+    /// How often a component was taken out because it kept failing.
+    pub(crate) taken_out: Family<CallLabels, Counter>,
 }
 
 impl Default for CallMetricsFamilies {
     fn default() -> Self {
-        Self { latency: Family::new_with_constructor(latency_histogram), rows: Family::default(), fuel: Family::default() }
+        Self {
+            latency: Family::new_with_constructor(latency_histogram),
+            rows: Family::default(),
+            fuel: Family::default(),
+            failed: Family::default(),
+            taken_out: Family::default(),
+        }
     }
 }
 
@@ -95,6 +105,8 @@ impl CallMetricsFamilies {
             latency: self.latency.get_or_create(&labels).clone(),
             rows: self.rows.get_or_create(&labels).clone(),
             fuel: self.fuel.get_or_create(&labels).clone(),
+            failed: self.failed.get_or_create(&labels).clone(),
+            taken_out: self.taken_out.get_or_create(&labels).clone(),
         }
     }
 }
@@ -105,6 +117,8 @@ pub(crate) struct CallMetrics {
     latency: Histogram,
     rows: Counter,
     fuel: Counter,
+    failed: Counter,
+    pub(crate) taken_out: Counter,
 }
 
 impl CallMetrics {
@@ -161,7 +175,10 @@ impl ComponentCall {
                 self.metrics.observe(rows, usage(answer));
                 self.control.answers.lock().push(Answer { step: self.step, sum: sum(answer) });
             }
-            Err(failure) => self.metrics.observe(rows, failure.usage),
+            Err(failure) => {
+                self.metrics.observe(rows, failure.usage);
+                self.metrics.failed.inc();
+            }
         }
     }
 }

@@ -117,6 +117,8 @@ pub(crate) struct Task {
     pub(super) resumed: bool,
     /// That happened, and no commit says so yet.
     pub(super) probed: bool,
+    /// Steps whose component is taken out, as was told.
+    pub(super) out: Vec<StepId>,
     /// Others see that it waits for a component.
     pub(super) blocked: bool,
     pub(super) totals: Totals,
@@ -198,6 +200,7 @@ impl Task {
             breakers_of: recovered_plan.unwrap_or(plan_number),
             resumed: accept_divergence,
             probed: false,
+            out: Vec::new(),
             blocked: false,
             totals,
             cost: Duration::ZERO,
@@ -276,6 +279,7 @@ impl Task {
         self.append(commit, sources, output, outcome)?;
         self.replace_after(outcome);
         self.account(commit, outcome, cpu_time().saturating_sub(begun));
+        self.tell_of_breakers();
         if let Some(at) = self.inputs.of_stream(&commit.stream) {
             self.took(at, Offset(commit.end));
         }

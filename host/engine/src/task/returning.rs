@@ -162,6 +162,23 @@ impl Task {
         Ok(())
     }
 
+    /// Says once that a component was taken out, and once that it is back.
+    pub(super) fn tell_of_breakers(&mut self) {
+        let is_open = |state| matches!(state, BreakerState::Open { .. });
+        let open = self.chain.breakers().filter(|(_, breaker, _)| is_open(breaker.state())).map(|(step, ..)| step);
+        let before = std::mem::replace(&mut self.out, open.collect());
+        for step in self.out.iter().filter(|step| !before.contains(step)) {
+            tracing::warn!(task = %self.shared.id, "{} keeps failing and is taken out", self.label(*step));
+            if let Some((_, planned)) = self.plan.components().find(|(at, _)| *at == step.0) {
+                let pipeline = self.plan.definition.name.as_str();
+                self.parts.metrics.calls.of(pipeline, planned).taken_out.inc();
+            }
+        }
+        for step in before.iter().filter(|step| !self.out.contains(step)) {
+            tracing::info!(task = %self.shared.id, "{} is back", self.label(*step));
+        }
+    }
+
     /// Shows that it waits for a component.
     fn block(&mut self, step: StepId, until: EventTime) {
         if std::mem::replace(&mut self.blocked, true) {
