@@ -40,7 +40,11 @@ impl Metrics {
         registry.register("component_rows", "Rows handed to components", calls.rows.clone());
         registry.register("component_fuel", "Fuel burnt by components", calls.fuel.clone());
         registry.register("component_failed_calls", "Calls of components that did not return", calls.failed.clone());
-        registry.register("component_taken_out", "Times a component was taken out because it kept failing", calls.taken_out.clone());
+        registry.register(
+            "component_taken_out",
+            "Times a component was taken out because it kept failing",
+            calls.taken_out.clone(),
+        );
         registry.register("task_commits", "Commits of tasks", self.commits.clone());
         registry.register("task_checkpoints", "Checkpoints taken", self.checkpoints.clone());
         registry.register_with_unit(
