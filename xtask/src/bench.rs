@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::run::{cargo, root, run, target_dir};
 
 /// What measures a whole host, by the load program's name for it.
-const HOST_BENCHES: [&str; 4] = ["ingest", "single", "latency", "idle"];
+const HOST_BENCHES: [&str; 6] = ["ingest", "single", "path", "latency", "idle", "soak"];
 
 /// All of them, or those of that name: `http` is all that measure a whole host.
 pub(crate) fn bench(name: Option<&str>) -> Result<()> {
@@ -43,6 +43,11 @@ fn run_host(names: &[&str]) -> Result<()> {
         let host = Host::start(&binary, &folder.join("data"))?;
         let mut load = Command::new(target.join("release/tidemill-load"));
         load.args([*name, host.url(), &host.process_id().to_string()]).arg(&guests);
+        match *name {
+            "ingest" => load.args(crate::duckdb::script()?),
+            "single" => load.arg(target.join("release/tidemill-echo")),
+            _ => &mut load,
+        };
         run(&format!("bench {name} (a whole host)"), &mut load)?;
     }
     Ok(())

@@ -14,6 +14,7 @@ pub(crate) fn ci() -> Result<()> {
     run("linting", cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     licences()?;
     crate::links::check()?;
+    crate::generate::generate(true)?;
     crate::test::test(false)
 }
 

@@ -2,13 +2,16 @@
 //! seconds; what it needs of the host it asks the real binary over HTTP.
 
 mod bench;
+mod book;
 mod build;
 mod ci;
 mod demo;
+mod duckdb;
 mod generate;
 mod guests;
 mod host;
 mod links;
+mod reference;
 mod run;
 mod test;
 
@@ -24,7 +27,8 @@ cargo xtask COMMAND
   bench [NAME]                every bench, or one; `http` for those of a whole host
   guests                      builds the components that ship with the host into TARGET/guests
   variants                    builds the broken hosts that tests need into TARGET/variants
-  generate                    writes the files that are made from the code
+  generate [--check]          writes the files that are made from the code, or says which are not as it would make them
+  book                        builds the user book (docs/book) as HTML
 
 Exit codes: 0 done, 1 failed, 2 wrong use.";
 
@@ -45,7 +49,9 @@ fn main() -> ExitCode {
         ["bench", name] if !name.starts_with('-') => bench::bench(Some(name)),
         ["guests"] => guests::guests().map(|_| ()),
         ["variants"] => build::variants(),
-        ["generate"] => generate::generate(),
+        ["generate"] => generate::generate(false),
+        ["generate", "--check"] => generate::generate(true),
+        ["book"] => book::book(),
         ["oracle", ..] => {
             return wrong_use("`oracle` comes with windows, joins and patterns; there is nothing for it to ask yet");
         }

@@ -86,6 +86,8 @@ pub(crate) enum Command {
     /// Compile one component from standard input, under limits: the host runs this itself.
     #[command(hide = true)]
     CompileComponent(CompileArgs),
+    /// Print what a pipeline document or the settings may say.
+    Schema(SchemaArgs),
 }
 
 /// `tidemill serve`. Each of these may stand in the settings file or the environment too; flags win over both.
@@ -321,6 +323,22 @@ impl std::str::FromStr for Offsets {
         let parse = |part| place(part).ok_or_else(|| format!("`{part}` is no partition:offset: write them like 0:123,1:99"));
         text.split(',').map(parse).collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// `tidemill schema`.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Of what.
+    pub of: SchemaOf,
+}
+
+/// What there are schemas of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// Pipeline documents, as JSON Schema for editors.
+    Pipeline,
+    /// The settings of `serve`: keys, variables, flags.
+    Settings,
 }
 
 /// `tidemill status`.

@@ -56,6 +56,7 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Consumers(command) => commands::consumers::run(command, &client()?, output),
         Command::Status(args) => commands::status::run(args, &client()?, output),
         Command::DeadLetters(args) => commands::dead_letters::run(args, &client()?, output),
+        Command::Schema(args) => commands::schema::run(args, output),
         Command::Streams => commands::list::streams(&client()?, output),
         Command::Components => commands::list::components(&client()?, output),
         Command::CompileComponent(args) => compiler::run(args),

@@ -59,7 +59,7 @@ struct Given {
 }
 
 /// What the environment may set, and the key it stands for.
-const VARIABLES: [(&str, &str); 8] = [
+pub(crate) const VARIABLES: [(&str, &str); 8] = [
     ("TIDEMILL_DEV", "dev"),
     ("TIDEMILL_DATA", "data"),
     ("TIDEMILL_LISTEN", "listen"),

@@ -31,6 +31,7 @@ pub use components::{ComponentEntry, Components, DeleteComponentError, PublishEr
 pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLetterQuery, RefusedLetter, ReplayedLetters};
 pub use engine::{Drained, Engine, OpenError};
 pub use fault::Fault;
+pub use pipeline::PIPELINE_SCHEMA;
 pub use pipelines::{Applied, ApplyError, ControlError, PipelineEntry, Pipelines};
 pub use plan::{Change, ChangeKind, StateChange};
 #[cfg(feature = "planted")]

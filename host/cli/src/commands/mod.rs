@@ -7,6 +7,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod list;
 pub(crate) mod new;
 pub(crate) mod push;
+pub(crate) mod schema;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;

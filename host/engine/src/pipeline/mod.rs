@@ -10,6 +10,7 @@ pub(crate) mod document;
 mod object;
 mod parse;
 mod scalar;
+mod schema;
 mod sources;
 mod suggest;
 mod target;
@@ -19,5 +20,6 @@ pub(crate) use definition::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind, Text,
 };
 pub(crate) use parse::{Reading, parse, read_pipeline};
+pub use schema::PIPELINE_SCHEMA;
 pub(crate) use suggest::nearest;
 pub(crate) use target::{FileTarget, OnRefused, Target, TargetKind, WebhookTarget};

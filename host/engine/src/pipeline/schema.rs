@@ -1,0 +1,92 @@
+//! The grammar as JSON Schema, for editors and for the user book. Written by hand, because a parser with good messages is no
+//! schema; the tests below ask that parser what it knows and compare.
+
+/// JSON Schema (2020-12) of a pipeline document.
+pub const PIPELINE_SCHEMA: &str = include_str!("schema.json");
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::Fault;
+
+    fn faults_of(document: &Value) -> Vec<Fault> {
+        let name = document["pipeline"].as_str().unwrap_or("any").parse().expect("a name");
+        crate::pipeline::parse(&name, &document.to_string()).err().unwrap_or_default()
+    }
+
+    /// A key that no object knows, and that is like none that one does.
+    const UNKNOWN: &str = "qqqqqqqqqqqq";
+
+    fn schema() -> Value {
+        serde_json::from_str(PIPELINE_SCHEMA).expect("it is JSON")
+    }
+
+    /// The keys that the parser says could stand where the unknown one stands.
+    fn known_to_the_parser(document: &Value) -> Vec<String> {
+        let faults = faults_of(document);
+        let fault = faults.iter().find(|fault| fault.error.contains(UNKNOWN)).unwrap_or_else(|| panic!("{document}: {faults:?}"));
+        let mut words: Vec<String> = fault.remedy.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        words.sort();
+        words
+    }
+
+    fn check(definition: &str, object: &mut Value, wrap: impl FnOnce(Value) -> Value) {
+        object[UNKNOWN] = json!(1);
+        let schema = schema();
+        let properties = if definition.is_empty() { &schema["properties"] } else { &schema["$defs"][definition]["properties"] };
+        let mut expected: Vec<String> = properties.as_object().expect("it has properties").keys().cloned().collect();
+        expected.sort();
+        assert_eq!(known_to_the_parser(&wrap(object.take())), expected, "`{definition}`");
+    }
+
+    #[test]
+    fn every_object_has_the_keys_that_the_parser_knows() {
+        let to = || json!(["stdout"]);
+        check("", &mut json!({"from": "a", "to": ["stdout"]}), |document| document);
+        check("source", &mut json!({"stream": "a"}), |source| json!({"from": source, "to": to()}));
+        for (name, mut step) in [("rule", json!({"rule": "a@1"})), ("transform", json!({"transform": "a@1"}))] {
+            check(name, &mut step, |step| json!({"from": "a", "steps": [step], "to": to()}));
+        }
+        check("limits", &mut json!({}), |limits| json!({"from": "a", "steps": [{"rule": "a@1", "limits": limits}], "to": to()}));
+        check("file", &mut json!({"path": "a"}), |file| json!({"from": "a", "to": [{"file": file}]}));
+        check("roll", &mut json!({}), |roll| json!({"from": "a", "to": [{"file": {"path": "a", "roll": roll}}]}));
+        let url = "https://example.com/hook";
+        check("webhook", &mut json!({"url": url}), |webhook| json!({"from": "a", "to": [{"webhook": webhook}]}));
+        check("batch", &mut json!({}), |batch| json!({"from": "a", "to": [{"webhook": {"url": url, "batch": batch}}]}));
+    }
+
+    #[test]
+    fn every_step_and_target_has_a_definition() {
+        let words = |document: Value| {
+            let mut words = known_to_the_parser(&document);
+            words.retain(|word| word != "stdout");
+            words
+        };
+        let schema = schema();
+        for step in words(json!({"from": "a", "steps": [{UNKNOWN: 1}], "to": ["stdout"]})) {
+            assert!(schema["$defs"][&step]["properties"][&step].is_object(), "step `{step}`");
+        }
+        for target in words(json!({"from": "a", "to": [{UNKNOWN: 1}]})) {
+            assert!(schema["$defs"][format!("to-{target}")]["properties"][&target].is_object(), "target `{target}`");
+        }
+    }
+
+    #[test]
+    fn every_example_is_a_pipeline() {
+        fn walk(value: &Value, count: &mut usize) {
+            for example in value["examples"].as_array().into_iter().flatten() {
+                let faults = faults_of(example);
+                assert!(faults.is_empty(), "{example}: {faults:?}");
+                *count += 1;
+            }
+            for inner in value.as_object().into_iter().flat_map(|object| object.values()).filter(|inner| inner.is_object()) {
+                walk(inner, count);
+            }
+        }
+        let mut count = 0;
+        walk(&schema(), &mut count);
+        assert!(count >= 9, "{count} examples");
+    }
+}

@@ -1,0 +1,53 @@
+//! Measures a whole host from outside: what it takes per event, and how long answers and results take.
+//!
+//! ```text
+//! tidemill-load NAME URL PROCESS GUESTS [ARGUMENT]
+//! ```
+//! Speaks HTTP on kept connections of loopback, from a fixed number of threads, for a fixed time, and prints a table. CPU time is
+//! taken from `/proc`, the host's and the generator's own apart, in steps of a clock tick; so figures per CPU-second mean something on
+//! a busy machine too, latencies less so. A latency under a paced load counts from the moment the request was due, so that a host
+//! that stalls is charged for the requests it held up.
+
+mod drive;
+mod events;
+mod idle;
+mod ingest;
+mod latency;
+mod measured;
+mod path;
+mod single;
+mod soak;
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use measured::Measured;
+
+const USE: &str = "use tidemill-load ingest|single|path|latency|idle|soak URL PROCESS GUESTS [ARGUMENT]";
+
+fn main() -> ExitCode {
+    let typed: Vec<String> = std::env::args().skip(1).collect();
+    let [name, url, process, guests, rest @ ..] = typed.as_slice() else {
+        eprintln!("error: {USE}");
+        return ExitCode::from(2);
+    };
+    let host = Measured { url, process };
+    let (guests, argument) = (Path::new(guests), rest.first().map(String::as_str));
+    let done = match name.as_str() {
+        "ingest" => ingest::ingest(&host, argument.map(Path::new)),
+        "single" => single::single(&host, argument.map(Path::new)),
+        "path" => path::path(&host, guests),
+        "latency" => latency::latency(&host, guests),
+        "idle" => idle::idle(&host),
+        "soak" => soak::soak(&host, guests, argument),
+        other => Err(io::Error::other(format!("there is no bench `{other}`; {USE}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
