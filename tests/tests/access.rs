@@ -16,6 +16,7 @@ struct Guarded {
 }
 
 impl Guarded {
+    #[expect(clippy::zombie_processes, reason = "where it panics, the process ends with its input, and this one soon after")]
     fn start(data: &Path) -> Self {
         let mut command: Command = tidemill_command();
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--stop-with-stdin", "--data"]).arg(data);

@@ -78,8 +78,11 @@ fn send_on(host: &Host, until: u64, random: &mut Random) -> bool {
 /// What two hosts have in common however their tasks took turns: the rows of each user, in order.
 type Outcome = BTreeMap<(&'static str, String), Vec<Value>>;
 
-/// Everything that came out, once all of it has, and the checksum of each task's state. `Err` is a host that does not get there.
-fn outcome(host: &Host) -> Result<(Outcome, BTreeMap<(&'static str, u64), Value>), String> {
+/// The checksum of each task's state, by pipeline and partition.
+type States = BTreeMap<(&'static str, u64), Value>;
+
+/// Everything that came out, once all of it has, and what state there is. `Err` is a host that does not get there.
+fn outcome(host: &Host) -> Result<(Outcome, States), String> {
     for name in ["p1", "p2"] {
         settle(host, name)?;
     }
@@ -178,9 +181,8 @@ fn compare(calm: &Outcome, found: &Outcome) -> Result<(), String> {
 }
 
 /// What comes out of a host that nothing happens to.
-fn uninterrupted(rows: u64) -> (Outcome, BTreeMap<(&'static str, u64), Value>) {
-    static KNOWN: std::sync::Mutex<BTreeMap<u64, (Outcome, BTreeMap<(&'static str, u64), Value>)>> =
-        std::sync::Mutex::new(BTreeMap::new());
+fn uninterrupted(rows: u64) -> (Outcome, States) {
+    static KNOWN: std::sync::Mutex<BTreeMap<u64, (Outcome, States)>> = std::sync::Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let fresh = || {
         let host = prepared(Setup::default());

@@ -68,7 +68,9 @@ fn rows_come_back_with_their_places() {
     let mut stream = ArrowStream::new(definition.schema.clone());
     let mut bytes = Vec::new();
     stream.write(&batch, &definition.schema, (PartitionId(3), Offset(100)), &[0..1, 2..4], &mut bytes).expect("written");
-    stream.write(&batch, &definition.schema, (PartitionId(4), Offset(7)), &[1..2], &mut bytes).expect("written");
+    stream
+        .write(&batch, &definition.schema, (PartitionId(4), Offset(7)), std::slice::from_ref(&(1..2)), &mut bytes)
+        .expect("written");
     stream.finish(&mut bytes).expect("ended");
     let (schema, batches) = read(&bytes);
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -94,7 +96,9 @@ fn a_string_column_keeps_the_form_of_the_first_rows() {
         let mut bytes = Vec::new();
         for form in [first, &forms[0], &forms[1]] {
             let rows = with_form(&batch, form);
-            stream.write(&rows, &definition.schema, (PartitionId(0), Offset(0)), &[0..4], &mut bytes).expect("written");
+            stream
+                .write(&rows, &definition.schema, (PartitionId(0), Offset(0)), std::slice::from_ref(&(0..4)), &mut bytes)
+                .expect("written");
         }
         stream.finish(&mut bytes).expect("ended");
         let (schema, batches) = read(&bytes);
@@ -117,7 +121,7 @@ fn rows_of_an_older_version_fit_the_newest() {
     let batch = rows(&old, &[r#"{"n":1,"city":"Rome"}"#, r#"{"n":2}"#]);
     let mut stream = ArrowStream::new(new.schema.clone());
     let mut bytes = Vec::new();
-    stream.write(&batch, &old.schema, (PartitionId(0), Offset(0)), &[0..2], &mut bytes).expect("written");
+    stream.write(&batch, &old.schema, (PartitionId(0), Offset(0)), std::slice::from_ref(&(0..2)), &mut bytes).expect("written");
     stream.finish(&mut bytes).expect("ended");
     let (_, batches) = read(&bytes);
     assert_eq!((text(batches[0].column(1), 0).as_deref(), text(batches[0].column(1), 1)), (Some("Rome"), None));

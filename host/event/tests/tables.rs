@@ -122,7 +122,7 @@ fn what_has_no_column_is_kept_dropped_or_rejected() {
     let fields = r#"[{"name": "user.name", "type": "string"}, {"name": "more", "type": "json"}]"#;
     check(
         &format!(r#"{{"fields": {fields}}}"#),
-        &[rows.clone()],
+        std::slice::from_ref(&rows),
         expect![[r#"
         {"user":{"name":"Ann","age":30},"more":"{}","tags":[1,null],"day":"1970-01-02T00:00:00.000000Z"}
         {"user":{"name":"Bob"},"more":"x","day":"1970-01-03T00:00:00.000000Z"}
@@ -130,7 +130,7 @@ fn what_has_no_column_is_kept_dropped_or_rejected() {
     );
     check(
         &format!(r#"{{"fields": {fields}, "unknown": "drop"}}"#),
-        &[rows.clone()],
+        std::slice::from_ref(&rows),
         expect![[r#"
         {"user":{"name":"Ann"},"more":"{}"}
         {"user":{"name":"Bob"},"more":"x"}
@@ -155,7 +155,7 @@ fn a_value_of_another_type_is_what_it_would_be_in_json() {
     ]);
     check(
         r#"{"fields": [{"name": "at", "type": "timestamp", "nullable": false}, {"name": "n", "type": "json"}, {"name": "d", "type": "decimal(4,1)"}, {"name": "s", "type": "int64"}]}"#,
-        &[rows.clone()],
+        std::slice::from_ref(&rows),
         expect![[r#"
             field `s` is int64 and got the text "1970-01-01T00:00:01.000000Z": send a number from -9223372036854775808 to 9223372036854775807 {"at":"2026-01-31T12:00:00Z","n":1.5,"d":7,"s":"1970-01-01T00:00:01.000000Z"}
             field `at` is timestamp and got the text "noon", which is no RFC 3339 time: send a text like 2026-01-31T12:00:00Z, or declare its unit if it is a number {"at":"noon","n":2.0,"d":8,"s":"1970-01-01T00:00:02.000000Z"}

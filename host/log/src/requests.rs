@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     fn mark(writer: &str, sequence: u64, rows: u64, time: i64) -> StoredMark {
-        let seen = RequestSeen { rows, accepted: rows / 2, answer: (rows % 10 == 0).then(|| [rows as u8; 8][..].into()) };
+        let seen = RequestSeen { rows, accepted: rows / 2, answer: rows.is_multiple_of(10).then(|| [rows as u8; 8][..].into()) };
         StoredMark { stream: 3, time, writer: writer.into(), sequence, seen }
     }
 

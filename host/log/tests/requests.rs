@@ -53,7 +53,7 @@ fn a_request_is_known_when_it_is_durable_and_after_restarts_and_rolls() {
     // The journal files that held them are used again.
     let other = log.create_stream(&stream_id("other"), support::definition(1)).expect("a stream");
     for id in 0..2_000 {
-        let _ = log.append_waiting(append(&other, 0, [id])).expect("taken");
+        drop(log.append_waiting(append(&other, 0, [id])).expect("taken"));
     }
     log.roll().expect("rolled");
     assert_eq!(log.request(&other, "key:a", 0), None, "another stream's");

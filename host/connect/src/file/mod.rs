@@ -56,7 +56,7 @@ pub struct FileSink {
 }
 
 enum OpenFile {
-    Ndjson(Part),
+    Ndjson(Box<Part>),
     Parquet(Box<ParquetRows>),
 }
 
@@ -116,7 +116,7 @@ impl Sink for FileSink {
         if self.open.is_none() {
             let part = Part::create(&*self.disk, self.part_path())?;
             self.open = Some(match self.format {
-                FileFormat::Ndjson => OpenFile::Ndjson(part),
+                FileFormat::Ndjson => OpenFile::Ndjson(Box::new(part)),
                 FileFormat::Parquet => OpenFile::Parquet(Box::new(ParquetRows::new(part, self.partition, block)?)),
             });
         }
@@ -130,7 +130,7 @@ impl Sink for FileSink {
 
     fn commit(&mut self, key: &BatchKey<'_>) -> Result<(), SinkError> {
         let part = match self.open.take().expect("rows were added") {
-            OpenFile::Ndjson(part) => part,
+            OpenFile::Ndjson(part) => *part,
             OpenFile::Parquet(rows) => rows.finish()?,
         };
         part.finish()?;

@@ -239,9 +239,9 @@ fn paired(old: &[Map<String, Value>], new: &[Map<String, Value>]) -> Vec<(Option
     let (mut from, mut to) = (0, 0);
     for (was, is) in common(old, new).into_iter().chain([(old.len(), new.len())]) {
         let mut removed: Vec<usize> = (from..was).collect();
-        for is in to..is {
-            let before = removed.iter().position(|was| identity(&old[*was]) == identity(&new[is]));
-            pairs.push((before.map(|at| removed.remove(at)), Some(is)));
+        for (place, step) in new.iter().enumerate().take(is).skip(to) {
+            let before = removed.iter().position(|was| identity(&old[*was]) == identity(step));
+            pairs.push((before.map(|at| removed.remove(at)), Some(place)));
         }
         pairs.extend(removed.into_iter().map(|was| (Some(was), None)));
         if was < old.len() && is < new.len() {

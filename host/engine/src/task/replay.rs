@@ -17,6 +17,9 @@ use crate::task::machine::{Taken, Task, Turn, cpu_time};
 use crate::task::record::Commit;
 use crate::task::returning::HOMELESS;
 
+/// What a commit took: how it is named, which sources it came from, its rows.
+type TakenAgain = (Taken, Sources, Again);
+
 /// Rows that a commit took.
 enum Again {
     Block(FlowBatch),
@@ -78,11 +81,7 @@ impl Task {
     }
 
     /// What a commit took, again. `Ok(None)`: it is not this plan's. `Err` is how the turn ends.
-    fn rows_again(
-        &mut self,
-        committed: &Commit,
-        clock: EventTime,
-    ) -> Result<Option<(Taken, Sources, Again)>, Result<Turn, String>> {
+    fn rows_again(&mut self, committed: &Commit, clock: EventTime) -> Result<Option<TakenAgain>, Result<Turn, String>> {
         if let Some(back) = committed.back {
             let Some(group) = self.back_again(back, clock) else { return Ok(None) };
             let taken = Taken { back: Some(back), ..Taken::default() };

@@ -57,8 +57,8 @@ impl Header {
             }
             names.push(name.into());
         }
-        let member = |name: &Box<str>| format!("{}:", serde_json::Value::from(&**name)).into_bytes().into();
-        Ok(Self { members: names.iter().map(member).collect(), names })
+        let member = |name: &str| format!("{}:", serde_json::Value::from(name)).into_bytes().into();
+        Ok(Self { members: names.iter().map(|name| member(name)).collect(), names })
     }
 
     /// How many columns there are.

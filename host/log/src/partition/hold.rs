@@ -9,6 +9,7 @@ use super::Partition;
 
 /// Offsets that are held, by how many. Boxed: most partitions are held by nobody.
 #[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "a map is three times the pointer, and there is one in every partition")]
 pub(super) struct Holds(Option<Box<BTreeMap<u64, u32>>>);
 
 impl Holds {

@@ -11,7 +11,7 @@ use tidemill_log::{
     Visibility,
 };
 
-use super::model::{GATHERED, Model, PARTITIONS, Sent, WRITER};
+use super::model::{GATHERED, GatheredAnswers, Model, PARTITIONS, Sent, WRITER};
 use super::{definition, frame, is_journal, rows, stream_id};
 
 /// Small files and bounds, so that a short life meets them all.
@@ -252,7 +252,7 @@ impl Worker<'_> {
 struct Source {
     stream: Arc<Stream>,
     ids: Mutex<Vec<i64>>,
-    answers: Arc<Mutex<Vec<(Vec<i64>, Option<Offset>)>>>,
+    answers: GatheredAnswers,
 }
 
 impl Gathered for Source {

@@ -38,14 +38,17 @@ pub struct Shown {
     pub ids: Vec<i64>,
 }
 
+/// What gathered sources handed over: ids, and the first offset once that was acknowledged.
+pub type GatheredAnswers = Arc<Mutex<Vec<(Vec<i64>, Option<Offset>)>>>;
+
 /// See the module's words. Kept apart from the log, as a client's own list would be.
 #[derive(Default)]
 pub struct Model {
     pub next_id: i64,
     /// Per life, what one thread queued.
     pub lives: Vec<Vec<Sent>>,
-    /// What was handed over by gathered sources: ids, and the first offset once that was acknowledged.
-    pub gathered: Arc<Mutex<Vec<(Vec<i64>, Option<Offset>)>>>,
+    /// What was handed over by gathered sources.
+    pub gathered: GatheredAnswers,
     /// Per partition, the furthest trim point that was asked for.
     pub trims: BTreeMap<u32, u64>,
     /// A counter in a document: the last value that was acknowledged, and the last that was sent.

@@ -44,7 +44,7 @@ pub fn an_old_group_behind_a_new_one(planted: Option<Planted>) -> Result<(), Str
         let mut differ = None;
         for (groups, id) in [(1, 2), (2, 3)] {
             // Each its own group: the first is being synced when the second is written.
-            let _ = log.append(append(&stream, 0, [id])).expect("taken");
+            drop(log.append(append(&stream, 0, [id])).expect("taken"));
             while differ.is_none() {
                 differ = written(groups);
                 std::thread::yield_now();

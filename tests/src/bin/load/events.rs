@@ -30,8 +30,7 @@ pub(crate) fn declare(host: &Measured<'_>, stream: &str, partitions: u32) -> io:
             kind => serde_json::json!({"name": name, "type": kind, "nullable": false}),
         })
         .collect();
-    let definition =
-        serde_json::json!({"fields": fields, "time": {"field": "ts"}, "key": ["key"], "partitions": partitions});
+    let definition = serde_json::json!({"fields": fields, "time": {"field": "ts"}, "key": ["key"], "partitions": partitions});
     host.must("PUT", &format!("/v1/streams/{stream}"), "application/json", definition.to_string().as_bytes()).map(drop)
 }
 

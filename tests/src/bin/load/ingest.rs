@@ -21,12 +21,13 @@ pub(crate) fn ingest(host: &Measured<'_>, duckdb: Option<&Path>) -> io::Result<(
     declare(host, "load", PARTITIONS)?;
     let (bodies, door) = (batches(32), door("load"));
     let bytes = bodies.iter().map(Vec::len).sum::<usize>() as f64 / (bodies.len() as u64 * BATCH_ROWS) as f64;
-    let send = |connection: &mut Connection, n: u64| {
-        post(connection, &door, "application/x-ndjson", &bodies[n as usize % bodies.len()])
-    };
+    let send =
+        |connection: &mut Connection, n: u64| post(connection, &door, "application/x-ndjson", &bodies[n as usize % bodies.len()]);
     let full = drive(host, CONNECTIONS, None, &send)?;
     let half = drive(host, CONNECTIONS, Some(full.pace(CONNECTIONS, 0.5)), &send)?;
-    println!("durable NDJSON, bodies of {BATCH_ROWS} events of {bytes:.0} bytes, {CONNECTIONS} connections, {PARTITIONS} partitions");
+    println!(
+        "durable NDJSON, bodies of {BATCH_ROWS} events of {bytes:.0} bytes, {CONNECTIONS} connections, {PARTITIONS} partitions"
+    );
     println!("| load | events/s | events per CPU-second of the host | of the generator | p50 ms | p99 ms | p99.9 ms |");
     println!("|---|---|---|---|---|---|---|");
     for (name, run) in [("full", &full), ("half", &half)] {

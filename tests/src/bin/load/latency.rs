@@ -27,9 +27,8 @@ pub(crate) fn latency(host: &Measured<'_>, guests: &Path) -> io::Result<()> {
         let stream = format!("load-{}", name.replace(' ', "-"));
         pipeline(host, &stream)?;
         let door = door(&stream) + query;
-        let full = drive(host, CONNECTIONS, None, &|connection, n| {
-            post(connection, &door, "application/json", row(n).as_bytes())
-        })?;
+        let full =
+            drive(host, CONNECTIONS, None, &|connection, n| post(connection, &door, "application/json", row(n).as_bytes()))?;
         println!("| {name} | full | {:.0} | | | | |", full.per_s(1));
         for share in SHARES {
             let (events_s, latencies) = at_pace(host, &stream, &door, full.pace(CONNECTIONS, share))?;

@@ -27,8 +27,7 @@ pub(crate) fn path(host: &Measured<'_>, guests: &Path) -> io::Result<()> {
 /// CPU ns per event, ingestion included, until the last row has come out.
 fn through(host: &Measured<'_>, name: &str, rule: &str) -> io::Result<f64> {
     declare(host, name, 1)?;
-    let pipeline =
-        format!("pipeline: {name}\nfrom: {name}\nsteps:\n  - where: amount > 1\n{rule}to:\n  - stream: {name}-out\n");
+    let pipeline = format!("pipeline: {name}\nfrom: {name}\nsteps:\n  - where: amount > 1\n{rule}to:\n  - stream: {name}-out\n");
     host.must("PUT", &format!("/v1/pipelines/{name}"), "application/yaml", pipeline.as_bytes())?;
     let (bodies, door) = (batches(32), door(name));
     let cpu_before = host.cpu_s()?;

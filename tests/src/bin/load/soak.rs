@@ -26,7 +26,10 @@ pub(crate) fn soak(host: &Measured<'_>, guests: &Path, rate: Option<&str>) -> io
         "pipeline: counted\nfrom: load\nsteps:\n  - rule: counter@1\n    by: [key]\n    keep: all\nto:\n  - stream: counted\n";
     host.must("PUT", "/v1/pipelines/counted", "application/yaml", pipeline.as_bytes())?;
     let bodies = DAY_S * rate / BATCH_ROWS;
-    println!("{} events, a day at {rate} per second, through a rule with state per key, as fast as one connection goes", DAY_S * rate);
+    println!(
+        "{} events, a day at {rate} per second, through a rule with state per key, as fast as one connection goes",
+        DAY_S * rate
+    );
     println!("| hour | events/s | p50 ms | p99 ms | p99.9 ms | resident MiB | handles |\n|---|---|---|---|---|---|---|");
     let mut connection = Connection::open(host.url)?;
     let door = door("load");
