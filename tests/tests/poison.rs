@@ -46,7 +46,7 @@ fn every_hostile_row_of_a_batch_is_alone_with_its_story() {
         let letter = dead.iter().find(|letter| letter["event"]["do"] == what).expect("one of them");
         letter["backtrace"].as_str().unwrap_or_default().to_owned()
     };
-    assert!(backtrace("recurse").contains("recurse"), "functions have their names: {}", backtrace("recurse"));
+    assert!(backtrace("recurse").contains("hostile_rule::recurse"), "functions have their names: {}", backtrace("recurse"));
     assert!(backtrace("panic").contains("panic"), "{}", backtrace("panic"));
     let panicked = dead.iter().find(|letter| letter["event"]["do"] == "panic").expect("one of them");
     assert!(panicked["error"].as_str().is_some_and(|error| error.contains("asked to panic")), "{panicked}");

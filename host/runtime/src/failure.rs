@@ -55,6 +55,28 @@ fn said(sandbox: &Sandbox, trap: &str) -> String {
     }
 }
 
+/// The longest name of a function or module in a backtrace.
+const NAME_BYTES_MAX: usize = 200;
+
+/// A function's name as its author wrote it: a module's names are as its compiler mangled them.
+fn readable(name: &str) -> String {
+    let mut short = Short(String::new());
+    // Whatever is beyond the bound is not wanted; and a stranger's name may stand for a very long one.
+    let _ = write!(short, "{:#}", rustc_demangle::demangle(name));
+    short.0
+}
+
+/// Takes so much and refuses the rest.
+struct Short(String);
+
+impl std::fmt::Write for Short {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let fits = text.floor_char_boundary(4 * NAME_BYTES_MAX - self.0.len());
+        self.0.push_str(&text[..fits]);
+        if fits < text.len() { Err(std::fmt::Error) } else { Ok(()) }
+    }
+}
+
 /// Names of frames, innermost first, one a line.
 fn backtrace(error: &Error) -> String {
     let mut text = String::new();
@@ -66,14 +88,27 @@ fn backtrace(error: &Error) -> String {
         let module = frame.module().name();
         let symbol = frame.symbols().first().and_then(|symbol| symbol.name()).or_else(|| frame.func_name());
         let name = match symbol {
-            Some(name) => clean(name, 200),
+            Some(name) => clean(&readable(name), NAME_BYTES_MAX),
             None => format!("function {}", frame.func_index()),
         };
         let place = frame.module_offset().map(|offset| format!(" at byte {offset:#x}")).unwrap_or_default();
-        let of = module.map(|module| format!(" of {}", clean(module, 100))).unwrap_or_default();
+        let of = module.map(|module| format!(" of {}", clean(module, NAME_BYTES_MAX / 2))).unwrap_or_default();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name}{place}{of}");
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_their_author_wrote_them() {
+        assert_eq!(readable("_RNvCs1Xs4kHC41y3_12hostile_rule7recurse"), "hostile_rule::recurse");
+        assert_eq!(readable("_ZN4core9panicking5panic17h0123456789abcdefE"), "core::panicking::panic");
+        assert_eq!(readable("memcpy"), "memcpy");
+        assert_eq!(readable(&"é".repeat(100_000)), "é".repeat(2 * NAME_BYTES_MAX));
+    }
 }
