@@ -49,6 +49,8 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Build(args) => commands::build::run(args, output),
         Command::Test(args) => commands::test::run(args, output),
         Command::Token(command) => commands::token::run(command, output),
+        Command::Log(command) => commands::verify::run(command, output),
+        Command::Repair(args) => commands::repair::run(args, output),
         Command::Push(args) => commands::push::run(args, &client()?, output),
         Command::Apply(args) => commands::apply::run(args, &client()?, output),
         Command::Send(args) => commands::send::run(args, &client()?, output),

@@ -70,12 +70,17 @@ fn make(log: &Log, role: Role) -> Result<NewToken, Failure> {
     made.map_err(|error| Failure::failed(format!("the token was not kept: {error}")))
 }
 
-/// Works on the log of a data directory that no host has open.
-fn offline(data: &Path, work: impl FnOnce(Log) -> Result<(), Failure>) -> Result<(), Failure> {
+/// A data directory that is there already, and that no host has open.
+pub(crate) fn stopped(data: &Path) -> Result<DataDir, Failure> {
     if !data.join("tidemill.json").exists() {
         return Err(Failure::wrong_use(format!("`{}` is no data directory: name the one that the host serves", data.display())));
     }
-    let data = DataDir::open(data).map_err(|error| Failure::failed(error.to_string()))?;
+    DataDir::open(data).map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// Works on the log of a data directory that no host has open.
+fn offline(data: &Path, work: impl FnOnce(Log) -> Result<(), Failure>) -> Result<(), Failure> {
+    let data = stopped(data)?;
     let log = Log::open(LogSettings::new(data.path().join("log")), crate::planted::disk());
     let log = log.map_err(|error| Failure::failed(error.to_string()))?;
     let worked = work(log.clone());
