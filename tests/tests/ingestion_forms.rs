@@ -219,3 +219,65 @@ fn bombs_are_refused_before_they_are_large() {
     assert!(silent.body.contains("hold nothing"), "{}", silent.body);
     assert!(host.rows("pay").is_empty());
 }
+
+#[test]
+fn arrow_streams_are_taken_by_column() {
+    use std::sync::Arc;
+
+    use arrow_array::{
+        ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray, types::Int32Type,
+    };
+
+    let host = declared();
+    let colours: DictionaryArray<Int32Type> = ["red", "blue", "red"].into_iter().collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("ts", Arc::new(TimestampMillisecondArray::from(vec![Some(1), None, Some(3)]))),
+        ("ip", Arc::new(colours)),
+        ("n", Arc::new(Int32Array::from(vec![7, 8, 9]))),
+        ("note", Arc::new(StringArray::from(vec![None, None, Some("kept")]))),
+    ];
+    let rows_sent = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .expect("a batch");
+    let mut body = Vec::new();
+    let mut writer = arrow_ipc::writer::StreamWriter::try_new(&mut body, &rows_sent.schema()).expect("a writer");
+    writer.write(&rows_sent).expect("written");
+    writer.finish().expect("finished");
+    drop(writer);
+    let arrow = "application/vnd.apache.arrow.stream";
+    let answer = host.send_as("pay", arrow, &body).expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"][0]["field"]), (&json!(2), &json!("ts")), "{answer}");
+    let expected = [
+        json!({"ts": 1, "ip": "red", "n": 7, "user": {"name": null}}),
+        json!({"ts": 3, "ip": "red", "n": 9, "user": {"name": null}, "note": "kept"}),
+    ];
+    assert_eq!(rows(&host, "pay"), expected);
+    host.put("/v1/streams/found", &json!({"schema": "infer"})).expect(201);
+    host.send_as("found", arrow, &body).expect(200);
+    assert_eq!(host.rows("found").len(), 3);
+    host.send_as("pay", arrow, &body[..body.len() / 2]).expect(400);
+    host.send_as("pay", arrow, b"{}").expect(400);
+}
+
+#[test]
+fn schemas_change_by_version() {
+    let host = Host::start();
+    let put = |definition: &Value| host.put("/v1/streams/s", definition);
+    let field = |name: &str, ty: &str, nullable: bool| json!({"name": name, "type": ty, "nullable": nullable});
+    put(&json!({"fields": [field("a", "int64", true), field("b", "string", true)]})).expect(201);
+    host.send("s", &json!({"a": 1, "b": "old"})).expect(200);
+    put(&json!({"fields": [field("a", "float64", true), field("c", "string", true)], "retention": {"age": "7d"}})).expect(200);
+    host.send("s", &json!({"a": 1.5, "c": "new", "b": "unknown"})).expect(200);
+    let refused = put(&json!({"fields": [field("a", "float64", true), field("c", "string", false)]})).expect(409);
+    assert!(refused.body.contains("`c`") && refused.body.contains("`forward` or `none`"), "{}", refused.body);
+    let stream = host.get("/v1/streams/s").json();
+    assert_eq!((&stream["version"], &stream["retention"]["age"]), (&json!(2), &json!("7d")), "{stream}");
+    assert_eq!(stream["versions"].as_array().map(Vec::len), Some(2), "{stream}");
+    // What was read may be sent back; the mode changes first, then what it takes.
+    let mut back = stream.clone();
+    back["compatibility"] = json!("none");
+    put(&back).expect(200);
+    put(&json!({"fields": [field("a", "string", true), field("c", "string", false)], "compatibility": "none"})).expect(200);
+    host.send("s", &json!({"a": "x", "c": "newest"})).expect(200);
+    let expected = [json!({"a": 1, "b": "old"}), json!({"a": 1.5, "c": "new", "b": "unknown"}), json!({"a": "x", "c": "newest"})];
+    assert_eq!(rows(&host, "s"), expected, "every row reads back as it was written");
+}

@@ -214,11 +214,31 @@ pub(crate) struct ApplyArgs {
 pub(crate) struct SendArgs {
     /// The stream.
     pub stream: String,
-    /// The file: NDJSON, one JSON array, or lines of text; `-` reads standard input.
+    /// The file: NDJSON, one JSON array, CSV, an Arrow stream, or lines of text; `-` reads standard input.
     pub file: PathBuf,
     /// Send each line as `{"line": …}`.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     pub text: bool,
+    /// What the file holds; by its name (`.json`, `.csv`, `.arrow`, `.arrows`) or its beginning unless said.
+    #[arg(long, value_enum)]
+    pub format: Option<SendFormat>,
+}
+
+/// What a file of events holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SendFormat {
+    /// One event a line.
+    Ndjson,
+    /// One event or an array of them.
+    Json,
+    /// A table whose first line names the columns.
+    Csv,
+    /// An Arrow IPC stream.
+    Arrow,
+    /// A CloudEvent in JSON, or an array of them.
+    Cloudevents,
+    /// Lines of text.
+    Text,
 }
 
 /// `tidemill tail`.

@@ -60,6 +60,12 @@ pub(crate) const REQUEST_UNDURABLE_BYTES_MAX: usize = 4 << 20;
 pub(crate) const UPLOADS_MAX: usize = 512;
 /// How long an upload waits for its turn, or for room in the journal's queue. Beyond: 503 with what was accepted.
 pub(crate) const OVERLOAD_WAIT: Duration = Duration::from_secs(2);
+/// How long a request waits for another one of its name (`Idempotency-Key`, producer and sequence). Beyond: 503.
+pub(crate) const RETRY_TURN_WAIT: Duration = Duration::from_secs(30);
+/// The longest name of a request. Beyond: refused with 400.
+pub(crate) const WRITER_BYTES_MAX: usize = 200;
+/// What is remembered of an answer, for the request's retries. Beyond: fewer rejections are listed.
+pub(crate) const REMEMBERED_ANSWER_BYTES_MAX: usize = 16 << 10;
 /// Rejections an answer lists. Beyond: they are counted.
 pub(crate) const REJECTIONS_LISTED_MAX: usize = 100;
 /// Bytes of a rejected row that are kept. Beyond: cut (and kept as `bytes`, because what is left is no JSON).

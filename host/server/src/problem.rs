@@ -23,8 +23,6 @@ pub(crate) enum Kind {
     BadBody,
     /// A parameter, name or header that does not mean anything.
     BadParameter,
-    /// Promised for a later version; refused so that nobody relies on it today.
-    NotSupportedYet,
     /// No credential, or none that is known.
     Unauthorized,
     /// The credential's role may not do this.
@@ -75,7 +73,6 @@ impl Kind {
         match self {
             Self::BadBody => (StatusCode::BAD_REQUEST, "bad-body", "the body cannot be read"),
             Self::BadParameter => (StatusCode::BAD_REQUEST, "bad-parameter", "a parameter is wrong"),
-            Self::NotSupportedYet => (StatusCode::BAD_REQUEST, "not-supported-yet", "not supported by this version"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "a credential is needed"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "the role may not do this"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "unknown-route", "no such path"),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use ureq::SendBody;
 use ureq::http::Method;
 
-use crate::args::SendArgs;
+use crate::args::{SendArgs, SendFormat};
 use crate::client::{Answer, Client, encoded};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -35,7 +35,8 @@ pub(crate) fn run(args: &SendArgs, client: &Client, output: Output) -> Result<()
     let bar = output.bar(size_bytes);
     let mut sender = Sender::new(client, &args.stream, bar.clone());
     let sent = match form(args, &mut input)? {
-        Form::Whole => sender.whole(&mut input),
+        Form::Whole(content_type) => sender.whole(&mut input, content_type),
+        Form::Table => sender.table(&mut input),
         Form::Lines(content_type) => sender.lines(&mut input, content_type),
     };
     bar.finish_and_clear();
@@ -79,22 +80,41 @@ fn open(path: &Path) -> Result<(Input, Option<u64>), Failure> {
 
 /// How a file is sent.
 enum Form {
-    /// As one JSON document.
-    Whole,
+    /// In one request of this content type.
+    Whole(&'static str),
+    /// Some records at a time, each time behind the header row.
+    Table,
     /// Line by line, as this content type.
     Lines(&'static str),
 }
 
 fn form(args: &SendArgs, input: &mut impl BufRead) -> Result<Form, Failure> {
-    if args.text {
-        return Ok(Form::Lines("text/plain"));
-    }
-    if args.file.extension().is_some_and(|extension| extension == "json") {
-        return Ok(Form::Whole);
+    const JSON: Form = Form::Whole("application/json");
+    let format = args.text.then_some(SendFormat::Text).or(args.format);
+    let extension = args.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let format = format.or(match extension {
+        "json" => Some(SendFormat::Json),
+        "csv" => Some(SendFormat::Csv),
+        "arrow" | "arrows" => Some(SendFormat::Arrow),
+        _ => None,
+    });
+    match format {
+        Some(SendFormat::Text) => return Ok(Form::Lines("text/plain")),
+        Some(SendFormat::Ndjson) => return Ok(Form::Lines("application/x-ndjson")),
+        Some(SendFormat::Json) => return Ok(JSON),
+        Some(SendFormat::Csv) => return Ok(Form::Table),
+        Some(SendFormat::Arrow) => return Ok(Form::Whole("application/vnd.apache.arrow.stream")),
+        Some(SendFormat::Cloudevents) | None => {}
     }
     let begin = input.fill_buf().map_err(|error| Failure::failed(format!("cannot read `{}`: {error}", args.file.display())))?;
     let first = begin.iter().find(|byte| !byte.is_ascii_whitespace());
-    Ok(if first == Some(&b'[') { Form::Whole } else { Form::Lines("application/x-ndjson") })
+    let is_array = first == Some(&b'[');
+    Ok(match format {
+        Some(SendFormat::Cloudevents) if is_array => Form::Whole("application/cloudevents-batch+json"),
+        Some(SendFormat::Cloudevents) => Form::Whole("application/cloudevents+json"),
+        _ if is_array => JSON,
+        _ => Form::Lines("application/x-ndjson"),
+    })
 }
 
 /// What all requests together came to.
@@ -119,10 +139,42 @@ impl<'a> Sender<'a> {
         Self { client, path, bar, totals: Totals::default() }
     }
 
-    fn whole(&mut self, input: &mut impl Read) -> Result<(), Failure> {
+    fn whole(&mut self, input: &mut impl Read, content_type: &str) -> Result<(), Failure> {
         let mut body = Vec::new();
         input.read_to_end(&mut body).map_err(|error| Failure::failed(format!("cannot read: {error}")))?;
-        self.request(&body, "application/json", &|_| None)
+        self.request(&body, content_type, &|_| None)
+    }
+
+    fn table(&mut self, input: &mut impl BufRead) -> Result<(), Failure> {
+        let unreadable = |error| Failure::failed(format!("cannot read: {error}"));
+        let mut header = Vec::new();
+        let mut line = 1 + record(input, &mut header).map_err(unreadable)?;
+        let mut sent = false;
+        loop {
+            let mut body = header.clone();
+            let mut lines = Vec::new();
+            while body.len() < REQUEST_BYTES {
+                let begin = body.len();
+                let length = record(input, &mut body).map_err(unreadable)?;
+                if length == 0 {
+                    break;
+                }
+                // Blank lines are no rows.
+                if !body[begin..].trim_ascii().is_empty() {
+                    lines.push(line);
+                }
+                line += length;
+            }
+            if lines.is_empty() && sent {
+                return Ok(());
+            }
+            let ended = lines.is_empty();
+            self.request(&body, "text/csv", &|index| lines.get(usize::try_from(index).ok()?).copied())?;
+            sent = true;
+            if ended {
+                return Ok(());
+            }
+        }
     }
 
     fn lines(&mut self, input: &mut impl BufRead, content_type: &str) -> Result<(), Failure> {
@@ -203,6 +255,30 @@ fn fill(input: &mut impl BufRead, body: &mut Vec<u8>) -> std::io::Result<bool> {
     Ok(false)
 }
 
+/// Appends one record of a table, with the line ends inside its quotes; how many lines it has, 0 at the input's end.
+fn record(input: &mut impl BufRead, body: &mut Vec<u8>) -> std::io::Result<u64> {
+    let (mut lines, mut quotes) = (0, 0);
+    let begin = body.len();
+    loop {
+        let from = body.len();
+        input.by_ref().take(LINE_BYTES_MAX + 2).read_until(b'\n', body)?;
+        if body.len() == from {
+            return Ok(lines);
+        }
+        lines += 1;
+        quotes += body[from..].iter().filter(|byte| **byte == b'"').count();
+        let is_whole = quotes % 2 == 0;
+        // A record the host does not take anyhow is not gathered further than it takes to say so.
+        if is_whole || (body.len() - begin) as u64 > LINE_BYTES_MAX {
+            if body.last() != Some(&b'\n') {
+                input.skip_until(b'\n')?;
+                body.push(b'\n');
+            }
+            return Ok(lines);
+        }
+    }
+}
+
 /// The line, from 0, of the request's row `index`: blank lines are no rows in NDJSON, but are in text.
 fn line_of_row(body: &[u8], index: u64, skips_blank: bool) -> u64 {
     let mut rows = 0;
@@ -232,6 +308,20 @@ fn rejection_line(rejection: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_end_outside_quotes() {
+        let mut input = BufReader::new(&b"a,b\n1,\"x\ny\"\n2,z"[..]);
+        let mut next = || {
+            let mut body = Vec::new();
+            let lines = record(&mut input, &mut body).expect("reads");
+            (lines, String::from_utf8(body).expect("UTF-8"))
+        };
+        assert_eq!(next(), (1, "a,b\n".to_owned()));
+        assert_eq!(next(), (2, "1,\"x\ny\"\n".to_owned()));
+        assert_eq!(next(), (1, "2,z\n".to_owned()));
+        assert_eq!(next(), (0, String::new()));
+    }
 
     #[test]
     fn a_rejected_row_is_named_by_its_line() {

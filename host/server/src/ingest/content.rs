@@ -51,15 +51,6 @@ const TAKEN: &str = "send `application/json` (one event or an array), `applicati
 /// Reads the header of a request with events.
 pub(crate) fn content(headers: &HeaderMap) -> Result<Content, Problem> {
     let refuse = |detail: String| Err(Problem::new(Kind::WrongType, detail, TAKEN));
-    for promise in ["idempotency-key", "tidemill-producer", "tidemill-sequence"] {
-        if headers.contains_key(promise) {
-            return Err(Problem::new(
-                Kind::NotSupportedYet,
-                format!("`{promise}` asks for retries to be recognised, which this version does not do"),
-                "leave the header out, and count on a retry being taken a second time",
-            ));
-        }
-    }
     // Its content type is that of the event's data.
     if headers.contains_key("ce-specversion") && !is_structured(headers) {
         return Ok(Content::CloudEventBinary);
@@ -143,22 +134,37 @@ pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     Err(Problem::new(Kind::WrongType, detail, "pack the body once, with `gzip` or `zstd`, or not at all"))
 }
 
-/// Reads the query of a request with events: there is nothing to choose yet.
-pub(crate) fn query(query: Option<&str>) -> Result<(), Problem> {
+/// When a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Ack {
+    /// When its rows are on disk.
+    #[default]
+    Disk,
+    /// When they are on their way to the journal: a crash may lose them. Nobody else sees them earlier or later for it.
+    Memory,
+}
+
+/// Reads the query of a request with events.
+pub(crate) fn query(query: Option<&str>) -> Result<Ack, Problem> {
+    let mut ack = Ack::Disk;
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         return Err(match (name, value) {
-            ("ack", "disk") => continue,
-            ("ack", "memory") => Problem::new(
-                Kind::NotSupportedYet,
-                "`ack=memory` is not supported by this version: every answer waits for the disk",
-                "leave `ack` out",
-            ),
-            ("ack", other) => Problem::new(Kind::BadParameter, format!("`ack={other}` means nothing"), "leave `ack` out"),
+            ("ack", "disk") => {
+                ack = Ack::Disk;
+                continue;
+            }
+            ("ack", "memory") => {
+                ack = Ack::Memory;
+                continue;
+            }
+            ("ack", other) => {
+                Problem::new(Kind::BadParameter, format!("`ack={other}` means nothing"), "write `ack=disk` or `ack=memory`")
+            }
             (other, _) => Problem::new(Kind::BadParameter, format!("`{other}` is no parameter of this request"), "leave it out"),
         });
     }
-    Ok(())
+    Ok(ack)
 }
 
 #[cfg(test)]
@@ -190,7 +196,6 @@ mod tests {
         assert_eq!(check(&[]), Err(Kind::WrongType));
         assert_eq!(check(&[("content-type", "application/json"), ("content-length", "33554433")]), Err(Kind::TooLarge));
         assert_eq!(check(&[("content-type", "text/plain"), ("content-length", "33554433")]), Ok(Content::Text));
-        assert_eq!(check(&[("content-type", "application/json"), ("idempotency-key", "a")]), Err(Kind::NotSupportedYet));
     }
 
     #[test]
@@ -216,10 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn promises_of_later_versions_are_refused() {
-        assert_eq!(query(None), Ok(()));
-        assert_eq!(query(Some("ack=disk")), Ok(()));
-        assert_eq!(query(Some("ack=memory")).map_err(|problem| problem.kind()), Err(Kind::NotSupportedYet));
+    fn the_answer_waits_for_the_disk_unless_asked_otherwise() {
+        assert_eq!(query(None), Ok(Ack::Disk));
+        assert_eq!(query(Some("ack=disk")), Ok(Ack::Disk));
+        assert_eq!(query(Some("ack=memory")), Ok(Ack::Memory));
+        assert_eq!(query(Some("ack=never")).map_err(|problem| problem.kind()), Err(Kind::BadParameter));
         assert_eq!(query(Some("partition=1")).map_err(|problem| problem.kind()), Err(Kind::BadParameter));
     }
 }

@@ -18,6 +18,7 @@ use tidemill_event::{Placement, SchemaVersion, StreamId, StreamName, TenantName,
 use tidemill_log::{Append, AppendError, FrameRows, Gathered, Log, Stream, StreamError};
 use tokio::sync::oneshot;
 
+use super::retry::Turns;
 use crate::bounds::{DECODE_LIMITS, FILL_BYTES_MAX, SPARE_DECODERS_MAX};
 use crate::problem::{Kind, Problem};
 
@@ -76,6 +77,7 @@ pub(crate) struct Door {
     /// Held while an undeclared stream's schema is widened, so that two requests do not widen the same one.
     pub(crate) widening: Mutex<()>,
     rejected: Mutex<Option<Arc<Stream>>>,
+    turns: Arc<Turns>,
 }
 
 impl Door {
@@ -89,12 +91,18 @@ impl Door {
             placement,
             widening: Mutex::default(),
             rejected: Mutex::default(),
+            turns: Arc::default(),
             stream,
         }
     }
 
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// The named requests that are being taken.
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
     }
 
     pub(crate) fn stream(&self) -> &Arc<Stream> {

@@ -31,8 +31,7 @@ where
         splitter.push(&piece, &mut |row| upload.row(row))?;
     }
     splitter.finish(&mut |row| upload.row(row))?;
-    upload.flush().await?;
-    upload.settle().await
+    upload.end().await
 }
 
 /// A form whose rows stand alone: they are appended while the body comes.
@@ -71,9 +70,14 @@ where
             Err(problem) => break Err(problem),
         }
     };
-    upload.flush().await?;
-    upload.settle().await?;
-    ended
+    match ended {
+        Ok(()) => upload.end().await,
+        Err(problem) => {
+            upload.flush().await?;
+            upload.settle().await?;
+            Err(problem)
+        }
+    }
 }
 
 /// A CloudEvent in binary mode: its header lines and its body are one row.
@@ -99,8 +103,7 @@ where
         Ok(row) => upload.row(Row::CloudEvent(&row)),
         Err(fault) => upload.row(Row::Fault(&fault, &body)),
     }
-    upload.flush().await?;
-    upload.settle().await
+    upload.end().await
 }
 
 /// An Arrow stream: its tables are appended as they come, some thousand rows at a time.
@@ -139,9 +142,14 @@ where
             break Err(problem);
         }
     };
-    upload.flush().await?;
-    upload.settle().await?;
-    ended
+    match ended {
+        Ok(()) => upload.end().await,
+        Err(problem) => {
+            upload.flush().await?;
+            upload.settle().await?;
+            Err(problem)
+        }
+    }
 }
 
 /// A body that is held until its end, measured.

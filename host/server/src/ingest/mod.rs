@@ -12,6 +12,7 @@ mod door;
 mod drive;
 mod pieces;
 mod rejected;
+mod retry;
 mod rows;
 mod small;
 mod unpack;
@@ -29,10 +30,11 @@ use http_body::Body;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use self::content::{Content, Encoding};
+use self::content::{Ack, Content, Encoding};
 use self::door::Door;
 pub(crate) use self::door::Doors;
 use self::pieces::Pieces;
+use self::retry::{RequestName, Turn};
 use self::upload::Upload;
 pub(crate) use self::upload::{append_problem, stream_problem};
 pub(crate) use self::verdict::Accepted;
@@ -47,7 +49,13 @@ use crate::problem::{Problem, ProblemDocument};
 /// wholly or, if it is no JSON to its end, not at all; in NDJSON and text each line stands alone.
 #[utoipa::path(
     post, path = "/v1/streams/{stream}/events", tag = "events",
-    params(("stream" = String, Path, description = "A stream of your own; dotted ones are the host's")),
+    params(
+        ("stream" = String, Path, description = "A stream of your own; dotted ones are the host's"),
+        ("ack" = Option<String>, Query, description = "`disk` (default) answers when the rows are on disk; `memory` before, with `\"durable\": false`: a crash may lose them"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names the request, for a day or so: another one of that name is answered as the first was, with `\"duplicate\": true`, whatever its body; one that broke off goes on behind the rows that are decided"),
+        ("Tidemill-Producer" = Option<String>, Header, description = "Names it too, together with `Tidemill-Sequence`"),
+        ("Tidemill-Sequence" = Option<u64>, Header, description = "Which of the producer's requests; gaps are allowed"),
+    ),
     request_body(
         description = "One event or an array of them (at most 32 MiB); one event a line; a table whose first line names the columns, or an Arrow IPC stream; lines of text, which become `{\"line\": …}`; CloudEvents (with `ce-…` header lines, any content type is that of their data). `Content-Encoding` may be gzip or zstd",
         content(
@@ -62,7 +70,7 @@ use crate::problem::{Problem, ProblemDocument};
     ),
     responses(
         (status = 200, description = "At least one row is on disk, or there was none", body = Accepted),
-        (status = 400, description = "Not JSON to its end (`byte` says where), no header row, not what its encoding says, a wrong name or parameter, or a promise of a later version", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "Not JSON to its end (`byte` says where), no header row, not what its encoding says, a wrong name or parameter", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such stream", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 408, description = "The body stood still; `accepted` rows stay", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "A body of one JSON value over 32 MiB, or a packed one that unpacks to too much; `accepted` rows stay", body = ProblemDocument, content_type = "application/problem+json"),
@@ -87,7 +95,9 @@ where
 {
     match take(host, stream, request).await {
         Ok(verdict) => {
-            host.metrics().events(verdict.accepted(), verdict.rejected());
+            if !verdict.is_duplicate() {
+                host.metrics().events(verdict.accepted(), verdict.rejected());
+            }
             verdict.answer()
         }
         Err(problem) => problem.into_response(),
@@ -100,7 +110,8 @@ where
     B::Error: Display + Send,
 {
     let door = host.doors().find(host.tenant(), stream)?;
-    content::query(request.uri().query())?;
+    let ack = content::query(request.uri().query())?;
+    let name = retry::name(request.headers())?;
     let content = content::content(request.headers())?;
     let encoding = content::encoding(request.headers())?;
     let (head, body) = request.into_parts();
@@ -108,17 +119,22 @@ where
     let shared = encoding == Encoding::Identity
         && !matches!(content, Content::CloudEventBinary | Content::Arrow)
         && length.is_some_and(|length| length <= SHARED_BODY_BYTES_MAX)
+        && name.is_none()
         && !door.stream().definition().schema.infer;
     let pieces = Pieces::new(encoding, body);
     if shared {
         let body = small::whole(host, pieces).await?;
-        return small::take(host, &door, content, &body).await;
+        return small::take(host, &door, content, ack, &body).await;
     }
+    let named = match name {
+        Some(name) => Some((name.clone(), door.turns().take(&name).await?)),
+        None => None,
+    };
     // A task of the service, so that it outlives the connection (see `upload`).
     let uploads = host.uploads().acquire_owned();
     let busy = |_| Problem::overloaded("too many large requests at once");
     let turn = timeout(OVERLOAD_WAIT, uploads).await.map_err(busy)?.map_err(|_| Problem::stopping())?;
-    let asked = Asked { content, headers: head.headers };
+    let asked = Asked { content, ack, named, headers: head.headers };
     let task = drive(host.clone(), door, asked, pieces, length.is_some(), turn);
     host.tasks().spawn(task).await.unwrap_or_else(|_| Err(Problem::stopping()))
 }
@@ -126,6 +142,9 @@ where
 /// What a request asks for, besides its body.
 struct Asked {
     content: Content,
+    ack: Ack,
+    /// Which request it is, and its turn among those of that name.
+    named: Option<(RequestName, Turn)>,
     headers: HeaderMap,
 }
 
@@ -142,13 +161,31 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    let mut upload = Upload::new(door, asked.content, host.clock().now());
+    let arrival = host.clock().now();
+    let mut upload = Upload::new(door.clone(), asked.content, arrival).acknowledged(asked.ack);
+    let is_named = asked.named.is_some();
+    if let Some((name, _)) = &asked.named {
+        let seen = door.log().request(door.stream(), &name.writer, name.sequence);
+        if let Some(answer) = seen.as_ref().and_then(|seen| seen.answer.as_deref())
+            && let Some(verdict) = Verdict::remembered(answer)
+        {
+            pieces.drain().await;
+            return Ok(verdict);
+        }
+        upload = upload.named(name.clone(), seen.as_ref());
+    }
     let outcome = match asked.content {
         Content::Arrow => drive::tables(&host, &mut upload, &mut pieces, known_length).await,
         Content::CloudEventBinary => drive::cloud_event(&host, &mut upload, &asked.headers, &mut pieces).await,
         content if content.is_whole() => drive::whole(&host, &mut upload, &mut pieces).await,
         _ => drive::rows(&host, &mut upload, &mut pieces, known_length).await,
     };
+    if is_named && outcome.is_err() {
+        // Its retry must find on disk what is on its way, or would take it again.
+        let _ = upload.settle().await;
+    }
+    // Others of its name have their turn.
+    drop(asked.named);
     match outcome {
         Ok(()) => Ok(std::mem::take(&mut upload.verdict)),
         Err(problem) => {

@@ -11,7 +11,7 @@ use tidemill_event::json::BodySplitter;
 use tidemill_log::{Append, FrameRows};
 use tokio::task::block_in_place;
 
-use super::content::Content;
+use super::content::{Ack, Content};
 use super::door::{Door, NotKept};
 use super::pieces::Pieces;
 use super::rejected::RejectedRows;
@@ -41,7 +41,7 @@ where
 }
 
 /// Takes the rows of a small body of any form but a binary CloudEvent.
-pub(super) async fn take(host: &Host, door: &Arc<Door>, content: Content, body: &[u8]) -> Result<Verdict, Problem> {
+pub(super) async fn take(host: &Host, door: &Arc<Door>, content: Content, ack: Ack, body: &[u8]) -> Result<Verdict, Problem> {
     let arrival = host.clock().now();
     let mut verdict = Verdict::default();
     let mut rejected = RejectedRows::default();
@@ -80,6 +80,13 @@ pub(super) async fn take(host: &Host, door: &Arc<Door>, content: Content, body: 
         check_syntax(body)?;
     }
     let rejected = keep(door, &mut rejected);
+    if ack == Ack::Memory {
+        // Whatever waits for them is dropped here; the rows are on their way all the same.
+        verdict.in_memory();
+        verdict.accept(good_rows);
+        rejected.map_err(|problem| verdict.members(problem))?;
+        return Ok(verdict);
+    }
     if let Some(settled) = settled {
         settled.await.unwrap_or(Err(NotKept::Stopped)).map_err(NotKept::problem)?;
         verdict.accept(good_rows);

@@ -13,13 +13,14 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use tidemill_event::json::{self, RowFault};
 use tidemill_event::{EventTime, PartitionId, SchemaVersion};
-use tidemill_log::{Append, AppendError, FrameRows, Pending, StreamError};
+use tidemill_log::{Append, AppendError, FrameRows, Pending, RequestMark, RequestSeen, StreamError};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::content::Content;
+use super::content::{Ack, Content};
 use super::door::{Door, NotKept, Versioned};
 use super::rejected::RejectedRows;
+use super::retry::RequestName;
 use super::rows::{Row, RowKind};
 use super::verdict::Verdict;
 use crate::bounds::{CHUNK_BYTES, CHUNK_ROWS, INFER_ROWS_MAX, OVERLOAD_WAIT, REQUEST_UNDURABLE_BYTES_MAX};
@@ -32,10 +33,22 @@ struct InFlight {
     pending: Pending,
 }
 
-/// A chunk on its way to the log.
-enum Chunk {
-    Rows(SchemaVersion, RecordBatch),
-    Rejected(RecordBatch),
+/// A chunk on its way to the log: rows, rejected rows, or, for a named request, both, with what they decide.
+#[derive(Default)]
+struct Chunk {
+    rows: Option<(SchemaVersion, RecordBatch)>,
+    rejected: Option<RecordBatch>,
+    mark: Option<RequestMark>,
+}
+
+/// A named request: which it is, and how far it got.
+struct Named {
+    name: RequestName,
+    /// Its first rows that an earlier request of its name decided.
+    skipped: u64,
+    /// Rows decided, and how many of them were good, those of earlier requests among them.
+    decided: u64,
+    good: u64,
 }
 
 /// Rows of an undeclared stream that are not decoded yet, because its fields are not known.
@@ -59,6 +72,8 @@ pub(crate) struct Upload {
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
     failed: Option<Problem>,
+    ack: Ack,
+    named: Option<Named>,
     pub(crate) verdict: Verdict,
 }
 
@@ -75,8 +90,27 @@ impl Upload {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             failed: None,
+            ack: Ack::Disk,
+            named: None,
             verdict: Verdict::default(),
         }
+    }
+
+    /// Does not wait for the disk at its end. (A named request does: its retries are recognised by what is there.)
+    pub(crate) fn acknowledged(mut self, ack: Ack) -> Self {
+        self.ack = ack;
+        self
+    }
+
+    /// As the request of that name, of which `seen` is on disk already.
+    pub(crate) fn named(mut self, name: RequestName, seen: Option<&RequestSeen>) -> Self {
+        if let Some(seen) = seen {
+            self.verdict = Verdict::resumed(seen);
+        }
+        let (rows, good) = seen.map_or((0, 0), |seen| (seen.rows, seen.accepted));
+        self.named = Some(Named { name, skipped: rows, decided: rows, good });
+        self.ack = Ack::Disk;
+        self
     }
 
     /// Takes the rows that come next as having arrived then.
@@ -91,9 +125,15 @@ impl Upload {
     /// The next row.
     pub(crate) fn row(&mut self, row: Row<'_>) {
         let index = self.verdict.next_row();
-        if self.must_infer()
-            && let Some((bytes, kind)) = row.parts()
-        {
+        if self.named.as_ref().is_some_and(|named| index < named.skipped) {
+            return;
+        }
+        if self.must_infer() {
+            let Some((bytes, kind)) = row.parts() else {
+                // Rows are decided in their order, so that their number says which.
+                self.infer();
+                return self.decode(index, row);
+            };
             let start = self.raw.bytes.len();
             self.raw.bytes.extend_from_slice(&bytes);
             self.raw.rows.push((index, start..self.raw.bytes.len()));
@@ -140,11 +180,15 @@ impl Upload {
         {
             answer = row.decode(&mut self.decoder().decoder, arrival);
         }
+        if let Some(named) = &mut self.named {
+            named.decided += 1;
+            named.good += u64::from(answer.is_ok());
+        }
         if let Err(fault) = answer {
             row.kept(|kept| self.rejected.push(arrival, &fault, kept));
             self.verdict.reject(index, fault);
             if self.rejected.size() >= CHUNK_BYTES {
-                self.seal_rejected();
+                self.seal();
             }
         }
         let rows = &self.decoder().decoder;
@@ -179,7 +223,7 @@ impl Upload {
     /// Widens the stream's inferred fields so that the rows fit, and decodes for the new schema from here on. False if there was
     /// nothing to widen, or it failed.
     fn widen(&mut self, rows: &[&[u8]]) -> bool {
-        self.seal_rows();
+        self.seal();
         let door = self.door.clone();
         // The change is a durable entry of the log: it blocks, but it happens a handful of times in the life of a stream.
         let widened = block_in_place(|| {
@@ -201,23 +245,39 @@ impl Upload {
         }
     }
 
+    /// What is decoded becomes chunks.
     fn seal(&mut self) {
-        self.seal_rows();
-        self.seal_rejected();
-    }
-
-    fn seal_rows(&mut self) {
-        if let Some(mut rows) = self.decoder.take_if(|rows| rows.decoder.rows() > 0) {
-            self.chunks.push_back(Chunk::Rows(rows.version, rows.decoder.finish()));
+        let rows = self.decoder.take_if(|rows| rows.decoder.rows() > 0).map(|mut rows| {
+            let sealed = (rows.version, rows.decoder.finish());
             self.door.give_back(rows);
+            sealed
+        });
+        let stream = self.door.stream().id().stream.as_str();
+        let rejected = (self.rejected.rows() > 0).then(|| self.rejected.finish(stream));
+        if rows.is_none() && rejected.is_none() {
+            return;
+        }
+        match self.mark(None) {
+            // What they decide is true when both are there: they land together.
+            Some(mark) => self.chunks.push_back(Chunk { rows, rejected, mark: Some(mark) }),
+            None => {
+                let chunks = [Chunk { rows, ..Chunk::default() }, Chunk { rejected, ..Chunk::default() }];
+                self.chunks.extend(chunks.into_iter().filter(|chunk| chunk.rows.is_some() || chunk.rejected.is_some()));
+            }
         }
     }
 
-    fn seal_rejected(&mut self) {
-        if self.rejected.rows() > 0 {
-            let rows = self.rejected.finish(self.door.stream().id().stream.as_str());
-            self.chunks.push_back(Chunk::Rejected(rows));
-        }
+    /// What is decided so far of a named request.
+    fn mark(&self, answer: Option<Arc<[u8]>>) -> Option<RequestMark> {
+        let named = self.named.as_ref()?;
+        Some(RequestMark {
+            stream: self.door.stream().clone(),
+            writer: named.name.writer.clone(),
+            sequence: named.name.sequence,
+            rows: named.decided,
+            accepted: named.good,
+            answer,
+        })
     }
 
     /// Appends what is full; waits only while more than the request's share is on its way.
@@ -239,6 +299,29 @@ impl Upload {
         self.infer();
         self.seal();
         self.submit().await
+    }
+
+    /// Ends the request: everything is appended, and, unless the client does not want to wait, on disk. What a named one is answered
+    /// lands with its last rows.
+    pub(crate) async fn end(&mut self) -> Result<(), Problem> {
+        self.infer();
+        self.seal();
+        if let Some(named) = &self.named
+            && self.failed.is_none()
+        {
+            let mark = self.mark(Some(self.verdict.to_remember(named.good)));
+            match self.chunks.back_mut() {
+                Some(last) => last.mark = mark,
+                None => self.chunks.push_back(Chunk { mark, ..Chunk::default() }),
+            }
+        }
+        self.submit().await?;
+        if self.ack == Ack::Memory {
+            self.verdict.in_memory();
+            self.in_flight.drain(..).for_each(|append| self.verdict.accept(append.good_rows));
+            return Ok(());
+        }
+        self.settle().await
     }
 
     /// Waits until everything appended is on disk.
@@ -266,22 +349,23 @@ impl Upload {
     }
 
     async fn append(&mut self, chunk: Chunk) -> Result<(), Problem> {
-        let (frames, good_rows) = match chunk {
-            Chunk::Rows(version, rows) => {
-                let count = rows.num_rows() as u64;
-                (self.door.frames(version, rows), count)
-            }
-            Chunk::Rejected(rows) => {
-                let door = &self.door;
-                let stream = block_in_place(|| door.rejected_stream()).map_err(|error| stream_problem(&error))?;
-                let version = stream.version();
-                (vec![FrameRows { stream, version, partition: PartitionId(0), rows }], 0)
-            }
-        };
+        let mut frames = Vec::new();
+        let mut good_rows = 0;
+        if let Some((version, rows)) = chunk.rows {
+            good_rows = rows.num_rows() as u64;
+            frames = self.door.frames(version, rows);
+        }
+        if let Some(rows) = chunk.rejected {
+            let door = &self.door;
+            let stream = block_in_place(|| door.rejected_stream()).map_err(|error| stream_problem(&error))?;
+            frames.push(FrameRows { version: stream.version(), stream, partition: PartitionId(0), rows });
+        }
+        let requests: Vec<RequestMark> = chunk.mark.into_iter().collect();
+        let atomic = !requests.is_empty();
         let bytes = frames.iter().map(|frame| tidemill_event::batch::bytes(&frame.rows)).sum();
         let give_up = Instant::now() + OVERLOAD_WAIT;
         loop {
-            let append = Append { frames: frames.clone(), atomic: false, requests: Vec::new(), on_durable: None };
+            let append = Append { frames: frames.clone(), atomic, requests: requests.clone(), on_durable: None };
             match self.door.log().append(append) {
                 Ok(pending) => {
                     self.in_flight_bytes += bytes;

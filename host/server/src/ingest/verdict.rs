@@ -1,15 +1,18 @@
 //! What a request with events is answered: how many rows were accepted, which were not, and why.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidemill_event::Rejection;
 use tidemill_event::json::RowFault;
+use tidemill_event::{Reason, Rejection};
+use tidemill_log::RequestSeen;
 use utoipa::ToSchema;
 
-use crate::bounds::REJECTIONS_LISTED_MAX;
+use crate::bounds::{REJECTIONS_LISTED_MAX, REMEMBERED_ANSWER_BYTES_MAX};
 use crate::problem::{Kind, Problem};
 
 /// Counts the rows of one request. `accepted` grows only by rows that are on disk.
@@ -19,9 +22,60 @@ pub(crate) struct Verdict {
     accepted: u64,
     rejected: Vec<Rejection>,
     rejected_total: u64,
+    /// Whether it is what an earlier request of the same name was answered.
+    is_duplicate: bool,
+    /// Whether `accepted` rows may not be on disk yet, because the client did not ask for that.
+    is_in_memory: bool,
 }
 
 impl Verdict {
+    /// That of a request whose first rows were decided by an earlier one of its name.
+    pub(crate) fn resumed(seen: &RequestSeen) -> Self {
+        Self { accepted: seen.accepted, rejected_total: seen.rows.saturating_sub(seen.accepted), ..Self::default() }
+    }
+
+    /// What a request of the same name was answered.
+    pub(crate) fn remembered(answer: &[u8]) -> Option<Self> {
+        let answer: Remembered = serde_json::from_slice(answer).ok()?;
+        let rejected = answer.rejected.into_iter();
+        let rejected = rejected.map(|(index, field, error)| {
+            // The reason is not among what a client is told.
+            Rejection { index, reason: Reason::Schema, field: field.map(Into::into), error }
+        });
+        Some(Self {
+            accepted: answer.accepted,
+            rejected: rejected.collect(),
+            rejected_total: answer.rejected_total,
+            is_duplicate: true,
+            ..Self::default()
+        })
+    }
+
+    /// What is kept for retries, once `accepted` rows are on disk.
+    pub(crate) fn to_remember(&self, accepted: u64) -> Arc<[u8]> {
+        let mut rejected: Vec<_> =
+            self.rejected.iter().map(|row| (row.index, row.field.as_deref().map(str::to_owned), row.error.clone())).collect();
+        loop {
+            let answer = Remembered { accepted, rejected_total: self.rejected_total, rejected };
+            let bytes = serde_json::to_vec(&answer).unwrap_or_default();
+            if bytes.len() <= REMEMBERED_ANSWER_BYTES_MAX || answer.rejected.is_empty() {
+                return bytes.into();
+            }
+            rejected = answer.rejected;
+            rejected.truncate(rejected.len() / 2);
+        }
+    }
+
+    /// Whether nothing was taken for it, because an earlier request was answered so.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        self.is_duplicate
+    }
+
+    /// The client does not wait for the disk.
+    pub(crate) fn in_memory(&mut self) {
+        self.is_in_memory = true;
+    }
+
     /// One more row of the request, whatever becomes of it; its index.
     pub(crate) fn next_row(&mut self) -> u64 {
         let index = self.rows;
@@ -67,9 +121,17 @@ impl Verdict {
                 format!("none of the {} rows was taken", self.rejected_total),
                 "correct the rows as `rejected` says; they are kept in the stream's `.rejected` as they came",
             );
-            return self.members(problem).into_response();
+            let problem = self.members(problem);
+            let problem = if self.is_duplicate { problem.with("duplicate", true) } else { problem };
+            return problem.into_response();
         }
-        let answer = Accepted { accepted: self.accepted, rejected: self.listed(), rejected_total: self.rejected_total };
+        let answer = Accepted {
+            accepted: self.accepted,
+            rejected: self.listed(),
+            rejected_total: self.rejected_total,
+            duplicate: self.is_duplicate.then_some(true),
+            durable: self.is_in_memory.then_some(false),
+        };
         let mut response = Response::new(Body::from(serde_json::to_vec(&answer).unwrap_or_default()));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
@@ -91,6 +153,20 @@ pub(crate) struct Accepted<'a> {
     rejected: Vec<RejectedEvent<'a>>,
     /// How many were not taken.
     rejected_total: u64,
+    /// `true` if this is the answer to an earlier request of the same name, and nothing was taken now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
+    /// `false` if `ack=memory` was asked for: the rows are not known to be on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durable: Option<bool>,
+}
+
+/// An answer as it is kept for retries.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    accepted: u64,
+    rejected_total: u64,
+    rejected: Vec<(u64, Option<String>, String)>,
 }
 
 /// A row that was not taken.
