@@ -33,6 +33,9 @@ pub(crate) use self::shared::SinkShared;
 /// How long the end waits for a lane that does not answer: a pipe that nobody reads, a request under way.
 const JOIN_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a change of plan waits for shared lanes to write what is there.
+const SHARED_WAIT: Duration = Duration::from_secs(10);
+
 /// Which target a lane of its own is for.
 type Target = (TenantName, PipelineName, String);
 
@@ -85,11 +88,16 @@ impl Sinks {
         let ending: Vec<Lane> = targets.iter().filter_map(|target| own.remove(target)).collect();
         drop(own);
         // Room for every answer: no lane waits for us.
-        let (done, told) = bounded(ending.len() + 2);
-        for lane in ending.iter().chain([&self.files, &self.stdout]) {
+        let (done, told) = bounded(ending.len().max(1));
+        for lane in &ending {
             lane.stop(tenant, pipeline, done.clone());
         }
-        Stopping { answers: ending.len() + 2, told, ending }
+        let shared = [&self.files, &self.stdout].map(|lane| {
+            let (done, told) = bounded(1);
+            lane.stop(tenant, pipeline, done);
+            told
+        });
+        Stopping { told, ending, shared }
     }
 
     /// Ends every lane where it stands.
@@ -107,15 +115,22 @@ impl Sinks {
 
 /// Sinks of a pipeline that are coming to their end.
 pub(crate) struct Stopping {
-    answers: usize,
     told: Receiver<()>,
     ending: Vec<Lane>,
+    /// Of the lanes that go on for others.
+    shared: [Receiver<()>; 2],
 }
 
 impl Stopping {
-    /// Waits until they have ended; `false`: some have not.
+    /// Waits until they have ended; `false`: some have not, and others must not begin in their place.
     pub(crate) fn wait(self, until: Instant) -> bool {
-        let all = (0..self.answers).all(|_| self.told.recv_deadline(until).is_ok());
+        // A shared lane takes what comes next behind what it was told first, so that nobody has to wait for one that is stuck (a
+        // pipe nobody reads). The time is for what it still writes.
+        let written = until.min(Instant::now() + SHARED_WAIT);
+        for told in &self.shared {
+            drop(told.recv_deadline(written));
+        }
+        let all = self.ending.iter().all(|_| self.told.recv_deadline(until).is_ok());
         for lane in &self.ending {
             lane.quit();
         }

@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array
 use tidemill_connect::{RefusedRows, SinkError};
 use tidemill_event::batch::times;
 use tidemill_event::json::RowEncoder;
-use tidemill_event::{OffsetRange, Reason};
+use tidemill_event::{OffsetRange, PartitionId, Reason};
 use tidemill_log::{Append, Block, FrameRows, Log, Partition, ReadLimit, Stream, Visibility};
 
 /// Bytes and rows that are taken over at a time.
@@ -42,7 +42,8 @@ impl RefusedRows for DeadLetters {
             let columns = fields.map(|field| self.column(&field.name, field.ty.arrow(), &block, said));
             let columns: Vec<ArrayRef> = columns.chain([time_of(&block)]).collect();
             let rows = RecordBatch::try_new(Arc::new(definition.schema.arrow()), columns).map_err(|error| failed(&error))?;
-            let partition = self.partition.key().partition;
+            // The stream may be older than the pipeline's partitions; its tasks do the same.
+            let partition = PartitionId(self.partition.key().partition.0 % definition.partitions);
             let frame = FrameRows { stream: self.stream.clone(), version, partition, rows };
             let append = Append { atomic: false, ..Append::atomic(vec![frame]) };
             let pending = self.log.append_waiting(append).map_err(|error| failed(&error))?;
