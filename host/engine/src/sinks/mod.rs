@@ -128,7 +128,7 @@ impl Stopping {
         // pipe nobody reads). The time is for what it still writes.
         let written = until.min(Instant::now() + SHARED_WAIT);
         for told in &self.shared {
-            drop(told.recv_deadline(written));
+            let _ = told.recv_deadline(written);
         }
         let all = self.ending.iter().all(|_| self.told.recv_deadline(until).is_ok());
         for lane in &self.ending {
