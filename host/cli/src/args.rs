@@ -84,10 +84,20 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Look at rows that a pipeline could not handle, and send them through again.
     DeadLetters(DeadLettersArgs),
-    /// List streams.
-    Streams,
-    /// List components and their versions.
-    Components,
+    /// Stop pipelines behind a checkpoint.
+    Pause(PipelinesArgs),
+    /// Let paused, held or failed pipelines go on where they stopped.
+    Resume(PipelinesArgs),
+    /// Stop pipelines and forget them; the streams they wrote stay.
+    Delete(DeleteArgs),
+    /// Run a pipeline again over earlier rows, beside itself, and let that run take over.
+    Replay(ReplayArgs),
+    /// Show what the components of a pipeline said.
+    Logs(LogsArgs),
+    /// List streams, show one, or delete one.
+    Streams(StreamsArgs),
+    /// List components and their versions, show one, or delete one.
+    Components(ComponentsArgs),
     /// Compile one component from standard input, under limits: the host runs this itself.
     #[command(hide = true)]
     CompileComponent(CompileArgs),
@@ -411,6 +421,130 @@ pub(crate) enum SchemaOf {
 pub(crate) struct StatusArgs {
     /// One pipeline; all of them unless said.
     pub pipeline: Option<String>,
+    /// Ask again every two seconds, until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// `tidemill pause` and `tidemill resume`.
+#[derive(Debug, Args)]
+pub(crate) struct PipelinesArgs {
+    /// The pipelines.
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipelines: Vec<String>,
+}
+
+/// `tidemill delete`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// The pipelines.
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipelines: Vec<String>,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `tidemill replay`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --from it shows how the replay does. Its output goes to streams called like the pipeline's, with @RUN behind."
+)]
+pub(crate) struct ReplayArgs {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Begin one: `earliest`, an RFC 3339 time, an offset, offsets with commas (one for each partition), or STREAM=PLACE for each stream.
+    #[arg(long, value_name = "PLACE", conflicts_with = "action")]
+    pub from: Vec<String>,
+    /// What to do with the one there is.
+    #[arg(value_enum)]
+    pub action: Option<ReplayAction>,
+}
+
+/// What to do with a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplayAction {
+    /// Put it in place of the pipeline's run: from there on it writes the pipeline's own targets.
+    Promote,
+    /// Forget it, and delete the streams it wrote.
+    Discard,
+}
+
+/// `tidemill logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Keep printing what they say, until Ctrl-C.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only this step, such as `steps[2].rule`.
+    #[arg(long)]
+    pub step: Option<String>,
+    /// Only this level and above: debug, info, warn or error.
+    #[arg(long)]
+    pub level: Option<String>,
+    /// At most that many of the last lines.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// `tidemill streams`.
+#[derive(Debug, Args)]
+pub(crate) struct StreamsArgs {
+    /// What to do; list them unless said.
+    #[command(subcommand)]
+    pub action: Option<StreamsAction>,
+}
+
+/// What to do with streams.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StreamsAction {
+    /// Show one: its columns, its partitions, where they begin and end.
+    Show {
+        /// The stream.
+        stream: String,
+    },
+    /// Delete one with its rows, and what was rejected at its door.
+    Delete {
+        /// The stream.
+        stream: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// `tidemill components`.
+#[derive(Debug, Args)]
+pub(crate) struct ComponentsArgs {
+    /// What to do; list them unless said.
+    #[command(subcommand)]
+    pub action: Option<ComponentsAction>,
+}
+
+/// What to do with components.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ComponentsAction {
+    /// Show a version: what it needs, gives and keeps.
+    Show {
+        /// The component.
+        name: String,
+        /// Its version.
+        #[arg(value_name = "VERSION")]
+        of: semver::Version,
+    },
+    /// Delete a version that no pipeline uses.
+    Delete {
+        /// The component.
+        name: String,
+        /// Its version.
+        #[arg(value_name = "VERSION")]
+        of: semver::Version,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 /// `tidemill compile-component`.

@@ -17,6 +17,7 @@ mod paint;
 mod planted;
 mod secret;
 mod settings;
+mod table;
 mod trial;
 
 use std::process::ExitCode;
@@ -59,8 +60,13 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Status(args) => commands::status::run(args, &client()?, output),
         Command::DeadLetters(args) => commands::dead_letters::run(args, &client()?, output),
         Command::Schema(args) => commands::schema::run(args, output),
-        Command::Streams => commands::list::streams(&client()?, output),
-        Command::Components => commands::list::components(&client()?, output),
+        Command::Pause(args) => commands::control::pause(args, &client()?, output),
+        Command::Resume(args) => commands::control::resume(args, &client()?, output),
+        Command::Delete(args) => commands::control::delete(args, &client()?, output),
+        Command::Replay(args) => commands::control::replay(args, &client()?, output),
+        Command::Logs(args) => commands::logs::run(args, &client()?, output),
+        Command::Streams(args) => commands::list::streams(args, &client()?, output),
+        Command::Components(args) => commands::list::components(args, &client()?, output),
         Command::CompileComponent(args) => compiler::run(args),
     }
 }

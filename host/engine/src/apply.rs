@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tidemill_event::{PipelineName, StreamDefinition, StreamId, StreamName, TenantName};
 use tidemill_log::{Stream, StreamError, Visibility};
 
-use crate::deployed::Deployed;
+use crate::deployed::{Deployed, Role};
 use crate::deployments::Deployments;
 use crate::pipeline::{Reading, Run, document, read_pipeline};
 use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
@@ -54,7 +54,10 @@ impl Deployments {
                 return Err(ApplyError::Faults { faults });
             }
         };
-        self.refuse_crowd(&plan)?;
+        self.refuse_crowd(&plan, Role::Main).map_err(|error| {
+            let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
+            ApplyError::Faults { faults: vec![Fault::new("steps", 1, error, remedy)] }
+        })?;
         let new_run = before.as_deref().and_then(|before| new_run(before, &plan));
         let changed = new_run.is_some() || !before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
         let changes = match previous {
@@ -64,6 +67,11 @@ impl Deployments {
         let applied = Applied { created: before.is_none(), changed, changes, plan: describe(&plan, previous) };
         if dry_run || !changed {
             return Ok(applied);
+        }
+        if let Some(replay) = self.get_replay(tenant, name) {
+            let error =
+                format!("run {} of `{name}` is a replay of the plan there is: promote or discard it first", replay.stored.run);
+            return Err(ApplyError::Conflict(error));
         }
         self.make_streams(&plan).map_err(|error| ApplyError::Unavailable(error.to_string()))?;
         if let Some(before) = &before {
@@ -76,7 +84,7 @@ impl Deployments {
             let marks = old_plan
                 .zip(self.output(&plan))
                 .map_or_else(Vec::new, |(old, output)| marks_of_added(&plan, old, &output, self.threads.targets.random));
-            self.store(tenant, name, &stored, &plan.folders(), marks)?;
+            self.store(tenant, name, &stored, Role::Main, [marks, owned(tenant, name, &plan.folders())].concat())?;
             Ok(stored)
         });
         let stored = match next {
@@ -85,7 +93,7 @@ impl Deployments {
                 // The old plan is what counts, so it goes on.
                 if let Some(before) = before {
                     let plan = before.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
-                    self.deploy(tenant.clone(), name.clone(), before.stored.clone(), plan, false);
+                    self.deploy(tenant.clone(), name.clone(), before.stored.clone(), plan, Role::Main, false);
                 }
                 return Err(ApplyError::Unavailable(error));
             }
@@ -93,25 +101,30 @@ impl Deployments {
         if let Some(before) = before.filter(|before| before.stored.run != stored.run) {
             self.forget(&before);
         }
-        self.deploy(tenant.clone(), name.clone(), stored, Ok(Arc::new(plan)), false);
+        self.deploy(tenant.clone(), name.clone(), stored, Ok(Arc::new(plan)), Role::Main, false);
         Ok(applied)
     }
 
     /// A pipeline whose sandboxes the host has no room for.
-    fn refuse_crowd(&self, plan: &Plan) -> Result<(), ApplyError> {
-        let others = self.all();
-        let others = others.iter().filter(|other| (&other.tenant, &other.name) != (&plan.tenant, &plan.definition.name));
+    pub(crate) fn refuse_crowd(&self, plan: &Plan, role: Role) -> Result<(), String> {
+        let others = self.runs();
+        let itself = (&plan.tenant, &plan.definition.name, role);
+        let others = others.iter().filter(|other| (&other.tenant, &other.name, other.role) != itself);
         let held: usize = others.filter_map(|other| other.plan.as_ref().ok()).map(|plan| plan.instances()).sum();
         let (wanted, room) = (plan.instances(), self.threads.instances_max.saturating_sub(held));
         if wanted <= room {
             return Ok(());
         }
-        let error = format!(
+        Err(format!(
             "it needs {wanted} sandboxes (component steps times its {} tasks), and the host has room for {room} more",
             plan.sources.tasks()
-        );
-        let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
-        Err(ApplyError::Faults { faults: vec![Fault::new("steps", 1, error, remedy)] })
+        ))
+    }
+
+    /// The number of the next run of a name.
+    pub(crate) fn next_run(&self, tenant: &TenantName, name: &PipelineName) -> u64 {
+        let counted = self.threads.log.document(&StoredPipeline::run_key(tenant, name));
+        counted.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse::<u64>().ok()).unwrap_or(0) + 1
     }
 
     /// Where the run begins and ends, and which one it is. The error says what of a source cannot be read.
@@ -120,10 +133,6 @@ impl Deployments {
         let number = before.map_or(1, |before| before.stored.plan + 1);
         let same_run = before.map(|before| &before.stored).filter(|_| !new_run);
         let sources = plan.sources.list.iter().map(|source| next_source(source, definition.run, same_run, number));
-        let last_run = || {
-            let counted = self.threads.log.document(&StoredPipeline::run_key(tenant, &definition.name));
-            counted.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse::<u64>().ok()).unwrap_or(0)
-        };
         let output = self.output(plan);
         let output_starts = match same_run {
             Some(stored) if !stored.output_starts.is_empty() => stored.output_starts.clone(),
@@ -134,7 +143,7 @@ impl Deployments {
         Ok(StoredPipeline {
             text: text.to_owned(),
             plan: number,
-            run: same_run.map_or_else(|| last_run() + 1, |stored| stored.run),
+            run: same_run.map_or_else(|| self.next_run(tenant, &definition.name), |stored| stored.run),
             paused: same_run.is_some_and(|stored| stored.paused),
             sources: sources.collect::<Result<_, _>>()?,
             pinned: plan.components().map(|(_, planned)| planned.pin.clone()).collect(),
@@ -143,18 +152,24 @@ impl Deployments {
         })
     }
 
+    /// Stores a run, and changes other documents with it: all or none.
     pub(crate) fn store(
         &self,
         tenant: &TenantName,
         name: &PipelineName,
         stored: &StoredPipeline,
-        folders: &[String],
+        role: Role,
         mut changes: Vec<(String, Option<Vec<u8>>)>,
     ) -> Result<(), String> {
         let document = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
-        changes.push((StoredPipeline::key(tenant, name), Some(document)));
-        changes.push((StoredPipeline::run_key(tenant, name), Some(stored.run.to_string().into_bytes())));
-        changes.extend(folders.iter().map(|path| (owner_key(path), Some(owner(tenant, name).into_bytes()))));
+        let key = match role {
+            Role::Main => StoredPipeline::key(tenant, name),
+            Role::Replay => StoredPipeline::replay_key(tenant, name),
+        };
+        changes.push((key, Some(document)));
+        // Runs are counted upwards, also past one that was discarded or promoted over.
+        let last = (self.next_run(tenant, name) - 1).max(stored.run);
+        changes.push((StoredPipeline::run_key(tenant, name), Some(last.to_string().into_bytes())));
         self.threads.log.put_documents(changes).map_err(|error| error.to_string())
     }
 
@@ -179,12 +194,12 @@ impl Deployments {
     }
 
     /// Where the tasks of a run keep what they took: a run of its own has other tasks, maybe more of them.
-    fn make_progress(&self, plan: &Plan, run: u64) -> Result<(), StreamError> {
+    pub(crate) fn make_progress(&self, plan: &Plan, run: u64) -> Result<(), StreamError> {
         let name = progress_name(&plan.definition.name, run);
         self.make_stream(&plan.tenant, name, progress_definition(plan.sources.tasks())).map(drop)
     }
 
-    fn make_stream(
+    pub(crate) fn make_stream(
         &self,
         tenant: &TenantName,
         name: StreamName,
@@ -199,6 +214,11 @@ impl Deployments {
             other => other,
         }
     }
+}
+
+/// The documents that say whose folders these are.
+fn owned(tenant: &TenantName, name: &PipelineName, folders: &[String]) -> Vec<(String, Option<Vec<u8>>)> {
+    folders.iter().map(|path| (owner_key(path), Some(owner(tenant, name).into_bytes()))).collect()
 }
 
 /// Why a plan does not go on with the run there is, with its state and behind the rows it took; `None` if it does.

@@ -2,21 +2,46 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidemill_event::{PipelineName, StreamName, TenantName};
 
-use crate::pipeline::TargetKind;
+use crate::logs::PipelineLogs;
+use crate::pipeline::{TargetKind, parse};
 use crate::plan::Plan;
+use crate::rates::Rates;
 use crate::sinks::SinkShared;
-use crate::status::{PipelineState, Status};
+use crate::status::{PipelineState, ReplayStatus, Status, steps_together};
 use crate::stored::StoredPipeline;
 use crate::task::{TaskShared, TaskState};
+
+/// What a run is to its pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The pipeline's own: it writes its targets.
+    Main,
+    /// Beside it, over rows that were taken before: it writes streams of its own and says nothing.
+    Replay,
+}
+
+impl Role {
+    /// What stands for an output stream in this run.
+    pub(crate) fn output(self, stream: StreamName, run: u64) -> StreamName {
+        match self {
+            Self::Main => stream,
+            Self::Replay => stream.of_run(run),
+        }
+    }
+}
 
 /// A pipeline of the catalog, running or not. Never changed: a change puts another one in its place.
 pub(crate) struct Deployed {
     pub(crate) tenant: TenantName,
     pub(crate) name: PipelineName,
+    pub(crate) role: Role,
     pub(crate) stored: StoredPipeline,
+    /// What its components said last.
+    pub(crate) logs: Arc<PipelineLogs>,
     /// The error says why a stored pipeline cannot be planned any more.
     pub(crate) plan: Result<Arc<Plan>, String>,
     pub(crate) tasks: Vec<Arc<TaskShared>>,
@@ -47,8 +72,19 @@ impl Deployed {
             && self.sinks.iter().all(|sink| sink.is_caught_up())
     }
 
-    pub(crate) fn status(&self) -> Status {
-        let tasks: Vec<_> = self.tasks.iter().map(|task| task.status()).collect();
+    /// How far its tasks are: stream and partition, and the next row.
+    pub(crate) fn places(&self) -> Vec<((String, u32), u64)> {
+        let of_task = |task: &Arc<TaskShared>| {
+            let partition = task.id.partition.0;
+            task.places().into_iter().map(move |(stream, next)| ((stream, partition), next)).collect::<Vec<_>>()
+        };
+        self.tasks.iter().flat_map(of_task).collect()
+    }
+
+    /// `replay` is the run beside it.
+    pub(crate) fn status(&self, replay: Option<&Self>) -> Status {
+        let now = Instant::now();
+        let tasks: Vec<_> = self.tasks.iter().map(|task| task.status(now)).collect();
         let mut endings = BTreeMap::new();
         for task in &tasks {
             for (ending, count) in &task.endings {
@@ -62,6 +98,16 @@ impl Deployed {
             plan: self.stored.plan,
             run: self.stored.run,
             lag_records: tasks.iter().map(|task| task.lag_records).sum(),
+            behind_ms: tasks.iter().map(|task| task.behind_ms).max().unwrap_or(0),
+            event_time: tasks.iter().filter_map(|task| task.event_time.clone()).max(),
+            last_10s: tasks.iter().map(|task| task.last_10s).fold(Rates::default(), Rates::together),
+            last_minute: tasks.iter().map(|task| task.last_minute).fold(Rates::default(), Rates::together),
+            steps: steps_together(&tasks),
+            replay: replay.map(|replay| ReplayStatus {
+                run: replay.stored.run,
+                state: replay.state(),
+                lag_records: replay.tasks.iter().map(|task| task.lag()).sum(),
+            }),
             rows_in: tasks.iter().map(|task| task.rows_in).sum(),
             rows_out: tasks.iter().map(|task| task.rows_out).sum(),
             dead_letters: tasks.iter().map(|task| task.dead_letters).sum(),
@@ -75,7 +121,15 @@ impl Deployed {
 
     /// What it reads, and the streams it writes.
     pub(crate) fn streams(&self) -> Option<(Vec<StreamName>, Vec<StreamName>)> {
-        let definition = &self.plan.as_ref().ok()?.definition;
+        // One that cannot be planned any more still wants its streams.
+        let parsed;
+        let definition = match &self.plan {
+            Ok(plan) => &plan.definition,
+            Err(_) => {
+                parsed = parse(&self.name, &self.stored.text).ok()?;
+                &parsed
+            }
+        };
         let targets = definition.targets.iter().filter_map(|target| match &target.kind {
             TargetKind::Stream(name) => Some(name.clone()),
             TargetKind::File(_) | TargetKind::Stdout | TargetKind::Webhook(_) => None,

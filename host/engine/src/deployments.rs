@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
@@ -13,18 +13,19 @@ use tidemill_event::{Offset, PartitionId, PipelineName, StreamId, StreamName, Te
 use tidemill_log::Stream;
 use tidemill_state::TaskId;
 
-use crate::deployed::Deployed;
+use crate::deployed::{Deployed, Role};
 use crate::engine::Threads;
+use crate::logs::PipelineLogs;
 use crate::pipeline::{PipelineDefinition, parse};
 use crate::plan::{Catalog, Graph, Pinning, Plan, PlannedTarget, check};
 use crate::sinks::{SinkShared, mark_prefix, start_sinks};
-use crate::status::PipelineState;
-use crate::stored::{StoredPipeline, progress_name};
+use crate::status::{PipelineState, Status};
+use crate::stored::{REPLAYS, StoredPipeline, progress_name};
 use crate::task::{InputSeed, TaskSeed, TaskShared, TaskState};
 use crate::{Components, ControlError, Fault};
 
 /// How long a change waits for the checkpoints of the tasks before it. Nothing is changed if it is not enough.
-const STOP_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(60);
 
 type Key = (TenantName, PipelineName);
 
@@ -34,11 +35,22 @@ pub(crate) struct Deployments {
     components: Components,
     pub(crate) changes: Arc<Mutex<()>>,
     deployed: RwLock<BTreeMap<Key, Arc<Deployed>>>,
+    /// Runs beside them.
+    pub(crate) replays: RwLock<BTreeMap<Key, Arc<Deployed>>>,
+    /// Everything stored was started: what it needs of its streams is held.
+    pub(crate) started: AtomicBool,
 }
 
 impl Deployments {
     pub(crate) fn new(threads: Arc<Threads>, components: Components, changes: Arc<Mutex<()>>) -> Self {
-        Self { threads, components, changes, deployed: RwLock::default() }
+        Self {
+            threads,
+            components,
+            changes,
+            deployed: RwLock::default(),
+            replays: RwLock::default(),
+            started: AtomicBool::new(false),
+        }
     }
 
     /// All, by tenant and name.
@@ -46,36 +58,61 @@ impl Deployments {
         self.deployed.read().values().cloned().collect()
     }
 
+    /// Everything that has tasks: pipelines, and the replays beside them.
+    pub(crate) fn runs(&self) -> Vec<Arc<Deployed>> {
+        self.all().into_iter().chain(self.replays.read().values().cloned()).collect()
+    }
+
+    pub(crate) fn get_replay(&self, tenant: &TenantName, name: &PipelineName) -> Option<Arc<Deployed>> {
+        self.replays.read().get(&(tenant.clone(), name.clone())).cloned()
+    }
+
     pub(crate) fn get(&self, tenant: &TenantName, name: &PipelineName) -> Option<Arc<Deployed>> {
         self.deployed.read().get(&(tenant.clone(), name.clone())).cloned()
     }
 
     pub(crate) fn put(&self, deployed: Deployed) {
-        self.deployed.write().insert((deployed.tenant.clone(), deployed.name.clone()), Arc::new(deployed));
+        let runs = match deployed.role {
+            Role::Main => &self.deployed,
+            Role::Replay => &self.replays,
+        };
+        runs.write().insert((deployed.tenant.clone(), deployed.name.clone()), Arc::new(deployed));
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.threads.stopping.load(Ordering::Acquire)
     }
 
+    pub(crate) fn status(&self, tenant: &TenantName, name: &PipelineName) -> Option<Status> {
+        let replay = self.get_replay(tenant, name);
+        self.get(tenant, name).map(|deployed| deployed.status(replay.as_deref()))
+    }
+
     /// Starts what the log knows of.
     pub(crate) fn start_stored(&self) {
         let _changes = self.changes.lock();
-        for (key, bytes) in self.threads.log.documents("pipeline/") {
+        let stored = |prefix, role| self.threads.log.documents(prefix).into_iter().map(move |(key, bytes)| (key, bytes, role));
+        for (key, bytes, role) in stored("pipeline/", Role::Main).chain(stored(REPLAYS, Role::Replay)) {
             let mut parts = key.splitn(3, '/').skip(1);
             let names = (|| Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?)))();
             let Some((tenant, name)): Option<Key> = names else { continue };
             match StoredPipeline::read(&bytes) {
                 Ok(stored) => {
                     let plan = self.plan_stored(&tenant, &name, &stored);
-                    self.deploy(tenant, name, stored, plan, false);
+                    self.deploy(tenant, name, stored, plan, role, false);
                 }
                 Err(error) => tracing::error!(key, "a stored pipeline cannot be read: {error}"),
             }
         }
+        self.started.store(true, Ordering::Release);
     }
 
-    fn plan_stored(&self, tenant: &TenantName, name: &PipelineName, stored: &StoredPipeline) -> Result<Arc<Plan>, String> {
+    pub(crate) fn plan_stored(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        stored: &StoredPipeline,
+    ) -> Result<Arc<Plan>, String> {
         let said = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let definition = parse(name, &stored.text).map_err(said)?;
         // Cycles were refused when it was applied; whoever applied later was checked against it.
@@ -120,18 +157,25 @@ impl Deployments {
         name: PipelineName,
         stored: StoredPipeline,
         plan: Result<Arc<Plan>, String>,
+        role: Role,
         accept_divergence: bool,
     ) {
+        let before = match role {
+            Role::Main => self.get(&tenant, &name),
+            Role::Replay => self.get_replay(&tenant, &name),
+        };
+        let logs = before.map(|before| before.logs.clone()).unwrap_or_default();
         let started = match &plan {
-            Ok(plan) if !stored.paused => self.start(plan, &stored, accept_divergence),
+            Ok(plan) if !stored.paused => self.start(plan, &stored, role, &logs, accept_divergence),
             Ok(_) => Ok((Vec::new(), Vec::new())),
             Err(error) => Err(error.clone()),
         };
         match started {
-            Ok((tasks, sinks)) => self.put(Deployed { tenant, name, stored, plan, tasks, sinks }),
+            Ok((tasks, sinks)) => self.put(Deployed { tenant, name, role, stored, logs, plan, tasks, sinks }),
             Err(error) => {
                 tracing::error!(pipeline = %name, "pipeline does not start: {error}");
-                self.put(Deployed { tenant, name, stored, plan: Err(error), tasks: Vec::new(), sinks: Vec::new() });
+                let (tasks, sinks) = (Vec::new(), Vec::new());
+                self.put(Deployed { tenant, name, role, stored, logs, plan: Err(error), tasks, sinks });
             }
         }
     }
@@ -141,6 +185,8 @@ impl Deployments {
         &self,
         plan: &Arc<Plan>,
         stored: &StoredPipeline,
+        role: Role,
+        logs: &Arc<PipelineLogs>,
         accept_divergence: bool,
     ) -> Result<(Vec<Arc<TaskShared>>, Vec<Arc<SinkShared>>), String> {
         let name = plan.definition.name.as_str();
@@ -149,19 +195,20 @@ impl Deployments {
                 .ok_or_else(|| format!("the stream `{stream}` is gone: apply the pipeline again"))
         };
         let progress = found(progress_name(&plan.definition.name, stored.run))?;
-        let dead_letters = found(StreamName::derived(name, "dead-letters"))?;
+        let output = |stream: StreamName| found(role.output(stream, stored.run));
+        let dead_letters = output(StreamName::derived(name, "dead-letters"))?;
         let mut outputs = Vec::new();
         for target in &plan.targets {
             if let PlannedTarget::Stream { name, .. } = target {
-                outputs.push(found(name.clone())?);
+                outputs.push(output(name.clone())?);
             }
         }
-        let output = if plan.has_sinks() { Some(found(StreamName::derived(name, "output"))?) } else { None };
+        let output = if plan.has_sinks() { Some(output(StreamName::derived(name, "output"))?) } else { None };
         outputs.extend(output.clone());
         let mut tasks = Vec::new();
         for partition in (0..plan.sources.tasks()).map(PartitionId) {
             let inputs = self.inputs(plan, stored, partition)?;
-            let read = inputs.iter().map(|input| input.partition.clone()).collect();
+            let read = inputs.iter().map(|input| (input.partition.clone(), input.start)).collect();
             let shared = Arc::new(TaskShared::new(task_id(plan, stored.run, partition), read));
             self.threads.workers.start_task(TaskSeed {
                 plan: plan.clone(),
@@ -171,11 +218,13 @@ impl Deployments {
                 dead_letters: dead_letters.clone(),
                 outputs: outputs.clone(),
                 inputs,
+                logs: (role == Role::Main).then(|| logs.clone()),
                 accept_divergence,
             });
             tasks.push(shared);
         }
-        let sinks = output.map_or_else(Vec::new, |output| {
+        // Nothing of a replay leaves the host.
+        let sinks = output.filter(|_| role == Role::Main).map_or_else(Vec::new, |output| {
             start_sinks(&self.threads.sinks, &self.threads.targets, plan, stored, (&output, &dead_letters), &tasks)
         });
         Ok((tasks, sinks))
@@ -238,9 +287,10 @@ impl Deployments {
                 tracing::warn!(%task, "old state is not cleared away: {error}");
             }
         }
+        self.drop_stream(&deployed.tenant, progress_name(&deployed.name, deployed.stored.run));
     }
 
-    fn find(&self, tenant: &TenantName, name: &PipelineName) -> Result<Arc<Deployed>, ControlError> {
+    pub(crate) fn find(&self, tenant: &TenantName, name: &PipelineName) -> Result<Arc<Deployed>, ControlError> {
         if self.is_stopping() {
             return Err(ControlError::Unavailable("the host is stopping".to_owned()));
         }
@@ -257,12 +307,12 @@ impl Deployments {
             return Ok(());
         }
         let stored = StoredPipeline { paused: true, ..deployed.stored.clone() };
-        self.store(tenant, name, &stored, &[], Vec::new()).map_err(ControlError::Unavailable)?;
+        self.store(tenant, name, &stored, Role::Main, Vec::new()).map_err(ControlError::Unavailable)?;
         self.stop(&deployed).map_err(ControlError::Unavailable)?;
         let plan = deployed.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
         // The tasks that ended stay to be looked at.
-        let (tasks, sinks) = (deployed.tasks.clone(), deployed.sinks.clone());
-        self.put(Deployed { tenant: tenant.clone(), name: name.clone(), stored, plan, tasks, sinks });
+        let (logs, tasks, sinks) = (deployed.logs.clone(), deployed.tasks.clone(), deployed.sinks.clone());
+        self.put(Deployed { tenant: tenant.clone(), name: name.clone(), role: Role::Main, stored, logs, plan, tasks, sinks });
         Ok(())
     }
 
@@ -280,15 +330,18 @@ impl Deployments {
         // A pipeline with one task that failed has others that run: all begin again together.
         self.stop(&deployed).map_err(ControlError::Unavailable)?;
         let stored = StoredPipeline { paused: false, ..deployed.stored.clone() };
-        self.store(tenant, name, &stored, &[], Vec::new()).map_err(ControlError::Unavailable)?;
+        self.store(tenant, name, &stored, Role::Main, Vec::new()).map_err(ControlError::Unavailable)?;
         let plan = self.plan_stored(tenant, name, &stored);
-        self.deploy(tenant.clone(), name.clone(), stored, plan, state == PipelineState::Held);
+        self.deploy(tenant.clone(), name.clone(), stored, plan, Role::Main, state == PipelineState::Held);
         Ok(())
     }
 
     pub(crate) fn delete(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
         let _changes = self.changes.lock();
         let deployed = self.find(tenant, name)?;
+        if let Some(replay) = self.get_replay(tenant, name) {
+            self.end_replay(&replay).map_err(ControlError::Unavailable)?;
+        }
         // The run's number stays: whatever is left of this run in progress and state is not the next one's.
         let mut removed = vec![(StoredPipeline::key(tenant, name), None)];
         removed.extend(self.threads.log.documents(&mark_prefix(tenant, name)).into_iter().map(|(key, _)| (key, None)));

@@ -15,8 +15,10 @@ use tidemill_state::StateStore;
 
 use crate::deployments::Deployments;
 use crate::metrics::Metrics;
+use crate::pipeline_metrics::PipelineMetrics;
 use crate::sinks::{SinkParts, Sinks};
 use crate::task::{Checkpointer, TaskParts, Workers};
+use crate::upkeep::Upkeep;
 use crate::{Components, EngineSettings, Pipelines};
 
 /// The engine did not open.
@@ -65,6 +67,7 @@ pub(crate) struct Threads {
     pub(crate) sinks: Sinks,
     checkpointer: Mutex<Checkpointer>,
     metrics: Metrics,
+    upkeep: Mutex<Option<Upkeep>>,
     /// Nothing is applied any more.
     pub(crate) stopping: AtomicBool,
 }
@@ -123,7 +126,7 @@ impl Engine {
             webhooks_private: settings.webhooks_private,
         };
         let checkpointer =
-            Checkpointer::start(log.clone(), store.clone(), clock, metrics.clone(), plants).map_err(OpenError::Thread)?;
+            Checkpointer::start(log.clone(), store.clone(), clock.clone(), metrics.clone(), plants).map_err(OpenError::Thread)?;
         let workers = Workers::start(settings.workers, &parts, &checkpointer.jobs()).map_err(OpenError::Thread)?;
         let sinks = Sinks::start(log.clone(), metrics.sinks.clone()).map_err(OpenError::Thread)?;
         let inner = Arc::new(Threads {
@@ -137,10 +140,13 @@ impl Engine {
             sinks,
             checkpointer: Mutex::new(checkpointer),
             metrics,
+            upkeep: Mutex::new(None),
             stopping: AtomicBool::new(false),
         });
-        let deployments = Deployments::new(inner.clone(), components.clone(), changes);
-        Ok(Self { components, pipelines: Pipelines::new(deployments), inner })
+        let pipelines = Pipelines::new(Deployments::new(inner.clone(), components.clone(), changes));
+        let upkeep = Upkeep::start(pipelines.deployments(), clock).map_err(OpenError::Thread)?;
+        *inner.upkeep.lock() = Some(upkeep);
+        Ok(Self { components, pipelines, inner })
     }
 
     /// Starts the stored pipelines: they replay what no checkpoint covers and go on. Blocking while components are loaded.
@@ -155,7 +161,7 @@ impl Engine {
         if self.inner.stopping.swap(true, Ordering::AcqRel) {
             return Drained { tasks: 0, tasks_late: 0 };
         }
-        let deployed = self.pipelines.deployments().all();
+        let deployed = self.pipelines.deployments().runs();
         let tasks: Vec<_> = deployed.iter().flat_map(|deployed| &deployed.tasks).collect();
         // Room for every answer: nobody who tells us waits for us.
         let (done, told) = bounded(tasks.len().max(1));
@@ -197,12 +203,17 @@ impl Engine {
     /// Adds the engine's metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.inner.metrics.register(registry);
+        let pipelines = PipelineMetrics::new(Arc::downgrade(self.pipelines.deployments()));
+        registry.register_collector(Box::new(pipelines));
     }
 }
 
 impl Threads {
     /// Workers first: they feed the checkpointer.
     fn join(&self) {
+        if let Some(upkeep) = self.upkeep.lock().take() {
+            upkeep.stop();
+        }
         self.workers.join();
         self.sinks.join();
         self.checkpointer.lock().stop();

@@ -16,25 +16,36 @@ mod deployed;
 mod deployments;
 mod engine;
 mod fault;
+mod logs;
 mod metrics;
 mod pipeline;
+mod pipeline_metrics;
 mod pipelines;
 mod plan;
 mod planted;
+mod rates;
+mod replays;
 mod settings;
 mod sinks;
 mod status;
 mod stored;
+mod stream_users;
 mod task;
+mod upkeep;
 
 pub use components::{ComponentEntry, Components, DeleteComponentError, PublishError, Published};
 pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLetterQuery, RefusedLetter, ReplayedLetters};
 pub use engine::{Drained, Engine, OpenError};
 pub use fault::Fault;
+pub use logs::{FOLLOW_EVERY, LogLine};
 pub use pipeline::PIPELINE_SCHEMA;
-pub use pipelines::{Applied, ApplyError, ControlError, PipelineEntry, Pipelines};
+pub use pipelines::{Applied, ApplyError, ControlError, DeleteStreamError, PipelineEntry, Pipelines};
 pub use plan::{Change, ChangeKind, StateChange};
 #[cfg(feature = "planted")]
 pub use planted::Planted;
+pub use rates::Rates;
+pub use replays::{MovedStream, Promoted, ReplayFrom};
 pub use settings::EngineSettings;
-pub use status::{BreakerStatus, DivergenceStatus, InputStatus, PipelineState, SinkStatus, Status, StepStatus, TaskStatus};
+pub use status::{
+    BreakerStatus, DivergenceStatus, InputStatus, PipelineState, ReplayStatus, SinkStatus, Status, StepStatus, TaskStatus,
+};

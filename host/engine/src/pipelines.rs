@@ -9,7 +9,7 @@ use crate::dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, Repla
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::document;
-use crate::{Change, Fault, Status};
+use crate::{Change, Fault, LogLine, Promoted, ReplayFrom, Status};
 
 /// What applying did, or with `dry_run` would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,9 @@ pub enum ApplyError {
         /// Every one.
         faults: Vec<Fault>,
     },
+    /// Not while it has a replay (409).
+    #[error("{0}")]
+    Conflict(String),
     /// The log failed, or the host is stopping (503).
     #[error("{0}")]
     Unavailable(String),
@@ -50,6 +53,23 @@ pub enum ControlError {
     /// The log failed, or the host is stopping (503).
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// Why a stream was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteStreamError {
+    /// No such stream (404).
+    #[error("there is no stream `{0}`")]
+    Unknown(StreamName),
+    /// Pipelines read or write it (409).
+    #[error("used by {}: delete or change them first", pipelines.join(", "))]
+    Used {
+        /// Their names, sorted.
+        pipelines: Vec<String>,
+    },
+    /// The log failed (503).
+    #[error("the deletion could not be stored: {0}")]
+    Storage(String),
 }
 
 /// A pipeline as applied.
@@ -72,7 +92,7 @@ impl Pipelines {
         Self { deployments: Arc::new(deployments) }
     }
 
-    pub(crate) fn deployments(&self) -> &Deployments {
+    pub(crate) fn deployments(&self) -> &Arc<Deployments> {
         &self.deployments
     }
 
@@ -93,7 +113,7 @@ impl Pipelines {
 
     /// How it stands.
     pub fn status(&self, tenant: &TenantName, name: &PipelineName) -> Option<Status> {
-        self.deployments.get(tenant, name).map(|deployed| deployed.status())
+        self.deployments.status(tenant, name)
     }
 
     /// Stops its tasks behind a checkpoint. Pausing a paused one does nothing. Blocking.
@@ -139,13 +159,47 @@ impl Pipelines {
         self.deployments.replay_letters(tenant, name, choice, force)
     }
 
+    /// What its components said: the last `limit` lines from sequence `from` on that `wanted` takes, and the sequence to ask from next;
+    /// `None` if there is no such pipeline.
+    pub fn logs(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        from: u64,
+        limit: usize,
+        wanted: impl Fn(&LogLine) -> bool,
+    ) -> Option<(Vec<Arc<LogLine>>, u64)> {
+        self.deployments.get(tenant, name).map(|deployed| deployed.logs.read(from, limit, wanted))
+    }
+
+    /// Deletes a stream that no pipeline reads or writes, and with it what was rejected at its door. Blocking.
+    pub fn delete_stream(&self, tenant: &TenantName, stream: &StreamName) -> Result<(), DeleteStreamError> {
+        self.deployments.delete_stream(tenant, stream)
+    }
+
+    /// Begins a replay: a run of its own beside the pipeline's, whose output goes to streams of its own. Its number. Blocking.
+    pub fn replay(&self, tenant: &TenantName, name: &PipelineName, from: &ReplayFrom) -> Result<u64, ControlError> {
+        self.deployments.replay(tenant, name, from)
+    }
+
+    /// How the replay of a pipeline stands, if there is one.
+    pub fn replay_status(&self, tenant: &TenantName, name: &PipelineName) -> Option<Status> {
+        self.deployments.get_replay(tenant, name).map(|deployed| deployed.status(None))
+    }
+
+    /// Puts the replay in place of the pipeline's run, at one cut of its streams. Blocking, at most some minutes.
+    pub fn promote(&self, tenant: &TenantName, name: &PipelineName) -> Result<Promoted, ControlError> {
+        self.deployments.promote(tenant, name)
+    }
+
+    /// Ends the replay and forgets it. Blocking.
+    pub fn discard(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
+        self.deployments.discard(tenant, name)
+    }
+
     /// Which pipelines read or write a stream, sorted: such a stream is not to be deleted.
     pub fn using_stream(&self, tenant: &TenantName, stream: &StreamName) -> Vec<PipelineName> {
-        let uses = |deployed: &&Arc<Deployed>| {
-            deployed.tenant == *tenant
-                && deployed.streams().is_some_and(|(sources, targets)| sources.contains(stream) || targets.contains(stream))
-        };
-        self.deployments.all().iter().filter(uses).map(|deployed| deployed.name.clone()).collect()
+        self.deployments.using_stream(tenant, stream)
     }
 }
 

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidemill_event::BreakerState;
+use tidemill_flow::CallReport;
 
 use crate::plan::Plan;
+use crate::rates::Rates;
 
 /// The state of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -37,6 +39,19 @@ pub struct Status {
     pub run: u64,
     /// Rows its tasks have not taken yet.
     pub lag_records: u64,
+    /// For how long the next row of the task that is most behind has been there, to about two seconds; 0 without a lag. What was there
+    /// before the host started counts from the start.
+    pub behind_ms: u64,
+    /// The latest event time taken since the host started, RFC 3339.
+    pub event_time: Option<String>,
+    /// How fast it went over the last ten seconds.
+    pub last_10s: Rates,
+    /// And over the last minute.
+    pub last_minute: Rates,
+    /// What its components took, all tasks together.
+    pub steps: Vec<StepStatus>,
+    /// The replay beside it.
+    pub replay: Option<ReplayStatus>,
     /// Rows taken, by all tasks since the run began.
     pub rows_in: u64,
     /// Rows sent on.
@@ -66,6 +81,14 @@ pub struct TaskStatus {
     pub inputs: Vec<InputStatus>,
     /// Rows there that it has not taken.
     pub lag_records: u64,
+    /// For how long the next of them has been there, to about two seconds; 0 without a lag.
+    pub behind_ms: u64,
+    /// The latest event time taken since the host started, RFC 3339.
+    pub event_time: Option<String>,
+    /// How fast it went over the last ten seconds.
+    pub last_10s: Rates,
+    /// And over the last minute.
+    pub last_minute: Rates,
     /// Rows taken.
     pub rows_in: u64,
     /// Rows sent on.
@@ -86,6 +109,10 @@ pub struct TaskStatus {
     pub endings: BTreeMap<String, u64>,
     /// The last checkpoint that is true; 0 before the first.
     pub checkpoint: u64,
+    /// How long ago it became true; `None` if that was before the host started.
+    pub checkpoint_age_ms: Option<u64>,
+    /// Bytes of changed state that it saved.
+    pub checkpoint_bytes: u64,
     /// CPU time its batches took, µs, since the host started.
     pub cpu_us: u64,
     /// What its components took.
@@ -114,12 +141,18 @@ pub struct StepStatus {
     pub component: String,
     /// Calls made.
     pub calls: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Those that did not return, by ending.
+    pub endings: BTreeMap<String, u64>,
     /// Fuel burnt.
     pub fuel: u64,
     /// Time inside the sandbox, µs.
     pub time_us: u64,
     /// Memory of the instance after its last call.
     pub memory_bytes: u64,
+    /// The most it was after a call.
+    pub memory_peak_bytes: u64,
     /// Keys with state.
     pub keys: u64,
     /// Whether it is taken out because it keeps failing.
@@ -155,13 +188,65 @@ impl StepStatus {
             step: plan.step_name(step),
             component,
             calls: 0,
+            rows: 0,
+            endings: BTreeMap::new(),
             fuel: 0,
             time_us: 0,
             memory_bytes: 0,
+            memory_peak_bytes: 0,
             keys: 0,
             breaker: BreakerStatus::Closed,
         }
     }
+
+    /// One more call.
+    pub(crate) fn called(&mut self, call: &CallReport) {
+        self.calls += 1;
+        self.rows += call.rows as u64;
+        self.fuel += call.usage.fuel;
+        self.time_us += call.usage.time.as_micros() as u64;
+        self.memory_bytes = call.usage.memory_bytes;
+        self.memory_peak_bytes = self.memory_peak_bytes.max(call.usage.memory_bytes);
+        if let Some(ending) = call.ending {
+            *self.endings.entry(ending.as_str().to_owned()).or_default() += 1;
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.rows += other.rows;
+        self.fuel += other.fuel;
+        self.time_us += other.time_us;
+        self.memory_bytes += other.memory_bytes;
+        self.memory_peak_bytes = self.memory_peak_bytes.max(other.memory_peak_bytes);
+        self.keys += other.keys;
+        for (ending, count) in &other.endings {
+            *self.endings.entry(ending.clone()).or_default() += count;
+        }
+    }
+}
+
+/// The steps of all tasks, each once: sums, but for the memory's peak, which is that of the greatest instance.
+pub(crate) fn steps_together(tasks: &[TaskStatus]) -> Vec<StepStatus> {
+    let mut together: Vec<StepStatus> = Vec::new();
+    for step in tasks.iter().flat_map(|task| &task.steps) {
+        match together.iter_mut().find(|there| there.step == step.step) {
+            Some(there) => there.add(step),
+            None => together.push(step.clone()),
+        }
+    }
+    together
+}
+
+/// A replay, as the pipeline beside it shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReplayStatus {
+    /// Its run.
+    pub run: u64,
+    /// How it stands.
+    pub state: PipelineState,
+    /// Rows it has not taken yet.
+    pub lag_records: u64,
 }
 
 /// A target outside the log, of one partition.

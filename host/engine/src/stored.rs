@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tidemill_event::{PipelineName, StreamName, TenantName};
 
-/// The document `pipeline/{tenant}/{name}`.
+/// Keys of the documents of replays begin with this.
+pub(crate) const REPLAYS: &str = "replay/";
+
+/// The document `pipeline/{tenant}/{name}`, and for a replay `replay/{tenant}/{name}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredPipeline {
     /// The text as it was sent.
@@ -82,6 +85,11 @@ impl StoredPipeline {
 
     pub(crate) fn key(tenant: &TenantName, name: &PipelineName) -> String {
         format!("pipeline/{tenant}/{name}")
+    }
+
+    /// The document of a replay beside it.
+    pub(crate) fn replay_key(tenant: &TenantName, name: &PipelineName) -> String {
+        format!("{REPLAYS}{tenant}/{name}")
     }
 
     /// The document that counts the runs of a name and outlives the pipeline.

@@ -5,7 +5,9 @@ use http::header::CONTENT_TYPE;
 use utoipa::OpenApi;
 
 use crate::problem::{Kind, Problem};
-use crate::{components, consumers, dead_letters, health, ingest, metrics, pipelines, problem, read, streams};
+use crate::{
+    components, consumers, dead_letters, health, ingest, metrics, pipeline_logs, pipelines, problem, read, replays, streams,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +24,7 @@ use crate::{components, consumers, dead_letters, health, ingest, metrics, pipeli
         streams::list_streams,
         streams::get_stream,
         streams::put_stream,
+        streams::delete_stream,
         ingest::post_events,
         read::get_events,
         consumers::list_consumers,
@@ -42,6 +45,11 @@ use crate::{components, consumers, dead_letters, health, ingest, metrics, pipeli
         dead_letters::list_dead_letters,
         dead_letters::get_dead_letter,
         dead_letters::replay_dead_letters,
+        pipeline_logs::get_logs,
+        replays::post_replay,
+        replays::get_replay,
+        replays::promote_replay,
+        replays::delete_replay,
     ),
     components(schemas(problem::ProblemDocument)),
     tags(

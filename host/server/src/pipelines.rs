@@ -62,6 +62,7 @@ pub(crate) struct PipelineList {
     responses(
         (status = 200, description = "Changed, or `changed: false`; or the plan of a dry run", body = AppliedPipeline),
         (status = 201, description = "Made", body = AppliedPipeline),
+        (status = 409, description = "It has a replay", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Larger than 1 MiB", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "Neither YAML nor JSON", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "Wrong: `faults` names each with `path`, `line`, `error`, `remedy`; nothing was changed", body = ProblemDocument, content_type = "application/problem+json"),
@@ -90,6 +91,7 @@ pub(crate) async fn put_pipeline(
             let detail = format!("{detail} with pipeline `{name}`; nothing was changed");
             Problem::new(Kind::Invalid, detail, "correct what `faults` names").with("faults", list)
         }
+        ApplyError::Conflict(why) => refused(ControlError::Conflict(why)),
         ApplyError::Unavailable(why) => unavailable(why),
     })?;
     let made = applied.created && !parameters.dry_run;
@@ -150,7 +152,7 @@ pub(crate) async fn list_pipelines(State(host): State<Host>) -> Json<PipelineLis
     get, path = "/v1/pipelines/{name}/status", tag = "pipelines",
     params(("name" = String, Path, description = "Its name")),
     responses(
-        (status = 200, description = "`state` is running, finished, paused, held or failed; lag, counts, tasks, divergences", body = Object),
+        (status = 200, description = "`state` is running, finished, paused, held or failed; lag, event time, rates, tasks with checkpoints, component steps, targets outside, divergences, the replay", body = Object),
         (status = 404, description = "No such pipeline", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -186,7 +188,7 @@ pub(crate) async fn resume_pipeline(State(host): State<Host>, Path(name): Path<S
     status_after(&host, &name, Pipelines::resume).await
 }
 
-/// Stop a pipeline and forget it. Its target streams and dead letters stay.
+/// Stop a pipeline and forget it, its replay too. Its target streams and dead letters stay.
 #[utoipa::path(
     delete, path = "/v1/pipelines/{name}", tag = "pipelines",
     params(("name" = String, Path, description = "Its name")),
@@ -233,11 +235,11 @@ async fn blocking<T: Send + 'static>(host: &Host, call: impl FnOnce(&Pipelines) 
     })
 }
 
-fn parse(name: &str) -> Result<PipelineName, Problem> {
+pub(super) fn parse(name: &str) -> Result<PipelineName, Problem> {
     name.parse().map_err(|error| Problem::new(Kind::BadParameter, format!("the pipeline's name: {error}"), "choose another name"))
 }
 
-fn unknown(name: &PipelineName) -> Problem {
+pub(super) fn unknown(name: &PipelineName) -> Problem {
     let remedy = format!("apply it with PUT /v1/pipelines/{name}");
     Problem::new(Kind::UnknownPipeline, format!("there is no pipeline `{name}`"), remedy)
 }

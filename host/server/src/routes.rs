@@ -8,7 +8,9 @@ use http::{Method, Uri};
 
 use crate::host::Host;
 use crate::problem::{Kind, Problem};
-use crate::{components, consumers, dead_letters, health, ingest, metrics, openapi, pipelines, read, streams};
+use crate::{
+    components, consumers, dead_letters, health, ingest, metrics, openapi, pipeline_logs, pipelines, read, replays, streams,
+};
 
 /// Every route. Requests with events come here only if the accept loop did not answer them already.
 pub(crate) fn router(host: Host) -> Router {
@@ -18,7 +20,7 @@ pub(crate) fn router(host: Host) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/v1/openapi.json", get(openapi::openapi))
         .route("/v1/streams", get(streams::list_streams))
-        .route("/v1/streams/{stream}", get(streams::get_stream).put(streams::put_stream))
+        .route("/v1/streams/{stream}", get(streams::get_stream).put(streams::put_stream).delete(streams::delete_stream))
         .route("/v1/streams/{stream}/events", get(read::get_events).post(ingest::post_events))
         .route("/v1/streams/{stream}/consumers", get(consumers::list_consumers))
         .route("/v1/streams/{stream}/consumers/{consumer}", get(consumers::get_consumer).delete(consumers::delete_consumer))
@@ -39,6 +41,9 @@ pub(crate) fn router(host: Host) -> Router {
         .route("/v1/pipelines/{name}/dead-letters/{id}", get(dead_letters::get_dead_letter))
         .route("/v1/pipelines/{name}/pause", post(pipelines::pause_pipeline))
         .route("/v1/pipelines/{name}/resume", post(pipelines::resume_pipeline))
+        .route("/v1/pipelines/{name}/logs", get(pipeline_logs::get_logs))
+        .route("/v1/pipelines/{name}/replay", get(replays::get_replay).post(replays::post_replay).delete(replays::delete_replay))
+        .route("/v1/pipelines/{name}/replay/promote", post(replays::promote_replay))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(host.clone(), metrics::time_request))

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tidemill_engine::DeleteStreamError;
 use tidemill_event::definition_json::{self, Compatibility};
 use tidemill_event::{SchemaVersion, StreamDefinition, StreamId, StreamName};
 use tidemill_log::{Stream, StreamError, Visibility};
@@ -184,6 +185,34 @@ pub(crate) async fn get_stream(State(host): State<Host>, Path(name): Path<String
         })
         .collect();
     Ok(Json(view))
+}
+
+/// Remove a stream with its rows, and what was rejected at its door.
+///
+/// Readers are told that it is gone. A stream of the same name is another one.
+#[utoipa::path(
+    delete, path = "/v1/streams/{stream}", tag = "streams",
+    params(("stream" = String, Path, description = "Any stream that no pipeline reads or writes")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "No such stream", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "Used: `pipelines` names them", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn delete_stream(State(host): State<Host>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    let stream = find(&host, &name)?.id().stream.clone();
+    let deleted = block_in_place(|| host.engine().pipelines().delete_stream(host.tenant(), &stream));
+    deleted.map_err(|error| match error {
+        DeleteStreamError::Unknown(_) => Problem::unknown_stream(&name),
+        DeleteStreamError::Used { pipelines } => {
+            let detail = format!("used by {}", pipelines.join(", "));
+            Problem::new(Kind::Conflict, detail, "delete or change these pipelines first").with("pipelines", pipelines)
+        }
+        DeleteStreamError::Storage(why) => {
+            Problem::new(Kind::Stopping, why, "look at the host's disk and log, then send it again")
+        }
+    })?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Every stream, by name.

@@ -1,13 +1,26 @@
-//! `tidemill streams` and `tidemill components`: what is there, a line each.
+//! `tidemill streams` and `tidemill components`: what is there, a line each; one in full; one that goes.
 
 use serde_json::Value;
 
-use crate::client::Client;
+use super::control::{gone, sure};
+use crate::args::{ComponentsAction, ComponentsArgs, StreamsAction, StreamsArgs};
+use crate::client::{Client, encoded};
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, outline};
 
-/// Lists streams.
-pub(crate) fn streams(client: &Client, output: Output) -> Result<(), Failure> {
+/// Lists streams, shows one, or deletes one.
+pub(crate) fn streams(args: &StreamsArgs, client: &Client, output: Output) -> Result<(), Failure> {
+    match &args.action {
+        Some(StreamsAction::Show { stream }) => {
+            let shown = client.get(&format!("/v1/streams/{}", encoded(stream)))?;
+            return output.result(&shown, || outline(&shown));
+        }
+        Some(StreamsAction::Delete { stream, yes }) => {
+            sure(*yes, &format!("delete the stream {stream} with all its rows?"))?;
+            return gone(client, output, &format!("/v1/streams/{}", encoded(stream)), stream);
+        }
+        None => {}
+    }
     let list = client.get("/v1/streams")?;
     output.result(&list, || match names(&list, "streams", "name").as_slice() {
         [] => "no streams: make one with PUT /v1/streams/NAME".to_owned(),
@@ -15,8 +28,22 @@ pub(crate) fn streams(client: &Client, output: Output) -> Result<(), Failure> {
     })
 }
 
-/// Lists components with their versions.
-pub(crate) fn components(client: &Client, output: Output) -> Result<(), Failure> {
+/// Lists components with their versions, shows one, or deletes one.
+pub(crate) fn components(args: &ComponentsArgs, client: &Client, output: Output) -> Result<(), Failure> {
+    let path = |name: &str, version: &semver::Version| {
+        format!("/v1/components/{}/versions/{}", encoded(name), encoded(&version.to_string()))
+    };
+    match &args.action {
+        Some(ComponentsAction::Show { name, of }) => {
+            let shown = client.get(&path(name, of))?;
+            return output.result(&shown, || outline(&shown));
+        }
+        Some(ComponentsAction::Delete { name, of, yes }) => {
+            sure(*yes, &format!("delete {name} {of}?"))?;
+            return gone(client, output, &path(name, of), &format!("{name} {of}"));
+        }
+        None => {}
+    }
     let list = client.get("/v1/components")?;
     output.result(&list, || {
         let lines: Vec<String> = items(&list, "components").iter().map(component_line).collect();

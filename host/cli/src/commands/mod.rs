@@ -3,8 +3,10 @@
 pub(crate) mod apply;
 pub(crate) mod build;
 pub(crate) mod consumers;
+pub(crate) mod control;
 pub(crate) mod dead_letters;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod push;
 pub(crate) mod repair;

@@ -1,35 +1,275 @@
-//! `tidemill status`: how pipelines are doing.
+//! `tidemill status`: how pipelines are doing, once or again and again.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::args::StatusArgs;
 use crate::client::{Client, encoded};
 use crate::exit::Failure;
-use crate::output::{Output, outline};
+use crate::output::{Output, bytes};
+use crate::paint::{Look, Paint};
+use crate::table::{grouped, span, table};
+
+/// How often `--watch` asks.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// One pipeline in full, or a line for each.
 pub(crate) fn run(args: &StatusArgs, client: &Client, output: Output) -> Result<(), Failure> {
-    if let Some(pipeline) = &args.pipeline {
-        let status = client.get(&format!("/v1/pipelines/{}/status", encoded(pipeline)))?;
-        return output.result(&status, || outline(&status));
+    let paint = Paint::for_stdout();
+    loop {
+        let (value, text) = match &args.pipeline {
+            Some(pipeline) => {
+                let status = client.get(&format!("/v1/pipelines/{}/status", encoded(pipeline)))?;
+                let text = page(&status, paint);
+                (status, text)
+            }
+            None => {
+                let statuses = all(client)?;
+                let text = list(&statuses, paint);
+                (Value::Array(statuses), text)
+            }
+        };
+        if args.watch && output == Output::Text && std::io::stdout().is_terminal() {
+            // The page is written over the one before, without a flicker: home, the lines, the rest of the screen cleared.
+            let page = format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n") + "\x1b[K\n");
+            std::io::stdout().lock().write_all(page.as_bytes()).map_err(|error| Failure::failed(error.to_string()))?;
+        } else {
+            output.result(&value, || text)?;
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        std::thread::sleep(WATCH_EVERY);
     }
+}
+
+fn all(client: &Client) -> Result<Vec<Value>, Failure> {
     let list = client.get("/v1/pipelines")?;
     let mut statuses = Vec::new();
     for name in super::list::names(&list, "pipelines", "pipeline") {
-        let mut status = client.get(&format!("/v1/pipelines/{}/status", encoded(&name)))?;
-        if let Some(members) = status.as_object_mut() {
-            members.entry("pipeline").or_insert(Value::String(name));
-        }
-        statuses.push(status);
+        statuses.push(client.get(&format!("/v1/pipelines/{}/status", encoded(&name)))?);
     }
-    let text = || match statuses.as_slice() {
-        [] => "no pipelines: apply one with `tidemill apply FILE`".to_owned(),
-        statuses => statuses.iter().map(line).collect::<Vec<_>>().join("\n"),
-    };
-    output.result(&Value::Array(statuses.clone()), text)
+    Ok(statuses)
 }
 
-fn line(status: &Value) -> String {
-    let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or("?");
-    format!("{:30} {}", text("pipeline"), text("state"))
+fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or("-")
+}
+
+fn number(value: &Value, path: &str) -> u64 {
+    value.pointer(path).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn rate(value: &Value, path: &str) -> String {
+    let rate = value.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
+    if rate < 10.0 && rate > 0.0 { format!("{rate:.1}") } else { grouped(rate.round() as u64) }
+}
+
+fn percent(value: &Value, path: &str) -> String {
+    format!("{:.0} %", value.pointer(path).and_then(Value::as_f64).unwrap_or(0.0) * 100.0)
+}
+
+fn look(state: &str) -> Look {
+    match state {
+        "running" => Look::Green,
+        "failed" => Look::Red,
+        "held" | "paused" => Look::Yellow,
+        _ => Look::Dim,
+    }
+}
+
+fn list(statuses: &[Value], paint: Paint) -> String {
+    if statuses.is_empty() {
+        return "no pipelines: apply one with `tidemill apply FILE`".to_owned();
+    }
+    let rows: Vec<Vec<String>> = statuses.iter().map(row).collect();
+    let head = ["PIPELINE", "STATE", "LAG", "BEHIND", "IN/s", "OUT/s", "BUSY", "WAITS", "DEAD", "EVENT TIME"];
+    let mut lines = table(&head, &rows);
+    for (line, status) in lines.iter_mut().skip(1).zip(statuses) {
+        let state = text(status, "/state");
+        *line = line.replacen(state, &paint.text(look(state), state), 1);
+    }
+    lines[0] = paint.text(Look::Bold, &lines[0]);
+    lines.join("\n")
+}
+
+fn row(status: &Value) -> Vec<String> {
+    vec![
+        text(status, "/pipeline").to_owned(),
+        text(status, "/state").to_owned(),
+        grouped(number(status, "/lag_records")),
+        span(number(status, "/behind_ms")),
+        rate(status, "/last_10s/rows_in_per_second"),
+        rate(status, "/last_10s/rows_out_per_second"),
+        percent(status, "/last_10s/busy"),
+        percent(status, "/last_10s/back_pressure"),
+        grouped(number(status, "/dead_letters")),
+        text(status, "/event_time").to_owned(),
+    ]
+}
+
+/// One pipeline in full.
+pub(crate) fn page(status: &Value, paint: Paint) -> String {
+    let state = text(status, "/state");
+    let heading = |name: &str| paint.text(Look::Bold, name);
+    let mut lines = vec![format!(
+        "{}  {}  plan {}, run {}",
+        heading(text(status, "/pipeline")),
+        paint.text(look(state), state),
+        number(status, "/plan"),
+        number(status, "/run")
+    )];
+    if let Some(error) = status.pointer("/last_error").and_then(Value::as_str) {
+        lines.push(format!("  {}", paint.text(Look::Red, error)));
+    }
+    lines.push(format!(
+        "  lag {} rows, behind for {}, event time {}",
+        grouped(number(status, "/lag_records")),
+        span(number(status, "/behind_ms")),
+        text(status, "/event_time")
+    ));
+    for (name, at) in [("last 10 s", "/last_10s"), ("last minute", "/last_minute")] {
+        lines.push(format!(
+            "  {name:<12} {} rows/s in, {} rows/s out, busy {}, waits for the log {}",
+            rate(status, &format!("{at}/rows_in_per_second")),
+            rate(status, &format!("{at}/rows_out_per_second")),
+            percent(status, &format!("{at}/busy")),
+            percent(status, &format!("{at}/back_pressure"))
+        ));
+    }
+    lines.push(format!(
+        "  in all       {} rows in, {} out, {} dead letters{}",
+        grouped(number(status, "/rows_in")),
+        grouped(number(status, "/rows_out")),
+        grouped(number(status, "/dead_letters")),
+        endings(status.pointer("/endings"))
+    ));
+    let mut section = |name: &str, member: &str, head: &[&str], cells: &dyn Fn(&Value) -> Vec<Vec<String>>| {
+        let items = status.get(member).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let rows: Vec<Vec<String>> = items.iter().flat_map(cells).collect();
+        if !rows.is_empty() {
+            lines.push(heading(name));
+            lines.extend(table(head, &rows).into_iter().map(|line| format!("  {line}")));
+        }
+    };
+    section("tasks", "tasks", &["PARTITION", "STATE", "READS", "NEXT", "LAG", "IN/s", "BUSY", "CHECKPOINT"], &task_rows);
+    section(
+        "components",
+        "steps",
+        &["STEP", "COMPONENT", "CALLS", "ROWS", "CPU/ROW", "FUEL/ROW", "MEMORY", "PEAK", "KEYS", "ENDED OTHERWISE"],
+        &|step| vec![step_row(step)],
+    );
+    section("targets outside", "sinks", &["TARGET", "PARTITION", "NEXT", "LAG", "TROUBLE"], &|sink| {
+        vec![vec![
+            text(sink, "/target").to_owned(),
+            number(sink, "/partition").to_string(),
+            grouped(number(sink, "/offset")),
+            grouped(number(sink, "/lag_records")),
+            text(sink, "/last_error").to_owned(),
+        ]]
+    });
+    section("replay differed", "divergences", &["PARTITION", "STEP", "COMPONENT", "ROWS", "WHAT"], &|divergence| {
+        vec![vec![
+            number(divergence, "/partition").to_string(),
+            text(divergence, "/step").to_owned(),
+            text(divergence, "/component").to_owned(),
+            text(divergence, "/range").to_owned(),
+            text(divergence, "/detail").to_owned(),
+        ]]
+    });
+    if let Some(replay) = status.get("replay").filter(|replay| !replay.is_null()) {
+        lines.push(heading("replay"));
+        lines.push(format!(
+            "  run {} is {}, {} rows behind",
+            number(replay, "/run"),
+            text(replay, "/state"),
+            grouped(number(replay, "/lag_records"))
+        ));
+    }
+    lines.join("\n")
+}
+
+/// A line for each stream of a task; what is the task's own stands in the first.
+fn task_rows(task: &Value) -> Vec<Vec<String>> {
+    let inputs = task.get("inputs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let checkpoint = match number(task, "/checkpoint") {
+        0 => "none yet".to_owned(),
+        id => {
+            let age = task.pointer("/checkpoint_age_ms").and_then(Value::as_u64);
+            let age = age.map_or_else(|| "before this start".to_owned(), |age| format!("{} ago", span(age)));
+            format!("#{id}, {age}, {}", bytes(number(task, "/checkpoint_bytes")))
+        }
+    };
+    let row = |(at, input): (usize, &Value)| {
+        let own = |cell: String| if at == 0 { cell } else { String::new() };
+        vec![
+            own(number(task, "/partition").to_string()),
+            own(text(task, "/state").to_owned()),
+            text(input, "/stream").to_owned(),
+            grouped(number(input, "/offset")),
+            grouped(number(input, "/lag_records")),
+            own(rate(task, "/last_10s/rows_in_per_second")),
+            own(percent(task, "/last_10s/busy")),
+            own(checkpoint.clone()),
+        ]
+    };
+    inputs.iter().enumerate().map(row).collect()
+}
+
+fn step_row(step: &Value) -> Vec<String> {
+    let rows = number(step, "/rows");
+    let per_row = |total: u64| if rows == 0 { "-".to_owned() } else { format!("{:.0}", total as f64 / rows as f64) };
+    let nanos = per_row(number(step, "/time_us") * 1_000);
+    vec![
+        text(step, "/step").to_owned(),
+        text(step, "/component").to_owned(),
+        grouped(number(step, "/calls")),
+        grouped(rows),
+        if nanos == "-" { nanos } else { format!("{nanos} ns") },
+        per_row(number(step, "/fuel")),
+        bytes(number(step, "/memory_bytes")),
+        bytes(number(step, "/memory_peak_bytes")),
+        grouped(number(step, "/keys")),
+        endings(step.pointer("/endings")).trim_start_matches(", ").to_owned(),
+    ]
+}
+
+/// `, 3 × trap`; empty if every call returned.
+fn endings(endings: Option<&Value>) -> String {
+    let counted = endings.and_then(Value::as_object).into_iter().flatten();
+    counted.map(|(ending, count)| format!(", {count} × {ending}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use serde_json::json;
+
+    fn status() -> Value {
+        json!({
+            "pipeline": "fraud", "state": "running", "plan": 2, "run": 1, "lag_records": 1200, "behind_ms": 340, "rows_in": 8192, "rows_out": 17,
+            "dead_letters": 3, "endings": {"trap": 1}, "event_time": "2026-11-21T12:00:00.000000Z", "last_error": null,
+            "last_10s": {"rows_in_per_second": 1204.3, "rows_out_per_second": 1.7, "busy": 0.031, "back_pressure": 0.0},
+            "last_minute": {"rows_in_per_second": 900.0, "rows_out_per_second": 0.0, "busy": 0.02, "back_pressure": 0.5},
+            "tasks": [{"partition": 0, "state": "running", "inputs": [{"stream": "cards", "offset": 8000, "lag_records": 1200}, {"stream": "wires", "offset": 192, "lag_records": 0}],
+                "last_10s": {"rows_in_per_second": 1204.3, "busy": 0.031}, "checkpoint": 3, "checkpoint_age_ms": 12_000, "checkpoint_bytes": 2048}],
+            "steps": [{"step": "steps[1].rule", "component": "count@1.0.0", "calls": 9, "rows": 8192, "time_us": 123, "fuel": 81920, "memory_bytes": 131072,
+                "memory_peak_bytes": 131072, "keys": 7, "endings": {"trap": 1}}],
+            "sinks": [], "divergences": [], "replay": {"run": 7, "state": "running", "lag_records": 12}
+        })
+    }
+
+    #[test]
+    fn one_pipeline_is_a_page() {
+        expect![""].assert_eq(&page(&status(), Paint::off()));
+    }
+
+    #[test]
+    fn all_are_a_line_each() {
+        expect![""].assert_eq(&list(&[status()], Paint::off()));
+        assert!(list(&[], Paint::off()).contains("tidemill apply"));
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{Field as ArrowField, Schema};
@@ -15,10 +15,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use tidemill_event::batch::checksum;
-use tidemill_event::{CallFailure, RowNote, RuleAnswer, RuleCall, TransformAnswer, Usage};
+use tidemill_event::{CallFailure, Clock, RowNote, RuleAnswer, RuleCall, TransformAnswer, Usage};
 use tidemill_flow::Guest;
 use tidemill_runtime::{Grants, GuestLog, Instance, InstanceSettings, LogLevel, Runtime};
 
+use crate::logs::{PipelineLogs, Speaker};
 use crate::plan::PlannedComponent;
 
 /// How much wider the deadline is while committed rows are taken again. A replay competes with every other task of a starting host,
@@ -33,6 +34,15 @@ pub(crate) struct CallControl {
     /// Committed rows are being taken again: log lines are dropped, deadlines wide.
     replaying: AtomicBool,
     answers: Mutex<Vec<Answer>>,
+    /// Who hears what components say; `None`: nobody, the task is a replay's.
+    voice: Option<Voice>,
+}
+
+/// Where the lines of a task's components go.
+pub(crate) struct Voice {
+    pub(crate) logs: Arc<PipelineLogs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) partition: u32,
 }
 
 /// What a step's component answered to one call, as one number: the same for the same values.
@@ -43,6 +53,15 @@ pub(crate) struct Answer {
 }
 
 impl CallControl {
+    pub(crate) fn new(voice: Option<Voice>) -> Self {
+        Self { voice, ..Self::default() }
+    }
+
+    /// Whether lines and metrics of components are dropped: they were told when the rows were first taken, or must not be at all.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.voice.is_none() || self.replaying.load(Ordering::Relaxed)
+    }
+
     /// Every step gets a new instance before its next call.
     pub(crate) fn replace_instances(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
@@ -275,11 +294,18 @@ struct StepLog {
 
 impl GuestLog for StepLog {
     fn line(&self, level: LogLevel, message: &str) {
-        // What was said when the rows were first taken is not said again.
-        if self.control.replaying.load(Ordering::Relaxed) {
+        let Some(voice) = self.control.voice.as_ref().filter(|_| !self.control.is_silent()) else { return };
+        let component = self.planned.label();
+        let speaker = Speaker {
+            step: self.planned.step_name.as_str().into(),
+            component: component.as_str().into(),
+            partition: voice.partition,
+        };
+        // A flood does not go into the host's log either.
+        if !voice.logs.say(&speaker, level, message, voice.clock.now(), Instant::now()) {
             return;
         }
-        let (pipeline, step, component) = (&*self.pipeline, &*self.planned.step_name, self.planned.label());
+        let (pipeline, step) = (&*self.pipeline, &*self.planned.step_name);
         match level {
             LogLevel::Debug => tracing::debug!(target: "component", pipeline, step, component, "{message}"),
             LogLevel::Info => tracing::info!(target: "component", pipeline, step, component, "{message}"),

@@ -41,7 +41,7 @@ pub enum StateChange {
 pub struct Change {
     /// What happens to it.
     pub change: ChangeKind,
-    /// Where it stands: `from.clicks`, `steps[2].rule`, `to.stream: results`, `run`.
+    /// Where it stands: `from.clicks`, `steps[2].rule`, `to`, `run`.
     pub place: String,
     /// What it says, in one line.
     pub text: String,
@@ -93,7 +93,7 @@ fn settings(old: &PipelineDefinition, new: &PipelineDefinition, changes: &mut Ve
     };
     let mut setting = |name: &str, old: &str, new: &str| {
         if old != new {
-            changes.push(Change::new(ChangeKind::Changed, name, format!("{name}: {old} → {new}")));
+            changes.push(Change::new(ChangeKind::Changed, name, format!("{old} → {new}")));
         }
     };
     setting("run", run(old.run), run(new.run));
@@ -302,12 +302,11 @@ fn targets(plan: &Plan, old: &PipelineDefinition, changes: &mut Vec<Change>) {
             PlannedTarget::Webhook(_) => "rows from here on are sent there, once per key".to_owned(),
             PlannedTarget::Stdout => "rows from here on are printed, at least once".to_owned(),
         };
-        changes.push(Change::new(ChangeKind::Added, format!("to.{text}"), text).with([detail]));
+        changes.push(Change::new(ChangeKind::Added, "to", shown(target)).with([detail]));
     }
     for was in old.targets.iter().filter(|was| new.targets.iter().all(|target| shown(target) != shown(was))) {
-        let text = shown(was);
         let detail = "no more rows go there; those that went stay".to_owned();
-        changes.push(Change::new(ChangeKind::Removed, format!("to.{text}"), text).with([detail]));
+        changes.push(Change::new(ChangeKind::Removed, "to", shown(was)).with([detail]));
     }
 }
 

@@ -24,7 +24,7 @@ use tidemill_expr::Expression;
 
 use crate::pipeline::{KeepRows, PipelineDefinition};
 
-pub(crate) use call::{Answer, CallControl, CallMetricsFamilies};
+pub(crate) use call::{Answer, CallControl, CallMetricsFamilies, Voice};
 pub(crate) use chain::chain;
 pub(crate) use check::{Catalog, Graph, Pinning, check};
 pub(crate) use check_targets::{owner, owner_key};

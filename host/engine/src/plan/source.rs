@@ -37,13 +37,23 @@ impl PlannedSource {
 
     /// Where a run that begins now begins, for each partition. Blocking: a time is looked for on the disk.
     pub(crate) fn starts(&self) -> Result<Vec<u64>, ReadError> {
+        self.places(&self.start)
+    }
+
+    /// Where `start` is in each partition.
+    pub(crate) fn places(&self, start: &Start) -> Result<Vec<u64>, ReadError> {
         let partitions = self.stream.partitions();
-        match &self.start {
+        match start {
             Start::Earliest => Ok(partitions.iter().map(|partition| partition.trim_point().0).collect()),
             Start::Latest => Ok(self.ends()),
             Start::Offsets(offsets) => Ok(offsets.clone()),
             Start::Time(time) => partitions.iter().map(|partition| first_at(partition, *time)).collect(),
         }
+    }
+
+    /// Why these offsets are no places of the stream; `None` if they are.
+    pub(crate) fn misplaced(&self, offsets: &[u64]) -> Option<String> {
+        misplaced(&self.stream, offsets)
     }
 
     /// The ends now, for each partition.
@@ -154,27 +164,30 @@ fn source_of(source: &Source, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Re
     Ok(PlannedSource { stream, version, definition, start: source.start.clone(), on_trim: source.on_trim })
 }
 
-/// Offsets that are no places of the stream.
 fn refuse_start(source: &Source, stream: &Stream) -> Result<(), Fault> {
     let Start::Offsets(offsets) = &source.start else { return Ok(()) };
-    let partitions = stream.partitions();
-    let fault = |error: String, remedy: &str| Err(Fault::new(format!("{}.start", source.path), source.line, error, remedy));
+    match misplaced(stream, offsets) {
+        None => Ok(()),
+        Some(error) => Err(Fault::new(
+            format!("{}.start", source.path),
+            source.line,
+            error,
+            "write one offset that is there for each partition, `[1200, 990]`, or a time, or `earliest`",
+        )),
+    }
+}
+
+fn misplaced(stream: &Stream, offsets: &[u64]) -> Option<String> {
+    let (name, partitions) = (&stream.id().stream, stream.partitions());
     if offsets.len() != partitions.len() {
-        let error = format!("{} offsets for the {} partitions of `{}`", offsets.len(), partitions.len(), source.stream);
-        return fault(error, "write one for each, `[1200, 990]`, or a time");
+        return Some(format!("{} offsets for the {} partitions of `{name}`", offsets.len(), partitions.len()));
     }
-    for (partition, offset) in partitions.iter().zip(offsets) {
+    partitions.iter().zip(offsets).find_map(|(partition, offset)| {
         let (trim_point, end) = (partition.trim_point(), partition.end(Visibility::Durable));
-        if Offset(*offset) < trim_point || Offset(*offset) > end {
-            let number = partition.key().partition;
-            let error = format!(
-                "partition {number} of `{}` has the rows [{trim_point}, {end}), and {offset} is none of them",
-                source.stream
-            );
-            return fault(error, "write an offset that is there, or `earliest`");
-        }
-    }
-    Ok(())
+        let number = partition.key().partition;
+        (Offset(*offset) < trim_point || Offset(*offset) > end)
+            .then(|| format!("partition {number} of `{name}` has the rows [{trim_point}, {end}), and {offset} is none of them"))
+    })
 }
 
 fn unknown(source: &Source, catalog: &Catalog<'_>) -> Fault {

@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -172,7 +171,9 @@ impl Maker {
     fn became_true(&mut self, job: Job) {
         let Job { shared, progress, checkpoint, changes, finishes, done, .. } = job;
         let id = CheckpointId(checkpoint.id);
-        shared.checkpoint.store(id.0, Ordering::Relaxed);
+        let bytes =
+            changes.iter().map(|change| change.key.len() + change.value.as_ref().map_or(0, Vec::len)).sum::<usize>() as u64;
+        shared.saved(id, bytes, &checkpoint.input, Instant::now());
         if finishes {
             shared.update(|seen| seen.state = TaskState::Finished);
         }

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use crossbeam_channel::{Sender, TryRecvError, bounded};
 use rustix::time::{ClockId, clock_gettime};
-use tidemill_event::batch::checksum;
+use tidemill_event::batch::{checksum, times};
 use tidemill_event::{BreakerState, Clock, EventTime, Offset, OffsetRange, PartitionId};
 use tidemill_flow::{Chain, FlowBatch, Outcome, Place, Sources, StepId, Waiting};
 use tidemill_log::{Append, Listening, Log, OnDurable, Partition, Pending, ReadError, Visibility};
 use tidemill_runtime::{Grants, Runtime};
 use tidemill_state::{Change, CheckpointId, StateStore};
 
+use crate::logs::PipelineLogs;
 use crate::metrics::Metrics;
 use crate::pipeline::OnTrim;
-use crate::plan::{CallControl, Plan, chain};
+use crate::plan::{CallControl, Plan, Voice, chain};
 use crate::planted::{Planted, Plants};
 use crate::status::StepStatus;
 use crate::task::checkpointer::Job;
@@ -56,6 +57,8 @@ pub(crate) struct TaskSeed {
     pub(crate) outputs: Vec<Arc<tidemill_log::Stream>>,
     /// What it takes.
     pub(crate) inputs: Vec<InputSeed>,
+    /// Where its components' lines go; `None`: nothing of what it does is told, no lines and no metrics.
+    pub(crate) logs: Option<Arc<PipelineLogs>>,
     /// A person has seen why it stopped and wants it to go on: a divergence is accepted, a component that is out is probed.
     pub(crate) accept_divergence: bool,
 }
@@ -130,6 +133,10 @@ pub(crate) struct Task {
     /// Told when the checkpoint on its way is true.
     pub(super) under_way: Option<crossbeam_channel::Receiver<()>>,
     pub(super) last_commit: Option<(Pending, usize)>,
+    /// Time it waited for room in the log, since the host started.
+    waited: Duration,
+    /// The latest event time it took since then.
+    newest: Option<EventTime>,
     /// Instances are new since the last commit.
     pub(super) fresh: bool,
     pub(super) ended: bool,
@@ -144,12 +151,15 @@ impl Task {
         jobs: Sender<Job>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, String> {
-        let TaskSeed { plan, plan_number, shared, progress, dead_letters, outputs, inputs, accept_divergence } = seed;
+        let TaskSeed { plan, plan_number, shared, progress, dead_letters, outputs, inputs, logs, accept_divergence } = seed;
         let partition = shared.id.partition;
         let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
         let recovered = recover(&progress_partition, shared.id.run)?;
-        let control = Arc::new(CallControl::default());
-        let mut chain = chain(&plan, &parts.runtime, &parts.grants, &control, &parts.metrics.calls);
+        // What a silent task measures is counted nowhere.
+        let measured = if logs.is_some() { parts.metrics.clone() } else { Metrics::default() };
+        let voice = logs.map(|logs| Voice { logs, clock: parts.clock.clone(), partition: partition.0 });
+        let control = Arc::new(CallControl::new(voice));
+        let mut chain = chain(&plan, &parts.runtime, &parts.grants, &control, &measured.calls);
         let inputs = Inputs::new(inputs, recovered.checkpoint.as_ref());
         let (id, totals) = match &recovered.checkpoint {
             Some(checkpoint) => (CheckpointId(checkpoint.id), checkpoint.totals.clone()),
@@ -161,6 +171,7 @@ impl Task {
         let keeping::Kept { waiting, homeless, replayed } = keeping::restore(&plan, &mut chain, &state)?;
         restore(&plan, &mut chain, state)?;
         inputs.iter().for_each(|input| shared.set_next(input.partition.key(), input.next));
+        shared.keep_from(&inputs.places());
         shared.checkpoint.store(id.0, Ordering::Relaxed);
         let letters_at = PartitionId(partition.0 % dead_letters.partitions().len() as u32);
         let seen_replayed = Arc::new((letters_at, replayed.clone()));
@@ -208,6 +219,8 @@ impl Task {
             checkpoint: id,
             under_way: None,
             last_commit: None,
+            waited: Duration::ZERO,
+            newest: None,
             fresh: true,
             ended: false,
             shared,
@@ -241,7 +254,10 @@ impl Task {
     }
 
     fn live(&mut self) -> Result<Turn, String> {
-        let Some((at, read)) = self.inputs.read(self.rows_wanted(), self.parts.batch_bytes_max) else { return Ok(Turn::Idle) };
+        let Some((at, read)) = self.inputs.read(self.rows_wanted(), self.parts.batch_bytes_max) else {
+            self.shared.caught_up(Instant::now());
+            return Ok(Turn::Idle);
+        };
         let input = self.inputs.get(at);
         let block = match read {
             Ok(block) => block,
@@ -251,12 +267,18 @@ impl Task {
         let begun = cpu_time();
         let rows = input.planned(&self.plan, &block.rows, &block.schema.schema)?;
         let range = OffsetRange { start: block.start, end: block.start.plus(rows.num_rows()) };
+        self.saw(&rows);
         let (taken, sources) = self.block_of(at, range, &rows);
         let mut outcome = Outcome::new(self.clock);
         let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
         let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
         self.commit(&commit, &sources, output, &outcome, begun)?;
         Ok(Turn::Worked)
+    }
+
+    /// Notes how far event time has come.
+    pub(super) fn saw(&mut self, rows: &RecordBatch) {
+        self.newest = self.newest.max(times(rows).values().iter().max().map(|newest| EventTime(*newest)));
     }
 
     /// What a batch of an input is to its commit, and where its rows came from.
@@ -402,7 +424,9 @@ impl Task {
         frames.push(self.progress.frame(self.partition, record));
         let last = frames.len() - 1;
         let append = Append { on_durable: self.on_durable.take(), ..Append::atomic(frames) };
+        let asked = Instant::now();
         let pending = self.parts.log.append_waiting(append).map_err(|error| format!("its commit: {error}"))?;
+        self.waited += asked.elapsed();
         self.last_commit = Some((pending, last));
         Ok(())
     }
@@ -433,13 +457,12 @@ impl Task {
         self.shared.update(|seen| {
             seen.totals.clone_from(&self.totals);
             seen.waiting = waiting;
-            seen.cpu_us += spent.as_micros() as u64;
+            seen.busy += spent;
+            seen.blocked = self.waited;
+            seen.event_time = self.newest;
             for call in &outcome.calls {
                 let step = seen.steps.entry(call.step.0).or_insert_with(|| StepStatus::new(plan, call.step.0));
-                step.calls += 1;
-                step.fuel += call.usage.fuel;
-                step.time_us += call.usage.time.as_micros() as u64;
-                step.memory_bytes = call.usage.memory_bytes;
+                step.called(call);
             }
             for (step, keys) in keys {
                 seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
@@ -521,6 +544,8 @@ impl Task {
         } else {
             let _ = done.send(());
         }
+        // What it has not taken may go now, as its stream's retention says.
+        self.shared.let_go();
         let blocked = self.blocked;
         self.shared.update(|seen| {
             if seen.state == TaskState::Running || blocked && seen.state == TaskState::Held {

@@ -102,6 +102,7 @@ impl Task {
         let range = OffsetRange { start: Offset(committed.start), end: Offset(committed.end) };
         match self.read_exactly(at, range) {
             Ok(rows) => {
+                self.saw(&rows);
                 let (taken, sources) = self.block_of(at, range, &rows);
                 Ok(Some((taken, sources, Again::Block(FlowBatch::new(rows)))))
             }

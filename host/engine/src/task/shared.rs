@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tidemill_event::{Offset, PartitionId, PartitionKey};
-use tidemill_log::{Partition, Visibility};
-use tidemill_state::TaskId;
+use tidemill_event::{EventTime, Offset, PartitionId, PartitionKey};
+use tidemill_log::{Hold, Partition, Visibility};
+use tidemill_state::{CheckpointId, TaskId};
 
+use crate::rates::{Counters, History};
 use crate::status::{DivergenceStatus, InputStatus, PipelineState, StepStatus, TaskStatus};
 use crate::task::Replayed;
 use crate::task::totals::Totals;
@@ -38,6 +40,16 @@ pub(crate) struct TaskShared {
     pub(crate) ready: AtomicBool,
     pub(crate) checkpoint: AtomicU64,
     seen: Mutex<Seen>,
+    speed: Mutex<Speed>,
+    /// Retention leaves what the last checkpoint needs; in the order of the inputs, empty once the task is stopped.
+    holds: Mutex<Vec<Hold>>,
+}
+
+/// How fast it goes.
+struct Speed {
+    history: History,
+    /// When it last had taken everything.
+    caught_up: Instant,
 }
 
 /// What a worker last said of a task.
@@ -49,20 +61,32 @@ pub(crate) struct Seen {
     pub(crate) waiting: u64,
     /// Which dead letters were replayed, and of which of their partitions.
     pub(crate) replayed: Option<Arc<(PartitionId, Replayed)>>,
-    pub(crate) cpu_us: u64,
+    /// CPU time of its batches, and time it waited for the log, since the host started.
+    pub(crate) busy: Duration,
+    pub(crate) blocked: Duration,
+    pub(crate) event_time: Option<EventTime>,
+    pub(crate) checkpoint_at: Option<Instant>,
+    pub(crate) checkpoint_bytes: u64,
     pub(crate) steps: BTreeMap<u32, StepStatus>,
     pub(crate) divergence: Option<DivergenceStatus>,
     pub(crate) last_error: Option<String>,
 }
 
 impl TaskShared {
-    pub(crate) fn new(id: TaskId, inputs: Vec<Arc<Partition>>) -> Self {
+    /// A task that will take these from there on, or from further on.
+    pub(crate) fn new(id: TaskId, inputs: Vec<(Arc<Partition>, Offset)>) -> Self {
+        let now = Instant::now();
+        let holds = inputs.iter().map(|(partition, from)| partition.hold(*from)).collect();
+        let inputs: Vec<_> = inputs.into_iter().map(|(partition, from)| (partition, AtomicU64::new(from.0))).collect();
+        let first = Counters { at: now, rows_in: 0, rows_out: 0, busy: Duration::ZERO, blocked: Duration::ZERO, next: 0, end: 0 };
         Self {
             id,
-            inputs: inputs.into_iter().map(|partition| (partition, AtomicU64::new(0))).collect(),
+            inputs,
             ready: AtomicBool::new(true),
             checkpoint: AtomicU64::new(0),
             seen: Mutex::default(),
+            speed: Mutex::new(Speed { history: History::new(first), caught_up: now }),
+            holds: Mutex::new(holds),
         }
     }
 
@@ -70,6 +94,65 @@ impl TaskShared {
         if let Some((_, place)) = self.inputs.iter().find(|(partition, _)| partition.key() == input) {
             place.store(next.0, Ordering::Relaxed);
         }
+    }
+
+    /// The next row of each stream.
+    pub(crate) fn places(&self) -> Vec<(String, u64)> {
+        let place = |(partition, next): &(Arc<Partition>, AtomicU64)| {
+            (partition.key().stream.stream.to_string(), next.load(Ordering::Relaxed))
+        };
+        self.inputs.iter().map(place).collect()
+    }
+
+    /// Rows on disk that it has not taken.
+    pub(crate) fn lag(&self) -> u64 {
+        let lag = |(partition, next): &(Arc<Partition>, AtomicU64)| {
+            partition.end(Visibility::Durable).0.saturating_sub(next.load(Ordering::Relaxed))
+        };
+        self.inputs.iter().map(lag).sum()
+    }
+
+    /// The checkpoint it begins from needs nothing before these rows.
+    pub(crate) fn keep_from(&self, places: &BTreeMap<String, u64>) {
+        for (hold, (partition, _)) in self.holds.lock().iter_mut().zip(&self.inputs) {
+            if let Some(next) = places.get(partition.key().stream.stream.as_str()) {
+                hold.advance(Offset(*next));
+            }
+        }
+    }
+
+    /// It is stopped behind a checkpoint: retention may remove what it has not taken.
+    pub(crate) fn let_go(&self) {
+        self.holds.lock().clear();
+    }
+
+    /// A checkpoint became true.
+    pub(crate) fn saved(&self, id: CheckpointId, bytes: u64, places: &BTreeMap<String, u64>, now: Instant) {
+        self.checkpoint.store(id.0, Ordering::Relaxed);
+        self.keep_from(places);
+        self.update(|seen| {
+            seen.checkpoint_at = Some(now);
+            seen.checkpoint_bytes = bytes;
+        });
+    }
+
+    /// It has taken everything there is.
+    pub(crate) fn caught_up(&self, now: Instant) {
+        self.speed.lock().caught_up = now;
+    }
+
+    /// Looks at its counters, now and then.
+    pub(crate) fn look(&self, now: Instant) {
+        let counters = self.counters(now);
+        self.speed.lock().history.look(counters);
+    }
+
+    fn counters(&self, now: Instant) -> Counters {
+        let next = self.inputs.iter().map(|(_, next)| next.load(Ordering::Relaxed)).sum();
+        let end = self.inputs.iter().map(|(partition, _)| partition.end(Visibility::Durable).0).sum();
+        let seen = self.seen.lock();
+        let Totals { rows_in, rows_out, .. } = seen.totals;
+        Counters { at: now, rows_in, rows_out, busy: seen.busy, blocked: seen.blocked, next, end }
     }
 
     /// Changes what others see.
@@ -96,7 +179,12 @@ impl TaskShared {
         });
     }
 
-    pub(crate) fn status(&self) -> TaskStatus {
+    pub(crate) fn status(&self, now: Instant) -> TaskStatus {
+        let counters = self.counters(now);
+        let (rates, behind) = {
+            let speed = self.speed.lock();
+            (speed.history.rates(counters), speed.history.behind(counters, speed.caught_up))
+        };
         let seen = self.seen();
         let input = |(partition, next): &(Arc<Partition>, AtomicU64)| {
             let next = next.load(Ordering::Relaxed);
@@ -118,6 +206,10 @@ impl TaskShared {
             },
             lag_records: inputs.iter().map(|input| input.lag_records).sum(),
             inputs,
+            behind_ms: behind.as_millis() as u64,
+            event_time: seen.event_time.map(EventTime::to_rfc3339),
+            last_10s: rates.0,
+            last_minute: rates.1,
             rows_in: seen.totals.rows_in,
             rows_out: seen.totals.rows_out,
             dead_letters: seen.totals.dead,
@@ -128,7 +220,9 @@ impl TaskShared {
             replayed_rows: seen.replayed_rows,
             endings: seen.totals.endings,
             checkpoint: self.checkpoint.load(Ordering::Relaxed),
-            cpu_us: seen.cpu_us,
+            checkpoint_age_ms: seen.checkpoint_at.map(|at| now.saturating_duration_since(at).as_millis() as u64),
+            checkpoint_bytes: seen.checkpoint_bytes,
+            cpu_us: seen.busy.as_micros() as u64,
             steps: seen.steps.into_values().collect(),
             last_error: seen.last_error,
         }

@@ -279,19 +279,7 @@ impl Host {
 
     /// The same; `false` if the disk is gone.
     pub(crate) fn try_send(&self, name: &str, rows: &[Value]) -> bool {
-        let stream = self.log.stream(&stream_id(name)).expect("a stream");
-        let definition: Arc<StreamDefinition> = stream.definition();
-        let mut decoder = RowDecoder::new(definition.clone(), DecodeLimits::default());
-        for row in rows {
-            decoder.row(row.to_string().as_bytes(), EventTime(0)).expect("a row");
-        }
-        let mut placement = Placement::new(&definition);
-        let frames = placement
-            .split(decoder.finish())
-            .into_iter()
-            .map(|(partition, rows)| FrameRows { stream: stream.clone(), version: stream.version(), partition, rows })
-            .collect();
-        self.log.append(Append::atomic(frames)).is_ok_and(|pending| pending.wait().is_ok())
+        send_to(&self.log, name, rows)
     }
 
     /// Durable rows of all partitions, one after the other, as JSON lines with their places.
@@ -366,4 +354,21 @@ impl Host {
     pub(crate) fn sync(&self) {
         self.log.put_documents(vec![("test/sync".to_owned(), None)]).expect("on disk");
     }
+}
+
+/// Appends JSON rows, placed as ingestion places them; whether they are on disk.
+pub(crate) fn send_to(log: &Log, name: &str, rows: &[Value]) -> bool {
+    let stream = log.stream(&stream_id(name)).expect("a stream");
+    let definition: Arc<StreamDefinition> = stream.definition();
+    let mut decoder = RowDecoder::new(definition.clone(), DecodeLimits::default());
+    for row in rows {
+        decoder.row(row.to_string().as_bytes(), EventTime(0)).expect("a row");
+    }
+    let mut placement = Placement::new(&definition);
+    let frames = placement
+        .split(decoder.finish())
+        .into_iter()
+        .map(|(partition, rows)| FrameRows { stream: stream.clone(), version: stream.version(), partition, rows })
+        .collect();
+    log.append(Append::atomic(frames)).is_ok_and(|pending| pending.wait().is_ok())
 }

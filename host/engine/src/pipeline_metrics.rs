@@ -1,0 +1,161 @@
+//! What `status` says, as metrics: read from the pipelines whenever somebody asks, kept nowhere.
+//!
+//! Labels are names that an operator gave and closed sets. Of more than [`PIPELINES_MAX`] pipelines the rest is not shown, and a gauge says
+//! how many there are.
+
+use std::fmt;
+use std::sync::Weak;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::deployments::Deployments;
+use crate::status::{PipelineState, Status};
+
+/// Pipelines with series of their own.
+const PIPELINES_MAX: usize = 1_000;
+
+/// The pipelines as a collector.
+pub(crate) struct PipelineMetrics {
+    deployments: Weak<Deployments>,
+}
+
+impl PipelineMetrics {
+    pub(crate) fn new(deployments: Weak<Deployments>) -> Self {
+        Self { deployments }
+    }
+}
+
+impl fmt::Debug for PipelineMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PipelineMetrics")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPipeline {
+    pipeline: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    pipeline: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfStep {
+    pipeline: String,
+    step: String,
+    component: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfEnding {
+    pipeline: String,
+    step: String,
+    component: String,
+    ending: String,
+}
+
+type Gauge = (&'static str, &'static str, fn(&Status) -> f64);
+type Counter = (&'static str, &'static str, fn(&Status) -> u64);
+
+const GAUGES: [Gauge; 6] = [
+    ("tidemill_pipeline_lag_rows", "Rows on disk that a pipeline has not taken", |status| status.lag_records as f64),
+    ("tidemill_pipeline_behind_seconds", "For how long its next row has been there, about", |status| {
+        status.behind_ms as f64 / 1e3
+    }),
+    ("tidemill_pipeline_rows_in_per_second", "Rows taken a second, over ten seconds", |status| {
+        status.last_10s.rows_in_per_second
+    }),
+    ("tidemill_pipeline_busy_ratio", "Of a worker's time, what its busiest task took, over ten seconds", |status| {
+        status.last_10s.busy
+    }),
+    ("tidemill_pipeline_back_pressure_ratio", "Of a worker's time, how long a task waited for the log", |status| {
+        status.last_10s.back_pressure
+    }),
+    ("tidemill_pipeline_checkpoint_age_seconds", "Age of the oldest of its tasks' last checkpoints", |status| {
+        status.tasks.iter().filter_map(|task| task.checkpoint_age_ms).max().unwrap_or(0) as f64 / 1e3
+    }),
+];
+
+const COUNTERS: [Counter; 4] = [
+    ("tidemill_pipeline_rows_in", "Rows taken since the run began", |status| status.rows_in),
+    ("tidemill_pipeline_rows_out", "Rows sent on since the run began", |status| status.rows_out),
+    ("tidemill_pipeline_dead_letters", "Rows that failed in a step since the run began", |status| status.dead_letters),
+    ("tidemill_pipeline_divergences", "Commits that came out otherwise when taken again", |status| {
+        status.divergences.iter().map(|divergence| divergence.commits).sum()
+    }),
+];
+
+impl Collector for PipelineMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(deployments) = self.deployments.upgrade() else { return Ok(()) };
+        let all = deployments.all();
+        let count = ConstGauge::new(all.len() as i64);
+        count.encode(encoder.encode_descriptor("tidemill_pipelines", "Pipelines there are", None, count.metric_type())?)?;
+        let statuses: Vec<Status> = all.iter().take(PIPELINES_MAX).map(|deployed| deployed.status(None)).collect();
+        let of = |status: &Status| OfPipeline { pipeline: status.pipeline.clone() };
+        for (name, help, value) in GAUGES {
+            let mut series = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for status in &statuses {
+                ConstGauge::new(value(status)).encode(series.encode_family(&of(status))?)?;
+            }
+        }
+        for (name, help, value) in COUNTERS {
+            let mut series = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for status in &statuses {
+                ConstCounter::new(value(status)).encode(series.encode_family(&of(status))?)?;
+            }
+        }
+        states(&mut encoder, &statuses)?;
+        steps(&mut encoder, &statuses)
+    }
+}
+
+/// One for the state it is in, so that a rule can count the others.
+fn states(encoder: &mut DescriptorEncoder<'_>, statuses: &[Status]) -> Result<(), fmt::Error> {
+    let mut series = encoder.encode_descriptor("tidemill_pipeline_state", "1 for the state it is in", None, MetricType::Gauge)?;
+    for status in statuses {
+        let state = match status.state {
+            PipelineState::Running => "running",
+            PipelineState::Finished => "finished",
+            PipelineState::Paused => "paused",
+            PipelineState::Held => "held",
+            PipelineState::Failed => "failed",
+        };
+        ConstGauge::new(1_i64).encode(series.encode_family(&OfState { pipeline: status.pipeline.clone(), state })?)?;
+    }
+    Ok(())
+}
+
+fn steps(encoder: &mut DescriptorEncoder<'_>, statuses: &[Status]) -> Result<(), fmt::Error> {
+    let of = |status: &Status, step: &crate::StepStatus| OfStep {
+        pipeline: status.pipeline.clone(),
+        step: step.step.clone(),
+        component: step.component.clone(),
+    };
+    let mut memory = encoder.encode_descriptor(
+        "tidemill_component_memory_peak_bytes",
+        "The most memory an instance of the step had",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (status, step) in statuses.iter().flat_map(|status| status.steps.iter().map(move |step| (status, step))) {
+        ConstGauge::new(step.memory_peak_bytes as i64).encode(memory.encode_family(&of(status, step))?)?;
+    }
+    let help = "Calls of the step that did not return, by ending, since the host started";
+    let mut endings = encoder.encode_descriptor("tidemill_component_endings", help, None, MetricType::Counter)?;
+    for (status, step) in statuses.iter().flat_map(|status| status.steps.iter().map(move |step| (status, step))) {
+        for (ending, count) in &step.endings {
+            let OfStep { pipeline, step, component } = of(status, step);
+            let labels = OfEnding { pipeline, step, component, ending: ending.clone() };
+            ConstCounter::new(*count).encode(endings.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
