@@ -90,7 +90,7 @@ fn the_tour_of_the_readme_on_the_command_line() {
     let rows = run(&host, &["tail", "counted", "--limit", "2"]);
     assert_eq!(rows.lines().count(), 2, "{rows}");
     assert!(run(&host, &["status"]).contains("running"));
-    assert!(run(&host, &["status", "counted"]).contains("state: running"));
+    assert!(run(&host, &["status", "counted"]).contains("counted  running"));
     assert!(run(&host, &["streams"]).lines().any(|line| line == "counted"));
 
     let refused = command(&host, &["apply", &file("wrong.yaml", "pipeline: wrong\nfrom: nobody\nto:\n  - stream: x\n")]);

@@ -75,7 +75,10 @@ impl Deployments {
         }
         self.make_streams(&plan).map_err(|error| ApplyError::Unavailable(error.to_string()))?;
         if let Some(before) = &before {
-            self.stop(before).map_err(ApplyError::Unavailable)?;
+            self.stop(before).map_err(|error| {
+                self.go_on(before);
+                ApplyError::Unavailable(error)
+            })?;
         }
         let next = self.next_stored(&plan, text, before.as_deref(), new_run.is_some()).and_then(|stored| {
             self.make_progress(&plan, stored.run).map_err(|error| error.to_string())?;
@@ -91,9 +94,8 @@ impl Deployments {
             Ok(stored) => stored,
             Err(error) => {
                 // The old plan is what counts, so it goes on.
-                if let Some(before) = before {
-                    let plan = before.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
-                    self.deploy(tenant.clone(), name.clone(), before.stored.clone(), plan, Role::Main, false);
+                if let Some(before) = &before {
+                    self.go_on(before);
                 }
                 return Err(ApplyError::Unavailable(error));
             }
@@ -103,6 +105,12 @@ impl Deployments {
         }
         self.deploy(tenant.clone(), name.clone(), stored, Ok(Arc::new(plan)), Role::Main, false);
         Ok(applied)
+    }
+
+    /// Starts a run again as it was: a change of it did not come about.
+    pub(crate) fn go_on(&self, deployed: &Deployed) {
+        let plan = deployed.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
+        self.deploy(deployed.tenant.clone(), deployed.name.clone(), deployed.stored.clone(), plan, deployed.role, false);
     }
 
     /// A pipeline whose sandboxes the host has no room for.

@@ -170,10 +170,7 @@ impl Deployments {
             (brought, _) => {
                 // The documents say what they said, so both go on.
                 let _ = self.stop(&main).and_then(|()| self.stop(&replay));
-                for deployed in [&main, &replay] {
-                    let plan = deployed.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
-                    self.deploy(tenant.clone(), name.clone(), deployed.stored.clone(), plan, deployed.role, false);
-                }
+                [&main, &replay].into_iter().for_each(|deployed| self.go_on(deployed));
                 let why = brought.err().unwrap_or_else(|| "its plan is gone".to_owned());
                 return Err(ControlError::Unavailable(why));
             }

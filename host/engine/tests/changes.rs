@@ -59,7 +59,7 @@ fn a_dry_run_says_what_would_change() {
               where: amount > 0 → amount > 5
             Changed steps[2].rule: rule: high@1
               as: hit → flagged
-            Added to.stdout: stdout
+            Added to: stdout
               rows from here on are printed, at least once
         "#]],
     );
@@ -85,7 +85,7 @@ fn a_dry_run_says_what_would_change() {
             Removed steps[0].where: where: amount > 0
             Removed steps[1].rule: rule: count@1
               state is lost: no step of the new plan goes on with it
-            Added to.stream: other: stream: other
+            Added to: stream: other
               the stream is made, with 1 partitions and no key
         "#]],
     );
@@ -108,8 +108,8 @@ fn a_dry_run_says_what_would_change() {
         &host,
         &format!("run: once\non_divergence: stop\n{}", TEXT.replace("payments", "{stream: payments, start: latest}")),
         expect![[r#"
-            Changed run: run: live → once
-            Changed on_divergence: on_divergence: continue → stop
+            Changed run: live → once
+            Changed on_divergence: continue → stop
             Changed from.payments: payments
               `start` is another and moves nothing: the run goes on where it is; a replay begins elsewhere
         "#]],

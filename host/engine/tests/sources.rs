@@ -222,8 +222,8 @@ fn streams_that_do_not_go_together_are_refused() {
         &host,
         "from:\n- {stream: cards, start: 3}\n- {stream: wires, start: [0, 7]}\nto: [stdout]\n",
         expect![[r#"
-        line 2: from[0].start: 1 offsets for the 2 partitions of `cards` (write one for each, `[1200, 990]`, or a time)
-        line 3: from[1].start: partition 1 of `wires` has the rows [0, 0), and 7 is none of them (write an offset that is there, or `earliest`)"#]],
+            line 2: from[0].start: 1 offsets for the 2 partitions of `cards` (write one offset that is there for each partition, `[1200, 990]`, or a time, or `earliest`)
+            line 3: from[1].start: partition 1 of `wires` has the rows [0, 0), and 7 is none of them (write one offset that is there for each partition, `[1200, 990]`, or a time, or `earliest`)"#]],
     );
     check(
         &host,

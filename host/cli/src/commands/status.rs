@@ -264,12 +264,30 @@ mod tests {
 
     #[test]
     fn one_pipeline_is_a_page() {
-        expect![""].assert_eq(&page(&status(), Paint::off()));
+        expect![[r#"
+            fraud  running  plan 2, run 1
+              lag 1,200 rows, behind for 0.3 s, event time 2026-11-21T12:00:00.000000Z
+              last 10 s    1,204 rows/s in, 1.7 rows/s out, busy 3 %, waits for the log 0 %
+              last minute  900 rows/s in, 0 rows/s out, busy 2 %, waits for the log 50 %
+              in all       8,192 rows in, 17 out, 3 dead letters, 1 × trap
+            tasks
+              PARTITION  STATE    READS   NEXT    LAG  IN/s   BUSY  CHECKPOINT
+              0          running  cards  8,000  1,200  1,204  3 %   #3, 12 s ago, 2.0 KiB
+                                  wires    192      0
+            components
+              STEP           COMPONENT    CALLS   ROWS  CPU/ROW  FUEL/ROW     MEMORY       PEAK  KEYS  ENDED OTHERWISE
+              steps[1].rule  count@1.0.0      9  8,192    15 ns        10  128.0 KiB  128.0 KiB     7         1 × trap
+            replay
+              run 7 is running, 12 rows behind"#]]
+        .assert_eq(&page(&status(), Paint::off()));
     }
 
     #[test]
     fn all_are_a_line_each() {
-        expect![""].assert_eq(&list(&[status()], Paint::off()));
+        expect![[r#"
+            PIPELINE  STATE      LAG  BEHIND   IN/s  OUT/s  BUSY  WAITS  DEAD                   EVENT TIME
+            fraud     running  1,200   0.3 s  1,204    1.7   3 %    0 %     3  2026-11-21T12:00:00.000000Z"#]]
+        .assert_eq(&list(&[status()], Paint::off()));
         assert!(list(&[], Paint::off()).contains("tidemill apply"));
     }
 }

@@ -285,7 +285,7 @@ fn targets(plan: &Plan, old: &PipelineDefinition, changes: &mut Vec<Change>) {
         let text = shown(target);
         if old.targets.iter().any(|was| shown(was) == text) {
             let detail = "it has other settings, and goes on where it stands".to_owned();
-            changes.push(Change::new(ChangeKind::Changed, format!("to.{text}"), text).with([detail]));
+            changes.push(Change::new(ChangeKind::Changed, "to", text).with([detail]));
             continue;
         }
         let detail = match planned {

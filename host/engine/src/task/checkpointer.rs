@@ -175,6 +175,7 @@ impl Maker {
             changes.iter().map(|change| change.key.len() + change.value.as_ref().map_or(0, Vec::len)).sum::<usize>() as u64;
         shared.saved(id, bytes, &checkpoint.input, Instant::now());
         if finishes {
+            shared.let_go();
             shared.update(|seen| seen.state = TaskState::Finished);
         }
         let now = Previous { id, as_of: Offset(checkpoint.as_of), changes };

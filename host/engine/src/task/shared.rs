@@ -121,7 +121,7 @@ impl TaskShared {
         }
     }
 
-    /// It is stopped behind a checkpoint: retention may remove what it has not taken.
+    /// It is stopped or finished behind a checkpoint: retention may remove what it has not taken.
     pub(crate) fn let_go(&self) {
         self.holds.lock().clear();
     }

@@ -13,6 +13,7 @@ mod events_out;
 mod forms;
 mod hosting;
 mod limits;
+mod operating;
 mod overload;
 mod pipelines;
 mod server;
