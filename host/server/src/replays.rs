@@ -19,7 +19,7 @@ use crate::problem::{Kind, Problem, ProblemDocument};
 /// Where a replay begins.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ReplayRequest {
+pub(crate) struct BeginReplay {
     /// `earliest`, an RFC 3339 time, an offset (or a list of one for each partition), or an object of such by stream; streams that it
     /// leaves out begin where the pipeline once began.
     #[schema(value_type = Object)]
@@ -32,7 +32,7 @@ pub(crate) struct ReplayRequest {
 #[utoipa::path(
     post, path = "/v1/pipelines/{name}/replay", tag = "pipelines",
     params(("name" = String, Path, description = "Its name")),
-    request_body = ReplayRequest,
+    request_body = BeginReplay,
     responses(
         (status = 202, description = "It runs: its status", body = Object),
         (status = 400, description = "No place to begin", body = ProblemDocument, content_type = "application/problem+json"),
@@ -47,7 +47,7 @@ pub(crate) async fn post_replay(
 ) -> Result<Response, Problem> {
     let body = declaration(&host, request, &["application/json"]).await?;
     let wrong = |detail: String| Problem::new(Kind::BadParameter, detail, "send `{\"from\": \"earliest\"}`, or another place");
-    let request: ReplayRequest = serde_json::from_slice(&body).map_err(|error| wrong(format!("the request: {error}")))?;
+    let request: BeginReplay = serde_json::from_slice(&body).map_err(|error| wrong(format!("the request: {error}")))?;
     let from = ReplayFrom::parse(&request.from).map_err(wrong)?;
     let status = changed(&host, &name, move |pipelines, tenant, name| {
         pipelines.replay(tenant, name, &from)?;
