@@ -3,6 +3,7 @@
 //! The columns are those of an event batch: `fields…, _unknown?, _time`. New columns go behind the fields and before the host's own;
 //! a new column of a name that is there already takes the old one's place.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,11 +52,13 @@ impl FlowBatch {
         Self { rows, origin }
     }
 
-    /// Some rows in a row, without a copy.
+    /// Some rows in a row; nothing is made anew where that is all of them.
+    pub(crate) fn part(&self, rows: &Range<usize>) -> Cow<'_, Self> {
+        if *rows == (0..self.len()) { Cow::Borrowed(self) } else { Cow::Owned(self.slice(rows)) }
+    }
+
+    /// Some rows in a row.
     pub(crate) fn slice(&self, rows: &Range<usize>) -> Self {
-        if *rows == (0..self.len()) {
-            return self.clone();
-        }
         Self { rows: self.rows.slice(rows.start, rows.len()), origin: self.origin[rows.clone()].to_vec() }
     }
 

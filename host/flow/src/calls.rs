@@ -153,11 +153,11 @@ impl Calls {
         let fates = Judging { number: 0, spent: 0, calls: self, input, output, guest }.all();
         let mut made = Vec::with_capacity(fates.len());
         for (range, fate) in fates {
-            let rows = input.slice(&range);
+            let rows = &*input.part(&range);
             match fate {
-                Fate::Answered(answer) => made.push(take(&rows, answer, output)),
-                Fate::Dead(ended) => output.bury_all(&rows, self.step, &ended),
-                Fate::Passed => made.push(pass(&rows)),
+                Fate::Answered(answer) => made.push(take(rows, answer, output)),
+                Fate::Dead(ended) => output.bury_all(rows, self.step, &ended),
+                Fate::Passed => made.push(pass(rows)),
                 Fate::PutBack(wait) => output.put_back(self.step, rows.compact(), wait, attempts),
             }
         }
@@ -264,10 +264,10 @@ impl<A: Answer> Judging<'_, A> {
             if bounded && range.start > first && self.spent >= FAILED_CALLS_MAX {
                 return range.start;
             }
-            let slice = self.input.slice(&range);
+            let part = self.input.part(&range);
             let number = self.number;
             self.number += 1;
-            match self.calls.call(&slice.rows, number, self.output, self.guest) {
+            match self.calls.call(&part.rows, number, self.output, self.guest) {
                 Ok(answer) => {
                     self.count(bounded, range.len(), 0);
                     fates.push((range, Fate::Answered(answer)));
