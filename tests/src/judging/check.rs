@@ -83,7 +83,7 @@ pub fn prepare(url: &str, counter: Option<&[u8]>) -> Result<(), String> {
         );
         must(put(url, &format!("/v1/pipelines/{COUNTED}"), "application/yaml", counted.as_bytes()))?;
         let recounted = format!(
-            "pipeline: {RECOUNTED}\nfrom: {COUNTED}\nsteps:\n  - where: count % 2 = 0\n  - select: {{id: id, key: key, nth: count}}\n  - rule: counter@1\n    by: [key]\n    keep: all\nto:\n  - stream: {RECOUNTED}\n  - file: {{path: {RECOUNTED}}}\n"
+            "pipeline: {RECOUNTED}\nfrom: {COUNTED}\nsteps:\n  - where: count % 2 = 0\n  - select: {{id: id, key: key, nth: count}}\n  - rule: counter@1\n    by: [key]\n    keep: all\nto:\n  - stream: {RECOUNTED}\n  - file: {{path: {RECOUNTED}, roll: {{rows: 500, every: 50ms}}}}\n"
         );
         must(put(url, &format!("/v1/pipelines/{RECOUNTED}"), "application/yaml", recounted.as_bytes()))?;
     }
