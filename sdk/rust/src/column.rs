@@ -5,6 +5,7 @@ use crate::Mask;
 use crate::abi::bindings::Column as Place;
 use crate::abi::trusted::{self, Row};
 use crate::call::Call;
+use crate::words::Table;
 
 /// No row is null.
 pub(crate) const NO_VALIDITY: u32 = u32::MAX;
@@ -26,6 +27,14 @@ pub trait Column: Copy {
     /// The value of a row of the call the column was bound in: [`Column::get`] without its checks, for the SDK's loops.
     #[doc(hidden)]
     fn at(&self, row: Row) -> Self::Value;
+
+    /// Whether asking every row costs less than finding out which rows to ask.
+    #[doc(hidden)]
+    const CHEAP: bool;
+
+    /// The answers for each entry of a dictionary with no more entries than rows, if the column has one and no row is null.
+    #[doc(hidden)]
+    fn table(&self, rows: usize, ask: impl FnMut(Self::Value) -> bool) -> Option<Table<'_>>;
 
     /// The rows whose value passes.
     #[inline]
@@ -50,6 +59,12 @@ impl<'a> Bits<'a> {
 
 impl Column for Bits<'_> {
     type Value = bool;
+
+    const CHEAP: bool = true;
+
+    fn table(&self, _rows: usize, _ask: impl FnMut(Self::Value) -> bool) -> Option<Table<'_>> {
+        None
+    }
 
     #[inline(always)]
     fn get(&self, row: usize) -> bool {
@@ -125,6 +140,12 @@ impl<'a, T: Word> Words<'a, T> {
 impl<T: Word> Column for Words<'_, T> {
     type Value = T;
 
+    const CHEAP: bool = true;
+
+    fn table(&self, _rows: usize, _ask: impl FnMut(Self::Value) -> bool) -> Option<Table<'_>> {
+        None
+    }
+
     #[inline(always)]
     fn get(&self, row: usize) -> T {
         T::from_word(u64::from_le_bytes(self.words[row]))
@@ -154,6 +175,12 @@ impl<'a, const PRECISION: u8, const SCALE: u8> Wide<'a, PRECISION, SCALE> {
 
 impl<const PRECISION: u8, const SCALE: u8> Column for Wide<'_, PRECISION, SCALE> {
     type Value = crate::Decimal<PRECISION, SCALE>;
+
+    const CHEAP: bool = false;
+
+    fn table(&self, _rows: usize, _ask: impl FnMut(Self::Value) -> bool) -> Option<Table<'_>> {
+        None
+    }
 
     #[inline(always)]
     fn get(&self, row: usize) -> Self::Value {
@@ -202,6 +229,12 @@ impl<'a> Bytes<'a> {
 impl<'a> Column for Bytes<'a> {
     type Value = &'a [u8];
 
+    const CHEAP: bool = false;
+
+    fn table(&self, _rows: usize, _ask: impl FnMut(Self::Value) -> bool) -> Option<Table<'_>> {
+        None
+    }
+
     #[inline(always)]
     fn get(&self, row: usize) -> &'a [u8] {
         self.slice(row)
@@ -245,6 +278,13 @@ impl<'a> Texts<'a> {
 impl<'a> Column for Texts<'a> {
     type Value = &'a str;
 
+    const CHEAP: bool = false;
+
+    fn table(&self, rows: usize, ask: impl FnMut(&'a str) -> bool) -> Option<Table<'_>> {
+        let entries = self.entries.filter(|_| self.entry_count() <= rows)?;
+        Some(Table::new(entries, (0..self.entry_count()).map(|entry| self.value(entry)).map(ask).collect()))
+    }
+
     #[inline(always)]
     fn get(&self, row: usize) -> &'a str {
         match self.entries {
@@ -285,6 +325,12 @@ impl<'a> Jsons<'a> {
 impl<'a> Column for Jsons<'a> {
     type Value = crate::Json<'a>;
 
+    const CHEAP: bool = false;
+
+    fn table(&self, _rows: usize, _ask: impl FnMut(Self::Value) -> bool) -> Option<Table<'_>> {
+        None
+    }
+
     #[inline(always)]
     fn get(&self, row: usize) -> crate::Json<'a> {
         crate::Json(std::borrow::Cow::Borrowed(self.0.get(row)))
@@ -324,6 +370,16 @@ impl<'a, C: Column> Nullable<'a, C> {
 
 impl<C: Column> Column for Nullable<'_, C> {
     type Value = Option<C::Value>;
+
+    const CHEAP: bool = C::CHEAP;
+
+    fn table(&self, rows: usize, mut ask: impl FnMut(Option<C::Value>) -> bool) -> Option<Table<'_>> {
+        // A null row may name an entry that does not exist.
+        if self.validity.is_some() {
+            return None;
+        }
+        self.values.table(rows, |value| ask(Some(value)))
+    }
 
     #[inline(always)]
     fn get(&self, row: usize) -> Option<C::Value> {

@@ -145,6 +145,8 @@ pub mod testing;
 mod timestamp;
 pub mod transform;
 pub mod value;
+#[doc(hidden)]
+pub mod words;
 
 pub use config::Config;
 pub use decimal::Decimal;

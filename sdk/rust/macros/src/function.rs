@@ -8,6 +8,7 @@ use quote::{ToTokens, quote};
 use syn::{Attribute, Error, Expr, FnArg, GenericArgument, ItemFn, Lit, Meta, PathArguments, Result, ReturnType, Type};
 
 use crate::field::with_lifetime;
+use crate::words::{Questions, argument};
 
 const RULE_SHAPE: &str = "a rule is `fn(event: &E)`, then any of `state: &mut S` and `config: &C`, \
     and gives a bool, an Option of output columns, or a Result of these";
@@ -110,8 +111,38 @@ fn row_rule(function: &ItemFn) -> Result<TokenStream> {
         });
         ::core::result::Result::Ok(())
     };
+    let body = words(function, &signature, &event).unwrap_or(body);
     let describe = quote!(::tidemill_sdk::rule::describe::<#event, #state, #verdict>(#doc));
     Ok(component(function, &signature, Kind::Rule, &describe, &body))
+}
+
+/// The body of a rule that may be asked word by word: no state, a bool, and nothing but comparisons.
+fn words(function: &ItemFn, signature: &Signature, event: &TokenStream) -> Option<TokenStream> {
+    let ReturnType::Type(_, verdict) = &function.sig.output else { return None };
+    let plain = matches!(verdict.as_ref(), Type::Path(path) if path.path.is_ident("bool"));
+    if !plain || !function.sig.generics.params.is_empty() {
+        return None;
+    }
+    let config = match signature.roles.as_slice() {
+        [] => TokenStream::new(),
+        [Role::Config(_)] => {
+            let config = argument(function.sig.inputs.last()?)?;
+            quote!(let #config = &self.config;)
+        }
+        _ => return None,
+    };
+    let questions = Questions::of(function, event)?;
+    let (name, tables, word) = (&function.sig.ident, questions.tables(), &questions.word);
+    Some(quote! {
+        // Its body stands below; nobody shall be told that it is never called.
+        let _ = #name;
+        let (__call, __answer) = (call, answer);
+        let __columns = <#event as ::tidemill_sdk::event::Event>::bind(__call);
+        #config
+        #tables
+        ::tidemill_sdk::words::judge(__call, __answer, |__rows, __word| #word);
+        ::core::result::Result::Ok(())
+    })
 }
 
 fn batch_rule(function: &ItemFn) -> Result<TokenStream> {

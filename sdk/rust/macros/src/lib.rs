@@ -7,6 +7,7 @@ mod field;
 mod function;
 mod output;
 mod state;
+mod words;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, ItemFn, parse_macro_input};
