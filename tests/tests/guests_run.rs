@@ -11,6 +11,7 @@ use tidemill_event::{
 };
 use tidemill_runtime::{
     Compiler, Grant, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime, RuntimeSettings, SilentLog,
+    SilentMetrics,
 };
 use tidemill_tests::guest;
 
@@ -21,7 +22,7 @@ fn runtime() -> Runtime {
 
 fn settings(config: &str, log: Arc<dyn GuestLog>) -> InstanceSettings {
     let grants = [Grant::TestRandom].into_iter().collect();
-    InstanceSettings { config: config.to_owned(), limits: Limits::default(), log, grants }
+    InstanceSettings { config: config.to_owned(), limits: Limits::default(), log, metrics: Arc::new(SilentMetrics), grants }
 }
 
 fn instance(name: &str, config: &str) -> Instance {

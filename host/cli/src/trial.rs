@@ -17,7 +17,9 @@ use tidemill_flow::{
     FlowBatch, Guest, Isolation, Keep, Keyed, KeyedTable, Operator, Outcome, RuleSettings, RuleStep, StepId, TransformSettings,
     TransformStep, Wait, extended_fields,
 };
-use tidemill_runtime::{Component, Description, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime};
+use tidemill_runtime::{
+    Component, Description, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime, SilentMetrics,
+};
 
 use crate::exit::Failure;
 
@@ -282,6 +284,7 @@ impl Sandbox {
                     limits: Limits::default(),
                     // What is logged twice would only be read twice.
                     log: Arc::new(StandardError { quiet: self.fresh }),
+                    metrics: Arc::new(SilentMetrics),
                     grants: Grants::none(),
                 };
                 self.runtime.instantiate(&self.component, settings)?

@@ -11,6 +11,7 @@
 
 mod apply;
 mod components;
+mod custom_metrics;
 mod dead_letters;
 mod deployed;
 mod deployments;

@@ -45,6 +45,7 @@ impl Metrics {
             "Times a component was taken out because it kept failing",
             calls.taken_out.clone(),
         );
+        calls.custom.register(registry.sub_registry_with_prefix("tidemill"));
         registry.register("task_commits", "Commits of tasks", self.commits.clone());
         registry.register("task_checkpoints", "Checkpoints taken", self.checkpoints.clone());
         registry.register_with_unit(

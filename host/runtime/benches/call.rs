@@ -24,7 +24,9 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_gr
 use thread_time::ThreadTime;
 use tidemill_event::{Field, FieldType, RuleCall};
 use tidemill_runtime::testing::TextGuest;
-use tidemill_runtime::{Compiler, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog};
+use tidemill_runtime::{
+    Compiler, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
+};
 
 const SIZES: [usize; 4] = [1, 16, 256, 4_096];
 const HOME: &str = "AT";
@@ -38,7 +40,13 @@ fn runtime(interruption: Interruption, cache_dir: Option<PathBuf>) -> Runtime {
 
 fn settings() -> InstanceSettings {
     let config = format!(r#"{{"home":"{HOME}"}}"#);
-    InstanceSettings { config, limits: Limits::default(), log: Arc::new(SilentLog), grants: Grants::none() }
+    InstanceSettings {
+        config,
+        limits: Limits::default(),
+        log: Arc::new(SilentLog),
+        metrics: Arc::new(SilentMetrics),
+        grants: Grants::none(),
+    }
 }
 
 fn instance(runtime: &Runtime, wasm: &[u8]) -> Instance {

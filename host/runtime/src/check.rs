@@ -14,7 +14,10 @@ use crate::grant::Grants;
 use crate::limits::ShapeLimits;
 use crate::refused::Refused;
 use crate::shape::{self, malformed};
-use crate::wire::{COLUMNS_PACKAGE, LOGGING_INTERFACE};
+use crate::wire::{COLUMNS_PACKAGE, LOGGING_INTERFACE, METRICS_INTERFACE};
+
+/// What a component measures crosses by this package.
+const METRICS_PACKAGE: &str = "tidemill:metrics";
 
 /// What the door lets through.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,13 +59,17 @@ pub(crate) fn check(wasm: &[u8], features: WasmFeatures, limits: &ShapeLimits, g
 
 fn import(name: &str, types: &Types) -> Result<(), Refused> {
     let (path, version) = name.split_once('@').unwrap_or((name, ""));
-    let ours = path.strip_prefix(COLUMNS_PACKAGE).is_some_and(|rest| rest.starts_with('/'));
+    let of_package = |package: &str| path.strip_prefix(package).is_some_and(|rest| rest.starts_with('/'));
+    let (columns, metrics) = (of_package(COLUMNS_PACKAGE), of_package(METRICS_PACKAGE));
+    let ours = columns || metrics;
     // Minor versions only add, so that a component built for an older one runs; a newer one may need what is not here.
     if ours && !version.parse::<semver::Version>().is_ok_and(|version| version.major == 1 && version.minor == 0) {
-        return Err(Refused::Version { name: name.to_owned(), served: "tidemill:component 1.0" });
+        let served = if columns { "tidemill:component 1.0" } else { "tidemill:metrics 1.0" };
+        return Err(Refused::Version { name: name.to_owned(), served });
     }
-    let logging = LOGGING_INTERFACE.split_once('@').is_some_and(|(logging, _)| logging == path);
-    if (ours && logging) || only_types(name, types) {
+    let served = [LOGGING_INTERFACE, METRICS_INTERFACE];
+    let function = served.iter().any(|served| served.split_once('@').is_some_and(|(served, _)| served == path));
+    if (ours && function) || only_types(name, types) {
         return Ok(());
     }
     let remedy = if path.starts_with("wasi:") {
@@ -70,7 +77,7 @@ fn import(name: &str, types: &Types) -> Result<(), Refused> {
     } else {
         "Remove what needs it"
     };
-    Err(Refused::Import { name: name.to_owned(), granted: LOGGING_INTERFACE.to_owned(), remedy })
+    Err(Refused::Import { name: name.to_owned(), granted: served.join("`, `"), remedy })
 }
 
 /// A world that uses an interface of types imports that interface, an instance with nothing to call, and the types.

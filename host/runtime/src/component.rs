@@ -16,6 +16,7 @@ use crate::failure::failure;
 use crate::grant::Grants;
 use crate::limits::Limits;
 use crate::logging::SilentLog;
+use crate::metrics::SilentMetrics;
 use crate::refused::Refused;
 use crate::runtime::Parts;
 use crate::sandbox::Sandbox;
@@ -212,7 +213,7 @@ fn describe(
     exports: Exports,
 ) -> Result<Description, Refused> {
     let started = Instant::now();
-    let mut store = store(engine, limits, Sandbox::new(limits, Arc::new(SilentLog)));
+    let mut store = store(engine, limits, Sandbox::new(limits, Arc::new(SilentLog), Arc::new(SilentMetrics)));
     let instance = pre.instantiate(&mut store).map_err(|error| {
         let usage = usage(&store, limits.fuel_start, started);
         Refused::Start(failure(&error, store.data(), limits, usage))

@@ -20,6 +20,7 @@ use crate::failure::{failure, guest_error, invalid};
 use crate::grant::Grants;
 use crate::limits::Limits;
 use crate::logging::GuestLog;
+use crate::metrics::GuestMetrics;
 use crate::refused::Refused;
 use crate::sandbox::Sandbox;
 use crate::wire::{WireBatch, WireRuleAnswer, WireTransformAnswer};
@@ -32,6 +33,8 @@ pub struct InstanceSettings {
     pub limits: Limits,
     /// Takes its log lines.
     pub log: Arc<dyn GuestLog>,
+    /// Takes what it measures.
+    pub metrics: Arc<dyn GuestMetrics>,
     /// What its pipeline grants.
     pub grants: Grants,
 }
@@ -72,13 +75,13 @@ pub struct Instance {
 impl Instance {
     /// Makes the sandbox, runs start functions and `open`.
     pub(crate) fn new(component: &Arc<Component>, settings: InstanceSettings) -> Result<Self, CallFailure> {
-        let InstanceSettings { config, limits, log, grants } = settings;
+        let InstanceSettings { config, limits, log, metrics, grants } = settings;
         if let Some(grant) = component.uses.iter().find(|grant| !grants.contains(*grant)) {
             let message = format!("the component imports `{}`, which this pipeline does not grant", grant.interface());
             return Err(guest_error(&message, Usage::default()));
         }
         let started = Instant::now();
-        let mut store = store(component.pre.engine(), &limits, Sandbox::new(&limits, log));
+        let mut store = store(component.pre.engine(), &limits, Sandbox::new(&limits, log, metrics));
         let instance = component.pre.instantiate(&mut store).map_err(|error| {
             let usage = usage(&store, limits.fuel_start, started);
             failure(&error, store.data(), &limits, usage)
@@ -94,6 +97,7 @@ impl Instance {
         let usage = usage(&store, limits.fuel_start, started);
         match opened {
             Ok((Ok(()),)) => {
+                store.data_mut().hand_over();
                 Ok(Self { component: Arc::clone(component), store, entry, limits, scratch: Scratch::default(), alive: true })
             }
             Ok((Err(message),)) => Err(guest_error(&message, usage)),
@@ -149,7 +153,13 @@ impl Instance {
             })
         };
         let read = read();
-        read.map_err(|Invalid(message)| self.die(invalid(&message, usage)))
+        match read {
+            Ok(answer) => {
+                self.store.data_mut().hand_over();
+                Ok(answer)
+            }
+            Err(Invalid(message)) => Err(self.die(invalid(&message, usage))),
+        }
     }
 
     /// Transforms a batch. Blocking; bounded by the instance's limits.
@@ -179,7 +189,13 @@ impl Instance {
             })
         };
         let read = read();
-        read.map_err(|Invalid(message)| self.die(invalid(&message, usage)))
+        match read {
+            Ok(answer) => {
+                self.store.data_mut().hand_over();
+                Ok(answer)
+            }
+            Err(Invalid(message)) => Err(self.die(invalid(&message, usage))),
+        }
     }
 
     fn enter<A: Lift + ComponentType + 'static>(

@@ -5,6 +5,7 @@
 //! | [`ShapeLimits`] | the upload is refused, before anything is compiled |
 //! | [`Limits`] | the call ends with its [`tidemill_event::Ending`] and its instance is thrown away |
 //! | `log_lines_per_second`, [`LOG_LINE_BYTES_MAX`] | the line is dropped and counted, or cut |
+//! | `METRIC…_MAX` | the measurement is dropped and counted |
 //! | [`CompileLimits`] | the compiler is killed and the upload refused, naming the limit |
 //! | [`crate::RuntimeSettings::instances_max`] | no further instance is made until one is dropped |
 
@@ -24,6 +25,18 @@ pub(crate) const FIELD_NAME_BYTES_MAX: usize = 255;
 pub(crate) const DOC_BYTES_MAX: usize = 64 << 10;
 /// The largest linear memory any instance may have, whatever a pipeline asks for: the pool's slots have this size.
 pub const MEMORY_BYTES_MAX: usize = 64 << 20;
+/// Longest name of a metric.
+pub(crate) const METRIC_NAME_BYTES_MAX: usize = 60;
+/// Labels of a series that a component gives.
+pub(crate) const METRIC_LABELS_MAX: usize = 4;
+/// Longest name of a label.
+pub(crate) const METRIC_LABEL_NAME_BYTES_MAX: usize = 40;
+/// Longest value of a label.
+pub(crate) const METRIC_LABEL_VALUE_BYTES_MAX: usize = 64;
+/// Series that one call may hand over.
+pub(crate) const METRICS_PER_CALL_MAX: usize = 500;
+/// Amounts that one call may hand over, all series together.
+pub(crate) const METRIC_AMOUNTS_MAX: usize = 50_000;
 /// Stack of the thread that compiles: Cranelift recurses over what a stranger wrote.
 pub(crate) const COMPILE_STACK_BYTES: usize = 64 << 20;
 

@@ -79,7 +79,7 @@ impl LineGate {
     }
 }
 
-/// Puts the imports a component may have into a linker.
+/// Puts logging and what is granted into a linker.
 pub(crate) fn link(linker: &mut Linker<Sandbox>, grants: &Grants) -> wasmtime::Result<()> {
     linker.instance(LOGGING_INTERFACE)?.func_wrap("log", log)?;
     for grant in grants.iter() {

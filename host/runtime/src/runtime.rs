@@ -16,6 +16,7 @@ use crate::grant::Grants;
 use crate::instance::{Instance, InstanceSettings};
 use crate::limits::{Limits, ShapeLimits};
 use crate::logging;
+use crate::metrics;
 use crate::refused::Refused;
 use crate::sandbox::Sandbox;
 use crate::ticker::Ticker;
@@ -100,6 +101,7 @@ impl Runtime {
         let engine = engine::engine(instances_max, interruption).map_err(broken)?;
         let mut linker = Linker::new(&engine);
         logging::link(&mut linker, &grants).map_err(broken)?;
+        metrics::link(&mut linker).map_err(broken)?;
         let open = |folder: PathBuf| Cache::open(&folder, &engine).map_err(|source| RuntimeError::Cache { folder, source });
         let cache = cache_dir.map(open).transpose()?;
         let ticker = Arc::new(Ticker::start(engine.clone()).map_err(RuntimeError::Thread)?);

@@ -6,6 +6,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::limits::{Limits, MEMORY_BYTES_MAX};
 use crate::logging::{GuestLog, LineGate};
+use crate::metrics::{GuestMetrics, Held};
 
 /// A component called the host more often than one call may.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub(crate) struct Sandbox {
     pub(crate) growth: Growth,
     pub(crate) log: Arc<dyn GuestLog>,
     pub(crate) lines: LineGate,
+    pub(crate) metrics: Arc<dyn GuestMetrics>,
+    /// What this call measured so far.
+    pub(crate) held: Held,
     /// The last line of level error of this call: what a panic hook says before it traps.
     pub(crate) last_error: Option<String>,
     host_calls: u32,
@@ -26,7 +30,7 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    pub(crate) fn new(limits: &Limits, log: Arc<dyn GuestLog>) -> Self {
+    pub(crate) fn new(limits: &Limits, log: Arc<dyn GuestLog>, metrics: Arc<dyn GuestMetrics>) -> Self {
         Self {
             growth: Growth {
                 memory_bytes: 0,
@@ -38,6 +42,8 @@ impl Sandbox {
             },
             log,
             lines: LineGate::new(limits.log_lines_per_second),
+            metrics,
+            held: Held::default(),
             last_error: None,
             host_calls: 0,
             host_calls_max: limits.host_calls,
@@ -49,6 +55,12 @@ impl Sandbox {
         self.host_calls = 0;
         self.last_error = None;
         self.growth.refused = None;
+        self.held.forget();
+    }
+
+    /// The call returned: what it measured counts.
+    pub(crate) fn hand_over(&mut self) {
+        self.held.hand_over(&*self.metrics);
     }
 
     /// Counts a call of a host function.
@@ -121,7 +133,7 @@ mod tests {
     #[test]
     fn memories_and_tables_are_bounded_in_sum_and_a_refusal_is_remembered() {
         let limits = Limits { memory_bytes: 100, table_elements: 10, host_calls: 2, ..Limits::default() };
-        let mut sandbox = Sandbox::new(&limits, Arc::new(Nowhere));
+        let mut sandbox = Sandbox::new(&limits, Arc::new(Nowhere), Arc::new(crate::metrics::SilentMetrics));
         let growth = &mut sandbox.growth;
         assert!(growth.memory_growing(0, 60, None).expect("no error"));
         assert!(growth.memory_growing(0, 40, None).expect("no error"));

@@ -24,6 +24,7 @@ use wit_parser::Resolve;
 use crate::Kind;
 
 const COMPONENT_WIT: &str = include_str!("../../../wit/component/component.wit");
+const METRICS_WIT: &str = include_str!("../../../wit/metrics/metrics.wit");
 const TESTING_WIT: &str = include_str!("../../../wit/testing/testing.wit");
 const RULE_WIT: &str = include_str!("../../../wit/rule/rule.wit");
 const TRANSFORM_WIT: &str = include_str!("../../../wit/transform/transform.wit");
@@ -49,6 +50,7 @@ pub struct TextGuest {
     pub time: Option<String>,
     logging: bool,
     random: bool,
+    measuring: bool,
     fields: String,
     describe: String,
     open: String,
@@ -76,6 +78,7 @@ impl TextGuest {
             time: None,
             logging: false,
             random: false,
+            measuring: false,
             fields: String::new(),
             describe: format!("(i32.const {DESCRIPTION})"),
             open: "(i32.store8 (global.get $ret) (i32.const 0)) (global.get $ret)".to_owned(),
@@ -132,6 +135,13 @@ impl TextGuest {
         self
     }
 
+    /// Imports metrics: `$measure`, which takes a list of measurements.
+    #[must_use]
+    pub fn measuring(mut self) -> Self {
+        self.measuring = true;
+        self
+    }
+
     /// Imports the planted randomness: `$random`, which needs [`crate::Grant::TestRandom`].
     #[must_use]
     pub fn random(mut self) -> Self {
@@ -152,6 +162,9 @@ impl TextGuest {
         let mut imports = String::new();
         if self.logging {
             imports += r#"(import "tidemill:component/logging@1.0.0" "log" (func $say (param i32 i32 i32)))"#;
+        }
+        if self.measuring {
+            imports += r#"(import "tidemill:metrics/metrics@1.0.0" "measure" (func $measure (param i32 i32)))"#;
         }
         if self.random {
             imports += r#"(import "tidemill:testing/random@1.0.0" "random" (func $random (result i64)))"#;
@@ -305,17 +318,16 @@ pub fn component(kind: Kind, random: bool, core: &str) -> Vec<u8> {
 fn resolve(kind: Kind, random: bool) -> (Resolve, wit_parser::WorldId) {
     let mut resolve = Resolve::default();
     resolve.push_source("component.wit", COMPONENT_WIT).expect("our WIT");
+    resolve.push_source("metrics.wit", METRICS_WIT).expect("our WIT");
     resolve.push_source("testing.wit", TESTING_WIT).expect("our WIT");
     let (source, name) = match kind {
         Kind::Rule => (RULE_WIT, "rule"),
         Kind::Transform => (TRANSFORM_WIT, "transform"),
     };
     let logging = "import tidemill:component/logging@1.0.0;";
-    let source = if random {
-        source.replace(logging, &format!("{logging} import tidemill:testing/random@1.0.0;"))
-    } else {
-        source.to_owned()
-    };
+    // What a module does not import is left out of its component.
+    let random = if random { "import tidemill:testing/random@1.0.0;" } else { "" };
+    let source = source.replace(logging, &format!("{logging} import tidemill:metrics/metrics@1.0.0; {random}"));
     let package = resolve.push_source("world.wit", &source).expect("our WIT");
     let world = resolve.select_world(&[package], Some(name)).expect("the world");
     (resolve, world)

@@ -11,6 +11,9 @@ pub(crate) const COLUMNS_PACKAGE: &str = "tidemill:component";
 /// The import every component may have.
 pub(crate) const LOGGING_INTERFACE: &str = "tidemill:component/logging@1.0.0";
 
+/// The other one.
+pub(crate) const METRICS_INTERFACE: &str = "tidemill:metrics/metrics@1.0.0";
+
 /// `validity` of a column without nulls.
 pub(crate) const NO_NULLS: u32 = u32::MAX;
 
@@ -182,4 +185,32 @@ pub(crate) struct WireTransformAnswer {
     pub(crate) state: Vec<WireColumn>,
     pub(crate) data: GuestBytes,
     pub(crate) notes: Vec<WireNote>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum WireMetricKind {
+    #[component(name = "counter")]
+    Counter,
+    #[component(name = "gauge")]
+    Gauge,
+    #[component(name = "histogram")]
+    Histogram,
+}
+
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireLabel {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireMeasurement {
+    pub(crate) kind: WireMetricKind,
+    pub(crate) name: String,
+    pub(crate) labels: Vec<WireLabel>,
+    pub(crate) amounts: Vec<f64>,
 }

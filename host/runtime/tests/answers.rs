@@ -8,7 +8,9 @@ use arrow_array::{Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, Re
 use arrow_schema::{DataType, Field as ArrowField, Schema};
 use tidemill_event::{KeyedState, RuleCall};
 use tidemill_runtime::testing::{counter_rule, threshold_rule, twice_transform};
-use tidemill_runtime::{Compiler, Grants, Instance, InstanceSettings, Kind, Limits, Runtime, RuntimeSettings, SilentLog};
+use tidemill_runtime::{
+    Compiler, Grants, Instance, InstanceSettings, Kind, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
+};
 
 const SIZES: [usize; 8] = [1, 2, 7, 8, 9, 255, 256, 4_096];
 
@@ -16,8 +18,13 @@ fn instance(wasm: &[u8]) -> Instance {
     let runtime =
         Runtime::new(RuntimeSettings { instances_max: 8, ..RuntimeSettings::new(Compiler::InProcess) }).expect("a runtime");
     let component = runtime.prepare(wasm).expect("a component");
-    let settings =
-        InstanceSettings { config: "{}".to_owned(), limits: Limits::default(), log: Arc::new(SilentLog), grants: Grants::none() };
+    let settings = InstanceSettings {
+        config: "{}".to_owned(),
+        limits: Limits::default(),
+        log: Arc::new(SilentLog),
+        metrics: Arc::new(SilentMetrics),
+        grants: Grants::none(),
+    };
     runtime.instantiate(&component, settings).expect("an instance")
 }
 

@@ -99,14 +99,14 @@ fn imports_that_nobody_grants_are_named() {
     check(
         &wasi,
         expect![
-            "it imports `wasi:clocks/monotonic-clock@0.2.0`, which is not granted: a component may import `tidemill:component/logging@1.0.0` and types. Leave files, clocks, randomness, sockets and standard output alone: time comes from the events, words go to the log; or build with the SDK, which stubs what a toolchain imports by itself"
+            "it imports `wasi:clocks/monotonic-clock@0.2.0`, which is not granted: a component may import `tidemill:component/logging@1.0.0`, `tidemill:metrics/metrics@1.0.0` and types. Leave files, clocks, randomness, sockets and standard output alone: time comes from the events, words go to the log; or build with the SDK, which stubs what a toolchain imports by itself"
         ],
     );
     let function = binary(r#"(component (import "surprise" (func)))"#);
     check(
         &function,
         expect![
-            "it imports `surprise`, which is not granted: a component may import `tidemill:component/logging@1.0.0` and types. Remove what needs it"
+            "it imports `surprise`, which is not granted: a component may import `tidemill:component/logging@1.0.0`, `tidemill:metrics/metrics@1.0.0` and types. Remove what needs it"
         ],
     );
     let newer = binary(r#"(component (import "tidemill:component/logging@2.0.0" (instance)))"#);

@@ -30,7 +30,18 @@ pub fn generate() -> Result<String> {
     let logging = &resolve.interfaces[resolve.packages[packages.component].interfaces["logging"]];
     writer.open_module("logging", "Log lines.");
     for function in logging.functions.values() {
-        writer.import("tidemill:component/logging@1.0.0", function);
+        writer.import("tidemill:component/logging@1.0.0", function, "Writes one line.", "level: i32, message: *const u8");
+    }
+    writer.close_module();
+    let metrics = &resolve.interfaces[resolve.packages[packages.metrics].interfaces["metrics"]];
+    writer.open_module("metrics", "Measurements.");
+    for id in metrics.types.values() {
+        writer.record(*id);
+    }
+    writer.line("");
+    for function in metrics.functions.values() {
+        let parameters = "measurements: *const Measurement";
+        writer.import("tidemill:metrics/metrics@1.0.0", function, "Hands over what was measured.", parameters);
     }
     writer.close_module();
     for (package, name) in [(packages.rule, "rule"), (packages.transform, "transform")] {
@@ -133,13 +144,14 @@ impl Writer<'_> {
         }
     }
 
-    fn import(&mut self, module: &str, function: &Function) {
+    /// `parameters` are those before the length of the last one, as Rust has them.
+    fn import(&mut self, module: &str, function: &Function, doc: &str, parameters: &str) {
         self.line(&format!("// import {}: {}", function.name, self.signature(AbiVariant::GuestImport, function)));
         self.line("#[cfg(target_arch = \"wasm32\")]");
         self.line(&format!("#[link(wasm_import_module = \"{module}\")]"));
         self.line("unsafe extern \"C\" {");
-        self.line("    /// Writes one line.");
-        self.line(&format!("    pub fn {}(level: i32, message: *const u8, length: usize);", function.name));
+        self.line(&format!("    /// {doc}"));
+        self.line(&format!("    pub fn {}({parameters}, length: usize);", function.name));
         self.line("}");
     }
 

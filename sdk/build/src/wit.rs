@@ -5,6 +5,7 @@ use wit_parser::{PackageId, Resolve};
 
 /// What components of every kind share.
 const COMPONENT: &str = include_str!("../../../wit/component/component.wit");
+const METRICS: &str = include_str!("../../../wit/metrics/metrics.wit");
 const RULE: &str = include_str!("../../../wit/rule/rule.wit");
 const TRANSFORM: &str = include_str!("../../../wit/transform/transform.wit");
 /// Imports for tests of the host; no pipeline can be granted them.
@@ -14,6 +15,7 @@ const TESTING: &str = include_str!("../../../wit/testing/testing.wit");
 pub(crate) struct Packages {
     pub(crate) resolve: Resolve,
     pub(crate) component: PackageId,
+    pub(crate) metrics: PackageId,
     pub(crate) rule: PackageId,
     pub(crate) transform: PackageId,
 }
@@ -22,10 +24,11 @@ impl Packages {
     pub(crate) fn load() -> Result<Self> {
         let mut resolve = Resolve::default();
         let component = push(&mut resolve, "component.wit", COMPONENT)?;
+        let metrics = push(&mut resolve, "metrics.wit", METRICS)?;
         let rule = push(&mut resolve, "rule.wit", RULE)?;
         let transform = push(&mut resolve, "transform.wit", TRANSFORM)?;
         push(&mut resolve, "testing.wit", TESTING)?;
-        Ok(Self { resolve, component, rule, transform })
+        Ok(Self { resolve, component, metrics, rule, transform })
     }
 }
 

@@ -119,7 +119,7 @@
 //! `Cargo.toml` says `[lib] crate-type = ["cdylib"]`; `tidemill new` writes it, `tidemill build` makes the component, `tidemill
 //! test` runs it under the host's limits, `tidemill push` uploads it. There is no clock, no randomness, no file and no socket:
 //! what a call answers is a function of its rows, so that the host can repeat it after a crash. Time comes from the events.
-//! [`log`] writes to the host's log; a panic's text goes there too, and the batch is isolated.
+//! [`metrics`] count and measure; [`log`] writes to the host's log; a panic's text goes there too, and the batch is isolated.
 
 // The derives name the crate by its name, in its own tests as well.
 extern crate self as tidemill_sdk;
@@ -136,6 +136,7 @@ pub mod field;
 pub mod json;
 pub mod log;
 mod mask;
+pub mod metrics;
 pub mod output;
 mod reject;
 pub mod rule;

@@ -17,8 +17,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use tidemill_event::batch::checksum;
 use tidemill_event::{CallFailure, Clock, RowNote, RuleAnswer, RuleCall, TransformAnswer, Usage};
 use tidemill_flow::Guest;
-use tidemill_runtime::{Grants, GuestLog, Instance, InstanceSettings, LogLevel, Runtime};
+use tidemill_runtime::{Grants, GuestLog, GuestMetrics, Instance, InstanceSettings, LogLevel, Measurement, MetricFault, Runtime};
 
+use crate::custom_metrics::{CustomMetrics, StepMetrics};
 use crate::logs::{PipelineLogs, Speaker};
 use crate::plan::PlannedComponent;
 
@@ -96,6 +97,8 @@ pub(crate) struct CallMetricsFamilies {
     pub(crate) failed: Family<CallLabels, Counter>,
     /// How often a component was taken out because it kept failing.
     pub(crate) taken_out: Family<CallLabels, Counter>,
+    /// What components measure themselves.
+    pub(crate) custom: CustomMetrics,
 }
 
 impl Default for CallMetricsFamilies {
@@ -106,6 +109,7 @@ impl Default for CallMetricsFamilies {
             fuel: Family::default(),
             failed: Family::default(),
             taken_out: Family::default(),
+            custom: CustomMetrics::default(),
         }
     }
 }
@@ -126,6 +130,7 @@ impl CallMetricsFamilies {
             fuel: self.fuel.get_or_create(&labels).clone(),
             failed: self.failed.get_or_create(&labels).clone(),
             taken_out: self.taken_out.get_or_create(&labels).clone(),
+            custom: self.custom.of(&labels.pipeline, &labels.step, &labels.component),
         }
     }
 }
@@ -138,6 +143,7 @@ pub(crate) struct CallMetrics {
     fuel: Counter,
     failed: Counter,
     pub(crate) taken_out: Counter,
+    custom: StepMetrics,
 }
 
 impl CallMetrics {
@@ -180,6 +186,7 @@ impl ComponentCall {
                     planned: self.planned.clone(),
                     control: self.control.clone(),
                 }),
+                metrics: Arc::new(Measuring { step: self.metrics.custom.clone(), control: self.control.clone() }),
                 grants: self.grants.clone(),
             };
             self.instance = Some((generation, self.runtime.instantiate(&self.planned.component, settings)?));
@@ -281,6 +288,27 @@ impl Sum {
             for byte in note.text.bytes() {
                 self.add(u64::from(byte));
             }
+        }
+    }
+}
+
+/// What a component measures, on the host's page.
+struct Measuring {
+    step: StepMetrics,
+    control: Arc<CallControl>,
+}
+
+impl GuestMetrics for Measuring {
+    fn measured(&self, measurement: &Measurement) {
+        // What was counted when the rows were first taken is not counted again.
+        if !self.control.replaying.load(Ordering::Relaxed) {
+            self.step.measured(measurement);
+        }
+    }
+
+    fn dropped(&self, fault: MetricFault, count: u64) {
+        if !self.control.replaying.load(Ordering::Relaxed) {
+            self.step.dropped(fault, count);
         }
     }
 }

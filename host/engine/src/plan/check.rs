@@ -392,6 +392,7 @@ impl Checker<'_> {
             config: planned.config.clone(),
             limits: planned.limits.clone(),
             log: Arc::new(SilentLog),
+            metrics: Arc::new(tidemill_runtime::SilentMetrics),
             grants: self.catalog.grants.clone(),
         };
         match self.catalog.runtime.instantiate(&planned.component, settings) {

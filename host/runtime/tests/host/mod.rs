@@ -8,7 +8,8 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{Field as ArrowField, Schema};
 use tidemill_event::{CallFailure, Field, FieldType, RuleCall};
 use tidemill_runtime::{
-    Compiler, Grant, Grants, GuestLog, Instance, InstanceSettings, Limits, LogLevel, Refused, Runtime, RuntimeSettings, SilentLog,
+    Compiler, Grant, Grants, GuestLog, Instance, InstanceSettings, Limits, LogLevel, Refused, Runtime, RuntimeSettings,
+    SilentLog, SilentMetrics,
 };
 
 /// One runtime for all tests of a file: small budgets for describe, and the planted import granted.
@@ -50,7 +51,13 @@ pub(crate) fn limits() -> Limits {
 }
 
 pub(crate) fn settings(limits: Limits) -> InstanceSettings {
-    InstanceSettings { config: "{}".to_owned(), limits, log: Arc::new(SilentLog), grants: Grants::none() }
+    InstanceSettings {
+        config: "{}".to_owned(),
+        limits,
+        log: Arc::new(SilentLog),
+        metrics: Arc::new(SilentMetrics),
+        grants: Grants::none(),
+    }
 }
 
 /// An instance of it.

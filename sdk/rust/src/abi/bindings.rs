@@ -106,6 +106,48 @@ pub mod logging {
     }
 }
 
+/// Measurements.
+pub mod metrics {
+
+    /// What tells series of one metric apart.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Label {
+        /// A letter, then letters, digits and `_`, all lower case, 40 bytes at most. `pipeline`, `step`, `component`, `name` and `le` are the host's.
+        pub name: super::super::List,
+        /// At most 64 bytes. A value is for few cases: a country, a status; never a user or an id.
+        pub value: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Label>() == 16);
+
+    /// What happened to one series.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Measurement {
+        /// What it is; one name is always of one kind.
+        pub kind: u8,
+        /// As a label's name, 60 bytes at most.
+        pub name: super::super::List,
+        /// At most 4, each name once. Their order means nothing.
+        pub labels: super::super::List,
+        /// Finite numbers, in order.
+        pub amounts: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Measurement>() == 28);
+
+    // import measure: (pointer, length) -> ()
+    #[cfg(target_arch = "wasm32")]
+    #[link(wasm_import_module = "tidemill:metrics/metrics@1.0.0")]
+    unsafe extern "C" {
+        /// Hands over what was measured.
+        pub fn measure(measurements: *const Measurement, length: usize);
+    }
+}
+
 /// A component that answers yes or no per row, and may add columns.
 pub mod rule {
 

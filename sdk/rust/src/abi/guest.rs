@@ -6,7 +6,7 @@
 use std::cell::UnsafeCell;
 use std::ptr;
 
-use super::bindings::{self, logging, rule, transform};
+use super::bindings::{self, logging, metrics, rule, transform};
 use super::{List, OptionalList};
 use crate::call::{Call, Description, RuleAnswer, TransformAnswer};
 use crate::reject::Note;
@@ -89,6 +89,27 @@ pub unsafe fn realloc(old: *mut u8, old_size: usize, _align: usize, new_size: us
 pub(crate) fn log(level: u8, message: &str) {
     // SAFETY: the host reads the text before it returns.
     unsafe { logging::log(i32::from(level), message.as_ptr(), message.len()) };
+}
+
+/// Hands over what was measured.
+pub(crate) fn measure(series: &std::collections::BTreeMap<String, crate::metrics::Series>) {
+    let labels: Vec<Vec<metrics::Label>> = series
+        .values()
+        .map(|series| {
+            let lower =
+                |(name, value): &(String, String)| metrics::Label { name: list(name.as_bytes()), value: list(value.as_bytes()) };
+            series.labels.iter().map(lower).collect()
+        })
+        .collect();
+    let lower = |(series, labels): (&crate::metrics::Series, &Vec<metrics::Label>)| metrics::Measurement {
+        kind: series.kind as u8,
+        name: list(series.name.as_bytes()),
+        labels: list(labels),
+        amounts: list(&series.amounts),
+    };
+    let measurements: Vec<metrics::Measurement> = series.values().zip(&labels).map(lower).collect();
+    // SAFETY: the host reads everything before it returns.
+    unsafe { metrics::measure(measurements.as_ptr(), measurements.len()) };
 }
 
 /// A `result` of a payload and a string.
@@ -264,6 +285,7 @@ impl<C: Rule> RuleGuest<C> {
             Some(component) => component.evaluate(&unsafe { batch.call() }, &mut answer),
             None => Err(NOT_OPENED.to_owned()),
         };
+        crate::metrics::end_batch(result.is_ok());
         let lowered = rule::Answer {
             verdicts: list(&answer.verdicts),
             columns: list(&answer.columns),
@@ -314,6 +336,7 @@ impl<C: Transform> TransformGuest<C> {
             Some(component) => component.apply(&unsafe { batch.call() }, &mut answer),
             None => Err(NOT_OPENED.to_owned()),
         };
+        crate::metrics::end_batch(result.is_ok());
         let lowered = transform::Answer {
             rows: answer.rows as u32,
             source_rows: answer.source_rows,

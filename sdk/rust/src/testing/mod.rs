@@ -8,12 +8,13 @@ mod base64;
 mod cell;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::bindings::Column as Place;
 use crate::call::{Call, Description, RuleAnswer, TransformAnswer};
 use crate::json::{self, Value};
 use crate::log::Level;
+use crate::metrics::{self, Series};
 use crate::output::Buffer;
 use crate::reject::Note;
 use crate::rule::Rule;
@@ -23,11 +24,31 @@ use cell::{Cell, TextForm};
 
 thread_local! {
     static LINES: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
+    static MEASURED: RefCell<BTreeMap<String, Vec<f64>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Keeps what a component logs in a native test.
 pub(crate) fn keep_line(level: Level, message: &str) {
     LINES.with_borrow_mut(|lines| lines.push((level, message.to_owned())));
+}
+
+/// Keeps what a component measured in a native test.
+pub(crate) fn keep_measured(series: &BTreeMap<String, Series>) {
+    MEASURED.with_borrow_mut(|measured| {
+        for series in series.values() {
+            let mut name = format!("{:?} {}", series.kind, series.name).to_lowercase();
+            for (label, value) in &series.labels {
+                name.push_str(&format!(" {label}={value}"));
+            }
+            measured.insert(name, series.amounts.clone());
+        }
+    });
+}
+
+/// What a component measured in the last [`Test::run`] of this thread, when all rows were in one call: `counter payments country=IT`,
+/// and its sum; of a gauge, its last value; of a histogram, all values.
+pub fn measured() -> BTreeMap<String, Vec<f64>> {
+    MEASURED.with_borrow(Clone::clone)
 }
 
 /// What components logged in the last [`Test::run`] of this thread, when all rows were in one call.
@@ -92,8 +113,9 @@ impl<C: Case> Test<C> {
     /// If a row is not as the component asks, if a call fails, or if the cuts answer differently.
     pub fn run(&self, rows: &str) -> Report {
         let lines: Vec<&str> = rows.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        MEASURED.take();
         let whole = self.cut(&lines, lines.len().max(1), TextForm::Offsets);
-        let log = LINES.take();
+        let (log, measured) = (LINES.take(), MEASURED.take());
         for (rows_per_call, form, what) in [
             (lines.len().max(1), TextForm::Dictionary, "text as a dictionary"),
             (1, TextForm::Offsets, "one row a call in fresh instances"),
@@ -103,6 +125,7 @@ impl<C: Case> Test<C> {
             assert_eq!(whole, other, "the answer depends on how rows are cut into batches: right is with {what}");
         }
         LINES.set(log);
+        MEASURED.set(measured);
         whole
     }
 
@@ -239,7 +262,9 @@ impl<R: Rule> Case for RuleCase<R> {
 
     fn call(&mut self, call: &Call<'_>) -> Result<Raw, String> {
         let mut answer = RuleAnswer::default();
-        self.0.evaluate(call, &mut answer)?;
+        let evaluated = self.0.evaluate(call, &mut answer);
+        metrics::end_batch(evaluated.is_ok());
+        evaluated?;
         assert_eq!(answer.verdicts.len(), call.rows.div_ceil(8), "verdict bytes");
         let verdicts = (0..call.rows).map(|row| answer.verdicts[row / 8] >> (row % 8) & 1 == 1).collect();
         let RuleAnswer { columns, state, buffer, notes, .. } = answer;
@@ -259,7 +284,9 @@ impl<T: Transform> Case for TransformCase<T> {
 
     fn call(&mut self, call: &Call<'_>) -> Result<Raw, String> {
         let mut answer = TransformAnswer::default();
-        self.0.apply(call, &mut answer)?;
+        let applied = self.0.apply(call, &mut answer);
+        metrics::end_batch(applied.is_ok());
+        applied?;
         let TransformAnswer { rows, source_rows, columns, state, buffer, notes } = answer;
         let (words, _) = buffer.bytes[source_rows as usize..][..rows * 4].as_chunks();
         let source_rows = words.iter().map(|row| u32::from_le_bytes(*row) as usize).collect();

@@ -1,0 +1,203 @@
+//! Metrics that components make themselves, as three families of the host's: a component chooses `name` and labels, never the name of a
+//! family, so that none can pass for another's.
+//!
+//! ```text
+//! tidemill_component_counter_total{pipeline="fraud",step="rule",component="abroad",name="foreign",country="IT"} 12
+//! tidemill_component_gauge{…}        tidemill_component_histogram{…}
+//! tidemill_component_metrics_dropped_total{pipeline="fraud",step="rule",reason="too_many_series"} 3
+//! ```
+//! A pipeline has at most [`SERIES_PER_PIPELINE_MAX`] series for as long as the host runs; what would be one more is dropped and counted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use tidemill_runtime::{GuestMetrics, Measurement, MetricFault, MetricKind};
+
+/// Series of all components of a pipeline together.
+const SERIES_PER_PIPELINE_MAX: usize = 500;
+
+/// Labels of a series: the host's, then the component's.
+type Labels = Vec<(String, String)>;
+
+/// Labels of what was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DroppedLabels {
+    pipeline: String,
+    step: String,
+    reason: &'static str,
+}
+
+/// The families, and which series they have by pipeline. Clones share them.
+#[derive(Clone)]
+pub(crate) struct CustomMetrics {
+    counters: Family<Labels, Counter<f64, AtomicU64>>,
+    gauges: Family<Labels, Gauge<f64, AtomicU64>>,
+    histograms: Family<Labels, Histogram, fn() -> Histogram>,
+    dropped: Family<DroppedLabels, Counter>,
+    pipelines: Arc<Mutex<HashMap<String, PipelineSeries>>>,
+}
+
+type PipelineSeries = Arc<Mutex<HashMap<(MetricKind, Labels), Series>>>;
+
+/// One series, found once.
+#[derive(Clone)]
+enum Series {
+    Counter(Counter<f64, AtomicU64>),
+    Gauge(Gauge<f64, AtomicU64>),
+    Histogram(Histogram),
+}
+
+impl Default for CustomMetrics {
+    fn default() -> Self {
+        // Whatever is measured, milliseconds or millions: a quarter of a decimal place off at most.
+        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(1e-3, 4.0, 17));
+        Self {
+            counters: Family::default(),
+            gauges: Family::default(),
+            histograms: Family::new_with_constructor(histogram),
+            dropped: Family::default(),
+            pipelines: Arc::default(),
+        }
+    }
+}
+
+impl CustomMetrics {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("component_counter", "Counters of components, by their name", self.counters.clone());
+        registry.register("component_gauge", "Gauges of components, by their name", self.gauges.clone());
+        registry.register("component_histogram", "Histograms of components, by their name", self.histograms.clone());
+        let help = "Measurements of components that were dropped";
+        registry.register("component_metrics_dropped", help, self.dropped.clone());
+    }
+
+    /// Where the measurements of one step go.
+    pub(crate) fn of(&self, pipeline: &str, step: &str, component: &str) -> StepMetrics {
+        let series = self.pipelines.lock().entry(pipeline.to_owned()).or_default().clone();
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let labels = vec![label("pipeline", pipeline), label("step", step), label("component", component)];
+        StepMetrics { metrics: self.clone(), series, labels }
+    }
+}
+
+/// Where the measurements of one step go.
+#[derive(Clone)]
+pub(crate) struct StepMetrics {
+    metrics: CustomMetrics,
+    series: PipelineSeries,
+    labels: Labels,
+}
+
+impl StepMetrics {
+    fn drop_counted(&self, reason: &'static str, count: u64) {
+        let [pipeline, step] = [0, 1].map(|at| self.labels[at].1.clone());
+        self.metrics.dropped.get_or_create(&DroppedLabels { pipeline, step, reason }).inc_by(count);
+    }
+
+    /// The series, made if it is new and there is room.
+    fn series(&self, measurement: &Measurement) -> Option<Series> {
+        let mut labels = self.labels.clone();
+        labels.push(("name".to_owned(), measurement.name.clone()));
+        labels.extend_from_slice(&measurement.labels);
+        let mut known = self.series.lock();
+        let key = (measurement.kind, labels);
+        if let Some(series) = known.get(&key) {
+            return Some(series.clone());
+        }
+        if known.len() >= SERIES_PER_PIPELINE_MAX {
+            return None;
+        }
+        let series = match measurement.kind {
+            MetricKind::Counter => Series::Counter(self.metrics.counters.get_or_create(&key.1).clone()),
+            MetricKind::Gauge => Series::Gauge(self.metrics.gauges.get_or_create(&key.1).clone()),
+            MetricKind::Histogram => Series::Histogram(self.metrics.histograms.get_or_create(&key.1).clone()),
+        };
+        known.insert(key, series.clone());
+        Some(series)
+    }
+}
+
+impl GuestMetrics for StepMetrics {
+    fn measured(&self, measurement: &Measurement) {
+        let amounts = &measurement.amounts;
+        match self.series(measurement) {
+            Some(Series::Counter(counter)) => drop(counter.inc_by(amounts.iter().sum())),
+            Some(Series::Gauge(gauge)) => drop(amounts.last().map(|last| gauge.set(*last))),
+            Some(Series::Histogram(histogram)) => amounts.iter().for_each(|amount| histogram.observe(*amount)),
+            None => self.drop_counted("too_many_series", 1),
+        }
+    }
+
+    fn dropped(&self, fault: MetricFault, count: u64) {
+        let reason = match fault {
+            MetricFault::Invalid => "invalid",
+            MetricFault::TooMany => "too_many_in_a_call",
+        };
+        self.drop_counted(reason, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measurement(kind: MetricKind, labels: &[(&str, &str)], amounts: &[f64]) -> Measurement {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Measurement { kind, name: "hits".to_owned(), labels, amounts: amounts.to_vec() }
+    }
+
+    fn page(metrics: &CustomMetrics) -> String {
+        let mut registry = Registry::with_prefix("tidemill");
+        metrics.register(&mut registry);
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &registry).expect("a page");
+        page
+    }
+
+    #[test]
+    fn each_kind_adds_up_in_its_way() {
+        let metrics = CustomMetrics::default();
+        let step = metrics.of("p", "rule", "c");
+        for _ in 0..2 {
+            step.measured(&measurement(MetricKind::Counter, &[("country", "I\"T")], &[1.0, 2.5]));
+            step.measured(&measurement(MetricKind::Gauge, &[], &[1.0, -2.0]));
+            step.measured(&measurement(MetricKind::Histogram, &[], &[1.0, 5.0]));
+        }
+        step.dropped(MetricFault::Invalid, 4);
+        let page = page(&metrics);
+        let host = r#"pipeline="p",step="rule",component="c",name="hits""#;
+        for line in [
+            format!("tidemill_component_counter_total{{{host},country=\"I\\\"T\"}} 7"),
+            format!("tidemill_component_gauge{{{host}}} -2"),
+            format!("tidemill_component_histogram_count{{{host}}} 4"),
+            format!("tidemill_component_histogram_sum{{{host}}} 12"),
+            r#"tidemill_component_metrics_dropped_total{pipeline="p",step="rule",reason="invalid"} 4"#.to_owned(),
+        ] {
+            assert!(page.lines().any(|found| found.starts_with(&line)), "no `{line}` in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_pipeline_has_so_many_series_and_another_one_its_own() {
+        let metrics = CustomMetrics::default();
+        let (one, same, other) = (metrics.of("p", "a", "c"), metrics.of("p", "b", "c"), metrics.of("q", "a", "c"));
+        for at in 0..SERIES_PER_PIPELINE_MAX + 7 {
+            one.measured(&measurement(MetricKind::Counter, &[("at", &at.to_string())], &[1.0]));
+        }
+        same.measured(&measurement(MetricKind::Counter, &[], &[1.0]));
+        other.measured(&measurement(MetricKind::Counter, &[], &[1.0]));
+        one.measured(&measurement(MetricKind::Counter, &[("at", "0")], &[1.0]));
+        let page = page(&metrics);
+        assert_eq!(page.matches("tidemill_component_counter_total{").count(), SERIES_PER_PIPELINE_MAX + 1);
+        assert!(page.contains(r#"step="a",reason="too_many_series"} 7"#), "{page}");
+        assert!(page.contains(r#"step="b",reason="too_many_series"} 1"#), "{page}");
+        assert!(page.contains(r#"at="0"} 2"#), "a series that is there goes on\n{page}");
+    }
+}
