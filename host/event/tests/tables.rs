@@ -94,7 +94,7 @@ fn columns_go_by_name_and_type() {
             {"i":-3,"f":0.5,"whole":1.0,"s":"a","colour":"red","raw":"/w==","amount":"1.50","ok":true,"at":1500000000123.456}
             {"i":null,"f":1.0,"whole":2.0,"s":"b","colour":null,"raw":"","amount":"2.50","ok":false,"at":1500000000123.456}
             {"i":-3,"f":0.5,"whole":1.0,"s":"a","colour":"red","raw":"/w==","amount":"1.50","ok":true,"at":1500000000123.456}
-            field `f` is float64 and got null, which is out of its range: send a number that a 64-bit float can hold {"i":5,"f":null,"whole":18446744073709551615,"s":"c","colour":"red","raw":"eA==","amount":"3.50","ok":true,"at":"2017-07-14T02:40:00.123456Z","_offset":3}"#]],
+            field `f` is float64 and got NaN or an infinity, which is out of its range: send a number that a 64-bit float can hold {"i":5,"f":null,"whole":18446744073709551615,"s":"c","colour":"red","raw":"eA==","amount":"3.50","ok":true,"at":"2017-07-14T02:40:00.123456Z","_offset":3}"#]],
     );
 }
 
@@ -140,8 +140,8 @@ fn what_has_no_column_is_kept_dropped_or_rejected() {
         &format!(r#"{{"fields": {fields}, "unknown": "reject"}}"#),
         &[rows],
         expect![[r#"
-        field `age` is not in the schema and unknown fields are rejected: leave it out, or add it to the schema {"user":{"name":"Ann","age":30},"tags":[1,null],"day":"1970-01-02T00:00:00.000000Z","more":"{}"}
-        field `day` is not in the schema and unknown fields are rejected: leave it out, or add it to the schema {"user":{"name":"Bob","age":null},"tags":null,"day":"1970-01-03T00:00:00.000000Z","more":"x"}"#]],
+            field `user.age` is not in the schema and unknown fields are rejected: leave it out, or add it to the schema {"user":{"name":"Ann","age":30},"tags":[1,null],"day":"1970-01-02T00:00:00.000000Z","more":"{}"}
+            field `day` is not in the schema and unknown fields are rejected: leave it out, or add it to the schema {"user":{"name":"Bob","age":null},"tags":null,"day":"1970-01-03T00:00:00.000000Z","more":"x"}"#]],
     );
 }
 
@@ -202,7 +202,7 @@ fn streams_that_are_none_are_named() {
     show("negative header", &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
     expect![[r#"
         nothing: the body holds no schema: send a whole Arrow IPC stream (not a file)
-        text: a message's header of 576791163 bytes is longer than 1048576: send fewer columns
+        text: this is no Arrow IPC stream
         a file: this is an Arrow IPC file: send the stream format (`.arrows`)
         cut: the body ends inside a message: send the stream whole
         two: something follows the end of the stream: send one stream a request
