@@ -1,8 +1,8 @@
-//! Power cuts under pipelines with state, chained through streams: log and state on one platter, of which a random subset of what
+//! Power cuts under pipelines with state, chained through streams: log, state and files on one platter, of which a random subset of what
 //! was not synced survives. What comes out is what comes out of a host that never lost its power, and every replay agrees.
 //!
 //! ```text
-//! payments (2 partitions, by user) ─► p1: errors, state ─► marked (3, by user) ─► p2: state ─► found (2, by n)
+//! payments (2 partitions, by user) ─► p1: errors, state ─► marked (3, by user) ─► p2: state ─► found (2, by n), files
 //! ```
 
 mod support;
@@ -37,7 +37,7 @@ steps:
 to:
 - stream: marked
 ";
-const P2: &str = "from: marked\nsteps:\n- rule: third@1\n  by: [user]\nto:\n- stream: found\n";
+const P2: &str = "from: marked\nsteps:\n- rule: third@1\n  by: [user]\nto:\n- stream: found\n- file: {path: found}\n";
 
 /// Rows that one sender sends in all.
 const ROWS: u64 = 500;
@@ -94,13 +94,15 @@ fn outcome(host: &Host) -> Result<(Outcome, States), String> {
             rows.entry((name, user)).or_default().push(row);
         }
     }
-    // Tasks of `p2` take turns in writing these partitions.
-    for row in host.rows("found") {
-        let user = row["user"].as_str().unwrap_or_default().to_owned();
-        rows.entry(("found", user)).or_default().push(json!([row["n"], row["third"]]));
+    for (name, found) in [("found", host.rows("found")), ("files", host.written("found"))] {
+        for row in found {
+            let user = row["user"].as_str().unwrap_or_default().to_owned();
+            rows.entry((name, user)).or_default().push(json!([row["n"], row["third"]]));
+        }
     }
     for ((name, _), rows) in &mut rows {
         if *name == "found" {
+            // Tasks of `p2` take turns in writing these partitions.
             rows.sort_by_key(|row| row[0].as_i64());
         }
     }
@@ -124,6 +126,7 @@ fn settle(host: &Host, name: &str) -> Result<(), String> {
         return Err(format!("{name}: {:?} {:?}", status.last_error, status.divergences));
     }
     host.sync();
+    host.wait(name, "its files", |status| status.sinks.iter().all(|sink| sink.lag_records == 0));
     Ok(())
 }
 

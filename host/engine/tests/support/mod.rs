@@ -244,6 +244,16 @@ impl Host {
         Self::try_open(dir, platter, setup, printed, micros)
     }
 
+    /// The rows of the NDJSON files of a file target, in the order of their names, as they are on the platter in memory.
+    pub(crate) fn written(&self, target: &str) -> Vec<Value> {
+        let Platter::Memory(disk, _) = &self.platter else { panic!("files in a folder are looked at there") };
+        let folder = self.path("files").join(target);
+        let mut paths = disk.paths();
+        paths.retain(|path| path.parent() == Some(&folder) && path.extension().is_some_and(|end| end == "ndjson"));
+        let text: Vec<String> = paths.iter().map(|path| String::from_utf8(disk.bytes(path)).expect("UTF-8")).collect();
+        text.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// The `calls`-th write or sync of state from now fails, and all after it.
     pub(crate) fn fail_state_after(&self, calls: u64) {
         match &self.platter {
