@@ -137,13 +137,15 @@ mod tests {
         let first = turns.take(&name(1)).await.expect("free");
         let other = turns.take(&name(2)).await.expect("another name");
         assert!(turns.take(&name(1)).now_or_never().is_none(), "it waits");
-        let waiting = tokio::spawn({
-            let (turns, name) = (turns.clone(), name(1));
-            async move { turns.take(&name).await.map(drop) }
-        });
-        tokio::task::yield_now().await;
-        drop(first);
-        assert!(waiting.await.expect("it ended").is_ok());
+        let again = name(1);
+        let waiting = turns.take(&again);
+        let free = async {
+            tokio::task::yield_now().await;
+            drop(first);
+        };
+        let (waited, ()) = tokio::join!(waiting, free);
+        assert!(waited.is_ok());
+        drop(waited);
         drop(other);
         assert!(turns.0.lock().is_empty(), "nothing is left of names that nobody uses");
     }
