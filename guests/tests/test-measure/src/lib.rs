@@ -28,7 +28,8 @@ mod tests {
 
     #[test]
     fn what_was_measured_can_be_read_in_a_test() {
-        let rows = "{\"amount\": 1, \"country\": \"AT\"}\n{\"amount\": 3, \"country\": \"IT\"}\n{\"amount\": 2, \"country\": \"AT\"}";
+        let rows =
+            "{\"amount\": 1, \"country\": \"AT\"}\n{\"amount\": 3, \"country\": \"IT\"}\n{\"amount\": 2, \"country\": \"AT\"}";
         tidemill_sdk::testing::rule::<measure>().run(rows);
         let measured = tidemill_sdk::testing::measured();
         assert_eq!(measured["counter payments country=AT"], [2.0]);
