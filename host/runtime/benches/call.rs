@@ -2,9 +2,11 @@
 //!
 //! `cargo bench -p tidemill-runtime --bench call`. Groups:
 //! - `boundary`: a component that reads nothing and answers all yes: what crossing costs, by columns and rows;
-//! - `rule`: `guests/bench-rule` against the same function natively; needs `guests/bench-rule.wasm` in the target folder (`cargo xtask
-//!   guests`), else it is left out and says so;
-//! - `life`: compile, load from the cache, instantiate with a first call, for each component.
+//! - `rule`: `guests/bench-rule` (a function over a row) and `guests/bench-batch` (one over columns) against the same natively;
+//! - `heavy`: `guests/bench-heavy`, which works for its answer, against the same natively;
+//! - `life`: compile in this process and in one of its own, load from the cache; `start`: instantiate and drop.
+//!
+//! Guests are taken from the target folder (`cargo xtask guests`); one that is not there is left out and said so.
 //!
 //! `fuel` and `fuel+deadline` are two engines: with and without epochs. All but `life` is CPU time of the thread.
 
@@ -20,14 +22,16 @@ use std::sync::Arc;
 use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{Field as ArrowField, Schema};
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use thread_time::ThreadTime;
 use tidemill_event::{Field, FieldType, RuleCall};
 use tidemill_runtime::testing::TextGuest;
 use tidemill_runtime::{
-    Compiler, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
+    CompileLimits, Compiler, CompilerProcess, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics, compile_one,
 };
 
+/// What makes this program a compiler.
+const COMPILE: &str = "compile-component";
 const SIZES: [usize; 4] = [1, 16, 256, 4_096];
 const HOME: &str = "AT";
 const COUNTRIES: [&str; 8] = ["AT", "DE", "IT", "US", "FR", "ES", "CH", "AT"];
@@ -120,20 +124,27 @@ fn boundary(criterion: &mut Criterion<ThreadTime>) {
     group.finish();
 }
 
-/// The bench's guest, where `cargo xtask guests` leaves it.
-fn guest() -> Option<Vec<u8>> {
+/// A guest of the benches, where `cargo xtask guests` leaves it.
+fn guest(name: &str) -> Option<Vec<u8>> {
     let bench = std::env::current_exe().ok()?;
-    let target = bench.ancestors().find(|folder| folder.join("guests").is_dir())?;
-    std::fs::read(target.join("guests/bench-rule.wasm")).ok()
+    let target = bench.ancestors().find(|folder| folder.join("guests").is_dir());
+    let wasm = target.and_then(|target| std::fs::read(target.join(format!("guests/{name}.wasm"))).ok());
+    if wasm.is_none() {
+        eprintln!("guests/{name}.wasm is not in the target folder: run `cargo xtask guests`; leaving it out");
+    }
+    wasm
 }
 
 fn rule(criterion: &mut Criterion<ThreadTime>) {
-    let Some(wasm) = guest() else {
-        eprintln!("guests/bench-rule.wasm is not in the target folder: run `cargo xtask guests`; leaving `rule` out");
-        return;
-    };
-    let engines = [("fuel", Interruption::Fuel), ("fuel+deadline", Interruption::FuelAndDeadline)];
-    let mut instances = engines.map(|(name, interruption)| (name, instance(&runtime(interruption, None), &wasm)));
+    let components = [
+        ("component", "fuel", "bench-rule", Interruption::Fuel),
+        ("component", "fuel+deadline", "bench-rule", Interruption::FuelAndDeadline),
+        ("batch component", "fuel+deadline", "bench-batch", Interruption::FuelAndDeadline),
+    ];
+    let made = components.into_iter().filter_map(|(form, limits, name, interruption)| {
+        Some((form, limits, instance(&runtime(interruption, None), &guest(name)?)))
+    });
+    let mut instances: Vec<(&str, &str, Instance)> = made.collect();
     let mut group = criterion.benchmark_group("rule");
     for size in SIZES {
         let rows = Rows::new(size);
@@ -142,15 +153,34 @@ fn rule(criterion: &mut Criterion<ThreadTime>) {
         for dictionary in [false, true] {
             let call = rows.call(dictionary);
             let form = if dictionary { "dictionary" } else { "text" };
-            for (name, instance) in &mut instances {
+            for (component, limits, instance) in &mut instances {
                 let mut bits = Vec::new();
                 kernel::rows_plain(&rows.amount, &rows.plain[0], &rows.plain[1], HOME, &mut bits);
                 let answer = instance.judge(&call).expect("an answer");
                 assert_eq!(answer.verdicts.values().values(), bits, "the component and the native rule agree");
-                let id = BenchmarkId::new(format!("component, {form}, {name}"), size);
+                let id = BenchmarkId::new(format!("{component}, {form}, {limits}"), size);
                 group.bench_function(id, |b| b.iter(|| black_box(instance.judge(&call))));
             }
         }
+    }
+    group.finish();
+}
+
+fn heavy(criterion: &mut Criterion<ThreadTime>) {
+    let Some(wasm) = guest("bench-heavy") else { return };
+    let mut instance = instance(&runtime(Interruption::FuelAndDeadline, None), &wasm);
+    let mut group = criterion.benchmark_group("heavy");
+    for size in SIZES {
+        let rows = Rows::new(size);
+        let call = call(&[("amount", Arc::new(rows.amount.clone()) as ArrayRef)]);
+        let mut bits = Vec::with_capacity(size / 8 + 1);
+        kernel::rows_heavy(&rows.amount, &mut bits);
+        let answer = instance.judge(&call).expect("an answer");
+        assert_eq!(answer.verdicts.values().values(), bits, "the component and the native rule agree");
+        group.bench_function(BenchmarkId::new("native", size), |b| {
+            b.iter(|| kernel::rows_heavy(black_box(&rows.amount), black_box(&mut bits)));
+        });
+        group.bench_function(BenchmarkId::new("component", size), |b| b.iter(|| black_box(instance.judge(&call))));
     }
     group.finish();
 }
@@ -172,7 +202,7 @@ fn native(group: &mut BenchmarkGroup<'_, ThreadTime>, rows: &Rows, size: usize) 
 
 fn life(criterion: &mut Criterion) {
     let text = tidemill_runtime::testing::threshold_rule();
-    let components = [("text", Some(text)), ("bench-rule", guest())];
+    let components = [("text", Some(text)), ("bench-rule", guest("bench-rule"))];
     let mut group = criterion.benchmark_group("life");
     group.sample_size(10);
     for (name, wasm) in components {
@@ -182,19 +212,50 @@ fn life(criterion: &mut Criterion) {
         let cached = runtime(Interruption::FuelAndDeadline, Some(folder.path().to_owned()));
         assert!(!cached.prepare(&wasm).expect("a component").from_cache());
         group.bench_function(BenchmarkId::new("compile", name), |b| b.iter(|| black_box(bare.prepare(&wasm))));
+        let apart = Runtime::new(RuntimeSettings { instances_max: 64, ..RuntimeSettings::new(compiler()) }).expect("a runtime");
+        group.bench_function(BenchmarkId::new("compile in a process", name), |b| b.iter(|| black_box(apart.prepare(&wasm))));
         group.bench_function(BenchmarkId::new("load from cache", name), |b| b.iter(|| black_box(cached.prepare(&wasm))));
-        let component = bare.prepare(&wasm).expect("a component");
+    }
+    group.finish();
+}
+
+fn start(criterion: &mut Criterion<ThreadTime>) {
+    let text = tidemill_runtime::testing::threshold_rule();
+    let runtime = runtime(Interruption::FuelAndDeadline, None);
+    let mut group = criterion.benchmark_group("start");
+    for (name, wasm) in [("text", Some(text)), ("bench-rule", guest("bench-rule"))] {
+        let Some(wasm) = wasm else { continue };
+        let component = runtime.prepare(&wasm).expect("a component");
         group.bench_function(BenchmarkId::new("instantiate and drop", name), |b| {
-            b.iter(|| black_box(bare.instantiate(&component, settings())));
+            b.iter(|| black_box(runtime.instantiate(&component, settings())));
         });
     }
     group.finish();
 }
 
+/// This program as a compiler.
+fn compiler() -> Compiler {
+    let program = std::env::current_exe().expect("this program");
+    Compiler::Process(CompilerProcess { program, arguments: vec![COMPILE.into()], limits: CompileLimits::default() })
+}
+
 criterion_group! {
     name = calls;
     config = Criterion::default().with_measurement(ThreadTime);
-    targets = boundary, rule
+    targets = boundary, rule, heavy, start
 }
 criterion_group!(lives, life);
-criterion_main!(calls, lives);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, cpu_seconds, memory_bytes] = arguments.as_slice()
+        && command == COMPILE
+    {
+        let number = |text: &str| text.parse().expect("a number");
+        compile_one(number(cpu_seconds), number(memory_bytes)).expect("a compiler");
+        return;
+    }
+    calls();
+    lives();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -57,3 +57,17 @@ fn pack(rows: usize, bits: &mut Vec<u8>, verdict: impl Fn(usize) -> bool) {
         (start..rows.min(start + 8)).fold(0, |bits, row| bits | u8::from(verdict(row)) << (row - start))
     }));
 }
+
+/// The function of `guests/bench-heavy`.
+pub(crate) fn rows_heavy(amount: &Float64Array, bits: &mut Vec<u8>) {
+    pack(amount.len(), bits, |row| mixed(amount.value(row).to_bits()).is_multiple_of(16));
+}
+
+fn mixed(mut bits: u64) -> u64 {
+    for _ in 0..8 {
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^= bits >> 31;
+    }
+    bits
+}

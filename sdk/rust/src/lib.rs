@@ -100,8 +100,13 @@
 //! ```
 //! A function that makes at most one row per row returns it instead: `fn f(line: &Line) -> Option<Reading>`.
 //!
+//! # How fast
+//! A rule whose body is one expression of comparisons, joined by `&&`, `||` and `!`, over fields, constants and the configuration is
+//! asked column by column, text once per dictionary entry. Nothing has to be done for it, and the answers are the same. What calls a
+//! function of your own, computes, or keeps state is asked row by row; put the cheapest and most selective condition first.
+//!
 //! # A whole batch at once
-//! The same rule over columns, for speed. Text is asked for once per dictionary entry, numbers in vectorised loops.
+//! The same by hand, where a rule does not fit one expression. Text is asked for once per dictionary entry, numbers in vectorised loops.
 //! ```
 //! use tidemill_sdk::{Batch, Event, Mask, column::Column, rule};
 //!
