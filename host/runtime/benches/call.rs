@@ -27,7 +27,8 @@ use thread_time::ThreadTime;
 use tidemill_event::{Field, FieldType, RuleCall};
 use tidemill_runtime::testing::TextGuest;
 use tidemill_runtime::{
-    CompileLimits, Compiler, CompilerProcess, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics, compile_one,
+    CompileLimits, Compiler, CompilerProcess, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings,
+    SilentLog, SilentMetrics, compile_one,
 };
 
 /// What makes this program a compiler.
