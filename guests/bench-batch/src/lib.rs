@@ -5,22 +5,26 @@ use tidemill_sdk::{Batch, Config, Event, Mask, rule};
 
 /// A payment.
 #[derive(Event)]
-struct Payment<'a> {
-    amount: f64,
-    country: &'a str,
-    status: &'a str,
+pub struct Payment<'a> {
+    /// How much.
+    pub amount: f64,
+    /// Where it was made.
+    pub country: &'a str,
+    /// How it ended.
+    pub status: &'a str,
 }
 
 /// Where home is.
 #[derive(Config)]
-struct Home {
+pub struct Home {
+    /// The country.
     #[config(default = "AT")]
-    home: String,
+    pub home: String,
 }
 
 /// Successful payments over a thousand from abroad.
 #[rule(batch)]
-fn abroad(batch: &Batch<Payment>, config: &Home) -> Mask {
+pub fn abroad(batch: &Batch<Payment>, config: &Home) -> Mask {
     let rows = batch.rows();
     batch.amount.test(rows, |amount| amount > 1000.0)
         & batch.country.test(rows, |country| country != config.home)

@@ -48,16 +48,19 @@ mod tests {
             {"change": "changed", "place": "steps[0].rule", "text": "rule: count@1", "details": ["count@1.0.0 → count@1.1.0"], "state": {"is": "kept"}},
             {"change": "removed", "place": "steps[1].rule", "text": "rule: burst@2", "details": [], "state": {"is": "lost", "why": "no step goes on with it"}},
         ]);
+        let shown = lines(&changes, Paint::off());
+        // Every line stands two columns in, which `expect` would take for its own indentation.
+        let shown: Vec<&str> = shown.lines().map(|line| line.strip_prefix("  ").expect("two columns in")).collect();
         expect![[r#"
-              ~ run                  run 3 ends
-                  it has 2 tasks instead of 1: keys lie elsewhere
-              + from.wires           wires
-              ~ steps[0].rule        rule: count@1
-                  count@1.0.0 → count@1.1.0
-                  state is kept
-              - steps[1].rule        rule: burst@2
-                  state is LOST: no step goes on with it"#]]
-        .assert_eq(&lines(&changes, Paint::off()));
+            ~ run                  run 3 ends
+                it has 2 tasks instead of 1: keys lie elsewhere
+            + from.wires           wires
+            ~ steps[0].rule        rule: count@1
+                count@1.0.0 → count@1.1.0
+                state is kept
+            - steps[1].rule        rule: burst@2
+                state is LOST: no step goes on with it"#]]
+        .assert_eq(&shown.join("\n"));
         assert_eq!(lines(&json!([]), Paint::off()), "");
     }
 }

@@ -74,14 +74,10 @@ struct SmallFile {
     bytes_max: Arc<AtomicU64>,
 }
 
-fn used(disk: &MemoryDisk) -> u64 {
-    disk.paths().iter().map(|path| disk.bytes(path).len() as u64).sum()
-}
-
 impl SmallFile {
     fn room(&self, end: u64) -> io::Result<()> {
         let more = end.saturating_sub(self.below.len()?);
-        if more > 0 && used(&self.disk) + more > self.bytes_max.load(Ordering::SeqCst) {
+        if more > 0 && self.disk.total_bytes() + more > self.bytes_max.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())

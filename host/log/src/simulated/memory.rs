@@ -39,6 +39,11 @@ impl MemoryDisk {
         self.file(path).expect("the file is there").lock().clone()
     }
 
+    /// What all files have together.
+    pub fn total_bytes(&self) -> u64 {
+        self.files.lock().values().map(|bytes| bytes.lock().len() as u64).sum()
+    }
+
     /// Changes a file behind everybody's back.
     ///
     /// # Panics

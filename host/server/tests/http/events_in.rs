@@ -177,11 +177,12 @@ fn what_is_not_read_is_refused_by_name() {
     check("/v1/streams/none/events", &[("content-type", JSON)], 404);
     check("/v1/streams/No/events", &[("content-type", JSON)], 400);
     check(path, &[], 415);
-    check(path, &[("content-type", "text/csv")], 415);
-    check(path, &[("content-type", JSON), ("content-encoding", "gzip")], 415);
-    check(path, &[("content-type", JSON), ("idempotency-key", "1")], 400);
-    check(path, &[("content-type", JSON), ("tidemill-producer", "p"), ("tidemill-sequence", "1")], 400);
-    check("/v1/streams/s/events?ack=memory", &[("content-type", JSON)], 400);
+    check(path, &[("content-type", "text/html")], 415);
+    check(path, &[("content-type", JSON), ("content-encoding", "br")], 415);
+    check(path, &[("content-type", JSON), ("content-encoding", "gzip")], 400);
+    check(path, &[("content-type", JSON), ("tidemill-producer", "p")], 400);
+    check(path, &[("content-type", JSON), ("idempotency-key", "k"), ("tidemill-sequence", "1")], 400);
+    check("/v1/streams/s/events?ack=never", &[("content-type", JSON)], 400);
     check("/v1/streams/s/events?x=1", &[("content-type", JSON)], 400);
     assert_eq!(server.rows("s").len(), 0);
     assert_eq!(server.request("DELETE", path, &[], b"").status, 405);

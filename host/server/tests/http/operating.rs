@@ -67,7 +67,9 @@ fn a_replay_is_begun_looked_at_and_promoted() {
     assert_eq!((begun.status, &begun.json()["run"]), (202, &json!(2)), "{begun:?}");
     let status = wait(&server, "/v1/pipelines/p/replay", |status| status["rows_out"] == 3);
     assert_eq!(status["lag_records"], 0, "{status}");
-    assert_eq!(server.rows("out@2").len(), 3);
+    // Counted when they are committed, shown when they are on disk.
+    let shown = |_: &Value| server.rows("out@2").len() == 3;
+    wait(&server, "/v1/pipelines/p/replay", shown);
     assert_eq!(server.get("/v1/pipelines/p/status").json()["replay"]["run"], 2);
     let yaml = [("content-type", "application/yaml")];
     let other = server.request("PUT", "/v1/pipelines/p", &yaml, PIPELINE.replace("stream: out", "stdout").as_bytes());

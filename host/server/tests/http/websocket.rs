@@ -175,7 +175,8 @@ fn wrong_frames_are_answered_and_a_flood_of_them_is_closed() {
     socket.send(&json!({"type": "subscribe", "id": 16, "follow": true}));
     assert_eq!(socket.next()["type"], "refused", "sixteen are enough");
     for _ in 0..17 {
-        socket.0.send(Message::text("{")).expect("sent");
+        // The host may have closed already.
+        let _ = socket.0.send(Message::text("{"));
     }
     assert_eq!(socket.closed(), 1008);
 
