@@ -24,7 +24,7 @@ cargo xtask COMMAND
   demo [--once] [--data DIR]  see real events go through components: builds, starts the host, sends, prints
   test [--long]               every test
   ci                          formatting, lints, generated files, links, every test
-  bench [NAME]                every bench, or one; `http` for those of a whole host
+  bench [NAME [ARGUMENT]]     every bench, or one; `http` for those of a whole host; `restart 4` with 4 GiB instead of 10
   guests                      builds the components that ship with the host into TARGET/guests
   variants                    builds the broken hosts that tests need into TARGET/variants
   generate [--check]          writes the files that are made from the code, or says which are not as it would make them
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
         ["test"] => test::test(false),
         ["test", "--long"] => test::test(true),
         ["ci"] => ci::ci(),
-        ["bench"] => bench::bench(None),
-        ["bench", name] if !name.starts_with('-') => bench::bench(Some(name)),
+        ["bench"] => bench::bench(None, &[]),
+        ["bench", name, arguments @ ..] if !name.starts_with('-') => bench::bench(Some(name), arguments),
         ["guests"] => guests::guests().map(|_| ()),
         ["variants"] => build::variants(),
         ["generate"] => generate::generate(false),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! tidemill-load NAME URL PROCESS GUESTS [ARGUMENT]
+//! tidemill-load restart GUESTS [GIB]
 //! ```
 //! Speaks HTTP on kept connections of loopback, from a fixed number of threads, for a fixed time, and prints a table. CPU time is
 //! taken from `/proc`, the host's and the generator's own apart, in steps of a clock tick; so figures per CPU-second mean something on
@@ -15,6 +16,7 @@ mod ingest;
 mod latency;
 mod measured;
 mod path;
+mod restart;
 mod single;
 mod soak;
 
@@ -24,24 +26,20 @@ use std::process::ExitCode;
 
 use measured::Measured;
 
-const USE: &str = "use tidemill-load ingest|single|path|latency|idle|soak URL PROCESS GUESTS [ARGUMENT]";
+const USE: &str =
+    "use tidemill-load ingest|single|path|latency|idle|soak URL PROCESS GUESTS [ARGUMENT], or tidemill-load restart GUESTS [GIB]";
 
 fn main() -> ExitCode {
     let typed: Vec<String> = std::env::args().skip(1).collect();
-    let [name, url, process, guests, rest @ ..] = typed.as_slice() else {
-        eprintln!("error: {USE}");
-        return ExitCode::from(2);
-    };
-    let host = Measured { url, process };
-    let (guests, argument) = (Path::new(guests), rest.first().map(String::as_str));
-    let done = match name.as_str() {
-        "ingest" => ingest::ingest(&host, argument.map(Path::new)),
-        "single" => single::single(&host, argument.map(Path::new)),
-        "path" => path::path(&host, guests),
-        "latency" => latency::latency(&host, guests),
-        "idle" => idle::idle(&host),
-        "soak" => soak::soak(&host, guests, argument),
-        other => Err(io::Error::other(format!("there is no bench `{other}`; {USE}"))),
+    let done = match typed.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["restart", guests, rest @ ..] => restart::restart(rest.first().copied(), Path::new(guests)),
+        [name, url, process, guests, rest @ ..] => {
+            of_running(name, &Measured { url, process }, Path::new(guests), rest.first().copied())
+        }
+        _ => {
+            eprintln!("error: {USE}");
+            return ExitCode::from(2);
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,5 +47,18 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What is measured of a host that runs.
+fn of_running(name: &str, host: &Measured<'_>, guests: &Path, argument: Option<&str>) -> io::Result<()> {
+    match name {
+        "ingest" => ingest::ingest(host, argument.map(Path::new)),
+        "single" => single::single(host, argument.map(Path::new)),
+        "path" => path::path(host, guests),
+        "latency" => latency::latency(host, guests),
+        "idle" => idle::idle(host),
+        "soak" => soak::soak(host, guests, argument),
+        other => Err(io::Error::other(format!("there is no bench `{other}`; {USE}"))),
     }
 }

@@ -1,5 +1,5 @@
-//! How long a restart takes: `cargo bench -p tidemill-log --bench restart -- [GiB]`. Not a loop but one restart of a log of that size,
-//! with as much in the journal as is left there at most before rows are rolled; and many partitions with one row each.
+//! What ten thousand partitions with one row each cost: to make, to fill, to roll, to open again. Not a loop but one life of a log:
+//! `cargo bench -p tidemill-log --bench partitions`.
 #![allow(clippy::print_stdout, reason = "a program that prints what it measured")]
 
 use std::path::Path;
@@ -8,24 +8,17 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use tidemill_event::{
-    Field, FieldType, Offset, PartitionId, Retention, SchemaVersion, StreamDefinition, StreamId, StreamName, StreamSchema,
-    TenantName, UnknownFields,
+    Field, FieldType, PartitionId, Retention, SchemaVersion, StreamDefinition, StreamId, StreamName, StreamSchema, TenantName,
+    UnknownFields,
 };
-use tidemill_log::{Append, FrameRows, Log, LogSettings, ReadLimit, RealDisk, Stream, Visibility};
+use tidemill_log::{Append, FrameRows, Log, LogSettings, RealDisk, Stream};
 
-/// Rows of an append, and bytes of text in each.
-const ROWS: i64 = 1_000;
-const TEXT_BYTES: usize = 1_000;
 /// Partitions with one row each.
 const SMALL: u32 = 10_000;
 
 fn main() {
-    // Cargo adds `--bench`.
-    let gib = std::env::args().skip(1).find_map(|argument| argument.parse::<f64>().ok()).unwrap_or(2.0);
     let dir = tempfile::tempdir().expect("a folder");
-    // First, while memory has not been used for anything else.
-    small(&dir.path().join("small"));
-    large(&dir.path().join("large"), (gib * f64::from(1 << 30)) as u64);
+    small(dir.path());
 }
 
 fn definition(partitions: u32) -> StreamDefinition {
@@ -63,48 +56,6 @@ fn open(dir: &Path) -> (Log, Duration) {
     let begun = Instant::now();
     let log = Log::open(LogSettings::new(dir), Arc::new(RealDisk)).expect("opens");
     (log, begun.elapsed())
-}
-
-fn large(dir: &Path, bytes: u64) {
-    let (log, _) = open(dir);
-    let events = stream(&log, 4);
-    let text = "x".repeat(TEXT_BYTES);
-    let begun = Instant::now();
-    let appends = bytes / (ROWS as u64 * TEXT_BYTES as u64);
-    let mut last = None;
-    for append in 0..appends {
-        let batch = rows(append as i64 * ROWS, ROWS, &text);
-        last = Some(log.append_waiting(Append::atomic(vec![frame(&events, (append % 4) as u32, batch)])).expect("taken"));
-    }
-    last.map(|pending| pending.wait().expect("durable"));
-    let stats = log.stats();
-    println!(
-        "{:.1} GiB in {:.1} s: {} segments, {} MiB in the journal",
-        bytes as f64 / f64::from(1 << 30),
-        begun.elapsed().as_secs_f64(),
-        stats.segments,
-        stats.journal_bytes >> 20
-    );
-    log.close().expect("closed");
-    drop((log, events));
-
-    let (log, opened) = open(dir);
-    let events = stream(&log, 4);
-    let limit = ReadLimit { rows_max: 100, bytes_max: 1 << 20 };
-    let begun = Instant::now();
-    let first = events.partitions()[0].read(Offset::ZERO, limit, Visibility::Durable).expect("readable").expect("rows");
-    let oldest = begun.elapsed();
-    let begun = Instant::now();
-    log.append(Append::atomic(vec![frame(&events, 0, rows(0, 1, "new"))])).expect("taken").wait().expect("durable");
-    println!(
-        "restart: open {} ms, oldest rows ({}) {} ms later, a new row durable {} ms later; {} MiB resident, {} descriptors",
-        opened.as_millis(),
-        first.rows.num_rows(),
-        oldest.as_millis(),
-        begun.elapsed().as_millis(),
-        resident_mib(),
-        descriptors()
-    );
 }
 
 fn small(dir: &Path) {
