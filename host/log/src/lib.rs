@@ -60,7 +60,7 @@ pub use partition::{Block, Hold, Listening, Partition, ReadLimit, Visibility};
 #[cfg(feature = "planted")]
 pub use planted::Planted;
 pub use repair::{Loss, LostRows, RepairError, cut, damage_in};
-pub use requests::{RequestMark, RequestSeen};
+pub use requests::{RequestMark, RequestSeen, RequestState};
 pub use settings::LogSettings;
 #[cfg(feature = "power-cut-disk")]
 pub use simulated::PowerCutDisk;

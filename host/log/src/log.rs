@@ -18,7 +18,7 @@ use crate::durable::{Cut, Durable};
 use crate::error::{AppendError, CloseError, OpenError, Poisoned, StreamError};
 use crate::partition::Visibility;
 use crate::recovery::{Recovered, recover, segment_dir};
-use crate::requests::{self, RequestSeen};
+use crate::requests::{self, RequestState};
 use crate::retention;
 use crate::settings::LogSettings;
 use crate::snapshot::{self, Snapshot, SnapshotError};
@@ -229,9 +229,8 @@ impl Log {
         self.core().announce(source);
     }
 
-    /// What is on disk of a request of `writer` to a stream; `None` if nothing is, or it was too long ago
-    /// ([`LogSettings::requests_age`] and the bounds beside it).
-    pub fn request(&self, stream: &Stream, writer: &str, sequence: u64) -> Option<RequestSeen> {
+    /// What is known of a request of `writer` to a stream; `sequence` as in [`crate::RequestMark`].
+    pub fn request(&self, stream: &Stream, writer: &str, sequence: Option<u64>) -> RequestState {
         self.core().requests.lock().get(&stream.id().tenant, stream.number(), writer, sequence)
     }
 

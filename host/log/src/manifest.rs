@@ -17,7 +17,7 @@ use crate::change::{self, Change, SegmentMeta};
 use crate::disk::Disk;
 use crate::error::{Damage, DiskError, OpenError};
 use crate::partition::Partition;
-use crate::requests::{self, Requests, StoredMark};
+use crate::requests::{self, Requests, StoredMark, StoredWriter};
 use crate::store::SegmentStore;
 use crate::stream::Stream;
 use crate::wire::{Put, Take};
@@ -238,15 +238,24 @@ impl Manifest {
         let split = usize::try_from(bytes).ok().and_then(|bytes| content[HEADER_BYTES..].split_at_checked(bytes));
         let (changes, marks) = split.ok_or_else(|| damaged(40, "the changes are longer than the file"))?;
         let changes = change::decode_all(changes).map_err(|_| damaged(HEADER_BYTES, "a change cannot be read"))?;
-        let marks = requests::decode_all(marks).map_err(|_| damaged(HEADER_BYTES, "a request's mark cannot be read"))?;
+        let remembered = requests::decode_remembered(marks);
+        let (writers, marks) = remembered.map_err(|_| damaged(HEADER_BYTES, "a request's mark cannot be read"))?;
         let mut manifest = Self::new(store);
         manifest.next_stream = next_stream;
         for change in changes {
             manifest.apply(change).map_err(|what| damaged(HEADER_BYTES, &what))?;
         }
         manifest.covers = covers;
+        let of_tenant = |stream| manifest.stream(stream).map(|stream| stream.id().tenant.clone());
+        for writer in writers {
+            if let Some(tenant) = of_tenant(writer.stream) {
+                requests.restore_writer(&tenant, writer);
+            }
+        }
         for mark in marks {
-            manifest.remember(mark, requests);
+            if let Some(tenant) = of_tenant(mark.stream) {
+                requests.restore(&tenant, mark);
+            }
         }
         Ok((manifest, JournalStart { sequence, first_group }))
     }
@@ -259,8 +268,9 @@ impl Snapshot {
     /// Ends it with what is remembered of requests: of all groups it covers, and maybe of later ones that are durable.
     pub(crate) fn finish(self, requests: &Requests) -> Vec<u8> {
         let Self(mut out) = self;
+        let writers: Vec<StoredWriter> = requests.all_writers().collect();
         let marks: Vec<StoredMark> = requests.all().collect();
-        out.extend_from_slice(&requests::encode_all(&marks));
+        requests::encode_remembered(&writers, &marks, &mut out);
         let checksum = crc32c::crc32c(&out);
         out.put_u32(checksum);
         out

@@ -53,11 +53,7 @@ pub(crate) fn recover(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<
     let dir = &settings.dir;
     make_folders(dir, &**disk)?;
     let names = disk.list(dir).map_err(DiskError::new("list", dir))?;
-    let bounds = RequestBounds {
-        age: settings.requests_age,
-        tenant_bytes: settings.tenant_requests_bytes_max,
-        bytes: settings.requests_bytes_max,
-    };
+    let bounds = RequestBounds::of(settings);
     let mut requests = Requests::new(bounds);
     if !names.iter().any(|name| name == manifest::FILE_NAME) {
         create(settings, disk, store, &requests)?;

@@ -46,6 +46,12 @@ pub struct LogSettings {
     pub tenant_requests_bytes_max: usize,
     /// Memory of all remembered requests together; those of the tenant that has most go first.
     pub requests_bytes_max: usize,
+    /// How long after its last request it is known of a writer which numbers were forgotten; from then on they are new again.
+    pub writers_age: Duration,
+    /// Writers of one tenant of which nothing else is remembered (about 300 bytes each); the longest silent go first.
+    pub tenant_writers_max: usize,
+    /// Such writers of all tenants together; those of the tenant that has most go first.
+    pub writers_max: usize,
     /// After this long without an append the durable mark is noted beside the journal, once.
     pub mark_idle: Duration,
     /// While a group is being synced, the next one is written already (and not only gathered) when this much waits.
@@ -77,6 +83,9 @@ impl LogSettings {
             requests_age: Duration::from_secs(24 * 3600),
             tenant_requests_bytes_max: 32 << 20,
             requests_bytes_max: 128 << 20,
+            writers_age: Duration::from_secs(7 * 24 * 3600),
+            tenant_writers_max: 16 << 10,
+            writers_max: 64 << 10,
             mark_idle: Duration::from_secs(1),
             overlap_bytes: 256 << 10,
             #[cfg(feature = "planted")]

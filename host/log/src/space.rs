@@ -7,6 +7,7 @@
 //! Full refuses clients only. What was taken is written; tasks commit, streams are deleted, and rolling goes on: each needs less
 //! than the reserve, or waits until there is room, and nothing is acknowledged before it is on disk.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,6 +85,10 @@ impl Space {
         }
         let path = self.dir.join(FILE_NAME);
         let made = self.disk.create(&path).and_then(|file| {
+            // A disk that cannot reserve says yes to everything, and some take all that is left before they say no.
+            if self.disk.free_bytes(&self.dir).is_ok_and(|free| free < self.reserve_bytes) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             file.preallocate(self.reserve_bytes)?;
             file.sync_all()
         });

@@ -84,11 +84,7 @@ impl Folder {
     pub(crate) fn read(dir: &Path, disk: &Arc<dyn Disk>) -> Result<Self, OpenError> {
         let settings = LogSettings::new(dir);
         let store = SegmentStore::new(Arc::clone(disk), segment_dir(dir), settings.block_rows, 0, 1);
-        let mut requests = Requests::new(RequestBounds {
-            age: settings.requests_age,
-            tenant_bytes: settings.tenant_requests_bytes_max,
-            bytes: settings.requests_bytes_max,
-        });
+        let mut requests = Requests::new(RequestBounds::of(&settings));
         let (manifest, start) = Manifest::load(&**disk, dir, Arc::new(store), &mut requests)?;
         let (mark_file, mark) = MarkFile::open(&**disk, &dir.join(MARK_NAME))?;
         let sources = open_sources(dir, &**disk)?;

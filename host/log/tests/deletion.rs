@@ -9,7 +9,7 @@ use std::time::Duration;
 use support::{append, definition, events, open, read_all, small_settings, stream_id};
 use tidemill_event::{EventTime, Offset};
 use tidemill_log::simulated::MemoryDisk;
-use tidemill_log::{Append, AppendError, Disk, Log, LogSettings, ReadError, RequestMark, StreamError, Visibility};
+use tidemill_log::{Append, AppendError, Disk, Log, LogSettings, ReadError, RequestMark, RequestState, StreamError, Visibility};
 
 fn disk() -> (Arc<MemoryDisk>, Arc<dyn Disk>) {
     let memory = Arc::new(MemoryDisk::default());
@@ -57,7 +57,7 @@ fn a_deleted_stream_is_gone_and_its_name_is_free() {
     let mark = RequestMark {
         stream: Arc::clone(&stream),
         writer: "key:a".into(),
-        sequence: 0,
+        sequence: None,
         rows: 1,
         accepted: 1,
         answer: Some(b"one"[..].into()),
@@ -75,14 +75,14 @@ fn a_deleted_stream_is_gone_and_its_name_is_free() {
 
     let again = events(&log, 1);
     assert_eq!((again.is_deleted(), read_all(&again.partitions()[0])), (false, vec![]));
-    assert_eq!(log.request(&again, "key:a", 0), None, "requests are the old stream's");
+    assert_eq!(log.request(&again, "key:a", None), RequestState::New, "requests are the old stream's");
     take(&log, append(&again, 0, 500..503));
     let check = |log: &Log| {
         let again = log.stream(&stream_id("events")).expect("known");
         let other = log.stream(&stream_id("other")).expect("known");
         assert_eq!(read_all(&again.partitions()[0]), [500, 501, 502]);
         assert_eq!(read_all(&other.partitions()[0]), [0, 1, 2]);
-        assert_eq!((again.partitions().len(), log.request(&again, "key:a", 0)), (1, None));
+        assert_eq!((again.partitions().len(), log.request(&again, "key:a", None)), (1, RequestState::New));
     };
     check(&log);
     drop((log, stream, again, other));

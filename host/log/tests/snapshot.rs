@@ -57,7 +57,7 @@ fn what_was_durable_is_in_it_while_the_log_goes_on() {
                 let mark = RequestMark {
                     stream: Arc::clone(&stream),
                     writer: "producer:p".into(),
-                    sequence: round as u64,
+                    sequence: Some(round as u64),
                     rows: 5,
                     accepted: 5,
                     answer: Some(b"five"[..].into()),
@@ -92,8 +92,8 @@ fn what_was_durable_is_in_it_while_the_log_goes_on() {
         assert_eq!(found[0], found[1], "entries are whole");
         assert_eq!(found[0], (0..found[0].len() as i64).collect::<Vec<_>>());
         let last = found[0].len() as u64 / 5;
-        assert!(restored.request(&there, "producer:p", last - 1).is_some(), "requests come along");
-        assert!(restored.request(&there, "producer:p", last).is_none());
+        assert!(restored.request(&there, "producer:p", Some(last - 1)).seen().is_some(), "requests come along");
+        assert!(restored.request(&there, "producer:p", Some(last)).seen().is_none());
         // It is a log like any other.
         take(&restored, support::append(&there, 0, [-1]));
         assert_eq!(read_all(&there.partitions()[0]).last(), Some(&-1));

@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     BodyTooSlow,
     /// What exists already is different.
     Conflict,
+    /// Whether a named request was taken is not known any more.
+    ForgottenRequest,
     /// Rows that were removed.
     Trimmed,
     /// A body over its bound.
@@ -84,6 +86,9 @@ impl Kind {
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-acceptable", "no such form of answer"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body stood still for too long"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "what exists is different"),
+            Self::ForgottenRequest => {
+                (StatusCode::CONFLICT, "forgotten-request", "whether this request was taken is not known any more")
+            }
             Self::Trimmed => (StatusCode::GONE, "trimmed", "these rows were removed"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large"),
             Self::WrongType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-type", "this content type is not read here"),

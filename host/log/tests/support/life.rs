@@ -17,6 +17,8 @@ use super::{definition, frame, is_journal, rows, stream_id};
 /// Small files and bounds, so that a short life meets them all.
 pub fn settings(planted: Option<Planted>) -> LogSettings {
     let mut settings = super::small_settings(Path::new("/log"));
+    // Some dozens: most of a long life's are forgotten, and must not be new again.
+    settings.tenant_requests_bytes_max = 10_000;
     settings.journal_file_bytes = 16 << 10;
     settings.journal_bytes_max = 256 << 10;
     settings.journal_roll_bytes = 48 << 10;
@@ -180,7 +182,7 @@ impl Worker<'_> {
         let mark = RequestMark {
             stream: Arc::clone(&self.stream),
             writer: WRITER.into(),
-            sequence: request,
+            sequence: Some(request),
             rows,
             accepted: rows,
             answer: Some(request.to_le_bytes()[..].into()),

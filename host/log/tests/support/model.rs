@@ -12,7 +12,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use parking_lot::Mutex;
 use tidemill_event::{Offset, PartitionId};
-use tidemill_log::{Log, Partition, Stream, Visibility};
+use tidemill_log::{Log, Partition, RequestState, Stream, Visibility};
 
 use super::{ALL, definition, rows, stream_id};
 
@@ -177,16 +177,17 @@ impl Model {
             let mut missing: Option<&Sent> = None;
             for sent in entries {
                 let presence = self.entry(sent, found, &mut places).map_err(|what| format!("life {life}: {what}"))?;
-                let seen = log.request(stream, WRITER, sent.request);
-                let is_right = match presence {
-                    Presence::There => {
-                        seen.as_ref().is_some_and(|seen| seen.answer.as_deref() == Some(&sent.request.to_le_bytes()))
-                    }
-                    Presence::Missing => seen.is_none(),
-                    Presence::Unknown => true,
+                let state = log.request(stream, WRITER, Some(sent.request));
+                let is_right = match (&state, presence) {
+                    (_, Presence::Unknown) => true,
+                    (RequestState::Seen(seen), Presence::There) => seen.answer.as_deref() == Some(&sent.request.to_le_bytes()),
+                    // A retry of it is refused: right for what was taken, and for what was not when later ones were taken and forgotten.
+                    (RequestState::Forgotten { through }, Presence::There | Presence::Missing) => sent.request <= *through,
+                    (RequestState::New, Presence::Missing) => true,
+                    (RequestState::Seen(_), Presence::Missing) | (RequestState::New, Presence::There) => false,
                 };
                 if !is_right {
-                    return Err(format!("life {life}: request {} is {seen:?}, and its rows are {presence:?}", sent.request));
+                    return Err(format!("life {life}: request {} is {state:?}, and its rows are {presence:?}", sent.request));
                 }
                 match (presence, missing) {
                     (Presence::Missing, None) => missing = Some(sent),

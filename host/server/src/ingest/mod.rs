@@ -25,8 +25,10 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Request};
 use http_body::Body;
+use tidemill_log::RequestState;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -54,7 +56,7 @@ use crate::problem::{Problem, ProblemDocument};
         ("ack" = Option<String>, Query, description = "`disk` (default) answers when the rows are on disk; `memory` before, with `\"durable\": false`: a crash may lose them"),
         ("Idempotency-Key" = Option<String>, Header, description = "Names the request, for a day or so: another one of that name is answered as the first was, with `\"duplicate\": true`, whatever its body; one that broke off goes on behind the rows that are decided"),
         ("Tidemill-Producer" = Option<String>, Header, description = "Names it too, together with `Tidemill-Sequence`"),
-        ("Tidemill-Sequence" = Option<u64>, Header, description = "Which of the producer's requests; gaps are allowed"),
+        ("Tidemill-Sequence" = Option<u64>, Header, description = "Which of the producer's requests: they go up, gaps are allowed"),
     ),
     request_body(
         description = "One event or an array of them (at most 32 MiB); one event a line; a table whose first line names the columns, or an Arrow IPC stream; lines of text, which become `{\"line\": …}`; CloudEvents (with `ce-…` header lines, any content type is that of their data). `Content-Encoding` may be gzip or zstd",
@@ -73,10 +75,12 @@ use crate::problem::{Problem, ProblemDocument};
         (status = 400, description = "Not JSON to its end (`byte` says where), no header row, not what its encoding says, a wrong name or parameter", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No such stream", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 408, description = "The body stood still; `accepted` rows stay", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "A number of a producer whose answer is forgotten: whether it was taken is not known (`forgotten_through` says up to which number)", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "A body of one JSON value over 32 MiB, or a packed one that unpacks to too much; `accepted` rows stay", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "A type or encoding that is not read", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "Every row was rejected; with `accepted`, `rejected`, `rejected_total`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "No room just now, or stopping; with `Retry-After` and `accepted`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 507, description = "The host's disk is nearly full: with `Retry-After` and `accepted`; reading goes on", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn post_events(
@@ -95,9 +99,8 @@ where
 {
     match take(host, stream, request).await {
         Ok(verdict) => {
-            if !verdict.is_duplicate() {
-                host.metrics().events(verdict.accepted(), verdict.rejected());
-            }
+            let (accepted, rejected) = verdict.decided_now();
+            host.metrics().events(accepted, rejected);
             verdict.answer()
         }
         Err(problem) => problem.into_response(),
@@ -109,12 +112,14 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display + Send,
 {
-    let door = host.doors().find(host.tenant(), stream)?;
-    let ack = content::query(request.uri().query())?;
-    let name = retry::name(request.headers())?;
-    let content = content::content(request.headers())?;
-    let encoding = content::encoding(request.headers())?;
     let (head, body) = request.into_parts();
+    let Wanted { door, ack, name, content, encoding } = match Wanted::read(host, stream, &head) {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            pieces::pass_over(&head.headers, body).await;
+            return Err(problem);
+        }
+    };
     let length = body.size_hint().exact();
     let shared = encoding == Encoding::Identity
         && !matches!(content, Content::CloudEventBinary | Content::Arrow)
@@ -126,17 +131,47 @@ where
         let body = small::whole(host, pieces).await?;
         return small::take(host, &door, content, ack, &body).await;
     }
-    let named = match name {
-        Some(name) => Some((name.clone(), door.turns().take(&name).await?)),
-        None => None,
+    let admitted = async {
+        let named = match name {
+            Some(name) => Some((name.clone(), door.turns().take(&name).await?)),
+            None => None,
+        };
+        let uploads = host.uploads().acquire_owned();
+        let busy = |_| Problem::overloaded("too many large requests at once");
+        Ok((named, timeout(OVERLOAD_WAIT, uploads).await.map_err(busy)?.map_err(|_| Problem::stopping())?))
+    };
+    let (named, turn) = match admitted.await {
+        Ok(admitted) => admitted,
+        Err(problem) => {
+            pieces.drain().await;
+            return Err(problem);
+        }
     };
     // A task of the service, so that it outlives the connection (see `upload`).
-    let uploads = host.uploads().acquire_owned();
-    let busy = |_| Problem::overloaded("too many large requests at once");
-    let turn = timeout(OVERLOAD_WAIT, uploads).await.map_err(busy)?.map_err(|_| Problem::stopping())?;
     let asked = Asked { content, ack, named, headers: head.headers };
     let task = drive(host.clone(), door, asked, pieces, length.is_some(), turn);
     host.tasks().spawn(task).await.unwrap_or_else(|_| Err(Problem::stopping()))
+}
+
+/// What the head of a request says.
+struct Wanted {
+    door: Arc<Door>,
+    ack: Ack,
+    name: Option<RequestName>,
+    content: Content,
+    encoding: Encoding,
+}
+
+impl Wanted {
+    fn read(host: &Host, stream: &str, head: &Parts) -> Result<Self, Problem> {
+        Ok(Self {
+            door: host.doors().find(host.tenant(), stream)?,
+            ack: content::query(head.uri.query())?,
+            name: retry::name(&head.headers)?,
+            content: content::content(&head.headers)?,
+            encoding: content::encoding(&head.headers)?,
+        })
+    }
 }
 
 /// What a request asks for, besides its body.
@@ -165,7 +200,14 @@ where
     let mut upload = Upload::new(door.clone(), asked.content, arrival).acknowledged(asked.ack);
     let is_named = asked.named.is_some();
     if let Some((name, _)) = &asked.named {
-        let seen = door.log().request(door.stream(), &name.writer, name.sequence);
+        let seen = match door.log().request(door.stream(), &name.writer, name.sequence) {
+            RequestState::New => None,
+            RequestState::Seen(seen) => Some(seen),
+            RequestState::Forgotten { through } => {
+                pieces.drain().await;
+                return Err(name.forgotten(through));
+            }
+        };
         if let Some(answer) = seen.as_ref().and_then(|seen| seen.answer.as_deref())
             && let Some(verdict) = Verdict::remembered(answer)
         {
@@ -189,7 +231,8 @@ where
     match outcome {
         Ok(()) => Ok(std::mem::take(&mut upload.verdict)),
         Err(problem) => {
-            host.metrics().events(upload.verdict.accepted(), upload.verdict.rejected());
+            let (accepted, rejected) = upload.verdict.decided_now();
+            host.metrics().events(accepted, rejected);
             pieces.drain().await;
             Err(upload.verdict.members(problem))
         }

@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::HeaderMap;
+use http::header::EXPECT;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
@@ -69,6 +71,16 @@ where
         };
         // Whoever is slower than that is told by the reset.
         let _ = timeout(DRAIN_WAIT, drained).await;
+    }
+}
+
+/// [`Pieces::drain`] of a body whose head was refused already; nothing for a client that waits to be told whether to send it.
+pub(crate) async fn pass_over<B>(headers: &HeaderMap, body: B)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if !headers.contains_key(EXPECT) && !body.is_end_stream() {
+        Pieces::Plain(body).drain().await;
     }
 }
 

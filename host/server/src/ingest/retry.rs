@@ -3,7 +3,8 @@
 //! ```text
 //! header lines ─▶ RequestName ─▶ turn: one request of a name at a time ─▶ known? ─ done ────▶ the first one's answer
 //!                                                                              ├─ in part ─▶ its decided rows are skipped
-//!                                                                              └─ no ──────▶ taken; rows and mark land together
+//!                                                                              ├─ no ──────▶ taken; rows and mark land together
+//!                                                                              └─ forgotten ▶ refused: to take it may be to take it twice
 //! ```
 //! What is remembered is the log's: exactly what is on disk. The name says which request it is, the body does not: other bytes under
 //! a name that is known are answered as the first ones were, and not read.
@@ -19,13 +20,33 @@ use tokio::time::timeout;
 use crate::bounds::{RETRY_TURN_WAIT, WRITER_BYTES_MAX};
 use crate::problem::{Kind, Problem};
 
+/// Before an `Idempotency-Key`, where it is a writer of the log.
+const KEY: &str = "key:";
+/// Before a producer's name.
+const PRODUCER: &str = "producer:";
+
 /// Which request it is, of all that were sent to its stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RequestName {
     /// `key:…` or `producer:…`.
     pub(crate) writer: Arc<str>,
-    /// Which of the writer's.
-    pub(crate) sequence: u64,
+    /// Which of the writer's; a key names one request only.
+    pub(crate) sequence: Option<u64>,
+}
+
+impl RequestName {
+    /// What a request is told of which nobody knows whether it was taken: higher numbers of its producer were, up to `through`.
+    pub(crate) fn forgotten(&self, through: u64) -> Problem {
+        let producer = self.writer.strip_prefix(PRODUCER).unwrap_or(&self.writer);
+        let detail = format!(
+            "request {} of producer `{producer}` is not remembered: numbers up to {through} were, and are forgotten by now",
+            self.sequence.unwrap_or_default(),
+        );
+        let remedy = format!(
+            "numbers go up: send new events under one above {through}; if this is a retry, look in the stream whether its events are there first"
+        );
+        Problem::new(Kind::ForgottenRequest, detail, remedy).with("forgotten_through", through)
+    }
 }
 
 /// The name that a request's header gives it, if any.
@@ -35,9 +56,9 @@ pub(crate) fn name(headers: &HeaderMap) -> Result<Option<RequestName>, Problem> 
     let wrong = |detail: &str, remedy: &str| Err(Problem::new(Kind::BadParameter, detail, remedy));
     match (key, producer, sequence) {
         (None, None, None) => Ok(None),
-        (Some(key), None, None) => Ok(Some(RequestName { writer: format!("key:{key}").into(), sequence: 0 })),
+        (Some(key), None, None) => Ok(Some(RequestName { writer: format!("{KEY}{key}").into(), sequence: None })),
         (None, Some(producer), Some(sequence)) => match sequence.parse() {
-            Ok(sequence) => Ok(Some(RequestName { writer: format!("producer:{producer}").into(), sequence })),
+            Ok(sequence) => Ok(Some(RequestName { writer: format!("{PRODUCER}{producer}").into(), sequence: Some(sequence) })),
             Err(_) => wrong("`Tidemill-Sequence` is no whole number", "number the producer's requests from 0"),
         },
         (None, ..) => wrong(
@@ -109,7 +130,7 @@ mod tests {
         }
         match name(&headers) {
             Ok(None) => "none".to_owned(),
-            Ok(Some(name)) => format!("{} {}", name.writer, name.sequence),
+            Ok(Some(name)) => format!("{} {:?}", name.writer, name.sequence),
             Err(problem) => format!("{:?}", problem.kind()),
         }
     }
@@ -117,8 +138,8 @@ mod tests {
     #[test]
     fn names() {
         assert_eq!(check(&[]), "none");
-        assert_eq!(check(&[("idempotency-key", "a b")]), "key:a b 0");
-        assert_eq!(check(&[("tidemill-producer", "p"), ("tidemill-sequence", "7")]), "producer:p 7");
+        assert_eq!(check(&[("idempotency-key", "a b")]), "key:a b None");
+        assert_eq!(check(&[("tidemill-producer", "p"), ("tidemill-sequence", "7")]), "producer:p Some(7)");
         for wrong in [
             &[("idempotency-key", "")][..],
             &[("tidemill-producer", "p")],
@@ -133,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn requests_of_one_name_take_turns() {
         let turns = Arc::<Turns>::default();
-        let name = |sequence| RequestName { writer: "producer:p".into(), sequence };
+        let name = |sequence| RequestName { writer: "producer:p".into(), sequence: Some(sequence) };
         let first = turns.take(&name(1)).await.expect("free");
         let other = turns.take(&name(2)).await.expect("another name");
         assert!(turns.take(&name(1)).now_or_never().is_none(), "it waits");

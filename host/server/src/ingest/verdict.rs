@@ -22,6 +22,8 @@ pub(crate) struct Verdict {
     accepted: u64,
     rejected: Vec<Rejection>,
     rejected_total: u64,
+    /// What of both an earlier request of the same name had decided.
+    before: (u64, u64),
     /// Whether it is what an earlier request of the same name was answered.
     is_duplicate: bool,
     /// Whether `accepted` rows may not be on disk yet, because the client did not ask for that.
@@ -31,7 +33,8 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// That of a request whose first rows were decided by an earlier one of its name.
     pub(crate) fn resumed(seen: &RequestSeen) -> Self {
-        Self { accepted: seen.accepted, rejected_total: seen.rows.saturating_sub(seen.accepted), ..Self::default() }
+        let before = (seen.accepted, seen.rows.saturating_sub(seen.accepted));
+        Self { accepted: before.0, rejected_total: before.1, before, ..Self::default() }
     }
 
     /// What a request of the same name was answered.
@@ -66,9 +69,12 @@ impl Verdict {
         }
     }
 
-    /// Whether nothing was taken for it, because an earlier request was answered so.
-    pub(crate) fn is_duplicate(&self) -> bool {
-        self.is_duplicate
+    /// Rows accepted and rejected by this request, and not by an earlier one of its name.
+    pub(crate) fn decided_now(&self) -> (u64, u64) {
+        if self.is_duplicate {
+            return (0, 0);
+        }
+        (self.accepted - self.before.0, self.rejected_total - self.before.1)
     }
 
     /// The client does not wait for the disk.
@@ -94,11 +100,6 @@ impl Verdict {
         if self.rejected.len() < REJECTIONS_LISTED_MAX {
             self.rejected.push(Rejection { index, reason: fault.reason, field: fault.field, error: fault.error });
         }
-    }
-
-    /// Rows on disk so far.
-    pub(crate) fn accepted(&self) -> u64 {
-        self.accepted
     }
 
     /// Rows rejected so far.

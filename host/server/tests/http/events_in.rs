@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::disk::Syncs;
-use crate::server::{START_MICROS, Server, impatient, without_host_fields};
+use crate::server::{START_MICROS, Server, impatient, settings, without_host_fields};
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -362,4 +362,47 @@ fn a_large_upload_is_taken_in_order_with_bounded_memory() {
         assert!(line.starts_with(&format!("{{\"n\":{expected},")), "row {expected}: {line}");
     }
     assert_eq!(rows.body.lines().count(), 100_000);
+}
+
+#[test]
+fn a_number_that_is_forgotten_is_refused_and_not_taken_again() {
+    let server = Server::over(settings(), |log| log.tenant_requests_bytes_max = 4_000);
+    server.stream("s", "n:int64");
+    let send = |sequence: u64| {
+        let sequence = sequence.to_string();
+        let headers = [("content-type", NDJSON), ("tidemill-producer", "till 7"), ("tidemill-sequence", &sequence)];
+        server.request("POST", "/v1/streams/s/events", &headers, format!("{{\"n\":{sequence}}}\n").as_bytes())
+    };
+    (0..40).for_each(|sequence| assert_eq!(send(sequence).status, 200, "{sequence}"));
+    assert_eq!(send(39).json()["duplicate"], true);
+    let refused = send(3);
+    let problem = refused.json();
+    assert_eq!((refused.status, &problem["type"]), (409, &json!("urn:tidemill:problem:forgotten-request")), "{problem}");
+    let through = problem["forgotten_through"].as_u64().expect("a number");
+    assert!((10..39).contains(&through), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("`till 7`")), "{problem}");
+    assert_eq!((send(through).status, send(through + 1).json()["duplicate"].clone()), (409, json!(true)));
+    assert_eq!(send(40).status, 200);
+    assert_eq!(server.rows("s").len(), 41, "each once");
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_goes_on_sending() {
+    let server = Server::start();
+    server.stream("s", "n:int64");
+    let lines = "{\"n\":1}\n".repeat(300_000);
+    for (path, content, status) in [
+        ("/v1/streams/none/events", NDJSON, 404),
+        ("/v1/streams/s/events", "image/png", 415),
+        ("/v1/streams/s/events?ack=never", NDJSON, 400),
+    ] {
+        for _ in 0..5 {
+            assert_eq!(server.request("POST", path, &[("content-type", content)], lines.as_bytes()).status, status, "{path}");
+        }
+    }
+    // Who asks first is told before it sends.
+    let mut client = server.client();
+    let head = "POST /v1/streams/none/events HTTP/1.1\r\nhost: t\r\ncontent-type: application/x-ndjson\r\ncontent-length: 5000000\r\nexpect: 100-continue\r\n\r\n";
+    client.write(head.as_bytes());
+    assert_eq!(client.answer().expect("an answer").status, 404);
 }
