@@ -9,6 +9,8 @@ use crate::Host;
 
 /// The longest time under load before a kill.
 const LOAD_MS_MAX: u64 = 300;
+/// The longest time under load after a restart.
+const RETRY_MS_MAX: u64 = 60;
 
 /// Kills of one host, with the ledger of what it acknowledged.
 #[derive(Debug)]
@@ -45,8 +47,8 @@ impl Cycles {
         self.kills
     }
 
-    /// Starts the load, kills the host at some moment, ends the load, and starts the host again; now and then it is killed while it
-    /// comes up, too.
+    /// Starts the load, kills the host at some moment, starts it again, and ends the load a little later, when whatever has a name
+    /// was sent until it was answered; now and then the host is killed while it comes up, too.
     ///
     /// # Panics
     /// If the load got an answer that cannot be right, or the host does not come back.
@@ -57,14 +59,15 @@ impl Cycles {
         std::thread::sleep(Duration::from_millis(self.below(LOAD_MS_MAX)));
         host.kill();
         self.kills += 1;
-        drop(load.stdin.take());
-        let ended = load.wait_with_output().expect("its end");
-        assert!(ended.status.success(), "the load before kill {}: {}", self.kills, String::from_utf8_lossy(&ended.stdout));
         if self.kills.is_multiple_of(5) {
             host.launch_and_kill_after(Duration::from_millis(self.below(100)));
             self.kills += 1;
         }
         host.launch();
+        std::thread::sleep(Duration::from_millis(self.below(RETRY_MS_MAX)));
+        drop(load.stdin.take());
+        let ended = load.wait_with_output().expect("its end");
+        assert!(ended.status.success(), "the load around kill {}: {}", self.kills, String::from_utf8_lossy(&ended.stdout));
     }
 
     /// Asks the judge.

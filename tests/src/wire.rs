@@ -1,6 +1,7 @@
 //! HTTP/1.1 on a kept connection, and nothing else: a request is sent once and never again by itself, which a judge relies on, and
 //! it costs next to nothing, which a load generator relies on.
 
+use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -32,12 +33,13 @@ impl Connection {
 
     /// POST; the status, and the body until the next request. After an error the connection is of no more use.
     pub fn post(&mut self, path: &str, content_type: &str, body: &[u8]) -> io::Result<(u16, &[u8])> {
-        self.head.clear();
-        write!(
-            self.head,
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        )?;
+        self.post_with(path, &[("content-type", content_type)], body)
+    }
+
+    /// [`Connection::post`] with these header lines.
+    pub fn post_with(&mut self, path: &str, lines: &[(&str, impl Display)], body: &[u8]) -> io::Result<(u16, &[u8])> {
+        self.begin_post(path, lines)?;
+        write!(self.head, "content-length: {}\r\n\r\n", body.len())?;
         if body.len() <= 16 << 10 {
             // One packet for small ones.
             self.head.extend_from_slice(body);
@@ -48,6 +50,36 @@ impl Connection {
         }
         let status = self.answer()?;
         Ok((status, &self.body))
+    }
+
+    /// The same for a body whose length is not known: one chunk a piece, with a pause before the next.
+    pub fn post_in_pieces(
+        &mut self,
+        path: &str,
+        lines: &[(&str, impl Display)],
+        pieces: &[impl AsRef<[u8]>],
+        pause: Duration,
+    ) -> io::Result<(u16, &[u8])> {
+        self.begin_post(path, lines)?;
+        self.head.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
+        for piece in pieces {
+            write!(self.head, "{:x}\r\n", piece.as_ref().len())?;
+            self.head.extend_from_slice(piece.as_ref());
+            self.head.extend_from_slice(b"\r\n");
+            self.stream.get_mut().write_all(&self.head)?;
+            self.head.clear();
+            std::thread::sleep(pause);
+        }
+        self.stream.get_mut().write_all(b"0\r\n\r\n")?;
+        let status = self.answer()?;
+        Ok((status, &self.body))
+    }
+
+    /// The head of a request without what says how long its body is.
+    fn begin_post(&mut self, path: &str, lines: &[(&str, impl Display)]) -> io::Result<()> {
+        self.head.clear();
+        write!(self.head, "POST {path} HTTP/1.1\r\nhost: localhost\r\n")?;
+        lines.iter().try_for_each(|(name, value)| write!(self.head, "{name}: {value}\r\n"))
     }
 
     /// GET of something that goes on: the lines of its body as they come, until `each` says no or the answer ends.

@@ -4,6 +4,7 @@
 //! of one producer. What the host owes:
 //!
 //! - an acknowledged event is in the stream exactly once; one that was sent and not acknowledged at most once; no other is there
+//! - so it is with requests that were sent again under their name, until they were answered, and once more after that
 //! - offsets of a partition have no gap; a producer's events stand in a partition in the order they were sent
 //! - `kept` has exactly the events with `n % 3 = 0`, in the order of the partition they came from
 //! - `counted` has every event with its number among those of its key, and `recounted`, chained behind it, every second of those
