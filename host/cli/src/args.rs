@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidemill_server::Role;
 
+use crate::commands::send::Packing;
 use crate::exit::Failure;
 use crate::secret::Secret;
+use crate::settings::parse_duration;
 
 /// An event processing host: send events in, judge them with your own components, get results out.
 #[derive(Debug, Parser)]
@@ -135,6 +138,9 @@ pub(crate) struct ServeArgs {
     /// Let webhooks go to addresses and ports that are not public; with --dev they may.
     #[arg(long)]
     pub webhooks_private: bool,
+    /// Room on the disk that is kept to finish what was taken, such as 64MiB: new events are refused (507) before it is needed.
+    #[arg(long, value_name = "SIZE")]
+    pub disk_reserve: Option<String>,
     /// Stop when standard input closes: for programs that start a host and must not leave it behind.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
@@ -232,6 +238,20 @@ pub(crate) struct SendArgs {
     /// What the file holds; by its name (`.json`, `.csv`, `.arrow`, `.arrows`) or its beginning unless said.
     #[arg(long, value_enum)]
     pub format: Option<SendFormat>,
+    /// How bodies are packed on their way: zstd unless said, and not at all to a host on this machine.
+    #[arg(long, value_enum)]
+    pub compress: Option<Packing>,
+    /// Goes on with an earlier run of this name: what the host has taken of the file is not sent again, rows that were added to its end
+    /// are. A run without it has a name of its own, which it says when it fails.
+    #[arg(long, value_name = "NAME")]
+    pub producer: Option<String>,
+    /// How long a request is sent again while the host has no room, or is away. Nothing is taken twice.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2m")]
+    pub retry_for: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write an integer and `ms`, `s`, `m`, `h` or `d`".to_owned())
 }
 
 /// What a file of events holds.

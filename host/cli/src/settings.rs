@@ -32,6 +32,8 @@ pub(crate) struct ServeSettings {
     pub log_filter: String,
     /// Webhooks may go to addresses that are not public.
     pub webhooks_private: bool,
+    /// Room on the disk that is kept to finish what was taken; `None`: as much as the log keeps unless told.
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 /// Why the settings cannot be meant. The message says where and what to change.
@@ -56,10 +58,11 @@ struct Given {
     log: Option<String>,
     log_filter: Option<String>,
     webhooks_private: Option<bool>,
+    disk_reserve: Option<String>,
 }
 
 /// What the environment may set, and the key it stands for.
-pub(crate) const VARIABLES: [(&str, &str); 8] = [
+pub(crate) const VARIABLES: [(&str, &str); 9] = [
     ("TIDEMILL_DEV", "dev"),
     ("TIDEMILL_DATA", "data"),
     ("TIDEMILL_LISTEN", "listen"),
@@ -68,6 +71,7 @@ pub(crate) const VARIABLES: [(&str, &str); 8] = [
     ("TIDEMILL_LOG", "log"),
     ("TIDEMILL_LOG_FILTER", "log_filter"),
     ("TIDEMILL_WEBHOOKS_PRIVATE", "webhooks_private"),
+    ("TIDEMILL_DISK_RESERVE", "disk_reserve"),
 ];
 
 /// Variables of ours that are not settings of `serve`.
@@ -99,6 +103,7 @@ impl ServeSettings {
             log: args.log.and_then(|form| form.to_possible_value()).map(|form| form.get_name().to_owned()),
             log_filter: args.log_filter.clone(),
             webhooks_private: args.webhooks_private.then_some(true),
+            disk_reserve: args.disk_reserve.clone(),
         };
         found.take(flags, &|key| format!("--{}", key.replace('_', "-")));
         found.check()
@@ -118,6 +123,7 @@ struct Found {
     log: Placed<String>,
     log_filter: Placed<String>,
     webhooks_private: Placed<bool>,
+    disk_reserve: Placed<String>,
 }
 
 impl Found {
@@ -135,6 +141,7 @@ impl Found {
         over(&mut self.log, given.log, || place("log"));
         over(&mut self.log_filter, given.log_filter, || place("log_filter"));
         over(&mut self.webhooks_private, given.webhooks_private, || place("webhooks_private"));
+        over(&mut self.disk_reserve, given.disk_reserve, || place("disk_reserve"));
     }
 
     fn check(self) -> Result<ServeSettings, SettingsFault> {
@@ -179,7 +186,13 @@ impl Found {
         };
         let log_filter = self.log_filter.map_or_else(|| "info".to_owned(), |(filter, _)| filter);
         let webhooks_private = self.webhooks_private.is_some_and(|(allowed, _)| allowed);
-        Ok(ServeSettings { dev, data, listen, workers, drain, log, log_filter, webhooks_private })
+        let disk_reserve_bytes = match self.disk_reserve {
+            None => None,
+            Some((text, place)) => Some(parse_size(&text).ok_or_else(|| {
+                fault(&place, format!("`{text}` is no size: write a whole number and KiB, MiB or GiB, such as 64MiB"))
+            })?),
+        };
+        Ok(ServeSettings { dev, data, listen, workers, drain, log, log_filter, webhooks_private, disk_reserve_bytes })
     }
 }
 
@@ -209,6 +222,7 @@ fn parse_environment(environment: &BTreeMap<String, String>) -> Result<Given, Se
             "drain" => given.drain = Some(value.clone()),
             "log" => given.log = Some(value.clone()),
             "webhooks_private" => given.webhooks_private = Some(parse_value(name, value, "true or false")?),
+            "disk_reserve" => given.disk_reserve = Some(value.clone()),
             key => {
                 assert_eq!(key, "log_filter", "every variable has its arm");
                 given.log_filter = Some(value.clone());
@@ -231,7 +245,7 @@ fn parse_value<T: std::str::FromStr>(name: &str, value: &str, wanted: &str) -> R
 }
 
 /// An integer and `ms s m h d` (contract: names).
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
@@ -244,6 +258,19 @@ fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_millis(number.checked_mul(unit_ms)?))
+}
+
+/// An integer and `KiB MiB GiB` (contract: names).
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let unit_bytes: u64 = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit_bytes)
 }
 
 fn fault(place: impl Into<String>, message: impl Into<String>) -> SettingsFault {
@@ -331,6 +358,12 @@ mod tests {
             expect!["--drain: `10` is no duration: write a whole number and ms, s, m, h or d, such as 10s"],
         );
         check("--dev --data d --workers 0", "", "", expect!["--workers: 0 workers: choose 1 to 1024"]);
+        check(
+            "--dev --data d",
+            "TIDEMILL_DISK_RESERVE=64",
+            "",
+            expect!["TIDEMILL_DISK_RESERVE: `64` is no size: write a whole number and KiB, MiB or GiB, such as 64MiB"],
+        );
     }
 
     #[test]
@@ -340,7 +373,7 @@ mod tests {
             "",
             "dev = true\nlisen = \"127.0.0.1:1\"\n",
             expect![
-                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`"
+                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`, `disk_reserve`"
             ],
         );
         check(
@@ -348,7 +381,7 @@ mod tests {
             "TIDEMILL_LISEN=1",
             "",
             expect![
-                "TIDEMILL_LISEN: no such setting: there are TIDEMILL_DEV, TIDEMILL_DATA, TIDEMILL_LISTEN, TIDEMILL_WORKERS, TIDEMILL_DRAIN, TIDEMILL_LOG, TIDEMILL_LOG_FILTER, TIDEMILL_WEBHOOKS_PRIVATE; unset it or mend its name"
+                "TIDEMILL_LISEN: no such setting: there are TIDEMILL_DEV, TIDEMILL_DATA, TIDEMILL_LISTEN, TIDEMILL_WORKERS, TIDEMILL_DRAIN, TIDEMILL_LOG, TIDEMILL_LOG_FILTER, TIDEMILL_WEBHOOKS_PRIVATE, TIDEMILL_DISK_RESERVE; unset it or mend its name"
             ],
         );
         check(

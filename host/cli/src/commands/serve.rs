@@ -79,6 +79,9 @@ impl Parts {
         };
         let runtime = Runtime::new(runtime).map_err(|error| Failure::failed(error.to_string()))?;
         let mut log = LogSettings::new(data.path().join("log"));
+        if let Some(bytes) = settings.disk_reserve_bytes {
+            log.reserve_bytes = bytes;
+        }
         let mut engine = EngineSettings::new(data.path());
         planted::plant(args, &mut log, &mut engine)?;
         let log = Log::open(log, disk()).map_err(|error| Failure::failed(error.to_string()))?;
