@@ -39,9 +39,13 @@ impl Delivery {
     }
 }
 
+/// The status with which a receiver refuses a body, if it does not like it.
+type Judge = Box<dyn Fn(&[u8]) -> Option<u16> + Send>;
+
 #[derive(Default)]
 struct Received {
     script: VecDeque<Reply>,
+    judge: Option<Judge>,
     attempts: Vec<Delivery>,
     /// By id; the order in which they were first taken.
     taken: Vec<Delivery>,
@@ -88,6 +92,11 @@ impl Receiver {
         self.received().script = replies.into_iter().collect();
     }
 
+    /// From now on, bodies that `judge` does not like are refused with the status it names, whatever the script says.
+    pub fn refuse_if(&self, judge: impl Fn(&[u8]) -> Option<u16> + Send + 'static) {
+        self.received().judge = Some(Box::new(judge));
+    }
+
     /// Every request, in order.
     pub fn attempts(&self) -> Vec<Delivery> {
         self.received().attempts.clone()
@@ -127,7 +136,11 @@ fn serve(connection: TcpStream, received: &Mutex<Received>) -> io::Result<()> {
     while let Some(delivery) = read_request(&mut reader)? {
         let reply = {
             let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
-            let reply = received.script.pop_front().unwrap_or(Reply::Take);
+            let refused = received.judge.as_ref().and_then(|judge| judge(&delivery.body));
+            let reply = match refused {
+                Some(status) => Reply::Refuse(status, None),
+                None => received.script.pop_front().unwrap_or(Reply::Take),
+            };
             if !matches!(reply, Reply::Refuse(..)) && !received.taken.iter().any(|taken| taken.id() == delivery.id()) {
                 received.taken.push(delivery.clone());
             }

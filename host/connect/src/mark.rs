@@ -1,4 +1,13 @@
 //! Where a sink stands, for targets that cannot be asked.
+//!
+//! ```text
+//!      next     sending      rest[0]        rest[1]
+//!  ─────┼──────────┼────────────┼──────────────┼────────►  offsets
+//!  taken│ may have │  pieces of a batch that   │ not cut into batches yet
+//!       │ been sent│  was refused and halved   │
+//! ```
+//! A batch that is refused is cut in two, and the pieces are noted before the first of them is sent: after a crash the same pieces
+//! go under the same keys, and the whole is never sent again.
 
 use tidemill_event::Offset;
 
@@ -11,8 +20,36 @@ pub struct Mark {
     pub next: Offset,
     /// The end of the batch that begins at `next` and may have been sent already.
     pub sending: Option<Offset>,
+    /// The ends of the pieces behind it, ascending; empty unless a batch was halved.
+    pub rest: Vec<Offset>,
     /// The random part of this sink's batch keys.
     pub life: String,
+}
+
+impl Mark {
+    /// A sink that begins at `next`.
+    pub fn new(next: Offset, life: String) -> Self {
+        Self { next, sending: None, rest: Vec::new(), life }
+    }
+
+    /// The batch under way, which ends at `end`, as two: the first half is sent next. `None`: it is one row.
+    pub(crate) fn halved(&self, end: Offset) -> Option<Self> {
+        let middle = Offset(self.next.0 + (end.0 - self.next.0) / 2);
+        if middle == self.next {
+            return None;
+        }
+        let rest = [end].into_iter().chain(self.rest.iter().copied()).collect();
+        Some(Self { next: self.next, sending: Some(middle), rest, life: self.life.clone() })
+    }
+
+    /// Behind the batch that ends at `end`: the next piece is due, if there is one.
+    pub(crate) fn behind(&self, end: Offset) -> Self {
+        let (sending, rest) = match self.rest.split_first() {
+            Some((first, rest)) => (Some(*first), rest.to_vec()),
+            None => (None, Vec::new()),
+        };
+        Self { next: end, sending, rest, life: self.life.clone() }
+    }
 }
 
 /// Keeps the mark of one sink and partition.
@@ -22,4 +59,26 @@ pub trait MarkStore: Send {
 
     /// Replaces it. Durable when it returns. Blocking.
     fn store(&self, mark: &Mark) -> Result<(), SinkError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_batch_are_sent_in_order_and_end_where_it_ended() {
+        let whole = Mark { sending: Some(Offset(7)), ..Mark::new(Offset(2), "life".to_owned()) };
+        let halved = whole.halved(Offset(7)).expect("five rows");
+        assert_eq!((halved.next, halved.sending, &*halved.rest), (Offset(2), Some(Offset(4)), &[Offset(7)][..]));
+        let quartered = halved.halved(Offset(4)).expect("two rows");
+        assert_eq!((quartered.sending, &*quartered.rest), (Some(Offset(3)), &[Offset(4), Offset(7)][..]));
+        assert_eq!(quartered.halved(Offset(3)), None);
+        let mut ends = Vec::new();
+        let mut mark = quartered;
+        while let Some(end) = mark.sending {
+            ends.push(end.0);
+            mark = mark.behind(end);
+        }
+        assert_eq!((ends, mark), (vec![3, 4, 7], Mark::new(Offset(7), "life".to_owned())));
+    }
 }

@@ -24,6 +24,9 @@ const GRACE: Duration = Duration::from_millis(20);
 pub const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// And behind many.
 pub const RETRY_LONGEST: Duration = Duration::from_secs(60);
+/// Refusals that one batch may cost while its bad rows are looked for: eight bad rows of 500 are found. Then what is refused goes as
+/// it is: a receiver that takes nothing is not asked twice for each row.
+const REFUSALS_MAX: u32 = 128;
 
 /// When a batch is committed: at whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub enum Step {
         /// Its size at the target.
         bytes: u64,
     },
+    /// The target refused a batch, whose halves are tried next.
+    Halved,
     /// The target will never take a batch: its rows are kept elsewhere.
     Refused {
         /// Its rows.
@@ -86,7 +91,8 @@ pub struct ReaderParts {
     pub backoff: Backoff,
     /// The random part of its batch keys, if there is no mark yet.
     pub life: String,
-    /// What becomes of rows that the target will never take; `None`: they are tried again for ever, and nothing behind them goes.
+    /// What becomes of rows that the target will never take, when they were told from the others of their batch; `None`: they are
+    /// tried again for ever, and nothing behind them goes.
     pub refused: Option<Box<dyn RefusedRows>>,
 }
 
@@ -98,6 +104,8 @@ pub struct SinkReader {
     mark_is_new: bool,
     /// Where the sink stands was asked since the last error.
     resumed: bool,
+    /// Refusals of the batch under way and of its pieces.
+    refusals: u32,
     committed: Offset,
     next: Offset,
     batch: Option<Batch>,
@@ -115,9 +123,10 @@ impl SinkReader {
     /// A reader that asks the target where it stopped at its first step.
     pub fn new(parts: ReaderParts) -> Self {
         let stored = parts.marks.load();
-        let mark = stored.unwrap_or_else(|| Mark { next: parts.start, sending: None, life: parts.life.clone() });
+        let mark = stored.unwrap_or_else(|| Mark::new(parts.start, parts.life.clone()));
         let next = mark.next;
-        Self { parts, mark, mark_is_new: false, resumed: false, committed: next, next, batch: None, not_before: None }
+        let (mark_is_new, resumed, refusals) = (false, false, 0);
+        Self { parts, mark, mark_is_new, resumed, refusals, committed: next, next, batch: None, not_before: None }
     }
 
     /// The first row that is not where it belongs.
@@ -220,7 +229,7 @@ impl SinkReader {
         let kept = self.parts.partition.trim_point();
         if kept > from {
             tracing::warn!(stream = %self.parts.partition.key().stream, %from, %kept, "rows were removed before the sink took them");
-            self.mark = Mark { next: kept, sending: None, ..self.mark.clone() };
+            self.mark = Mark::new(kept, self.mark.life.clone());
         }
         self.committed = from.max(kept);
         self.next = self.committed;
@@ -230,27 +239,33 @@ impl SinkReader {
 
     fn commit(&mut self) -> Result<Step, ReaderError> {
         let promise = self.parts.sink.promise();
-        if promise == Promise::OncePerKey && !self.is_pinned() {
-            let mark = Mark { next: self.committed, sending: Some(self.next), life: self.mark.life.clone() };
-            self.parts.marks.store(&mark)?;
-            (self.mark, self.mark_is_new) = (mark, false);
+        let is_pinned = self.is_pinned();
+        if !is_pinned {
+            self.refusals = 0;
+            if promise == Promise::OncePerKey {
+                self.note(Mark { sending: Some(self.next), ..Mark::new(self.committed, self.mark.life.clone()) })?;
+            }
         }
         let range = OffsetRange { start: self.committed, end: self.next };
-        let partition = self.parts.partition.key().partition;
-        let done = self.parts.sink.commit(&BatchKey { life: &self.mark.life, partition, range });
-        let refused = match (done, &self.parts.refused) {
-            (Ok(()), _) => false,
+        let key = BatchKey { life: &self.mark.life, partition: self.parts.partition.key().partition, range };
+        let refused = self.parts.refused.as_ref();
+        if is_pinned && refused.is_some_and(|refused| refused.is_kept(&key)) {
+            return self.kept_elsewhere();
+        }
+        match (self.parts.sink.commit(&key), refused) {
+            (Ok(()), _) => {}
             (Err(SinkError::Refused { what }), Some(refused)) => {
-                refused.keep(range, &what)?;
-                self.parts.sink.discard();
-                true
+                self.refusals += 1;
+                let may_halve = promise == Promise::OncePerKey && self.refusals < REFUSALS_MAX;
+                if let Some(halved) = self.mark.halved(range.end).filter(|_| may_halve) {
+                    return self.halve(halved);
+                }
+                refused.keep(&key, &what)?;
+                return self.kept_elsewhere();
             }
             (Err(error), _) => return Err(error.into()),
-        };
-        let Batch { rows, bytes, .. } = self.batch.take().expect("a batch is under way");
-        self.committed = self.next;
-        self.parts.backoff.succeeded();
-        self.mark = Mark { next: self.next, sending: None, life: self.mark.life.clone() };
+        }
+        let Batch { rows, bytes, .. } = self.settled();
         match promise {
             // The target knows.
             Promise::ExactlyOnce => {}
@@ -261,7 +276,40 @@ impl SinkReader {
                 self.store_mark()?;
             }
         }
-        Ok(if refused { Step::Refused { rows } } else { Step::Committed { rows, bytes } })
+        Ok(Step::Committed { rows, bytes })
+    }
+
+    /// The batch under way is where it belongs, or among the refused.
+    fn settled(&mut self) -> Batch {
+        self.committed = self.next;
+        self.parts.backoff.succeeded();
+        self.mark = self.mark.behind(self.next);
+        self.batch.take().expect("a batch is under way")
+    }
+
+    /// The rows of the batch under way are kept elsewhere. That is noted at once: a receiver that has changed its mind must not get
+    /// them as well.
+    fn kept_elsewhere(&mut self) -> Result<Step, ReaderError> {
+        self.parts.sink.discard();
+        let Batch { rows, .. } = self.settled();
+        self.mark_is_new = true;
+        self.store_mark()?;
+        Ok(Step::Refused { rows })
+    }
+
+    /// The batch under way was refused: its first half is the next batch, and the second follows.
+    fn halve(&mut self, halved: Mark) -> Result<Step, ReaderError> {
+        self.note(halved)?;
+        self.parts.sink.discard();
+        self.batch = None;
+        self.next = self.committed;
+        Ok(Step::Halved)
+    }
+
+    fn note(&mut self, mark: Mark) -> Result<(), SinkError> {
+        self.parts.marks.store(&mark)?;
+        (self.mark, self.mark_is_new) = (mark, false);
+        Ok(())
     }
 
     fn store_mark(&mut self) -> Result<(), SinkError> {

@@ -105,7 +105,7 @@ pub enum SinkError {
         /// When it is asked again.
         wait: Duration,
     },
-    /// The target will never take these rows.
+    /// The target will never take these rows: not all of them, not together. Fewer may be taken.
     #[error("{what}")]
     Refused {
         /// Who said what.
@@ -125,8 +125,12 @@ impl SinkError {
 
 /// Takes over rows that a target will never take.
 pub trait RefusedRows: Send {
-    /// Keeps the rows of a range, with what the target said. Durable when it returns. Blocking.
-    fn keep(&self, range: OffsetRange, said: &str) -> Result<(), SinkError>;
+    /// Whether the rows of a batch are kept already: a crash came before that was noted, and they must not be sent once more.
+    fn is_kept(&self, key: &BatchKey<'_>) -> bool;
+
+    /// Keeps the rows of a batch, with what the target said. Durable when it returns. Called again for the same batch, it keeps
+    /// nothing twice. Blocking.
+    fn keep(&self, key: &BatchKey<'_>, said: &str) -> Result<(), SinkError>;
 }
 
 /// The way of one partition's rows into a target. One thread drives it.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use support::receiver::Reply;
 use support::{Drive, Hook, Marks, Rig};
 use tidemill_connect::{
-    BatchBounds, BodyFormat, Given, ReaderParts, RefusedRows, Secrets, SinkError, SinkReader, Step, WebhookSettings, WebhookSink,
+    BatchBounds, BatchKey, BodyFormat, Given, ReaderParts, RefusedRows, Secrets, SinkError, SinkReader, Step, WebhookSettings, WebhookSink,
     WebhookTarget, WebhookUrl,
 };
-use tidemill_event::{Backoff, Offset, OffsetRange, PartitionId};
+use tidemill_event::{Backoff, Offset, PartitionId};
 
 const BOUNDS: BatchBounds = BatchBounds { rows: 100, bytes: 1 << 20, every: Duration::ZERO };
 
@@ -186,34 +186,123 @@ fn a_refusal_says_what_the_receiver_said() {
 struct Kept(Arc<Mutex<Vec<String>>>);
 
 impl RefusedRows for Kept {
-    fn keep(&self, range: OffsetRange, said: &str) -> Result<(), SinkError> {
+    fn is_kept(&self, key: &BatchKey<'_>) -> bool {
+        let kept = self.0.lock().expect("unpoisoned");
+        kept.iter().skip(1).any(|told| told.starts_with(&key.range.to_string()))
+    }
+
+    fn keep(&self, key: &BatchKey<'_>, said: &str) -> Result<(), SinkError> {
         let mut kept = self.0.lock().expect("unpoisoned");
-        kept.push(format!("{range} {}", said.rsplit('/').next().unwrap_or_default()));
+        kept.push(format!("{} {}", key.range, said.rsplit('/').next().unwrap_or_default()));
         if kept.len() == 1 { Err(SinkError::Log("planted".to_owned())) } else { Ok(()) }
     }
 }
 
+/// Whether a body has a row that is none of the good ones.
+fn is_bad(body: &[u8], bad: &[i64]) -> bool {
+    let text = std::str::from_utf8(body).expect("text");
+    bad.iter().any(|n| text.contains(&format!("{{\"n\":{n}}}")))
+}
+
 #[test]
-fn refused_rows_are_kept_elsewhere_if_there_is_a_place_and_the_others_go_on() {
+fn one_bad_row_of_a_batch_is_alone_and_the_others_go_on() {
     let hook = Hook::new();
-    let refuse = || Reply::Refuse(422, None);
-    hook.receiver.script([Reply::Take, refuse(), refuse(), Reply::Take]);
+    hook.receiver.refuse_if(|body| is_bad(body, &[5]).then_some(422));
     let kept = Kept::default();
-    let bounds = BatchBounds { rows: 2, ..BOUNDS };
-    let mut drive = drive_with(hook.target(hook.settings()), 6, bounds, Some(Box::new(kept.clone())));
-    let mut refused = 0;
-    let errors: Vec<String> = (0..30)
-        .filter_map(|_| match drive.step(true) {
-            Ok(Step::Refused { rows }) => {
-                refused += rows;
-                None
+    let bounds = BatchBounds { rows: 8, ..BOUNDS };
+    let mut drive = drive_with(hook.target(hook.settings()), 12, bounds, Some(Box::new(kept.clone())));
+    let (mut refused, mut halved, mut errors) = (0, 0, Vec::new());
+    for _ in 0..60 {
+        match drive.step(true) {
+            Ok(Step::Refused { rows }) => refused += rows,
+            Ok(Step::Halved) => halved += 1,
+            Ok(_) => {}
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    assert_eq!(errors, ["cannot note it in the log: planted"]);
+    assert_eq!((refused, halved, drive.reader.offset()), (1, 3, Offset(12)));
+    let lines: Vec<String> = (0..12).filter(|n| *n != 5).map(|n| format!("{{\"n\":{n}}}")).collect();
+    assert_eq!(hook.receiver.lines(), lines, "in order, each once");
+    assert_eq!(*kept.0.lock().expect("unpoisoned"), ["[5, 6) hook answered 422: sorry"; 2]);
+    let keys: Vec<String> =
+        hook.receiver.attempts().iter().map(|attempt| attempt.id().trim_start_matches("msg_0123456789abcdef-0-").to_owned()).collect();
+    // Every piece has its own key, and the one that could not be kept at first was sent again under its own.
+    assert_eq!(keys, ["0-8", "0-4", "4-8", "4-6", "4-5", "5-6", "5-6", "6-8", "8-12"]);
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_is_not_asked_for_every_row() {
+    let hook = Hook::new();
+    hook.receiver.refuse_if(|_| Some(400));
+    let kept = Kept::default();
+    kept.0.lock().expect("unpoisoned").push("the one that fails".to_owned());
+    let bounds = BatchBounds { rows: 1_000, ..BOUNDS };
+    let mut drive = drive_with(hook.target(hook.settings()), 1_000, bounds, Some(Box::new(kept.clone())));
+    assert_eq!(drive.finish(), Vec::<String>::new());
+    assert_eq!(drive.reader.offset(), Offset(1_000));
+    let attempts = hook.receiver.attempts().len();
+    assert!((128..160).contains(&attempts), "{attempts} requests");
+    let kept = kept.0.lock().expect("unpoisoned").len();
+    assert!((60..100).contains(&kept), "{kept} pieces");
+}
+
+#[test]
+fn an_answer_about_the_request_costs_no_row() {
+    for status in [401, 403, 404, 410, 415, 429, 500] {
+        let hook = Hook::new();
+        hook.receiver.script([Reply::Refuse(status, None), Reply::Refuse(status, None)]);
+        let kept = Kept::default();
+        let mut drive = drive_with(hook.target(hook.settings()), 4, BOUNDS, Some(Box::new(kept.clone())));
+        let errors = drive.finish();
+        assert!(errors.len() == 2 && errors[0].contains(&format!("answered {status}")), "{errors:?}");
+        assert_eq!((hook.receiver.lines().len(), kept.0.lock().expect("unpoisoned").len()), (4, 0), "{status}");
+    }
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_halving_goes_on_with_the_same_pieces() {
+    for steps in 0..28_u64 {
+        let hook = Hook::new();
+        hook.receiver.refuse_if(|body| is_bad(body, &[2, 7]).then_some(400));
+        let (rig, marks, kept) = (Rig::new(), Marks::default(), Kept::default());
+        kept.0.lock().expect("unpoisoned").push("the one that fails".to_owned());
+        rig.append(0, 0..10);
+        let start = |rows: u64| {
+            let reader = SinkReader::new(ReaderParts {
+                partition: rig.stream.partition(PartitionId(0)).expect("a partition").clone(),
+                sink: Box::new(WebhookSink::new(hook.target(hook.settings()))),
+                marks: Box::new(marks.clone()),
+                start: Offset(0),
+                bounds: BatchBounds { rows, ..BOUNDS },
+                backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1), 7),
+                life: "0123456789abcdef".to_owned(),
+                refused: Some(Box::new(kept.clone())),
+            });
+            Drive { reader, now: std::time::Instant::now() }
+        };
+        let mut drive = start(8);
+        // Steps alternate with crashes between keeping a row and noting that.
+        marks.0.lock().expect("unpoisoned").fail_after = (steps % 2 == 1).then_some(steps / 2);
+        for _ in 0..steps {
+            if drive.step(true).is_err() {
+                break;
             }
-            other => other.err().map(|error| error.to_string()),
-        })
-        .collect();
-    assert_eq!((errors, refused, drive.reader.offset()), (vec!["cannot note it in the log: planted".to_owned()], 2, Offset(6)));
-    assert_eq!(hook.receiver.lines(), ["{\"n\":0}", "{\"n\":1}", "{\"n\":4}", "{\"n\":5}"]);
-    assert_eq!(*kept.0.lock().expect("unpoisoned"), ["[2, 4) hook answered 422: sorry"; 2]);
+        }
+        drop(drive);
+        marks.0.lock().expect("unpoisoned").fail_after = None;
+        // Now the receiver would take the whole batch, and what it has of it must still not come a second time.
+        hook.receiver.refuse_if(|body| is_bad(body, &[7]).then_some(400));
+        rig.append(0, 10..13);
+        assert_eq!(start(3).finish(), Vec::<String>::new());
+        let mut lines = hook.receiver.lines();
+        let told = kept.0.lock().expect("unpoisoned").clone();
+        let buried = |n: i64| told.iter().any(|range| range.starts_with(&format!("[{n}, {})", n + 1)));
+        lines.sort_by_key(|line| line[5..line.len() - 1].parse::<i64>().expect("a number"));
+        let expected: Vec<String> = (0..13).filter(|n| !buried(*n)).map(|n| format!("{{\"n\":{n}}}")).collect();
+        assert_eq!(lines, expected, "a crash behind step {steps}: {told:?}");
+        assert!(buried(7), "a crash behind step {steps}: {told:?}");
+    }
 }
 
 #[test]

@@ -3,9 +3,12 @@
 //! | answer | meaning |
 //! |---|---|
 //! | 2xx | taken |
-//! | 408, 409, 425, 429, 5xx; 3xx (redirects are not followed); 401, 403, 404, 405, 407 | not now: tried again, with growing waits |
+//! | 400, 413, 422 | it does not like these rows: fewer of them may be taken, one alone never |
 //! | 410 | not now: the receiver has gone, it is asked again once an hour |
-//! | any other 4xx | these rows, never |
+//! | anything else: 408, 429, 5xx; 3xx (redirects are not followed); 401, 403, 404 and other 4xx | not now: tried again, with growing waits |
+//!
+//! An answer that is about the address, the credentials or the form of the request, and not about what is in it, must not cost a row:
+//! somebody mends it, and everything goes on from there.
 
 use std::time::Duration;
 
@@ -20,6 +23,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 pub(super) enum Meaning {
     Taken,
     NotNow(Option<Duration>),
+    /// Not these rows together, ever.
     Never,
 }
 
@@ -28,8 +32,7 @@ pub(super) fn meaning(status: u16, retry_after: Option<&str>, now: EventTime) ->
     match status {
         200..=299 => Meaning::Taken,
         410 => Meaning::NotNow(Some(RETRY_AFTER_MAX)),
-        401 | 403 | 404 | 405 | 407 | 408 | 409 | 425 | 429 => Meaning::NotNow(asked(retry_after, now)),
-        400..=499 => Meaning::Never,
+        400 | 413 | 422 => Meaning::Never,
         _ => Meaning::NotNow(asked(retry_after, now)),
     }
 }
@@ -60,10 +63,10 @@ mod tests {
         for taken in [200, 202, 204, 299] {
             check(taken, Some("5"), Meaning::Taken);
         }
-        for never in [400, 402, 406, 413, 415, 422, 451] {
+        for never in [400, 413, 422] {
             check(never, None, Meaning::Never);
         }
-        for not_now in [301, 302, 307, 401, 403, 404, 408, 409, 425, 429, 500, 502, 503, 504, 599] {
+        for not_now in [301, 302, 307, 401, 402, 403, 404, 406, 408, 409, 415, 425, 429, 451, 500, 502, 503, 504, 599] {
             check(not_now, None, Meaning::NotNow(None));
         }
         check(410, None, seconds(3600));

@@ -4,7 +4,7 @@
 //! ```text
 //!  rows ─► batch ─► its range is durable ─► POST, webhook-id: msg_{life}-{partition}-{start}-{end} ─► 2xx: the next batch
 //!                                             ▲                                                   └─► not now: wait, again
-//!                                             └── address checked, signed, no redirects, no proxy         never: refused
+//!                                             └── address checked, signed, no redirects, no proxy         these rows never: halved
 //! ```
 //! Requests of a partition are in order, one at a time. What each answer means is in `answer.rs`, where requests may go in
 //! `address.rs`, how they are signed in `signature.rs`.

@@ -128,7 +128,7 @@ impl Drive {
         for _ in 0..10_000 {
             match self.step(true) {
                 Ok(Step::AtEnd) => return errors,
-                Ok(Step::Added | Step::Committed { .. } | Step::Refused { .. } | Step::Waiting(_)) => {}
+                Ok(Step::Added | Step::Committed { .. } | Step::Halved | Step::Refused { .. } | Step::Waiting(_)) => {}
                 Err(error) => errors.push(error.to_string()),
             }
         }
