@@ -145,7 +145,7 @@ fn a_slow_receiver_holds_up_neither_files_nor_acknowledgements() {
     eventually("the file has everything", Duration::from_secs(20), || sink(1)["records"] == 50);
     assert!(sink(0)["lag_records"].as_u64().expect("a number") > 30, "{}", sink(0));
     assert_eq!((&sink(0)["promise"], &sink(1)["promise"]), (&json!("once_per_key"), &json!("exactly_once")));
-    let line = "sink_records_total{pipeline=\"both\",target=\"file: clicks\",partition=\"0\"} 50";
+    let line = "tidemill_sink_records_total{tenant=\"default\",pipeline=\"both\",target=\"file: clicks\",partition=\"0\"} 50";
     eventually("the rows are counted", Duration::from_secs(5), || host.get("/metrics").expect(200).body.contains(line));
 }
 

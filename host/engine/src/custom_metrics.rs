@@ -2,13 +2,14 @@
 //! family, so that none can pass for another's.
 //!
 //! ```text
-//! tidemill_component_counter_total{pipeline="fraud",step="rule",component="abroad",name="foreign",country="IT"} 12
+//! tidemill_component_counter_total{tenant="default",pipeline="fraud",step="rule",component="abroad",name="foreign",country="IT"} 12
 //! tidemill_component_gauge{…}        tidemill_component_histogram{…}
-//! tidemill_component_metrics_dropped_total{pipeline="fraud",step="rule",reason="too_many_series"} 3
+//! tidemill_component_metrics_dropped_total{tenant="default",pipeline="fraud",step="rule",reason="too_many_series"} 3
 //! ```
-//! A pipeline has at most [`SERIES_PER_PIPELINE_MAX`] series for as long as the host runs; what would be one more is dropped and counted.
+//! A pipeline has at most [`SERIES_PER_PIPELINE_MAX`] series for as long as it is there and the host runs; what would be one more is
+//! dropped and counted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -30,6 +31,7 @@ type Labels = Vec<(String, String)>;
 /// Labels of what was dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DroppedLabels {
+    tenant: String,
     pipeline: String,
     step: String,
     reason: &'static str,
@@ -42,10 +44,18 @@ pub(crate) struct CustomMetrics {
     gauges: Family<Labels, Gauge<f64, AtomicU64>>,
     histograms: Family<Labels, Histogram, fn() -> Histogram>,
     dropped: Family<DroppedLabels, Counter>,
-    pipelines: Arc<Mutex<HashMap<String, PipelineSeries>>>,
+    /// By tenant and name.
+    pipelines: Arc<Mutex<HashMap<(String, String), PipelineSeries>>>,
 }
 
-type PipelineSeries = Arc<Mutex<HashMap<(MetricKind, Labels), Series>>>;
+type PipelineSeries = Arc<Mutex<Known>>;
+
+/// The series of one pipeline.
+#[derive(Default)]
+struct Known {
+    series: HashMap<(MetricKind, Labels), Series>,
+    dropped: HashSet<DroppedLabels>,
+}
 
 /// One series, found once.
 #[derive(Clone)]
@@ -79,11 +89,28 @@ impl CustomMetrics {
     }
 
     /// Where the measurements of one step go.
-    pub(crate) fn of(&self, pipeline: &str, step: &str, component: &str) -> StepMetrics {
-        let series = self.pipelines.lock().entry(pipeline.to_owned()).or_default().clone();
+    pub(crate) fn of(&self, tenant: &str, pipeline: &str, step: &str, component: &str) -> StepMetrics {
+        let series = self.pipelines.lock().entry((tenant.to_owned(), pipeline.to_owned())).or_default().clone();
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let labels = vec![label("pipeline", pipeline), label("step", step), label("component", component)];
+        let labels =
+            vec![label("tenant", tenant), label("pipeline", pipeline), label("step", step), label("component", component)];
         StepMetrics { metrics: self.clone(), series, labels }
+    }
+
+    /// The pipeline is gone, and so are its series.
+    pub(crate) fn forget(&self, tenant: &str, pipeline: &str) {
+        let Some(known) = self.pipelines.lock().remove(&(tenant.to_owned(), pipeline.to_owned())) else { return };
+        let Known { series, dropped } = std::mem::take(&mut *known.lock());
+        for (kind, labels) in series.into_keys() {
+            match kind {
+                MetricKind::Counter => self.counters.remove(&labels),
+                MetricKind::Gauge => self.gauges.remove(&labels),
+                MetricKind::Histogram => self.histograms.remove(&labels),
+            };
+        }
+        for labels in dropped {
+            self.dropped.remove(&labels);
+        }
     }
 }
 
@@ -97,8 +124,10 @@ pub(crate) struct StepMetrics {
 
 impl StepMetrics {
     fn drop_counted(&self, reason: &'static str, count: u64) {
-        let [pipeline, step] = [0, 1].map(|at| self.labels[at].1.clone());
-        self.metrics.dropped.get_or_create(&DroppedLabels { pipeline, step, reason }).inc_by(count);
+        let [tenant, pipeline, step] = [0, 1, 2].map(|at| self.labels[at].1.clone());
+        let labels = DroppedLabels { tenant, pipeline, step, reason };
+        self.metrics.dropped.get_or_create(&labels).inc_by(count);
+        self.series.lock().dropped.insert(labels);
     }
 
     /// The series, made if it is new and there is room.
@@ -108,10 +137,10 @@ impl StepMetrics {
         labels.extend_from_slice(&measurement.labels);
         let mut known = self.series.lock();
         let key = (measurement.kind, labels);
-        if let Some(series) = known.get(&key) {
+        if let Some(series) = known.series.get(&key) {
             return Some(series.clone());
         }
-        if known.len() >= SERIES_PER_PIPELINE_MAX {
+        if known.series.len() >= SERIES_PER_PIPELINE_MAX {
             return None;
         }
         let series = match measurement.kind {
@@ -119,7 +148,7 @@ impl StepMetrics {
             MetricKind::Gauge => Series::Gauge(self.metrics.gauges.get_or_create(&key.1).clone()),
             MetricKind::Histogram => Series::Histogram(self.metrics.histograms.get_or_create(&key.1).clone()),
         };
-        known.insert(key, series.clone());
+        known.series.insert(key, series.clone());
         Some(series)
     }
 }
@@ -164,7 +193,7 @@ mod tests {
     #[test]
     fn each_kind_adds_up_in_its_way() {
         let metrics = CustomMetrics::default();
-        let step = metrics.of("p", "rule", "c");
+        let step = metrics.of("t", "p", "rule", "c");
         for _ in 0..2 {
             step.measured(&measurement(MetricKind::Counter, &[("country", "I\"T")], &[1.0, 2.5]));
             step.measured(&measurement(MetricKind::Gauge, &[], &[1.0, -2.0]));
@@ -172,13 +201,13 @@ mod tests {
         }
         step.dropped(MetricFault::Invalid, 4);
         let page = page(&metrics);
-        let host = r#"pipeline="p",step="rule",component="c",name="hits""#;
+        let host = r#"tenant="t",pipeline="p",step="rule",component="c",name="hits""#;
         for line in [
             format!("tidemill_component_counter_total{{{host},country=\"I\\\"T\"}} 7"),
             format!("tidemill_component_gauge{{{host}}} -2"),
             format!("tidemill_component_histogram_count{{{host}}} 4"),
             format!("tidemill_component_histogram_sum{{{host}}} 12"),
-            r#"tidemill_component_metrics_dropped_total{pipeline="p",step="rule",reason="invalid"} 4"#.to_owned(),
+            r#"tidemill_component_metrics_dropped_total{tenant="t",pipeline="p",step="rule",reason="invalid"} 4"#.to_owned(),
         ] {
             assert!(page.lines().any(|found| found.starts_with(&line)), "no `{line}` in\n{page}");
         }
@@ -187,15 +216,21 @@ mod tests {
     #[test]
     fn a_pipeline_has_so_many_series_and_another_one_its_own() {
         let metrics = CustomMetrics::default();
-        let (one, same, other) = (metrics.of("p", "a", "c"), metrics.of("p", "b", "c"), metrics.of("q", "a", "c"));
+        let of = |tenant: &str, step: &str| metrics.of(tenant, "p", step, "c");
+        let (one, same, other) = (of("t", "a"), of("t", "b"), of("u", "a"));
         for at in 0..SERIES_PER_PIPELINE_MAX + 7 {
             one.measured(&measurement(MetricKind::Counter, &[("at", &at.to_string())], &[1.0]));
         }
         same.measured(&measurement(MetricKind::Counter, &[], &[1.0]));
         other.measured(&measurement(MetricKind::Counter, &[], &[1.0]));
         one.measured(&measurement(MetricKind::Counter, &[("at", "0")], &[1.0]));
-        let page = page(&metrics);
+        let all = page(&metrics);
+        metrics.forget("t", "p");
+        let left = page(&metrics);
+        let page = all;
         assert_eq!(page.matches("tidemill_component_counter_total{").count(), SERIES_PER_PIPELINE_MAX + 1);
+        assert_eq!(left.matches("tidemill_component_counter_total{").count(), 1, "of the other tenant's\n{left}");
+        assert_eq!(left.matches("metrics_dropped_total{").count(), 0, "{left}");
         assert!(page.contains(r#"step="a",reason="too_many_series"} 7"#), "{page}");
         assert!(page.contains(r#"step="b",reason="too_many_series"} 1"#), "{page}");
         assert!(page.contains(r#"at="0"} 2"#), "a series that is there goes on\n{page}");

@@ -1,12 +1,10 @@
-//! Dead letters of a pipeline, read out of their stream, and handed to the tasks that are to take them again.
+//! Dead letters of a pipeline, read out of their stream. What sends them through again is in `letter_replays.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam_channel::bounded;
 use serde_json::{Map, Value, json};
 use tidemill_event::json::RowEncoder;
 use tidemill_event::{EventTime, Offset, PartitionId, PipelineName, StreamName, TenantName};
@@ -14,15 +12,10 @@ use tidemill_log::{Partition, ReadLimit, Stream, Visibility};
 
 use crate::ControlError;
 use crate::deployments::Deployments;
-use crate::status::PipelineState;
 use crate::task::Replayed;
 
-/// Dead letters that one request replays; ask again for more.
-const REPLAYED_MAX: usize = 10_000;
 /// Dead letters listed unless said otherwise.
 const LISTED: usize = 100;
-/// How long a replay waits for its tasks.
-const REPLAY_WAIT: Duration = Duration::from_secs(30);
 
 /// Where a dead letter stands in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,70 +149,6 @@ impl Deployments {
         Ok(found.filter(|letter| letter["id"] == json!(id.to_string())))
     }
 
-    /// Puts dead letters among the waiting rows of their tasks. Blocking until that is on disk.
-    pub(crate) fn replay_letters(
-        &self,
-        tenant: &TenantName,
-        name: &PipelineName,
-        choice: DeadLetterChoice,
-        force: bool,
-    ) -> Result<ReplayedLetters, ControlError> {
-        let deployed = self.get(tenant, name).ok_or_else(|| ControlError::Unknown(name.clone()))?;
-        if !matches!(deployed.state(), PipelineState::Running | PipelineState::Held) {
-            return Err(ControlError::Conflict(format!("`{name}` is not running: resume it, then replay")));
-        }
-        let letters = self.chosen(tenant, name, choice, force)?;
-        let mut answer = ReplayedLetters::default();
-        let mut by_task: BTreeMap<u32, Vec<DeadLetterId>> = BTreeMap::new();
-        for (id, letter) in letters {
-            match letter.as_ref().and_then(|letter| letter.get("partition")?.as_u64()) {
-                Some(task) => by_task.entry(u32::try_from(task).unwrap_or(u32::MAX)).or_default().push(id),
-                None => answer.refused.push(RefusedLetter { id, why: "there is no such dead letter".to_owned() }),
-            }
-        }
-        for (task, ids) in by_task {
-            let Some(shared) = deployed.tasks.iter().find(|shared| shared.id.partition.0 == task) else {
-                let why = "the pipeline has no task for its partition any more";
-                answer.refused.extend(ids.into_iter().map(|id| RefusedLetter { id, why: why.to_owned() }));
-                continue;
-            };
-            let (done, told) = bounded(1);
-            self.threads.workers.replay(&shared.id, ids, force, done);
-            let gone = || ControlError::Unavailable("its task did not answer: ask for its status, then try again".to_owned());
-            let verdict = told.recv_timeout(REPLAY_WAIT).map_err(|_| gone())?.map_err(ControlError::Unavailable)?;
-            answer.replayed += verdict.replayed;
-            answer.refused.extend(verdict.refused);
-        }
-        answer.refused.sort_by_key(|refused| refused.id);
-        Ok(answer)
-    }
-
-    fn chosen(
-        &self,
-        tenant: &TenantName,
-        name: &PipelineName,
-        choice: DeadLetterChoice,
-        force: bool,
-    ) -> Result<Vec<(DeadLetterId, Option<Value>)>, ControlError> {
-        let letters = match choice {
-            DeadLetterChoice::Ids(mut ids) => {
-                ids.sort_unstable();
-                ids.dedup();
-                ids.truncate(REPLAYED_MAX);
-                ids.into_iter().map(|id| Ok((id, self.dead_letter(tenant, name, id)?))).collect::<Result<_, _>>()?
-            }
-            DeadLetterChoice::Query(query) => {
-                let limit = query.limit.unwrap_or(REPLAYED_MAX).min(REPLAYED_MAX);
-                // Asked for in bulk, those that were replayed are not meant.
-                let query = DeadLetterQuery { limit: Some(limit), open: query.open || !force, ..query };
-                let letters = self.dead_letters(tenant, name, &query)?;
-                let id = |letter: &Value| letter["id"].as_str().and_then(|id| id.parse().ok());
-                letters.into_iter().filter_map(|letter| Some((id(&letter)?, Some(letter)))).collect()
-            }
-        };
-        Ok(letters)
-    }
-
     fn letters_of(&self, tenant: &TenantName, name: &PipelineName) -> Result<Arc<Stream>, ControlError> {
         let stream = StreamName::derived(name.as_str(), "dead-letters");
         self.stream(tenant, stream).ok_or_else(|| ControlError::Unknown(name.clone()))
@@ -234,10 +163,12 @@ impl Deployments {
         Ok(())
     }
 
-    /// What the tasks say they have replayed.
+    /// What its tasks and sinks say they have replayed.
     fn replayed(&self, tenant: &TenantName, name: &PipelineName) -> Vec<Arc<(PartitionId, Replayed)>> {
         let Some(deployed) = self.get(tenant, name) else { return Vec::new() };
-        deployed.tasks.iter().filter_map(|task| task.seen().replayed).collect()
+        let of_tasks = deployed.tasks.iter().filter_map(|task| task.seen().replayed);
+        let receivers = deployed.sinks.iter().filter_map(|sink| sink.receiver.as_ref());
+        of_tasks.chain(receivers.map(|receiver| Arc::new(receiver.again.replayed()))).collect()
     }
 }
 

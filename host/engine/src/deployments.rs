@@ -164,9 +164,9 @@ impl Deployments {
             Role::Main => self.get(&tenant, &name),
             Role::Replay => self.get_replay(&tenant, &name),
         };
-        let logs = before.map(|before| before.logs.clone()).unwrap_or_default();
+        let logs = before.as_ref().map(|before| before.logs.clone()).unwrap_or_default();
         let started = match &plan {
-            Ok(plan) if !stored.paused => self.start(plan, &stored, role, &logs, accept_divergence),
+            Ok(plan) if !stored.paused => self.start(plan, &stored, role, &logs, before.as_deref(), accept_divergence),
             Ok(_) => Ok((Vec::new(), Vec::new())),
             Err(error) => Err(error.clone()),
         };
@@ -187,6 +187,7 @@ impl Deployments {
         stored: &StoredPipeline,
         role: Role,
         logs: &Arc<PipelineLogs>,
+        before: Option<&Deployed>,
         accept_divergence: bool,
     ) -> Result<(Vec<Arc<TaskShared>>, Vec<Arc<SinkShared>>), String> {
         let name = plan.definition.name.as_str();
@@ -209,7 +210,9 @@ impl Deployments {
         for partition in (0..plan.sources.tasks()).map(PartitionId) {
             let inputs = self.inputs(plan, stored, partition)?;
             let read = inputs.iter().map(|input| (input.partition.clone(), input.start)).collect();
-            let shared = Arc::new(TaskShared::new(task_id(plan, stored.run, partition), read));
+            let task_before = before.and_then(|before| before.tasks.iter().find(|task| task.id.partition == partition));
+            let worked = task_before.map(|task| task.worked(plan)).unwrap_or_default();
+            let shared = Arc::new(TaskShared::new(task_id(plan, stored.run, partition), read, worked));
             self.threads.workers.start_task(TaskSeed {
                 plan: plan.clone(),
                 plan_number: stored.plan,
@@ -227,6 +230,10 @@ impl Deployments {
         let sinks = output.filter(|_| role == Role::Main).map_or_else(Vec::new, |output| {
             start_sinks(&self.threads.sinks, &self.threads.targets, plan, stored, (&output, &dead_letters), &tasks)
         });
+        for sink in &sinks {
+            let same = before.and_then(|before| before.sinks.iter().find(|there| there.is_same(sink)));
+            same.inspect(|same| sink.go_on_from(same));
+        }
         Ok((tasks, sinks))
     }
 
@@ -351,6 +358,7 @@ impl Deployments {
             task.update(|seen| seen.state = TaskState::Stopped);
         }
         self.forget(&deployed);
+        self.threads.metrics.forget(tenant, name);
         self.deployed.write().remove(&(tenant.clone(), name.clone()));
         Ok(())
     }

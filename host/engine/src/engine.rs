@@ -66,7 +66,7 @@ pub(crate) struct Threads {
     pub(crate) workers: Workers,
     pub(crate) sinks: Sinks,
     checkpointer: Mutex<Checkpointer>,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     upkeep: Mutex<Option<Upkeep>>,
     /// Nothing is applied any more.
     pub(crate) stopping: AtomicBool,

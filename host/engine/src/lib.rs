@@ -17,6 +17,7 @@ mod deployed;
 mod deployments;
 mod engine;
 mod fault;
+mod letter_replays;
 mod logs;
 mod metrics;
 mod pipeline;

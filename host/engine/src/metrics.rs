@@ -1,11 +1,22 @@
-//! What the engine measures. Labels are names that an operator gave (pipelines, steps, components), never keys, offsets or tenants.
+//! What the engine measures. Labels are names that an operator gave (tenants, pipelines, steps, components), never keys or offsets, and
+//! they are bounded: [`PIPELINES_MAX`] pipelines have series of their own, of the others only what is counted without labels. A
+//! pipeline's series go when it is deleted.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use tidemill_event::{PipelineName, TenantName};
 
 use crate::plan::CallMetricsFamilies;
 use crate::sinks::SinkMetrics;
+
+/// Pipelines of all tenants with series of their own, the first ones that ran. One more is not shown by name, and a gauge says how many
+/// there are.
+pub(crate) const PIPELINES_MAX: usize = 1_000;
 
 /// The engine's metrics. Clones count into the same series.
 #[derive(Clone)]
@@ -17,10 +28,25 @@ pub(crate) struct Metrics {
     pub(crate) divergences: Counter,
     pub(crate) panics: Counter,
     pub(crate) sinks: SinkMetrics,
+    named: Named,
+}
+
+/// Which pipelines have series of their own. Clones are the same set.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Named(Arc<Mutex<BTreeSet<(TenantName, PipelineName)>>>);
+
+impl Named {
+    /// Whether a pipeline is among them. It is, from now on, if there is room.
+    pub(crate) fn takes(&self, tenant: &TenantName, pipeline: &PipelineName) -> bool {
+        let mut named = self.0.lock();
+        let key = (tenant.clone(), pipeline.clone());
+        named.contains(&key) || (named.len() < PIPELINES_MAX && named.insert(key))
+    }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
+        let named = Named::default();
         Self {
             calls: CallMetricsFamilies::default(),
             commits: Counter::default(),
@@ -28,13 +54,33 @@ impl Default for Metrics {
             checkpoint_seconds: Histogram::new(exponential_buckets(1e-3, 3.0, 10)),
             divergences: Counter::default(),
             panics: Counter::default(),
-            sinks: SinkMetrics::default(),
+            sinks: SinkMetrics::new(named.clone()),
+            named,
         }
     }
 }
 
 impl Metrics {
+    /// Whether a pipeline has series of its own. It has, from now on, if there is room.
+    pub(crate) fn names(&self, tenant: &TenantName, pipeline: &PipelineName) -> bool {
+        self.named.takes(tenant, pipeline)
+    }
+
+    /// Where the calls of a pipeline are counted: nowhere, if it has no series.
+    pub(crate) fn calls_of(&self, tenant: &TenantName, pipeline: &PipelineName) -> CallMetricsFamilies {
+        if self.names(tenant, pipeline) { self.calls.clone() } else { CallMetricsFamilies::default() }
+    }
+
+    /// The pipeline is gone, and so are its series; others have room.
+    pub(crate) fn forget(&self, tenant: &TenantName, pipeline: &PipelineName) {
+        self.calls.forget(tenant, pipeline);
+        self.sinks.forget(tenant, pipeline);
+        self.named.0.lock().remove(&(tenant.clone(), pipeline.clone()));
+    }
+
+    /// Everything, as `tidemill_…`.
     pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("tidemill");
         let calls = &self.calls;
         registry.register_with_unit("component_call", "Time of a component call", Unit::Seconds, calls.latency.clone());
         registry.register("component_rows", "Rows handed to components", calls.rows.clone());
@@ -45,7 +91,7 @@ impl Metrics {
             "Times a component was taken out because it kept failing",
             calls.taken_out.clone(),
         );
-        calls.custom.register(registry.sub_registry_with_prefix("tidemill"));
+        calls.custom.register(registry);
         registry.register("task_commits", "Commits of tasks", self.commits.clone());
         registry.register("task_checkpoints", "Checkpoints taken", self.checkpoints.clone());
         registry.register_with_unit(
@@ -57,5 +103,22 @@ impl Metrics {
         registry.register("task_divergences", "Commits that came out otherwise when taken again", self.divergences.clone());
         registry.register("task_panics", "Tasks that panicked: bugs of the host", self.panics.clone());
         self.sinks.register(registry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_pipelines_are_named_and_one_that_goes_makes_room() {
+        let metrics = Metrics::default();
+        let tenant = |name: &str| name.parse::<TenantName>().expect("a name");
+        let pipeline = |at: usize| format!("p{at}").parse::<PipelineName>().expect("a name");
+        assert!((0..PIPELINES_MAX / 2).all(|at| metrics.names(&tenant("a"), &pipeline(at))));
+        assert!((0..PIPELINES_MAX / 2).all(|at| metrics.names(&tenant("b"), &pipeline(at))), "the same names, of another tenant");
+        assert!(!metrics.names(&tenant("c"), &pipeline(0)) && metrics.names(&tenant("a"), &pipeline(7)));
+        metrics.forget(&tenant("a"), &pipeline(7));
+        assert!(metrics.names(&tenant("c"), &pipeline(0)) && !metrics.names(&tenant("a"), &pipeline(7)));
     }
 }

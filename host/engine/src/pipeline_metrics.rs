@@ -1,6 +1,6 @@
 //! What `status` says, as metrics: read from the pipelines whenever somebody asks, kept nowhere.
 //!
-//! Labels are names that an operator gave and closed sets. Of more than [`PIPELINES_MAX`] pipelines the rest is not shown, and a gauge says
+//! Labels are names that an operator gave and closed sets, for the pipelines that have series of their own (`metrics.rs`); a gauge says
 //! how many there are.
 
 use std::fmt;
@@ -14,9 +14,6 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::deployments::Deployments;
 use crate::status::{PipelineState, Status};
-
-/// Pipelines with series of their own.
-const PIPELINES_MAX: usize = 1_000;
 
 /// The pipelines as a collector.
 pub(crate) struct PipelineMetrics {
@@ -37,17 +34,20 @@ impl fmt::Debug for PipelineMetrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfPipeline {
+    tenant: String,
     pipeline: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
+    tenant: String,
     pipeline: String,
     state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfStep {
+    tenant: String,
     pipeline: String,
     step: String,
     component: String,
@@ -55,11 +55,15 @@ struct OfStep {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfEnding {
+    tenant: String,
     pipeline: String,
     step: String,
     component: String,
     ending: String,
 }
+
+/// A pipeline's tenant, and how it stands.
+type Shown = (String, Status);
 
 type Gauge = (&'static str, &'static str, fn(&Status) -> f64);
 type Counter = (&'static str, &'static str, fn(&Status) -> u64);
@@ -98,18 +102,20 @@ impl Collector for PipelineMetrics {
         let all = deployments.all();
         let count = ConstGauge::new(all.len() as i64);
         count.encode(encoder.encode_descriptor("tidemill_pipelines", "Pipelines there are", None, count.metric_type())?)?;
-        let statuses: Vec<Status> = all.iter().take(PIPELINES_MAX).map(|deployed| deployed.status(None)).collect();
-        let of = |status: &Status| OfPipeline { pipeline: status.pipeline.clone() };
+        let metrics = &deployments.threads.metrics;
+        let shown = all.iter().filter(|deployed| metrics.names(&deployed.tenant, &deployed.name));
+        let statuses: Vec<Shown> = shown.map(|deployed| (deployed.tenant.to_string(), deployed.status(None))).collect();
+        let of = |(tenant, status): &Shown| OfPipeline { tenant: tenant.clone(), pipeline: status.pipeline.clone() };
         for (name, help, value) in GAUGES {
             let mut series = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for status in &statuses {
-                ConstGauge::new(value(status)).encode(series.encode_family(&of(status))?)?;
+                ConstGauge::new(value(&status.1)).encode(series.encode_family(&of(status))?)?;
             }
         }
         for (name, help, value) in COUNTERS {
             let mut series = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for status in &statuses {
-                ConstCounter::new(value(status)).encode(series.encode_family(&of(status))?)?;
+                ConstCounter::new(value(&status.1)).encode(series.encode_family(&of(status))?)?;
             }
         }
         states(&mut encoder, &statuses)?;
@@ -118,9 +124,9 @@ impl Collector for PipelineMetrics {
 }
 
 /// One for the state it is in, so that a rule can count the others.
-fn states(encoder: &mut DescriptorEncoder<'_>, statuses: &[Status]) -> Result<(), fmt::Error> {
+fn states(encoder: &mut DescriptorEncoder<'_>, statuses: &[Shown]) -> Result<(), fmt::Error> {
     let mut series = encoder.encode_descriptor("tidemill_pipeline_state", "1 for the state it is in", None, MetricType::Gauge)?;
-    for status in statuses {
+    for (tenant, status) in statuses {
         let state = match status.state {
             PipelineState::Running => "running",
             PipelineState::Finished => "finished",
@@ -128,13 +134,15 @@ fn states(encoder: &mut DescriptorEncoder<'_>, statuses: &[Status]) -> Result<()
             PipelineState::Held => "held",
             PipelineState::Failed => "failed",
         };
-        ConstGauge::new(1_i64).encode(series.encode_family(&OfState { pipeline: status.pipeline.clone(), state })?)?;
+        let labels = OfState { tenant: tenant.clone(), pipeline: status.pipeline.clone(), state };
+        ConstGauge::new(1_i64).encode(series.encode_family(&labels)?)?;
     }
     Ok(())
 }
 
-fn steps(encoder: &mut DescriptorEncoder<'_>, statuses: &[Status]) -> Result<(), fmt::Error> {
-    let of = |status: &Status, step: &crate::StepStatus| OfStep {
+fn steps(encoder: &mut DescriptorEncoder<'_>, statuses: &[Shown]) -> Result<(), fmt::Error> {
+    let of = |(tenant, status): &Shown, step: &crate::StepStatus| OfStep {
+        tenant: tenant.clone(),
         pipeline: status.pipeline.clone(),
         step: step.step.clone(),
         component: step.component.clone(),
@@ -145,15 +153,15 @@ fn steps(encoder: &mut DescriptorEncoder<'_>, statuses: &[Status]) -> Result<(),
         None,
         MetricType::Gauge,
     )?;
-    for (status, step) in statuses.iter().flat_map(|status| status.steps.iter().map(move |step| (status, step))) {
-        ConstGauge::new(step.memory_peak_bytes as i64).encode(memory.encode_family(&of(status, step))?)?;
+    for (shown, step) in statuses.iter().flat_map(|shown| shown.1.steps.iter().map(move |step| (shown, step))) {
+        ConstGauge::new(step.memory_peak_bytes as i64).encode(memory.encode_family(&of(shown, step))?)?;
     }
     let help = "Calls of the step that did not return, by ending, since the host started";
     let mut endings = encoder.encode_descriptor("tidemill_component_endings", help, None, MetricType::Counter)?;
-    for (status, step) in statuses.iter().flat_map(|status| status.steps.iter().map(move |step| (status, step))) {
+    for (shown, step) in statuses.iter().flat_map(|shown| shown.1.steps.iter().map(move |step| (shown, step))) {
         for (ending, count) in &step.endings {
-            let OfStep { pipeline, step, component } = of(status, step);
-            let labels = OfEnding { pipeline, step, component, ending: ending.clone() };
+            let OfStep { tenant, pipeline, step, component } = of(shown, step);
+            let labels = OfEnding { tenant, pipeline, step, component, ending: ending.clone() };
             ConstCounter::new(*count).encode(endings.encode_family(&labels)?)?;
         }
     }

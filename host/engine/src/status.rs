@@ -132,7 +132,8 @@ pub struct InputStatus {
     pub lag_records: u64,
 }
 
-/// One component step of a task, since the host started.
+/// One component step of a task, with the same version of its component, since the host started: a pause or another plan begins
+/// nothing anew.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepStatus {
     /// `steps[2].rule`.
@@ -212,6 +213,11 @@ impl StepStatus {
         }
     }
 
+    /// What it took, for the step of a task that goes on with the same component. What it holds is told anew.
+    pub(crate) fn carried(&self) -> Self {
+        Self { memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, ..self.clone() }
+    }
+
     fn add(&mut self, other: &Self) {
         self.calls += other.calls;
         self.rows += other.rows;
@@ -264,7 +270,7 @@ pub struct SinkStatus {
     pub lag_records: u64,
     /// Those of them that wait in an open file or batch for more.
     pub waiting_records: u64,
-    /// Rows brought to the target since the pipeline was started.
+    /// Rows brought to the target since the host started.
     pub records: u64,
     /// Their bytes, as the target sees them.
     pub bytes: u64,
@@ -272,6 +278,8 @@ pub struct SinkStatus {
     pub batches: u64,
     /// Rows that the target refused for good and that went to the dead letters instead.
     pub refused_records: u64,
+    /// Of those, how many were replayed and are not taken yet.
+    pub again_records: u64,
     /// Failures in a row.
     pub retries: u32,
     /// Of a webhook: `closed`, `open` while it is left alone, `half_open` while one request tries it again.

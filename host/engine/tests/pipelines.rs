@@ -383,9 +383,9 @@ fn calls_commits_and_checkpoints_are_measured() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics");
     for line in [
-        "component_call_seconds_count{pipeline=\"p\",step=\"steps[0].rule\",component=\"high\"} 1",
-        "component_rows_total{pipeline=\"p\",step=\"steps[0].rule\",component=\"high\"} 5",
-        "task_commits_total 1",
+        "tidemill_component_call_seconds_count{tenant=\"default\",pipeline=\"p\",step=\"steps[0].rule\",component=\"high\"} 1",
+        "tidemill_component_rows_total{tenant=\"default\",pipeline=\"p\",step=\"steps[0].rule\",component=\"high\"} 5",
+        "tidemill_task_commits_total 1",
         "task_divergences_total 0",
     ] {
         assert!(text.contains(line), "{line} in\n{text}");

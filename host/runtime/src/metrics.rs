@@ -16,7 +16,7 @@ use crate::text::clean;
 use crate::wire::{METRICS_INTERFACE, WireMeasurement, WireMetricKind};
 
 /// Labels that the host gives.
-const RESERVED: [&str; 5] = ["pipeline", "step", "component", "name", "le"];
+const RESERVED: [&str; 6] = ["tenant", "pipeline", "step", "component", "name", "le"];
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

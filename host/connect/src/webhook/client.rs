@@ -82,8 +82,9 @@ impl WebhookTarget {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends `lines` under `id`.
-    pub(super) fn send(&self, id: &str, lines: &[u8]) -> Result<(), SinkError> {
+    /// Sends rows, a line of JSON each, under `id`: the same rows under the same one, however often. Blocking, at most as long as
+    /// the settings say.
+    pub fn send(&self, id: &str, lines: &[u8]) -> Result<(), SinkError> {
         let now = self.clock.now();
         {
             let mut tried = self.tried();

@@ -3,6 +3,7 @@
 //! An instance belongs to one task and one step. It is replaced at every checkpoint, so that a replay that begins there meets a
 //! fresh one too, and after every call that did not return an answer.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use tidemill_event::batch::checksum;
-use tidemill_event::{CallFailure, Clock, RowNote, RuleAnswer, RuleCall, TransformAnswer, Usage};
+use tidemill_event::{CallFailure, Clock, PipelineName, RowNote, RuleAnswer, RuleCall, TenantName, TransformAnswer, Usage};
 use tidemill_flow::Guest;
 use tidemill_runtime::{Grants, GuestLog, GuestMetrics, Instance, InstanceSettings, LogLevel, Measurement, MetricFault, Runtime};
 
@@ -82,6 +83,7 @@ impl CallControl {
 /// Labels of a component's metrics. Versions of one component are one series: the set of names is the operator's, not the data's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CallLabels {
+    tenant: String,
     pipeline: String,
     step: String,
     component: String,
@@ -99,6 +101,8 @@ pub(crate) struct CallMetricsFamilies {
     pub(crate) taken_out: Family<CallLabels, Counter>,
     /// What components measure themselves.
     pub(crate) custom: CustomMetrics,
+    /// The series there are.
+    made: Arc<Mutex<HashSet<CallLabels>>>,
 }
 
 impl Default for CallMetricsFamilies {
@@ -110,6 +114,7 @@ impl Default for CallMetricsFamilies {
             failed: Family::default(),
             taken_out: Family::default(),
             custom: CustomMetrics::default(),
+            made: Arc::default(),
         }
     }
 }
@@ -121,17 +126,35 @@ fn latency_histogram() -> Histogram {
 
 impl CallMetricsFamilies {
     /// The series of one step.
-    pub(crate) fn of(&self, pipeline: &str, planned: &PlannedComponent) -> CallMetrics {
-        let labels =
-            CallLabels { pipeline: pipeline.to_owned(), step: planned.step_name.clone(), component: planned.pin.name.clone() };
+    pub(crate) fn of(&self, tenant: &TenantName, pipeline: &PipelineName, planned: &PlannedComponent) -> CallMetrics {
+        let labels = CallLabels {
+            tenant: tenant.to_string(),
+            pipeline: pipeline.to_string(),
+            step: planned.step_name.clone(),
+            component: planned.pin.name.clone(),
+        };
+        self.made.lock().insert(labels.clone());
         CallMetrics {
             latency: self.latency.get_or_create(&labels).clone(),
             rows: self.rows.get_or_create(&labels).clone(),
             fuel: self.fuel.get_or_create(&labels).clone(),
             failed: self.failed.get_or_create(&labels).clone(),
             taken_out: self.taken_out.get_or_create(&labels).clone(),
-            custom: self.custom.of(&labels.pipeline, &labels.step, &labels.component),
+            custom: self.custom.of(&labels.tenant, &labels.pipeline, &labels.step, &labels.component),
         }
+    }
+
+    /// The pipeline is gone, and so are its series.
+    pub(crate) fn forget(&self, tenant: &TenantName, pipeline: &PipelineName) {
+        let is_of_it = |labels: &CallLabels| labels.tenant == tenant.as_str() && labels.pipeline == pipeline.as_str();
+        let gone: Vec<CallLabels> = self.made.lock().extract_if(is_of_it).collect();
+        for labels in &gone {
+            self.latency.remove(labels);
+            for counter in [&self.rows, &self.fuel, &self.failed, &self.taken_out] {
+                counter.remove(labels);
+            }
+        }
+        self.custom.forget(tenant.as_str(), pipeline.as_str());
     }
 }
 

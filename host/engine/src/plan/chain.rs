@@ -32,7 +32,7 @@ pub(crate) fn chain(
         runtime: runtime.clone(),
         grants: grants.clone(),
         control: control.clone(),
-        metrics: metrics.of(&pipeline, planned),
+        metrics: metrics.of(&plan.tenant, &plan.definition.name, planned),
         instance: None,
     };
     let steps = plan

@@ -13,7 +13,7 @@ pub(crate) fn marks_of_added(plan: &Plan, before: &Plan, output: &Stream, random
     for (name, _) in plan.sinks().filter(|(name, _)| !had.contains(name)) {
         for partition in output.partitions() {
             let next = partition.end(Visibility::Durable);
-            let mark = Mark { next, sending: None, life: format!("{:016x}", random()) };
+            let mark = Mark::new(next, format!("{:016x}", random()));
             marks.push((key(&plan.tenant, &plan.definition.name, &name, partition.key().partition), Some(stored(&mark))));
         }
     }

@@ -13,6 +13,7 @@ use tidemill_log::{Listening, Log, Visibility};
 
 use super::mark::{self, MarkDocument};
 use super::metrics::SinkMetrics;
+use super::resend::{Resend, Resent};
 use super::seed::SinkSeed;
 
 /// Messages that may wait; whoever sends one more waits.
@@ -65,9 +66,13 @@ impl Lane {
         let _ = self.messages.send_timeout(Message::Stop(tenant.clone(), pipeline.clone(), done), SEND_WAIT);
     }
 
-    /// Never waits: a full queue wakes the lane as well as this does.
     pub(super) fn quit(&self) {
         self.quitting.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has it look at every sink. Never waits: a full queue wakes the lane as well as this does.
+    pub(super) fn wake(&self) {
         drop(self.messages.try_send(Message::Wake));
     }
 
@@ -85,6 +90,8 @@ impl Lane {
 struct Running {
     seed: SinkSeed,
     reader: Option<SinkReader>,
+    /// What is sent again, beside the reader's rows.
+    resend: Option<Resend>,
     /// Not before then: it failed, or its rows wait for company.
     not_before: Option<Instant>,
     _listening: Listening,
@@ -129,7 +136,11 @@ impl Runner {
             }
         };
         let listening = seed.shared.partition.listen(Visibility::Durable, Arc::new(wake));
-        self.sinks.push(Running { seed, reader: None, not_before: None, _listening: listening });
+        let resend = seed.shared.receiver.clone().map(|receiver| {
+            let backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST, (seed.random)());
+            Resend::new(receiver.again, receiver.webhook, seed.letters.clone(), backoff)
+        });
+        self.sinks.push(Running { seed, reader: None, resend, not_before: None, _listening: listening });
     }
 
     fn stop(&mut self, tenant: &TenantName, pipeline: &PipelineName, done: &Sender<()>) {
@@ -140,7 +151,10 @@ impl Runner {
         self.sinks = rest;
         for mut running in ending {
             while Instant::now() < until
-                && matches!(self.step(&mut running, true), Some(Step::Added | Step::Committed { .. } | Step::Refused { .. }))
+                && matches!(
+                    self.step(&mut running, true),
+                    Some(Step::Added | Step::Committed { .. } | Step::Halved | Step::Refused { .. })
+                )
             {
             }
             self.metrics.ended(&running.seed);
@@ -158,7 +172,7 @@ impl Runner {
                 let over = (running.seed.is_over)();
                 running.not_before = match self.step(&mut running, over == Some(true)) {
                     Some(Step::AtEnd) => None,
-                    Some(Step::Added | Step::Committed { .. } | Step::Refused { .. }) => Some(now),
+                    Some(Step::Added | Step::Committed { .. } | Step::Halved | Step::Refused { .. }) => Some(now),
                     // Rows that wait go when there will be no more.
                     Some(Step::Waiting(due)) if over == Some(false) => Some(due.min(now + LOOK_EVERY)),
                     Some(Step::Waiting(due)) => Some(due),
@@ -166,7 +180,8 @@ impl Runner {
                 };
                 self.metrics.stands(&running.seed);
             }
-            if let Some(at) = running.not_before {
+            let resend_at = self.resend(&mut running, now);
+            for at in [running.not_before, resend_at].into_iter().flatten() {
                 wake_at = Some(wake_at.map_or(at, |earlier| earlier.min(at)));
             }
             self.sinks.push(running);
@@ -204,7 +219,7 @@ impl Runner {
                 shared.refused(rows);
                 self.metrics.refused(seed, rows);
             }
-            Step::Added | Step::AtEnd | Step::Waiting(_) => {}
+            Step::Added | Step::Halved | Step::AtEnd | Step::Waiting(_) => {}
         }
         // Behind the counts: whoever sees that there is no lag finds every row counted.
         shared.stands(reader);
@@ -212,6 +227,23 @@ impl Runner {
             seed.siblings.trim(&self.log);
         }
         Some(done)
+    }
+
+    /// One request with rows that are sent again, if there are any. The instant at which it wants to be asked again.
+    fn resend(&self, running: &mut Running, now: Instant) -> Option<Instant> {
+        let Running { seed, resend, .. } = running;
+        let resend = resend.as_mut()?;
+        match resend.step(now) {
+            Resent::Nothing => return None,
+            Resent::Waits(until) => return Some(until),
+            Resent::Sent { rows, bytes } if rows > 0 => {
+                seed.shared.committed(rows, bytes);
+                self.metrics.committed(seed, rows, bytes);
+            }
+            Resent::Sent { .. } => {}
+            Resent::Failed(error, failures) => self.failed(seed, error.to_string(), failures),
+        }
+        resend.due(now)
     }
 
     fn open(&self, seed: &SinkSeed) -> Result<SinkReader, String> {
@@ -222,7 +254,7 @@ impl Runner {
         let marks = Box::new(MarkDocument::new(self.log.clone(), key));
         let backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST, (seed.random)());
         let life = format!("{:016x}", (seed.random)());
-        let refused = seed.refused.clone().map(|refused| Box::new(refused) as Box<dyn RefusedRows>);
+        let refused = seed.buries.then(|| Box::new(seed.letters.clone()) as Box<dyn RefusedRows>);
         let (start, bounds) = (seed.start, seed.bounds);
         Ok(SinkReader::new(ReaderParts { partition, sink, marks, start, bounds, backoff, life, refused }))
     }

@@ -15,9 +15,15 @@ pub(super) fn key(tenant: &TenantName, pipeline: &PipelineName, target: &str, pa
     format!("{}{target}/{partition}", mark_prefix(tenant, pipeline))
 }
 
+/// The document of what one sink and partition sends again. Under its mark's name, so that it goes with it.
+pub(super) fn again_key(tenant: &TenantName, pipeline: &PipelineName, target: &str, partition: PartitionId) -> String {
+    format!("{}/again", key(tenant, pipeline, target, partition))
+}
+
 /// A mark as the document has it.
 pub(super) fn stored(mark: &Mark) -> Vec<u8> {
-    let stored = Stored { next: mark.next.0, sending: mark.sending.map(|end| end.0), life: mark.life.clone() };
+    let rest = mark.rest.iter().map(|end| end.0).collect();
+    let stored = Stored { next: mark.next.0, sending: mark.sending.map(|end| end.0), rest, life: mark.life.clone() };
     serde_json::to_vec(&stored).expect("numbers and text are JSON")
 }
 
@@ -32,6 +38,8 @@ pub(super) struct MarkDocument {
 struct Stored {
     next: u64,
     sending: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rest: Vec<u64>,
     life: String,
 }
 
@@ -45,7 +53,10 @@ impl MarkStore for MarkDocument {
     fn load(&self) -> Option<Mark> {
         let bytes = self.log.document(&self.key)?;
         match serde_json::from_slice::<Stored>(&bytes) {
-            Ok(Stored { next, sending, life }) => Some(Mark { next: Offset(next), sending: sending.map(Offset), life }),
+            Ok(Stored { next, sending, rest, life }) => {
+                let rest = rest.into_iter().map(Offset).collect();
+                Some(Mark { next: Offset(next), sending: sending.map(Offset), rest, life })
+            }
             Err(error) => {
                 tracing::error!(key = self.key, "a sink's mark cannot be read, it begins anew: {error}");
                 None

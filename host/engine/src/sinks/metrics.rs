@@ -1,24 +1,30 @@
-//! What sinks measure. Labels are names that an operator gave: pipeline and target.
+//! What sinks measure. Labels are names that an operator gave: tenant, pipeline and target. They go with their pipeline.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use tidemill_event::{PipelineName, TenantName};
 
 use super::seed::SinkSeed;
+use crate::metrics::Named;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
+    tenant: String,
     pipeline: String,
     target: String,
     partition: u32,
 }
 
 /// The metrics of all sinks. Clones count into the same series.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct SinkMetrics {
     records: Family<Labels, Counter>,
     bytes: Family<Labels, Counter>,
@@ -26,9 +32,26 @@ pub(crate) struct SinkMetrics {
     failures: Family<Labels, Counter>,
     refused: Family<Labels, Counter>,
     lag: Family<Labels, Gauge<u64, AtomicU64>>,
+    /// Pipelines that have series.
+    named: Named,
+    /// The series there are.
+    made: Arc<Mutex<HashSet<Labels>>>,
 }
 
 impl SinkMetrics {
+    pub(crate) fn new(named: Named) -> Self {
+        Self {
+            records: Family::default(),
+            bytes: Family::default(),
+            batches: Family::default(),
+            failures: Family::default(),
+            refused: Family::default(),
+            lag: Family::default(),
+            named,
+            made: Arc::default(),
+        }
+    }
+
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("sink_records", "Rows that sinks have brought to their targets", self.records.clone());
         registry.register_with_unit(
@@ -44,34 +67,60 @@ impl SinkMetrics {
     }
 
     pub(super) fn committed(&self, seed: &SinkSeed, rows: u64, bytes: u64) {
-        let labels = labels(seed);
+        let Some(labels) = self.labels(seed) else { return };
         self.records.get_or_create(&labels).inc_by(rows);
         self.bytes.get_or_create(&labels).inc_by(bytes);
         self.batches.get_or_create(&labels).inc();
     }
 
     pub(super) fn failed(&self, seed: &SinkSeed) {
-        self.failures.get_or_create(&labels(seed)).inc();
+        if let Some(labels) = self.labels(seed) {
+            self.failures.get_or_create(&labels).inc();
+        }
     }
 
     pub(super) fn refused(&self, seed: &SinkSeed, rows: u64) {
-        self.refused.get_or_create(&labels(seed)).inc_by(rows);
+        if let Some(labels) = self.labels(seed) {
+            self.refused.get_or_create(&labels).inc_by(rows);
+        }
     }
 
     pub(super) fn stands(&self, seed: &SinkSeed) {
-        self.lag.get_or_create(&labels(seed)).set(seed.shared.lag_records());
+        if let Some(labels) = self.labels(seed) {
+            self.lag.get_or_create(&labels).set(seed.shared.lag_records());
+        }
     }
 
-    /// A pipeline that is gone has no lag.
+    /// A pipeline that does not run has no lag.
     pub(super) fn ended(&self, seed: &SinkSeed) {
-        self.lag.remove(&labels(seed));
+        if let Some(labels) = self.labels(seed) {
+            self.lag.remove(&labels);
+        }
     }
-}
 
-fn labels(seed: &SinkSeed) -> Labels {
-    Labels {
-        pipeline: seed.pipeline.to_string(),
-        target: seed.shared.target.clone(),
-        partition: seed.shared.partition.key().partition.0,
+    /// The pipeline is gone, and so are the series of its sinks.
+    pub(crate) fn forget(&self, tenant: &TenantName, pipeline: &PipelineName) {
+        let is_of_it = |labels: &Labels| labels.tenant == tenant.as_str() && labels.pipeline == pipeline.as_str();
+        let gone: Vec<Labels> = self.made.lock().extract_if(is_of_it).collect();
+        for labels in &gone {
+            for counter in [&self.records, &self.bytes, &self.batches, &self.failures, &self.refused] {
+                counter.remove(labels);
+            }
+            self.lag.remove(labels);
+        }
+    }
+
+    /// `None`: its pipeline has no series.
+    fn labels(&self, seed: &SinkSeed) -> Option<Labels> {
+        let labels = Labels {
+            tenant: seed.tenant.to_string(),
+            pipeline: seed.pipeline.to_string(),
+            target: seed.shared.target.clone(),
+            partition: seed.shared.partition.key().partition.0,
+        };
+        self.named.takes(&seed.tenant, &seed.pipeline).then(|| {
+            self.made.lock().insert(labels.clone());
+            labels
+        })
     }
 }

@@ -7,11 +7,13 @@
 //! Targets that can keep a thread waiting for seconds have a lane of their own, so that a slow one holds back nobody else. A sink
 //! never holds back its pipeline: its rows are in the log, and it lags, visibly.
 
+mod again;
 mod begin;
 mod lane;
 mod mark;
 mod metrics;
 mod refused;
+mod resend;
 mod seed;
 mod shared;
 
@@ -78,6 +80,13 @@ impl Sinks {
                     lane.add(seed);
                 }
             }
+        }
+    }
+
+    /// Rows are to be sent to a target again.
+    pub(crate) fn wake(&self, tenant: &TenantName, pipeline: &PipelineName, target: &str) {
+        if let Some(lane) = self.own.lock().get(&(tenant.clone(), pipeline.clone(), target.to_owned())) {
+            lane.wake();
         }
     }
 

@@ -11,8 +11,10 @@ use tidemill_event::{Clock, Offset, PipelineName, TenantName};
 use tidemill_log::{Disk, Partition, Stream};
 
 use super::Sinks;
+use super::again::Again;
+use super::mark::again_key;
 use super::refused::DeadLetters;
-use super::shared::{Siblings, SinkShared};
+use super::shared::{Receiver, Siblings, SinkShared};
 use crate::pipeline::{OnRefused, Run};
 use crate::plan::{Plan, PlannedTarget};
 use crate::stored::StoredPipeline;
@@ -72,7 +74,10 @@ pub(crate) struct SinkSeed {
     /// Whether all rows there will ever be are there; `None`: there is no end.
     pub(super) is_over: Box<dyn Fn() -> Option<bool> + Send>,
     pub(super) random: fn() -> u64,
-    pub(super) refused: Option<DeadLetters>,
+    /// Where its refused rows are.
+    pub(super) letters: DeadLetters,
+    /// More of them go there; else it stays with a batch that is refused.
+    pub(super) buries: bool,
 }
 
 /// One target of one partition, before its siblings are known.
@@ -81,8 +86,8 @@ struct Made {
     lane: LaneKind,
     open: Open,
     bounds: BatchBounds,
-    /// Rows it refuses for good go to the dead letters, under this name.
-    refused_as: Option<String>,
+    /// Rows it refuses for good go to the dead letters.
+    buries: bool,
 }
 
 /// Starts the sinks of a plan, whose tasks these are.
@@ -101,43 +106,55 @@ pub(crate) fn start_sinks(
         let at = partition.key().partition.0 as usize;
         let start = Offset(stored.output_starts.get(at).copied().unwrap_or(0));
         let targets = plan.sinks().zip(&webhooks);
+        let letters = |target: String| DeadLetters {
+            log: sinks.log.clone(),
+            stream: dead_letters.clone(),
+            pipeline: plan.definition.name.to_string(),
+            target,
+            partition: partition.clone(),
+        };
+        let receiver = |name: &str, webhook: &Arc<WebhookTarget>, bounds| {
+            let key = again_key(&plan.tenant, &plan.definition.name, name, partition.key().partition);
+            let life = format!("{:016x}", (parts.random)());
+            let again = Again::open(sinks.log.clone(), key, letters(name.to_owned()).place(), life);
+            Receiver { webhook: webhook.clone(), again: Arc::new(again), bounds }
+        };
         let made: Vec<Made> = targets
-            .filter_map(|((name, target), webhook)| make(parts, name, target, webhook.as_ref(), partition, start))
+            .filter_map(|((name, target), webhook)| {
+                let receiver = webhook.as_ref().map(|(webhook, bounds)| receiver(&name, webhook, *bounds));
+                make(parts, name, target, receiver, partition, start)
+            })
             .collect();
         let shared: Vec<_> = made.iter().map(|made| made.shared.clone()).collect();
         let siblings = Siblings::new(partition.clone(), shared.clone());
-        for Made { shared, lane, open, bounds, refused_as } in made {
-            let refused = refused_as.map(|target| DeadLetters {
-                log: sinks.log.clone(),
-                stream: dead_letters.clone(),
-                pipeline: plan.definition.name.to_string(),
-                target,
-                partition: partition.clone(),
-            });
+        for Made { shared, lane, open, bounds, buries } in made {
+            let letters = letters(shared.target.clone());
             let (tenant, pipeline, random) = (plan.tenant.clone(), plan.definition.name.clone(), parts.random);
             let (siblings, is_over) = (siblings.clone(), is_over(plan, tasks));
-            sinks.add(SinkSeed { tenant, pipeline, shared, siblings, lane, open, bounds, start, is_over, random, refused });
+            sinks.add(SinkSeed { tenant, pipeline, shared, siblings, lane, open, bounds, start, is_over, random, letters, buries });
         }
         all.extend(shared);
     }
     all
 }
 
-fn webhook(parts: &SinkParts, plan: &Plan, target: &PlannedTarget) -> Option<Arc<WebhookTarget>> {
+fn webhook(parts: &SinkParts, plan: &Plan, target: &PlannedTarget) -> Option<(Arc<WebhookTarget>, BatchBounds)> {
     let PlannedTarget::Webhook(webhook) = target else { return None };
     let (secrets, clock) = (parts.secrets_of(&plan.tenant), parts.clock.clone());
-    Some(Arc::new(WebhookTarget::new(webhook.settings.clone(), secrets, clock, parts.webhooks_private)))
+    let target = WebhookTarget::new(webhook.settings.clone(), secrets, clock, parts.webhooks_private);
+    Some((Arc::new(target), webhook.batch))
 }
 
 fn make(
     parts: &SinkParts,
     name: String,
     target: &PlannedTarget,
-    webhook: Option<&Arc<WebhookTarget>>,
+    receiver: Option<Receiver>,
     partition: &Arc<Partition>,
     start: Offset,
 ) -> Option<Made> {
-    let shared = |promise| SinkShared::new(name.clone(), promise, webhook.cloned(), partition.clone(), start);
+    let webhook = receiver.as_ref().map(|receiver| receiver.webhook.clone());
+    let shared = |promise| SinkShared::new(name, promise, receiver, partition.clone(), start);
     match target {
         PlannedTarget::Stream { .. } => None,
         PlannedTarget::File(file) => {
@@ -150,20 +167,20 @@ fn make(
                 every: roll.every.unwrap_or(parts.file_linger),
             };
             let shared = shared(Promise::ExactlyOnce);
-            Some(Made { shared, lane: LaneKind::Files, open, bounds, refused_as: None })
+            Some(Made { shared, lane: LaneKind::Files, open, bounds, buries: false })
         }
         PlannedTarget::Webhook(settings) => {
-            let target = webhook?.clone();
+            let target = webhook?;
             let open: Open = Box::new(move || Ok(Box::new(WebhookSink::new(target.clone()))));
             let shared = shared(Promise::OncePerKey);
-            let refused_as = (settings.on_refused == OnRefused::DeadLetters).then(|| name.clone());
-            Some(Made { shared, lane: LaneKind::Own, open, bounds: settings.batch, refused_as })
+            let buries = settings.on_refused == OnRefused::DeadLetters;
+            Some(Made { shared, lane: LaneKind::Own, open, bounds: settings.batch, buries })
         }
         PlannedTarget::Stdout => {
             let output = parts.stdout.clone();
             let open: Open = Box::new(move || Ok(Box::new(OutputSink::new(output.clone()))));
             let shared = shared(Promise::AtLeastOnce);
-            Some(Made { shared, lane: LaneKind::Stdout, open, bounds: OUTPUT_BOUNDS, refused_as: None })
+            Some(Made { shared, lane: LaneKind::Stdout, open, bounds: OUTPUT_BOUNDS, buries: false })
         }
     }
 }

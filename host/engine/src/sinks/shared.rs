@@ -4,21 +4,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tidemill_connect::{Promise, SinkReader, WebhookTarget};
+use tidemill_connect::{BatchBounds, Promise, SinkReader, WebhookTarget};
 use tidemill_event::Offset;
 use tidemill_log::{Log, Partition, Visibility};
 
+use super::again::Again;
 use crate::status::SinkStatus;
 
 /// Rows between two trims of an output partition.
 const TRIM_ROWS: u64 = 10_000;
+
+/// What a sink has that can refuse rows.
+#[derive(Clone)]
+pub(crate) struct Receiver {
+    pub(crate) webhook: Arc<WebhookTarget>,
+    /// What is sent to it again.
+    pub(crate) again: Arc<Again>,
+    /// How much goes in one request.
+    pub(crate) bounds: BatchBounds,
+}
 
 /// A sink of one partition.
 pub(crate) struct SinkShared {
     /// `file: results`, `stdout`.
     pub(crate) target: String,
     pub(crate) promise: Promise,
-    webhook: Option<Arc<WebhookTarget>>,
+    pub(crate) receiver: Option<Receiver>,
     pub(crate) partition: Arc<Partition>,
     next: AtomicU64,
     /// Rows in the batch under way.
@@ -43,12 +54,30 @@ impl SinkShared {
     pub(crate) fn new(
         target: String,
         promise: Promise,
-        webhook: Option<Arc<WebhookTarget>>,
+        receiver: Option<Receiver>,
         partition: Arc<Partition>,
         start: Offset,
     ) -> Arc<Self> {
         let (next, waiting, woken) = (AtomicU64::new(start.0), AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { target, promise, webhook, partition, next, waiting, woken, seen: Mutex::default() })
+        Arc::new(Self { target, promise, receiver, partition, next, waiting, woken, seen: Mutex::default() })
+    }
+
+    /// Whether it is the same target of the same partition.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.target == other.target && self.partition.key() == other.partition.key()
+    }
+
+    /// Counts on where the sink before it stopped counting.
+    pub(crate) fn go_on_from(&self, before: &Self) {
+        let (rows, bytes, batches, refused) = {
+            let seen = before.seen.lock();
+            (seen.rows, seen.bytes, seen.batches, seen.refused)
+        };
+        let mut seen = self.seen.lock();
+        seen.rows += rows;
+        seen.bytes += bytes;
+        seen.batches += batches;
+        seen.refused += refused;
     }
 
     pub(crate) fn status(&self) -> SinkStatus {
@@ -65,7 +94,8 @@ impl SinkShared {
             batches: seen.batches,
             refused_records: seen.refused,
             retries: seen.failures,
-            breaker: self.webhook.as_ref().map(|webhook| webhook.breaker()),
+            again_records: self.receiver.as_ref().map_or(0, |receiver| receiver.again.waiting() as u64),
+            breaker: self.receiver.as_ref().map(|receiver| receiver.webhook.breaker()),
             last_error: seen.last_error.clone(),
         }
     }

@@ -76,9 +76,11 @@ pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: &[Change]) -> Resul
     Ok(Kept { waiting, homeless, replayed })
 }
 
-/// Whether a group still waits for the step it was put back by: the same component, with the columns it stood before.
+/// Whether a group still waits for the step it was put back by: the same component, with the columns it stood before. Replayed letters
+/// may wait for a step without one (`component` is empty then), or for the end, behind the last.
 pub(crate) fn fits(plan: &Plan, group: &Group, component: &str) -> bool {
-    plan.components().any(|(step, planned)| step == group.step.0 && planned.pin.name == component) && has_columns(plan, group)
+    let there = plan.components().find(|(step, _)| *step == group.step.0).map_or("", |(_, planned)| &*planned.pin.name);
+    there == component && group.step.0 as usize <= plan.steps.len() && has_columns(plan, group)
 }
 
 /// Whether the rows have the columns that come to their step by this plan.

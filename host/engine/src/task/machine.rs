@@ -17,7 +17,7 @@ use tidemill_state::{Change, CheckpointId, StateStore};
 use crate::logs::PipelineLogs;
 use crate::metrics::Metrics;
 use crate::pipeline::OnTrim;
-use crate::plan::{CallControl, Plan, Voice, chain};
+use crate::plan::{CallControl, CallMetricsFamilies, Plan, Voice, chain};
 use crate::planted::{Planted, Plants};
 use crate::status::StepStatus;
 use crate::task::checkpointer::Job;
@@ -133,13 +133,17 @@ pub(crate) struct Task {
     /// Told when the checkpoint on its way is true.
     pub(super) under_way: Option<crossbeam_channel::Receiver<()>>,
     pub(super) last_commit: Option<(Pending, usize)>,
-    /// Time it waited for room in the log, since the host started.
+    /// Time it waited for room in the log, not told yet.
     waited: Duration,
     /// The latest event time it took since then.
     newest: Option<EventTime>,
     /// Instances are new since the last commit.
     pub(super) fresh: bool,
     pub(super) ended: bool,
+    /// Where its calls are counted.
+    pub(super) calls: CallMetricsFamilies,
+    /// Nothing of what it does is told.
+    pub(super) silent: bool,
     _listening: Vec<Listening>,
 }
 
@@ -156,10 +160,14 @@ impl Task {
         let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
         let recovered = recover(&progress_partition, shared.id.run)?;
         // What a silent task measures is counted nowhere.
-        let measured = if logs.is_some() { parts.metrics.clone() } else { Metrics::default() };
+        let calls = match &logs {
+            Some(_) => parts.metrics.calls_of(&plan.tenant, &plan.definition.name),
+            None => CallMetricsFamilies::default(),
+        };
+        let silent = logs.is_none();
         let voice = logs.map(|logs| Voice { logs, clock: parts.clock.clone(), partition: partition.0 });
         let control = Arc::new(CallControl::new(voice));
-        let mut chain = chain(&plan, &parts.runtime, &parts.grants, &control, &measured.calls);
+        let mut chain = chain(&plan, &parts.runtime, &parts.grants, &control, &calls);
         let inputs = Inputs::new(inputs, recovered.checkpoint.as_ref());
         let (id, totals) = match &recovered.checkpoint {
             Some(checkpoint) => (CheckpointId(checkpoint.id), checkpoint.totals.clone()),
@@ -188,7 +196,7 @@ impl Task {
             }
         });
         let listening = inputs.iter().map(|input| input.partition.listen(Visibility::Sequenced, heard.clone())).collect();
-        Ok(Self {
+        let mut task = Self {
             plan,
             plan_number,
             parts,
@@ -223,9 +231,15 @@ impl Task {
             newest: None,
             fresh: true,
             ended: false,
+            calls,
+            silent,
             shared,
             _listening: listening,
-        })
+        };
+        if task.recovered.commits.is_empty() {
+            task.out = task.open_breakers();
+        }
+        Ok(task)
     }
 
     /// One batch. An error ends the task.
@@ -454,11 +468,12 @@ impl Task {
         let breakers: Vec<(u32, BreakerState)> =
             self.chain.breakers().map(|(step, breaker, _)| (step.0, breaker.state())).collect();
         let waiting = self.waiting.rows() as u64;
+        let waited = std::mem::take(&mut self.waited);
         self.shared.update(|seen| {
             seen.totals.clone_from(&self.totals);
             seen.waiting = waiting;
             seen.busy += spent;
-            seen.blocked = self.waited;
+            seen.blocked += waited;
             seen.event_time = self.newest;
             for call in &outcome.calls {
                 let step = seen.steps.entry(call.step.0).or_insert_with(|| StepStatus::new(plan, call.step.0));

@@ -125,6 +125,7 @@ impl Task {
     fn replayed(&mut self) -> Turn {
         self.control.set_replaying(false);
         self.fresh = true;
+        self.out = self.open_breakers();
         let Some(divergence) = self.shared.seen().divergence else { return Turn::Worked };
         if self.plan.definition.on_divergence == OnDivergence::Stop && !self.accept_divergence {
             let component = divergence.component.as_deref().unwrap_or("no component");

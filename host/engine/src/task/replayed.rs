@@ -35,6 +35,11 @@ impl Replayed {
         }
     }
 
+    /// The ranges, ascending.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.ranges.iter().map(|(start, end)| (*start, *end))
+    }
+
     /// As `docs/formats/engine.md` has it.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.ranges.iter().flat_map(|(start, end)| [start.to_be_bytes(), end.to_be_bytes()]).flatten().collect()
@@ -46,6 +51,12 @@ impl Replayed {
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
         let ranges = ranges.iter().map(|range| Some((number(&range[..8])?, number(&range[8..])?))).collect::<Option<_>>()?;
         rest.is_empty().then_some(Self { ranges })
+    }
+}
+
+impl FromIterator<(u64, u64)> for Replayed {
+    fn from_iter<I: IntoIterator<Item = (u64, u64)>>(ranges: I) -> Self {
+        Self { ranges: ranges.into_iter().collect() }
     }
 }
 

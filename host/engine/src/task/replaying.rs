@@ -16,6 +16,7 @@ use tidemill_flow::{FlowBatch, Group, Outcome, Place, Sources, StepId};
 use tidemill_log::{ReadLimit, Visibility};
 
 use crate::dead_letters::{DeadLetterId, RefusedLetter, ReplayedLetters};
+use crate::plan::{Plan, PlannedKind};
 use crate::task::keeping::has_columns;
 use crate::task::machine::{Taken, Task, cpu_time};
 
@@ -24,6 +25,7 @@ pub(crate) type ReplayAnswered = Sender<Result<ReplayedLetters, String>>;
 
 /// A dead letter, read.
 struct Letter {
+    /// The step it goes on at; behind the last one, it is a result.
     step: u32,
     row: String,
     row_time: EventTime,
@@ -171,9 +173,6 @@ impl Task {
         let text = RowEncoder::new(&block.schema.schema, None).one(&block.rows, 0);
         let members: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let word = |member: &str| members.get(member).and_then(Value::as_str);
-        if word("reason") == Some(Reason::Schema.as_str()) {
-            return Err("the component made this row without a time: there is nothing to try again".to_owned());
-        }
         let number = |member: &str| members.get(member).and_then(Value::as_u64);
         if number("partition") != Some(u64::from(self.partition.0)) {
             return Err("it is not one of this task's".to_owned());
@@ -183,6 +182,7 @@ impl Task {
         let at = (0..self.plan.steps.len() as u32)
             .find(|at| self.plan.step_name(*at) == step && components.get(at).copied() == word("component"))
             .ok_or_else(|| format!("the pipeline has no such step any more ({step})"))?;
+        let at = if word("reason") == Some(Reason::Schema.as_str()) { behind(&self.plan, at)? } else { at };
         // The JSON as it is kept: numbers keep every digit.
         let json = |member: &str| {
             let column = block.rows.column_by_name(member)?.as_string_opt::<i32>()?;
@@ -199,6 +199,22 @@ impl Task {
             offset: Offset(number("offset").unwrap_or(0)),
         };
         Ok(Letter { step: at, row, row_time: own_time.unwrap_or(event_time), event, event_time, place })
+    }
+}
+
+/// Where a row goes on that a transform made without the time it had to have: behind that step, if rows need no such time now. Not
+/// through it: what else was made of the same event went on then.
+fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
+    let kind = plan.steps.get(step as usize).map(|step| &step.kind);
+    let time = match kind {
+        Some(PlannedKind::Transform { component, .. }) => component.component.description().time.as_deref(),
+        Some(PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) | PlannedKind::Rule { .. }) | None => None,
+    };
+    match time {
+        Some(time) => Err(format!(
+            "`{time}` is still the rows' time and null in this one: apply a version of the component that does not make it the time"
+        )),
+        None => Ok(step + 1),
     }
 }
 

@@ -162,21 +162,29 @@ impl Task {
         Ok(())
     }
 
-    /// Says once that a component was taken out, and once that it is back.
+    /// Says once that a component was taken out, and once that it is back. Not in a run that is silent; what happened in a life before
+    /// this one was told then.
     pub(super) fn tell_of_breakers(&mut self) {
-        let is_open = |state| matches!(state, BreakerState::Open { .. });
-        let open = self.chain.breakers().filter(|(_, breaker, _)| is_open(breaker.state())).map(|(step, ..)| step);
-        let before = std::mem::replace(&mut self.out, open.collect());
+        let open = self.open_breakers();
+        let before = std::mem::replace(&mut self.out, open);
+        if self.silent {
+            return;
+        }
         for step in self.out.iter().filter(|step| !before.contains(step)) {
             tracing::warn!(task = %self.shared.id, "{} keeps failing and is taken out", self.label(*step));
             if let Some((_, planned)) = self.plan.components().find(|(at, _)| *at == step.0) {
-                let pipeline = self.plan.definition.name.as_str();
-                self.parts.metrics.calls.of(pipeline, planned).taken_out.inc();
+                self.calls.of(&self.plan.tenant, &self.plan.definition.name, planned).taken_out.inc();
             }
         }
         for step in before.iter().filter(|step| !self.out.contains(step)) {
             tracing::info!(task = %self.shared.id, "{} is back", self.label(*step));
         }
+    }
+
+    /// Steps whose component is taken out now.
+    pub(super) fn open_breakers(&mut self) -> Vec<StepId> {
+        let is_open = |state| matches!(state, BreakerState::Open { .. });
+        self.chain.breakers().filter(|(_, breaker, _)| is_open(breaker.state())).map(|(step, ..)| step).collect()
     }
 
     /// Shows that it waits for a component.

@@ -10,6 +10,7 @@ use tidemill_event::{EventTime, Offset, PartitionId, PartitionKey};
 use tidemill_log::{Hold, Partition, Visibility};
 use tidemill_state::{CheckpointId, TaskId};
 
+use crate::plan::Plan;
 use crate::rates::{Counters, History};
 use crate::status::{DivergenceStatus, InputStatus, PipelineState, StepStatus, TaskStatus};
 use crate::task::Replayed;
@@ -52,6 +53,14 @@ struct Speed {
     caught_up: Instant,
 }
 
+/// What a task took of the machine since the host started: it goes on when the task is stopped and started again.
+#[derive(Debug, Default)]
+pub(crate) struct Worked {
+    busy: Duration,
+    blocked: Duration,
+    steps: BTreeMap<u32, StepStatus>,
+}
+
 /// What a worker last said of a task.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
@@ -73,18 +82,20 @@ pub(crate) struct Seen {
 }
 
 impl TaskShared {
-    /// A task that will take these from there on, or from further on.
-    pub(crate) fn new(id: TaskId, inputs: Vec<(Arc<Partition>, Offset)>) -> Self {
+    /// A task that will take these from there on, or from further on. `worked`: what the task before it took of the same work since the
+    /// host started.
+    pub(crate) fn new(id: TaskId, inputs: Vec<(Arc<Partition>, Offset)>, worked: Worked) -> Self {
         let now = Instant::now();
+        let Worked { busy, blocked, steps } = worked;
         let holds = inputs.iter().map(|(partition, from)| partition.hold(*from)).collect();
         let inputs: Vec<_> = inputs.into_iter().map(|(partition, from)| (partition, AtomicU64::new(from.0))).collect();
-        let first = Counters { at: now, rows_in: 0, rows_out: 0, busy: Duration::ZERO, blocked: Duration::ZERO, next: 0, end: 0 };
+        let first = Counters { at: now, rows_in: 0, rows_out: 0, busy, blocked, next: 0, end: 0 };
         Self {
             id,
             inputs,
             ready: AtomicBool::new(true),
             checkpoint: AtomicU64::new(0),
-            seen: Mutex::default(),
+            seen: Mutex::new(Seen { busy, blocked, steps, ..Seen::default() }),
             speed: Mutex::new(Speed { history: History::new(first), caught_up: now }),
             holds: Mutex::new(holds),
         }
@@ -124,6 +135,18 @@ impl TaskShared {
     /// It is stopped or finished behind a checkpoint: retention may remove what it has not taken.
     pub(crate) fn let_go(&self) {
         self.holds.lock().clear();
+    }
+
+    /// What it took since the host started, for the task behind it.
+    pub(crate) fn worked(&self, plan: &Plan) -> Worked {
+        let seen = self.seen.lock();
+        // Another step, or another version in its place, begins anew.
+        let same = |at: &u32, step: &StepStatus| {
+            let new = StepStatus::new(plan, *at);
+            (&new.step, &new.component) == (&step.step, &step.component)
+        };
+        let steps = seen.steps.iter().filter(|(at, step)| same(at, step)).map(|(at, step)| (*at, step.carried())).collect();
+        Worked { busy: seen.busy, blocked: seen.blocked, steps }
     }
 
     /// A checkpoint became true.

@@ -190,6 +190,7 @@ impl Host {
             checkpoint_after: setup.checkpoint_after,
             instances_max: setup.instances,
             file_linger: Duration::ZERO,
+            webhooks_private: true,
             disk: Arc::new(disk.clone()),
             stdout,
             grants: Grants::from_iter([Grant::TestRandom]),
