@@ -51,7 +51,7 @@ impl RefusedRows for DeadLetters {
             let request = RequestMark {
                 stream: self.stream.clone(),
                 writer: writer(key).into(),
-                sequence: start.0,
+                sequence: Some(start.0),
                 rows: kept,
                 accepted: kept,
                 answer: None,
@@ -73,7 +73,7 @@ fn writer(key: &BatchKey<'_>) -> String {
 impl DeadLetters {
     /// How many of a batch's first rows are among the dead letters.
     fn kept_rows(&self, key: &BatchKey<'_>) -> u64 {
-        self.log.request(&self.stream, &writer(key), key.range.start.0).map_or(0, |seen| seen.rows)
+        self.log.request(&self.stream, &writer(key), Some(key.range.start.0)).seen().map_or(0, |seen| seen.rows)
     }
 
     /// What a column of the stream says of refused rows; null where it says nothing.

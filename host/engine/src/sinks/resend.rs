@@ -74,7 +74,7 @@ impl Resend {
     fn send(&self, parcel: &Parcel, life: &str) -> Result<(u64, u64), SinkError> {
         let writer = format!("again-{life}-{}", self.letters.partition.key().partition);
         // Refused for good before a crash: a receiver that has changed its mind must not get the row as well.
-        if self.letters.log.request(&self.letters.stream, &writer, parcel.number).is_some() {
+        if self.letters.log.request(&self.letters.stream, &writer, Some(parcel.number)).seen().is_some() {
             self.again.done(parcel.number)?;
             return Ok((0, 0));
         }
@@ -141,8 +141,14 @@ impl Resend {
             .collect();
         let rows = RecordBatch::try_new(letter.rows.schema(), columns).map_err(|error| failed(&error))?;
         let stream = self.letters.stream.clone();
-        let request =
-            RequestMark { stream: stream.clone(), writer: writer.into(), sequence: number, rows: 1, accepted: 1, answer: None };
+        let request = RequestMark {
+            stream: stream.clone(),
+            writer: writer.into(),
+            sequence: Some(number),
+            rows: 1,
+            accepted: 1,
+            answer: None,
+        };
         let frame = FrameRows { stream, version: letter.version, partition: self.letters.place(), rows };
         let append = Append { requests: vec![request], ..Append::atomic(vec![frame]) };
         let pending = self.letters.log.append_waiting(append).map_err(|error| failed(&error))?;
