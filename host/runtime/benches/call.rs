@@ -1,6 +1,7 @@
 //! What a component costs over the same source compiled natively, and what it costs to have one.
 //!
 //! `cargo bench -p tidemill-runtime --bench call`. Groups:
+//! - `bare`: what entering a component takes without anything of ours;
 //! - `boundary`: a component that reads nothing and answers all yes: what crossing costs, by columns and rows;
 //! - `rule`: `guests/bench-rule` (a function over a row) and `guests/bench-batch` (one over columns) against the same natively;
 //! - `heavy`: `guests/bench-heavy`, which works for its answer, against the same natively;
@@ -12,6 +13,7 @@
 
 #![allow(missing_docs, reason = "a bench")]
 
+mod bare;
 mod kernel;
 mod thread_time;
 
@@ -22,31 +24,40 @@ use std::sync::Arc;
 use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{Field as ArrowField, Schema};
+use criterion::measurement::Measurement;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use thread_time::ThreadTime;
 use tidemill_event::{Field, FieldType, RuleCall};
 use tidemill_runtime::testing::TextGuest;
 use tidemill_runtime::{
-    CompileLimits, Compiler, CompilerProcess, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime, RuntimeSettings,
-    SilentLog, SilentMetrics, compile_one,
+    CompileLimits, Compiler, CompilerProcess, Component, Grants, Instance, InstanceSettings, Interruption, Limits, Runtime,
+    RuntimeSettings, SilentLog, SilentMetrics, compile_one,
 };
 
 /// What makes this program a compiler.
 const COMPILE: &str = "compile-component";
 const SIZES: [usize; 4] = [1, 16, 256, 4_096];
+/// Few, so that it can be profiled under valgrind, which has little address space to give.
+const INSTANCES_MAX: u32 = 2;
 const HOME: &str = "AT";
 const COUNTRIES: [&str; 8] = ["AT", "DE", "IT", "US", "FR", "ES", "CH", "AT"];
 const STATUSES: [&str; 4] = ["ok", "declined", "ok", "refunded"];
 
 fn runtime(interruption: Interruption, cache_dir: Option<PathBuf>) -> Runtime {
-    Runtime::new(RuntimeSettings { interruption, cache_dir, instances_max: 64, ..RuntimeSettings::new(Compiler::InProcess) })
-        .expect("a runtime")
+    Runtime::new(RuntimeSettings {
+        interruption,
+        cache_dir,
+        instances_max: INSTANCES_MAX,
+        ..RuntimeSettings::new(Compiler::InProcess)
+    })
+    .expect("a runtime")
 }
 
-fn settings() -> InstanceSettings {
-    let config = format!(r#"{{"home":"{HOME}"}}"#);
+fn settings(component: &Component) -> InstanceSettings {
+    // A rule that has no use for texts has no home either.
+    let reads_texts = component.description().columns.iter().any(|column| column.ty == FieldType::String);
     InstanceSettings {
-        config,
+        config: if reads_texts { format!(r#"{{"home":"{HOME}"}}"#) } else { "{}".to_owned() },
         limits: Limits::default(),
         log: Arc::new(SilentLog),
         metrics: Arc::new(SilentMetrics),
@@ -56,7 +67,7 @@ fn settings() -> InstanceSettings {
 
 fn instance(runtime: &Runtime, wasm: &[u8]) -> Instance {
     let component = runtime.prepare(wasm).expect("a component");
-    runtime.instantiate(&component, settings()).expect("an instance")
+    runtime.instantiate(&component, settings(&component)).expect("an instance")
 }
 
 struct Rows {
@@ -102,7 +113,7 @@ fn call(columns: &[(&str, ArrayRef)]) -> RuleCall {
     RuleCall { columns: RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch"), state: None }
 }
 
-fn boundary(criterion: &mut Criterion<ThreadTime>) {
+fn boundary<M: Measurement + 'static>(criterion: &mut Criterion<M>) {
     let yes = "(local $n i32) (local.set $n (i32.shr_u (i32.add (local.get $rows) (i32.const 7)) (i32.const 3)))
                (call $answer (call $take (local.get $n)) (local.get $n))";
     let amount = || Field::new("amount", FieldType::Float64, false);
@@ -136,7 +147,7 @@ fn guest(name: &str) -> Option<Vec<u8>> {
     wasm
 }
 
-fn rule(criterion: &mut Criterion<ThreadTime>) {
+fn rule<M: Measurement + 'static>(criterion: &mut Criterion<M>) {
     let components = [
         ("component", "fuel", "bench-rule", Interruption::Fuel),
         ("component", "fuel+deadline", "bench-rule", Interruption::FuelAndDeadline),
@@ -167,7 +178,7 @@ fn rule(criterion: &mut Criterion<ThreadTime>) {
     group.finish();
 }
 
-fn heavy(criterion: &mut Criterion<ThreadTime>) {
+fn heavy<M: Measurement + 'static>(criterion: &mut Criterion<M>) {
     let Some(wasm) = guest("bench-heavy") else { return };
     let mut instance = instance(&runtime(Interruption::FuelAndDeadline, None), &wasm);
     let mut group = criterion.benchmark_group("heavy");
@@ -186,7 +197,7 @@ fn heavy(criterion: &mut Criterion<ThreadTime>) {
     group.finish();
 }
 
-fn native(group: &mut BenchmarkGroup<'_, ThreadTime>, rows: &Rows, size: usize) {
+fn native<M: Measurement>(group: &mut BenchmarkGroup<'_, M>, rows: &Rows, size: usize) {
     let mut bits = Vec::with_capacity(size / 8 + 1);
     let home = black_box(HOME);
     let [country, status] = [&rows.dictionary[0], &rows.dictionary[1]].map(kernel::Texts::of);
@@ -213,14 +224,15 @@ fn life(criterion: &mut Criterion) {
         let cached = runtime(Interruption::FuelAndDeadline, Some(folder.path().to_owned()));
         assert!(!cached.prepare(&wasm).expect("a component").from_cache());
         group.bench_function(BenchmarkId::new("compile", name), |b| b.iter(|| black_box(bare.prepare(&wasm))));
-        let apart = Runtime::new(RuntimeSettings { instances_max: 64, ..RuntimeSettings::new(compiler()) }).expect("a runtime");
+        let apart = Runtime::new(RuntimeSettings { instances_max: INSTANCES_MAX, ..RuntimeSettings::new(compiler()) })
+            .expect("a runtime");
         group.bench_function(BenchmarkId::new("compile in a process", name), |b| b.iter(|| black_box(apart.prepare(&wasm))));
         group.bench_function(BenchmarkId::new("load from cache", name), |b| b.iter(|| black_box(cached.prepare(&wasm))));
     }
     group.finish();
 }
 
-fn start(criterion: &mut Criterion<ThreadTime>) {
+fn start<M: Measurement + 'static>(criterion: &mut Criterion<M>) {
     let text = tidemill_runtime::testing::threshold_rule();
     let runtime = runtime(Interruption::FuelAndDeadline, None);
     let mut group = criterion.benchmark_group("start");
@@ -228,7 +240,7 @@ fn start(criterion: &mut Criterion<ThreadTime>) {
         let Some(wasm) = wasm else { continue };
         let component = runtime.prepare(&wasm).expect("a component");
         group.bench_function(BenchmarkId::new("instantiate and drop", name), |b| {
-            b.iter(|| black_box(runtime.instantiate(&component, settings())));
+            b.iter(|| black_box(runtime.instantiate(&component, settings(&component))));
         });
     }
     group.finish();
@@ -243,7 +255,12 @@ fn compiler() -> Compiler {
 criterion_group! {
     name = calls;
     config = Criterion::default().with_measurement(ThreadTime);
-    targets = boundary, rule, heavy, start
+    targets = bare::bare, boundary, rule, heavy, start
+}
+criterion_group! {
+    name = profiled;
+    config = Criterion::default();
+    targets = bare::bare, boundary, rule, heavy, start
 }
 criterion_group!(lives, life);
 
@@ -256,7 +273,12 @@ fn main() {
         compile_one(number(cpu_seconds), number(memory_bytes)).expect("a compiler");
         return;
     }
-    calls();
+    // Whoever profiles wants no clock of threads, which valgrind does not have.
+    if arguments.iter().any(|argument| argument == "--profile-time") {
+        profiled()
+    } else {
+        calls()
+    }
     lives();
     Criterion::default().configure_from_args().final_summary();
 }

@@ -3,23 +3,24 @@
 //!
 //! ```text
 //! Arrow buffers ──pieces──► realloc once, then copied straight into linear memory      (no scratch buffer between)
-//! linear memory ──one copy──► an aligned Arrow buffer, before post-return frees the memory
+//! linear memory ──one copy──► an answer's lists (`answer.rs`), before post-return frees the memory
 //! ```
 //! A `list<u8>` of wasmtime's own would need the pieces joined first (+0.17 ns a row); `WasmList` would be read after post-return,
-//! when the guest's allocator may have written over it.
+//! when the guest's allocator may have written over it; and an answer lifted field by field takes three times as long as one read at once.
 //!
-//! Safety of the four implementations, once: `Lower` is `[ValRaw; 2]` and `ABI` is the pointer pair, which is what a list is in the
-//! canonical ABI; `typecheck` is that of the slice type with the same elements; every access to linear memory is a checked slice.
+//! Safety of the three implementations, once: `Lower` and `ABI` are those of the canonical ABI's type (for a list, the pointer pair; for an
+//! answer, what wasmtime derives for the same record); `typecheck` is that of the slice type with the same elements, or of that record;
+//! every access to linear memory is a checked slice.
 
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
 
-use arrow_buffer::Buffer;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext, LowerContext};
 use wasmtime::component::{Component, ComponentType, Lift, Lower};
 use wasmtime::{Engine, Result, ValRaw, bail};
 
+use crate::answer::{AnswerRecord, Record};
 use crate::artefact::Artefact;
 use crate::piece::Piece;
 use crate::wire::WireColumn;
@@ -36,16 +37,12 @@ pub(crate) struct Pieces<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layouts<'a>(pub(crate) &'a [u8]);
 
-/// A `list<u8>` of an answer, copied out at once.
-#[derive(Debug, Clone)]
-pub(crate) struct GuestBytes(pub(crate) Buffer);
+/// What a call returns, a `result<answer, string>`, read at once.
+#[derive(Debug)]
+pub(crate) struct Answered<A>(pub(crate) Result<A, String>);
 
-/// An answer larger than the call's output limit.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer has a list of {bytes} bytes, more than is left of its output limit")]
-pub(crate) struct OutputTooLarge {
-    pub(crate) bytes: usize,
-}
+/// As wasmtime sees the same.
+type Lifted<A> = Result<<A as AnswerRecord>::Wire, String>;
 
 impl Pieces<'_> {
     fn store<T: 'static>(&self, cx: &mut LowerContext<'_, T>) -> Result<(usize, usize)> {
@@ -139,50 +136,30 @@ unsafe impl Lower for Layouts<'_> {
     }
 }
 
-impl GuestBytes {
-    fn load(cx: &mut LiftContext<'_>, at: usize, length: usize) -> Result<Self> {
-        let Some(bytes) = cx.memory().get(at..).and_then(|rest| rest.get(..length)) else {
-            bail!("list pointer/length out of bounds of memory");
-        };
-        if cx.consume_fuel(length).is_err() {
-            return Err(OutputTooLarge { bytes: length }.into());
-        }
-        Ok(Self(aligned(bytes)))
-    }
-}
-
-/// A copy that numbers of 16 bytes can be read from. Arrow's own would be aligned to more, which allocators charge for.
-fn aligned(bytes: &[u8]) -> Buffer {
-    let mut words = vec![0_i128; bytes.len().div_ceil(size_of::<i128>())];
-    // SAFETY: the words are that many bytes, all of them written, and any byte may stand in a number.
-    let room = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), words.len() * size_of::<i128>()) };
-    room[..bytes.len()].copy_from_slice(bytes);
-    Buffer::from_vec(words).slice_with_length(0, bytes.len())
-}
-
 // SAFETY: see the module's docs.
-unsafe impl ComponentType for GuestBytes {
-    type Lower = [ValRaw; 2];
-    const ABI: CanonicalAbiInfo = CanonicalAbiInfo::POINTER_PAIR;
+unsafe impl<A: AnswerRecord> ComponentType for Answered<A> {
+    type Lower = <Lifted<A> as ComponentType>::Lower;
+    const ABI: CanonicalAbiInfo = <Lifted<A> as ComponentType>::ABI;
 
-    fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> Result<()> {
-        <[u8] as ComponentType>::typecheck(ty, types)
+    fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> wasmtime::Result<()> {
+        <Lifted<A> as ComponentType>::typecheck(ty, types)
     }
 }
 
 // SAFETY: see the module's docs.
-unsafe impl Lift for GuestBytes {
-    fn linear_lift_from_flat(cx: &mut LiftContext<'_>, _ty: InterfaceType, source: &[ValRaw; 2]) -> Result<Self> {
-        Self::load(cx, source[0].get_u32() as usize, source[1].get_u32() as usize)
+unsafe impl<A: AnswerRecord> Lift for Answered<A> {
+    fn linear_lift_from_flat(_cx: &mut LiftContext<'_>, _ty: InterfaceType, _source: &Self::Lower) -> wasmtime::Result<Self> {
+        bail!("an answer has more fields than a function returns values: it stands in memory");
     }
 
-    fn linear_lift_from_memory(cx: &mut LiftContext<'_>, _ty: InterfaceType, bytes: &[u8]) -> Result<Self> {
-        let Some((at, length)) =
-            bytes.split_first_chunk::<4>().zip(bytes.last_chunk::<4>()).map(|((at, _), length)| (at, length))
-        else {
-            bail!("a list is 8 bytes");
-        };
-        Self::load(cx, u32::from_le_bytes(*at) as usize, u32::from_le_bytes(*length) as usize)
+    fn linear_lift_from_memory(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> wasmtime::Result<Self> {
+        // The case, then either record or text at the next multiple of 4, which both are aligned to.
+        let Some((case, payload)) = bytes.split_first_chunk::<4>() else { bail!("an answer is longer than its case") };
+        Ok(Self(match case[0] {
+            0 => Ok(A::read(&mut Record::new(cx, ty, payload))?),
+            1 => Err(Record::new(cx, ty, payload).text()?),
+            case => bail!("an answer has no case {case}"),
+        }))
     }
 }
 
@@ -204,12 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_aligned_and_whole() {
-        for length in [0, 1, 15, 16, 17, 1_000] {
-            let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
-            let copy = aligned(&bytes);
-            assert_eq!(copy.as_slice(), bytes);
-            assert_eq!(copy.as_ptr().align_offset(16), 0);
+    fn an_answer_is_a_case_and_a_record_behind_it() {
+        fn check<A: AnswerRecord>() {
+            assert_eq!(<Answered<A> as ComponentType>::SIZE32, 4 + <A::Wire as ComponentType>::SIZE32);
+            assert_eq!(<Answered<A> as ComponentType>::ALIGN32, 4);
         }
+        check::<crate::answer::RuleParts>();
+        check::<crate::answer::TransformParts>();
     }
 }

@@ -44,6 +44,9 @@ pub(crate) fn columns(
     if layouts.len() != declared.len() {
         invalid!("{} {what} columns where `describe` names {}", layouts.len(), declared.len());
     }
+    if declared.is_empty() {
+        return Ok(Vec::new());
+    }
     declared.iter().zip(layouts).map(|(field, layout)| Column { what, field, layout, rows, data }.read()).collect()
 }
 
@@ -86,6 +89,9 @@ pub(crate) fn source_rows(at: u32, rows: usize, input_rows: usize, data: &Buffer
 
 /// The notes: strictly ascending, each about a row of the call.
 pub(crate) fn notes(notes: Vec<WireNote>, rows: usize) -> Result<Vec<RowNote>, Invalid> {
+    if notes.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut before = None;
     for note in &notes {
         if note.row as usize >= rows {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tidemill_event::{CallFailure, Ending, Usage};
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
-use crate::boundary::OutputTooLarge;
+use crate::answer::OutputTooLarge;
 use crate::limits::{Limits, MESSAGE_BYTES_MAX};
 use crate::sandbox::{Sandbox, TooManyHostCalls};
 use crate::text::clean;

@@ -9,13 +9,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_buffer::Buffer;
 use tidemill_event::{CallFailure, Ending, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage};
 use wasmtime::Store;
-use wasmtime::component::{self, ComponentType, Lift, TypedFunc};
+use wasmtime::component::{self, TypedFunc};
 
+use crate::answer::{AnswerRecord, GuestBytes, RuleParts, TransformParts};
+use crate::boundary::Answered;
 use crate::component::{Component, Exports, Kind, grant, store, typed, usage};
 use crate::decode::{self, Invalid};
-use crate::encode::{self, Scratch};
+use crate::encode::{self, Scratch, TooLarge};
 use crate::failure::{failure, guest_error, invalid};
 use crate::grant::Grants;
 use crate::limits::Limits;
@@ -23,7 +27,7 @@ use crate::logging::GuestLog;
 use crate::metrics::GuestMetrics;
 use crate::refused::Refused;
 use crate::sandbox::Sandbox;
-use crate::wire::{WireBatch, WireRuleAnswer, WireTransformAnswer};
+use crate::wire::{WireBatch, WireColumn};
 
 /// What an instance is given when it is made.
 pub struct InstanceSettings {
@@ -39,13 +43,13 @@ pub struct InstanceSettings {
     pub grants: Grants,
 }
 
-type Call<A> = TypedFunc<(WireBatch<'static>,), (Result<A, String>,)>;
+type Call<A> = TypedFunc<(WireBatch<'static>,), (Answered<A>,)>;
 
 /// The export that takes batches.
 #[derive(Clone, Copy)]
 pub(crate) enum Entry {
-    Rule(Call<WireRuleAnswer>),
-    Transform(Call<WireTransformAnswer>),
+    Rule(Call<RuleParts>),
+    Transform(Call<TransformParts>),
 }
 
 impl Entry {
@@ -69,6 +73,10 @@ pub struct Instance {
     entry: Entry,
     limits: Limits,
     scratch: Scratch,
+    /// The buffer of answers without columns.
+    no_data: Buffer,
+    /// What the call in hand took.
+    usage: Usage,
     alive: bool,
 }
 
@@ -98,7 +106,8 @@ impl Instance {
         match opened {
             Ok((Ok(()),)) => {
                 store.data_mut().hand_over();
-                Ok(Self { component: Arc::clone(component), store, entry, limits, scratch: Scratch::default(), alive: true })
+                let (component, scratch, no_data) = (Arc::clone(component), Scratch::default(), Buffer::default());
+                Ok(Self { component, store, entry, limits, scratch, no_data, usage, alive: true })
             }
             Ok((Err(message),)) => Err(guest_error(&message, usage)),
             Err(error) => Err(failure(&error, store.data(), &limits, usage)),
@@ -139,27 +148,15 @@ impl Instance {
                 usage: Usage::default(),
             });
         }
-        let (answer, mut usage) = self.enter(evaluate, call)?;
-        usage.output_bytes = (answer.verdicts.0.len() + answer.data.0.len()) as u64;
-        let component = &self.component;
-        let read = || {
-            let data = &answer.data.0;
-            Ok(RuleAnswer {
-                verdicts: decode::verdicts(answer.verdicts.0, rows)?,
-                columns: decode::columns("output", &component.description().outputs, &answer.columns, rows, data)?,
-                state: read_state(component, call, &answer.state, data)?,
-                notes: decode::notes(answer.notes, rows)?,
-                usage,
-            })
-        };
-        let read = read();
-        match read {
-            Ok(answer) => {
-                self.store.data_mut().hand_over();
-                Ok(answer)
-            }
-            Err(Invalid(message)) => Err(self.die(invalid(&message, usage))),
-        }
+        let RuleParts { verdicts, columns, state, data, notes } = self.enter(evaluate, call)?;
+        self.usage.output_bytes = (verdicts.len() + data.len()) as u64;
+        // Each part by itself: an answer is large, and would be moved about as a whole.
+        let verdicts = self.valid(decode::verdicts(verdicts.into_buffer(), rows))?;
+        let columns = self.columns(&columns, rows, &data)?;
+        let state = self.state(call, &state, &data)?;
+        let notes = self.valid(decode::notes(notes, rows))?;
+        self.store.data_mut().hand_over();
+        Ok(RuleAnswer { verdicts, columns, state, notes, usage: self.usage })
     }
 
     /// Transforms a batch. Blocking; bounded by the instance's limits.
@@ -175,34 +172,44 @@ impl Instance {
             let state = call.state.as_ref().map(|state| state.rows.clone());
             return Ok(TransformAnswer { source_rows: Vec::new(), columns, state, notes: Vec::new(), usage: Usage::default() });
         }
-        let (answer, mut usage) = self.enter(apply, call)?;
-        usage.output_bytes = answer.data.0.len() as u64;
-        let component = &self.component;
-        let read = || {
-            let (data, made) = (&answer.data.0, answer.rows as usize);
-            Ok(TransformAnswer {
-                source_rows: decode::source_rows(answer.source_rows, made, rows, data)?,
-                columns: decode::columns("output", &component.description().outputs, &answer.columns, made, data)?,
-                state: read_state(component, call, &answer.state, data)?,
-                notes: decode::notes(answer.notes, rows)?,
-                usage,
-            })
-        };
-        let read = read();
-        match read {
-            Ok(answer) => {
-                self.store.data_mut().hand_over();
-                Ok(answer)
-            }
-            Err(Invalid(message)) => Err(self.die(invalid(&message, usage))),
-        }
+        let TransformParts { rows: made, source_rows, columns, state, data, notes } = self.enter(apply, call)?;
+        self.usage.output_bytes = data.len() as u64;
+        let made = made as usize;
+        let source_rows = self.valid(decode::source_rows(source_rows, made, rows, data.shared(&self.no_data)))?;
+        let columns = self.columns(&columns, made, &data)?;
+        let state = self.state(call, &state, &data)?;
+        let notes = self.valid(decode::notes(notes, rows))?;
+        self.store.data_mut().hand_over();
+        Ok(TransformAnswer { source_rows, columns, state, notes, usage: self.usage })
     }
 
-    fn enter<A: Lift + ComponentType + 'static>(
-        &mut self,
-        function: Call<A>,
-        call: &RuleCall,
-    ) -> Result<(A, Usage), CallFailure> {
+    /// The output columns of an answer of so many rows.
+    fn columns(&mut self, layouts: &[WireColumn], rows: usize, data: &GuestBytes) -> Result<Vec<ArrayRef>, CallFailure> {
+        let declared = &self.component.description().outputs;
+        let columns = decode::columns("output", declared, layouts, rows, data.shared(&self.no_data));
+        self.valid(columns)
+    }
+
+    /// The new state of an answer to a call.
+    fn state(&mut self, call: &RuleCall, layouts: &[WireColumn], data: &GuestBytes) -> Result<Option<RecordBatch>, CallFailure> {
+        let Some(keys) = call.state.as_ref().map(|state| state.rows.num_rows()) else {
+            return match layouts {
+                [] => Ok(None),
+                [..] => self.valid(Err(Invalid("new state from a component that declares none".to_owned()))),
+            };
+        };
+        let (schema, declared) = (self.component.description().state_schema(), self.component.state_fields());
+        let state = decode::state(schema, declared, layouts, keys, data.shared(&self.no_data));
+        self.valid(state.map(Some))
+    }
+
+    /// A part of the answer to the call in hand. One that does not hold is the end of the instance.
+    fn valid<T>(&mut self, part: Result<T, Invalid>) -> Result<T, CallFailure> {
+        part.map_err(|Invalid(message)| self.die(invalid(&message, self.usage)))
+    }
+
+    /// Makes the call; what it took is in `self.usage`.
+    fn enter<A: AnswerRecord + 'static>(&mut self, function: Call<A>, call: &RuleCall) -> Result<A, CallFailure> {
         if !self.alive {
             let message = "the instance ended with an earlier call; make a new one".to_owned();
             return Err(CallFailure { ending: Ending::Trap, message, backtrace: String::new(), usage: Usage::default() });
@@ -213,27 +220,34 @@ impl Instance {
             "a call has state if, and only if, the component declares some"
         );
         let rows = call.columns.num_rows();
-        let Self { store, limits, scratch, component, .. } = self;
+        let Self { store, limits, scratch, component, usage: took, .. } = self;
         let declared = (component.description().columns.as_slice(), component.state_fields());
         // Lent for the call, not for ever: the type of a function allows for arguments that live shorter.
         let ended = encode::batch(scratch, declared, &call.columns, call.state.as_ref(), |batch| {
-            let function: TypedFunc<(WireBatch<'_>,), (Result<A, String>,)> = function;
+            let function: TypedFunc<(WireBatch<'_>,), (Answered<A>,)> = function;
             let fuel = limits.fuel(rows, batch.data.bytes);
             grant(store, limits, fuel, limits.output_bytes(rows));
             let started = Instant::now();
             let returned = function.call(&mut *store, (batch,));
             let usage = usage(store, fuel, started);
+            *took = usage;
             match returned {
-                Ok((Ok(answer),)) => Ok((answer, usage)),
-                Ok((Err(message),)) => Err(guest_error(&message, usage)),
+                Ok((Answered(Ok(answer)),)) => Ok(answer),
+                Ok((Answered(Err(message)),)) => Err(guest_error(&message, usage)),
                 Err(error) => Err(failure(&error, store.data(), limits, usage)),
             }
         });
-        let ended = ended.unwrap_or_else(|too_large| {
-            let message = format!("the batch takes {} bytes, more than any component can hold", too_large.bytes);
-            Err(CallFailure { ending: Ending::OutOfMemory, message, backtrace: String::new(), usage: Usage::default() })
-        });
-        ended.map_err(|failure| if failure.ending == Ending::GuestError { failure } else { self.die(failure) })
+        match ended {
+            Ok(Ok(answer)) => Ok(answer),
+            // The component's own error says nothing against the instance.
+            Ok(Err(failure)) if failure.ending == Ending::GuestError => Err(failure),
+            Ok(Err(failure)) => Err(self.die(failure)),
+            Err(TooLarge { bytes }) => {
+                let message = format!("the batch takes {bytes} bytes, more than any component can hold");
+                let usage = Usage::default();
+                Err(CallFailure { ending: Ending::OutOfMemory, message, backtrace: String::new(), usage })
+            }
+        }
     }
 
     fn die(&mut self, failure: CallFailure) -> CallFailure {
@@ -246,19 +260,4 @@ impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instance").field("component", &self.component).field("alive", &self.alive).finish_non_exhaustive()
     }
-}
-
-fn read_state(
-    component: &Component,
-    call: &RuleCall,
-    layouts: &[crate::wire::WireColumn],
-    data: &arrow_buffer::Buffer,
-) -> Result<Option<arrow_array::RecordBatch>, Invalid> {
-    let keys = match &call.state {
-        Some(state) => state.rows.num_rows(),
-        None if layouts.is_empty() => return Ok(None),
-        None => return Err(Invalid("new state from a component that declares none".to_owned())),
-    };
-    let description = component.description();
-    decode::state(description.state_schema(), component.state_fields(), layouts, keys, data).map(Some)
 }

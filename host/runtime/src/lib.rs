@@ -10,6 +10,7 @@
 //! the host panic, wait, or believe something that does not hold. An [`Instance`] belongs to one task; after any failure but
 //! a guest error it is dead, and a new one costs microseconds. This crate knows nothing of streams, pipelines or names.
 
+mod answer;
 mod artefact;
 mod boundary;
 mod cache;

@@ -204,10 +204,14 @@ impl TextGuest {
                 (global.get $ret))
               (func $describe (export "describe") (result i32) {describe})
               (func $open (export "open") (param $config i32) (param $config_length i32) (result i32) {open})
-              (func $call (export "{name}") (param $rows i32) (param $columns i32) (param $columns_length i32) (param $keys i32)
+              ;; What an answer points to stays until the next call writes over it, so there is nothing to do after a return.
+              (func $entry (export "{name}") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+                (call $call (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5) (local.get 6)
+                  (local.get 7) (local.get 8))
+                (global.set $heap (i32.const 65536)))
+              (func $call (param $rows i32) (param $columns i32) (param $columns_length i32) (param $keys i32)
                 (param $row_keys i32) (param $state i32) (param $state_length i32) (param $data i32) (param $data_length i32) (result i32)
                 {call})
-              (func (export "cabi_post_{name}") (param i32) (global.set $heap (i32.const 65536)))
               {fields})"#
         )
     }

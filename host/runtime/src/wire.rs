@@ -4,7 +4,7 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use crate::boundary::{GuestBytes, Layouts, Pieces};
+use crate::boundary::{Layouts, Pieces};
 
 /// The interface that describes columns; its version is the version of the packages built on it.
 pub(crate) const COLUMNS_PACKAGE: &str = "tidemill:component";
@@ -165,16 +165,18 @@ pub(crate) struct WireTransform {
     pub(crate) time: Option<String>,
 }
 
+/// The type of a rule's answer; `answer.rs` reads it.
 #[derive(Debug, Clone, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct WireRuleAnswer {
-    pub(crate) verdicts: GuestBytes,
+    pub(crate) verdicts: Vec<u8>,
     pub(crate) columns: Vec<WireColumn>,
     pub(crate) state: Vec<WireColumn>,
-    pub(crate) data: GuestBytes,
+    pub(crate) data: Vec<u8>,
     pub(crate) notes: Vec<WireNote>,
 }
 
+/// The type of a transform's answer; `answer.rs` reads it.
 #[derive(Debug, Clone, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct WireTransformAnswer {
@@ -183,7 +185,7 @@ pub(crate) struct WireTransformAnswer {
     pub(crate) source_rows: u32,
     pub(crate) columns: Vec<WireColumn>,
     pub(crate) state: Vec<WireColumn>,
-    pub(crate) data: GuestBytes,
+    pub(crate) data: Vec<u8>,
     pub(crate) notes: Vec<WireNote>,
 }
 

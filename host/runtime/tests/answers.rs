@@ -7,7 +7,7 @@ use arrow_array::types::{Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field as ArrowField, Schema};
 use tidemill_event::{KeyedState, RuleCall};
-use tidemill_runtime::testing::{counter_rule, threshold_rule, twice_transform};
+use tidemill_runtime::testing::{TextGuest, counter_rule, threshold_rule, twice_transform};
 use tidemill_runtime::{
     Compiler, Grants, Instance, InstanceSettings, Kind, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
 };
@@ -55,6 +55,23 @@ fn a_rule_answers_as_its_native_twin_for_every_size_with_nulls_and_slices() {
                 assert!(answer.usage.fuel > 0 && answer.usage.output_bytes == size.div_ceil(8) as u64);
             }
         }
+    }
+}
+
+#[test]
+fn an_answer_is_taken_before_the_guest_frees_it() {
+    // Its post-return writes over all that the answer points to.
+    let freed = r#"(func (export "cabi_post_evaluate") (param i32)
+        (memory.fill (global.get $ret) (i32.const 255) (i32.const 48))
+        (memory.fill (i32.const 65536) (i32.const 170) (i32.const 4096)))"#;
+    let text = "(local $bits i32) (local.set $bits (call $take (i32.const 1))) (i32.store8 (local.get $bits) (i32.const 5))
+                (call $answer (local.get $bits) (i32.const 1))";
+    let mut instance = instance(&TextGuest::rule(vec![]).call(text).fields(freed).build());
+    for _ in 0..3 {
+        let call =
+            RuleCall { columns: rows("amount", Arc::new(amounts(3, false))).project(&[]).expect("no columns"), state: None };
+        let answer = instance.judge(&call).expect("an answer");
+        assert_eq!(answer.verdicts.values().iter().collect::<Vec<_>>(), [true, false, true]);
     }
 }
 
