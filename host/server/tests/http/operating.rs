@@ -131,13 +131,13 @@ fn pipelines_are_measured() {
     let server = server();
     let metrics = server.get("/metrics").body;
     for line in [
-        "tidemill_pipeline_lag_rows{pipeline=\"p\"} 0",
-        "tidemill_pipeline_rows_in_total{pipeline=\"p\"} 3",
-        "tidemill_pipeline_state{pipeline=\"p\",state=\"running\"} 1",
+        "tidemill_pipeline_lag_rows{tenant=\"default\",pipeline=\"p\"} 0",
+        "tidemill_pipeline_rows_in_total{tenant=\"default\",pipeline=\"p\"} 3",
+        "tidemill_pipeline_state{tenant=\"default\",pipeline=\"p\",state=\"running\"} 1",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
-    assert!(metrics.contains("tidemill_component_memory_peak_bytes{pipeline=\"p\",step=\"steps[0].rule\""), "{metrics}");
+    assert!(metrics.contains("tidemill_component_memory_peak_bytes{tenant=\"default\",pipeline=\"p\",step=\"steps[0].rule\""), "{metrics}");
     let status = server.get("/v1/pipelines/p/status").json();
     assert_eq!((&status["steps"][0]["rows"], &status["steps"][0]["step"]), (&json!(3), &json!("steps[0].rule")), "{status}");
     assert!(status["event_time"].as_str().is_some_and(|time| time.ends_with('Z')), "{status}");
