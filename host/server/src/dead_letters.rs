@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::body::declaration;
 use crate::host::Host;
+use crate::parameters::parameters;
 use crate::pipelines::changed;
 use crate::problem::{Kind, Problem, ProblemDocument};
 
@@ -92,12 +93,8 @@ pub(crate) async fn list_dead_letters(
     Path(name): Path<String>,
     uri: Uri,
 ) -> Result<Json<DeadLetterList>, Problem> {
-    let parsed = axum::extract::Query::<DeadLetterParameters>::try_from_uri(&uri);
-    let parameters = parsed.map_err(|rejection| {
-        let remedy = "parameters are `reason`, `step`, `component`, `version`, `since`, `until`, `open` and `limit`";
-        Problem::new(Kind::BadParameter, rejection.body_text(), remedy)
-    })?;
-    let query = query(parameters.0)?;
+    let known = "parameters are `reason`, `step`, `component`, `version`, `since`, `until`, `open` and `limit`";
+    let query = query(parameters(&uri, known)?)?;
     let dead_letters = changed(&host, &name, move |pipelines, tenant, name| pipelines.dead_letters(tenant, name, &query)).await?;
     Ok(Json(DeadLetterList { dead_letters }))
 }

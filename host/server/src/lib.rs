@@ -22,6 +22,7 @@ mod ingest;
 mod log_metrics;
 mod metrics;
 mod openapi;
+mod parameters;
 mod patience;
 mod pipeline_logs;
 mod pipelines;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use utoipa::IntoParams;
 
 use crate::host::Host;
+use crate::parameters::parameters;
 use crate::pipelines::{parse, unknown};
 use crate::problem::{Kind, Problem, ProblemDocument};
 
@@ -56,9 +57,7 @@ pub(crate) struct LogParameters {
 pub(crate) async fn get_logs(State(host): State<Host>, Path(name): Path<String>, uri: Uri) -> Result<Response, Problem> {
     let name = parse(&name)?;
     let known = "the parameters are `limit`, `step`, `level` and `follow`, each at most once";
-    let parameters = axum::extract::Query::<LogParameters>::try_from_uri(&uri)
-        .map_err(|rejection| Problem::new(Kind::BadParameter, rejection.body_text(), known))?
-        .0;
+    let parameters: LogParameters = parameters(&uri, known)?;
     let least = match &parameters.level {
         None => 0,
         Some(level) => LEVELS.iter().position(|known| known == level).ok_or_else(|| {

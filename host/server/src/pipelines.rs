@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::{Request, StatusCode, Uri};
+use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidemill_engine::{ApplyError, Change, ControlError, PipelineEntry, Pipelines};
@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::body::declaration;
 use crate::host::Host;
+use crate::parameters::parameters;
 use crate::problem::{Kind, Problem, ProblemDocument};
 
 /// How to apply.
@@ -75,7 +76,7 @@ pub(crate) async fn put_pipeline(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let name = parse(&name)?;
-    let parameters = parameters(request.uri())?;
+    let parameters: ApplyParameters = parameters(request.uri(), "the only parameter is `dry_run=true` or `dry_run=false`")?;
     let body = declaration(&host, request, &TYPES).await?;
     let text = std::str::from_utf8(&body).map_err(|error| {
         Problem::new(Kind::BadBody, format!("the pipeline is no UTF-8 at byte {}", error.valid_up_to()), "send UTF-8 text")
@@ -108,13 +109,6 @@ pub(crate) async fn put_pipeline(
 
 /// YAML first: it is what a body without a content type is taken for, and every JSON text is one.
 const TYPES: [&str; 5] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "application/json"];
-
-fn parameters(uri: &Uri) -> Result<ApplyParameters, Problem> {
-    let parsed = axum::extract::Query::<ApplyParameters>::try_from_uri(uri);
-    parsed.map(|query| query.0).map_err(|rejection| {
-        Problem::new(Kind::BadParameter, rejection.body_text(), "the only parameter is `dry_run=true` or `dry_run=false`")
-    })
-}
 
 /// A pipeline as applied.
 #[utoipa::path(

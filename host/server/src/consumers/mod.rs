@@ -23,6 +23,7 @@ use crate::body::declaration;
 use crate::bounds::CONSUMERS_MAX;
 use crate::host::Host;
 use crate::ingest::append_problem;
+use crate::parameters::parameters;
 use crate::problem::{Kind, Problem, ProblemDocument};
 use crate::read::Places;
 use crate::streams;
@@ -159,8 +160,7 @@ pub(crate) async fn commit(
 ) -> Result<Json<ConsumerView>, Problem> {
     let stream = streams::find(&host, &stream)?;
     let consumer = name(&consumer)?;
-    let parameters = axum::extract::Query::<CommitParameters>::try_from_uri(&uri)
-        .map_err(|rejection| Problem::new(Kind::BadParameter, rejection.body_text(), "the only parameter is `force=true`"))?;
+    let parameters: CommitParameters = parameters(&uri, "the only parameter is `force=true`")?;
     let body = declaration(&host, request, &["application/json"]).await?;
     let offsets: BTreeMap<u32, u64> = serde_json::from_slice(&body).map_err(|error| {
         let remedy = "send an object of partition and next offset, such as {\"0\": 123, \"1\": 99}";

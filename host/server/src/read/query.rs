@@ -99,8 +99,7 @@ impl Query {
 fn parameters(query: &str) -> Result<ReadParameters, Problem> {
     let known = "the parameters are `from`, `until`, `partition`, `limit`, `follow`, `consumer`, each at most once";
     let uri: http::Uri = format!("/?{query}").parse().map_err(|_| wrong("the query cannot be read", known))?;
-    let parsed = axum::extract::Query::<ReadParameters>::try_from_uri(&uri);
-    parsed.map(|query| query.0).map_err(|rejection| wrong(rejection.body_text(), known))
+    crate::parameters::parameters(&uri, known)
 }
 
 fn place(name: &str, text: &str) -> Result<Place, Problem> {

@@ -10,16 +10,9 @@ use crate::server::{Server, settings};
 
 const SSE: (&str, &str) = ("accept", "text/event-stream");
 
-/// 60 rows of 6 keys on 3 partitions.
 fn sixty() -> Server {
     let server = Server::start();
-    let made = server.put(
-        "/v1/streams/s",
-        r#"{"fields": [{"name": "k", "type": "string"}, {"name": "n", "type": "int64"}], "key": ["k"], "partitions": 3}"#,
-    );
-    assert_eq!(made.status, 201);
-    let body: String = (0..60).map(|n| format!("{{\"k\":\"key {}\",\"n\":{n}}}\n", n % 6)).collect();
-    assert_eq!(server.post("s", "application/x-ndjson", body).status, 200);
+    server.keyed(60);
     server
 }
 

@@ -13,13 +13,7 @@ const ARROW: (&str, &str) = ("accept", "application/vnd.apache.arrow.stream");
 
 fn server() -> Server {
     let server = Server::start();
-    let made = server.put(
-        "/v1/streams/s",
-        r#"{"fields": [{"name": "k", "type": "string"}, {"name": "n", "type": "int64"}], "key": ["k"], "partitions": 3}"#,
-    );
-    assert_eq!(made.status, 201);
-    let body: String = (0..900).map(|n| format!("{{\"k\":\"key {}\",\"n\":{n}}}\n", n % 6)).collect();
-    assert_eq!(server.post("s", "application/x-ndjson", body).status, 200);
+    server.keyed(900);
     server
 }
 

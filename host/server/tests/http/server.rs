@@ -134,6 +134,17 @@ impl Server {
         assert_eq!(answer.status, 201, "{answer:?}");
     }
 
+    /// Makes stream `s` of 3 partitions, with rows of 6 keys: `k` is `key 0` to `key 5`, `n` counts from 0.
+    pub(crate) fn keyed(&self, rows: usize) {
+        let made = self.put(
+            "/v1/streams/s",
+            r#"{"fields": [{"name": "k", "type": "string"}, {"name": "n", "type": "int64"}], "key": ["k"], "partitions": 3}"#,
+        );
+        assert_eq!(made.status, 201, "{made:?}");
+        let body: String = (0..rows).map(|n| format!("{{\"k\":\"key {}\",\"n\":{n}}}\n", n % 6)).collect();
+        assert_eq!(self.post("s", "application/x-ndjson", body).status, 200);
+    }
+
     /// The rows of a stream, without the host's fields.
     pub(crate) fn rows(&self, stream: &str) -> Vec<String> {
         let answer = self.get(&format!("/v1/streams/{stream}/events"));
