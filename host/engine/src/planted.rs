@@ -3,45 +3,24 @@
 //! They are values and not builds: `EngineSettings::planted` chooses one, and exists only with feature `planted`, which no release
 //! has. Without it [`Plants::has`] is a constant no.
 
-macro_rules! planted {
-    ($($(#[$words:meta])* $bug:ident $name:literal,)+) => {
-        /// A bug that is not there unless it is asked for.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[cfg_attr(not(feature = "planted"), expect(unreachable_pub, reason = "reached from outside with the feature only"))]
-        pub enum Planted {
-            $($(#[$words])* $bug,)+
-        }
-
-        #[cfg(feature = "planted")]
-        impl Planted {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$bug),+];
-
-            /// Its name on a command line.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$bug => $name,)+
-                }
-            }
-        }
-    };
-}
-
-planted! {
-    /// A checkpoint says that it covers commits that came behind its state, and that may not be on disk.
-    CheckpointAhead "checkpoint-ahead",
-    /// A checkpoint is called true before its state is on disk.
-    StateNotSynced "state-not-synced",
-    /// What the checkpoint before needs is removed before the new one is true.
-    RetiredEarly "retired-early",
-    /// The newest state in the store counts, whatever the log says of it.
-    StoreDecides "store-decides",
-    /// Outputs and the range they came of are two entries.
-    CommitWithoutRange "commit-without-range",
-    /// Outputs of a replay are appended once more.
-    ReplayedOutputs "replayed-outputs",
-    /// Commits behind the checkpoint are not taken again.
-    ReplaySkipped "replay-skipped",
+tidemill_log::planted_bugs! {
+    /// A bug that is not there unless it is asked for.
+    pub enum Planted {
+        /// A checkpoint says that it covers commits that came behind its state, and that may not be on disk.
+        CheckpointAhead "checkpoint-ahead",
+        /// A checkpoint is called true before its state is on disk.
+        StateNotSynced "state-not-synced",
+        /// What the checkpoint before needs is removed before the new one is true.
+        RetiredEarly "retired-early",
+        /// The newest state in the store counts, whatever the log says of it.
+        StoreDecides "store-decides",
+        /// Outputs and the range they came of are two entries.
+        CommitWithoutRange "commit-without-range",
+        /// Outputs of a replay are appended once more.
+        ReplayedOutputs "replayed-outputs",
+        /// Commits behind the checkpoint are not taken again.
+        ReplaySkipped "replay-skipped",
+    }
 }
 
 /// The bug that is planted, if any.
