@@ -88,6 +88,30 @@ fn a_token_is_made_once_and_asked_for() {
 }
 
 #[test]
+fn a_host_that_runs_makes_and_revokes_tokens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = Guarded::start(&folder.path().join("data"));
+    let admin = host.greeting[0]["token"].as_str().expect("a token").to_owned();
+    let words = ["token", "create", "--role", "ingest", "--tenant", "shop", "--label", "edge 7", "--expires", "90d", "--json"];
+    let made = host.run(&words, Some(&admin));
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let made: Value = serde_json::from_slice(&made.stdout).expect("a document");
+    let (token, id) = (made["token"].as_str().expect("a token"), made["id"].as_str().expect("an id"));
+    assert_eq!((&made["tenant"], &made["expired"]), (&"shop".into(), &false.into()), "{made}");
+    let list = text(&host.run(&["token", "list", "--tenant", "shop"], Some(&admin)).stdout);
+    assert!(list.contains(id) && list.contains("edge 7") && !list.contains(token), "{list}");
+    assert_eq!(host.run(&["token", "list"], Some(token)).status.code(), Some(4), "it may only send");
+    assert_eq!(host.run(&["token", "create", "--expires", "soon"], Some(&admin)).status.code(), Some(2));
+    assert!(host.run(&["token", "revoke", id], Some(&admin)).status.success());
+    assert_eq!(host.run(&["token", "revoke", id], Some(&admin)).status.code(), Some(4));
+    let own = host.greeting[0]["id"].as_str().expect("an id");
+    let refused = host.run(&["token", "revoke", own], Some(&admin));
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(text(&refused.stderr).contains("the last token"), "{}", text(&refused.stderr));
+    host.stop();
+}
+
+#[test]
 fn a_lost_token_is_replaced_on_the_data_directory() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");

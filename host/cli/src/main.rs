@@ -49,7 +49,7 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::New(args) => commands::new::run(args, output),
         Command::Build(args) => commands::build::run(args, output),
         Command::Test(args) => commands::test::run(args, output),
-        Command::Token(command) => commands::token::run(command, output),
+        Command::Token(command) => commands::token::run(command, client, output),
         Command::Log(command) => commands::verify::run(command, output),
         Command::Repair(args) => commands::repair::run(args, output),
         Command::Push(args) => commands::push::run(args, &client()?, output),

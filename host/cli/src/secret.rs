@@ -1,4 +1,5 @@
-//! A token on its way from where it was typed to the header it belongs in: never in messages, never in debug output.
+//! A token on its way from where it was typed to the header it belongs in: never in messages, never in debug output. And what a new
+//! one is made of.
 
 use std::fmt;
 use std::path::Path;
@@ -24,13 +25,20 @@ impl Secret {
     }
 }
 
+/// 32 bytes that nobody can guess, for a new token.
+pub(crate) fn random_bytes() -> std::io::Result<[u8; 32]> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)?;
+    Ok(random)
+}
+
 impl FromStr for Secret {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("this is no token: it is one word, as `tidemill serve` or `tidemill token new` printed it".to_owned());
+            return Err("this is no token: it is one word, as `tidemill serve` or `tidemill token create` printed it".to_owned());
         }
         Ok(Self(text.to_owned()))
     }

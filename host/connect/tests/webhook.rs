@@ -8,8 +8,8 @@ use std::time::Duration;
 use support::receiver::Reply;
 use support::{Drive, Hook, Marks, Rig};
 use tidemill_connect::{
-    BatchBounds, BatchKey, BodyFormat, Given, ReaderParts, RefusedRows, Secrets, SinkError, SinkReader, Step, WebhookSettings, WebhookSink,
-    WebhookTarget, WebhookUrl,
+    BatchBounds, BatchKey, BodyFormat, Given, ReaderParts, RefusedRows, Secrets, SinkError, SinkReader, Step, WebhookSettings,
+    WebhookSink, WebhookTarget, WebhookUrl,
 };
 use tidemill_event::{Backoff, Offset, PartitionId};
 
@@ -225,8 +225,12 @@ fn one_bad_row_of_a_batch_is_alone_and_the_others_go_on() {
     let lines: Vec<String> = (0..12).filter(|n| *n != 5).map(|n| format!("{{\"n\":{n}}}")).collect();
     assert_eq!(hook.receiver.lines(), lines, "in order, each once");
     assert_eq!(*kept.0.lock().expect("unpoisoned"), ["[5, 6) hook answered 422: sorry"; 2]);
-    let keys: Vec<String> =
-        hook.receiver.attempts().iter().map(|attempt| attempt.id().trim_start_matches("msg_0123456789abcdef-0-").to_owned()).collect();
+    let keys: Vec<String> = hook
+        .receiver
+        .attempts()
+        .iter()
+        .map(|attempt| attempt.id().trim_start_matches("msg_0123456789abcdef-0-").to_owned())
+        .collect();
     // Every piece has its own key, and the one that could not be kept at first was sent again under its own.
     assert_eq!(keys, ["0-8", "0-4", "4-8", "4-6", "4-5", "5-6", "5-6", "6-8", "8-12"]);
 }

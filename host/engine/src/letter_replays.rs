@@ -132,7 +132,8 @@ impl ReplayedLetters {
 fn sorted(letters: Vec<(DeadLetterId, Option<Value>)>) -> Sorted {
     let mut sorted = Sorted::default();
     for (id, letter) in letters {
-        let Some((partition, letter)) = letter.as_ref().and_then(|letter| Some((letter.get("partition")?.as_u64()?, letter))) else {
+        let Some((partition, letter)) = letter.as_ref().and_then(|letter| Some((letter.get("partition")?.as_u64()?, letter)))
+        else {
             sorted.missing.push(id);
             continue;
         };

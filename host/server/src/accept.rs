@@ -223,7 +223,7 @@ async fn answer(host: &Host, router: Router, request: Request<Incoming>) -> Resp
         let detail = format!("the header lines have {header_bytes} bytes, at most {HEADER_BYTES_MAX} are read");
         return Problem::new(Kind::HeadersTooLarge, detail, "send fewer or shorter header lines").into_response();
     }
-    let caller = match host.access().admit(&request) {
+    let caller = match host.access().admit(&request, host.clock()) {
         Ok(caller) => caller,
         Err(problem) => {
             let response = problem.into_response();
@@ -232,18 +232,19 @@ async fn answer(host: &Host, router: Router, request: Request<Incoming>) -> Resp
         }
     };
     // The hot route: most requests of a busy host are single events, and a router costs as much as decoding one.
-    if request.method() == Method::POST
+    if let Some(caller) = &caller
+        && request.method() == Method::POST
         && let Some(stream) = events_path(request.uri().path())
     {
         let began = Instant::now();
         let stream = stream.to_owned();
-        let response = ingest::post(host, &stream, request).await;
+        let response = ingest::post(host, caller, &stream, request).await;
         host.metrics().request(&Method::POST, EVENTS_ROUTE, response.status(), began.elapsed());
         return response;
     }
     let mut request = request.map(Body::new);
     if let Some(caller) = caller {
-        request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(caller);
     }
     match router.oneshot(request).await {
         Ok(response) => response,

@@ -97,6 +97,13 @@ pub(crate) const READ_BYTES: usize = 128 << 10;
 /// The same for a reader of Arrow, whose batches shall not be small. Beyond: the next read.
 pub(crate) const READ_COLUMNS_BYTES: usize = 512 << 10;
 
+/// Tokens of one tenant, those too that have expired. Beyond: 422 until one is revoked.
+pub(crate) const TOKENS_MAX: usize = 1000;
+/// The longest label of a token. Beyond: 422.
+pub(crate) const TOKEN_LABEL_CHARS_MAX: usize = 100;
+/// How often what bearers of expired tokens left open is ended.
+pub(crate) const TOKENS_EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a reader of server-sent events is told to wait before it connects again.
 pub(crate) const EVENT_STREAM_RETRY: Duration = Duration::from_secs(1);
 /// Consumers of one stream. Beyond: 422 until one is deleted.

@@ -17,6 +17,7 @@ use tidemill_runtime::Description;
 use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
+use crate::auth::Caller;
 use crate::body::{content_type, whole};
 use crate::bounds::COMPONENT_BYTES_MAX;
 use crate::host::Host;
@@ -136,6 +137,7 @@ fn fields(fields: Vec<Field>) -> Vec<Value> {
 )]
 pub(crate) async fn put_component(
     State(host): State<Host>,
+    caller: Caller,
     Path((name, version)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
@@ -146,7 +148,7 @@ pub(crate) async fn put_component(
     }
     content_type(&request, &["application/wasm"])?;
     let busy = |what: &str| Problem::new(Kind::TooMany, what, "upload it again after `Retry-After` seconds, and fewer at once");
-    let tenant = host.tenant().clone();
+    let tenant = caller.tenant().clone();
     let place = host.compiles().enter(&tenant).ok_or_else(|| busy("your uploads before it are not compiled yet"))?;
     let _held = host.component_room().try_acquire_owned().map_err(|_| busy("too many components are uploaded at once"))?;
     let wasm = whole(&host, request, COMPONENT_BYTES_MAX).await?;
@@ -179,10 +181,11 @@ pub(crate) async fn put_component(
 )]
 pub(crate) async fn get_component(
     State(host): State<Host>,
+    caller: Caller,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Json<ComponentView>, Problem> {
     let (name, version) = parse(&name, &version)?;
-    let entry = host.engine().components().get(host.tenant(), &name, &version).ok_or_else(|| unknown(&name, &version))?;
+    let entry = host.engine().components().get(caller.tenant(), &name, &version).ok_or_else(|| unknown(&name, &version))?;
     let digest = entry.digest;
     // It may have to be read, or compiled for another version of the host, before it can be asked what it is.
     let component = blocking(&host, move |components| components.load(digest)).await?;
@@ -195,8 +198,8 @@ pub(crate) async fn get_component(
     get, path = "/v1/components", tag = "components",
     responses((status = 200, description = "By name and version", body = ComponentList))
 )]
-pub(crate) async fn list_components(State(host): State<Host>) -> Json<ComponentList> {
-    let entries = host.engine().components().list(host.tenant());
+pub(crate) async fn list_components(State(host): State<Host>, caller: Caller) -> Json<ComponentList> {
+    let entries = host.engine().components().list(caller.tenant());
     Json(ComponentList { components: entries.into_iter().map(ComponentView::from).collect() })
 }
 
@@ -212,10 +215,11 @@ pub(crate) async fn list_components(State(host): State<Host>) -> Json<ComponentL
 )]
 pub(crate) async fn delete_component(
     State(host): State<Host>,
+    caller: Caller,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let (name, version) = parse(&name, &version)?;
-    let tenant = host.tenant().clone();
+    let tenant = caller.tenant().clone();
     let deleted = blocking(&host, move |components| components.delete(&tenant, &name, &version)).await?;
     deleted.map_err(|error| match error {
         DeleteComponentError::Unknown { name, version } => unknown(&name, &version),

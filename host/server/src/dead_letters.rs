@@ -10,6 +10,7 @@ use tidemill_engine::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, RefusedLe
 use tidemill_event::EventTime;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::auth::Caller;
 use crate::body::declaration;
 use crate::host::Host;
 use crate::parameters::parameters;
@@ -90,12 +91,14 @@ pub(crate) struct RefusedReplay {
 )]
 pub(crate) async fn list_dead_letters(
     State(host): State<Host>,
+    caller: Caller,
     Path(name): Path<String>,
     uri: Uri,
 ) -> Result<Json<DeadLetterList>, Problem> {
     let known = "parameters are `reason`, `step`, `component`, `version`, `since`, `until`, `open` and `limit`";
     let query = query(parameters(&uri, known)?)?;
-    let dead_letters = changed(&host, &name, move |pipelines, tenant, name| pipelines.dead_letters(tenant, name, &query)).await?;
+    let dead_letters =
+        changed(&host, &caller, &name, move |pipelines, tenant, name| pipelines.dead_letters(tenant, name, &query)).await?;
     Ok(Json(DeadLetterList { dead_letters }))
 }
 
@@ -110,10 +113,12 @@ pub(crate) async fn list_dead_letters(
 )]
 pub(crate) async fn get_dead_letter(
     State(host): State<Host>,
+    caller: Caller,
     Path((name, id)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
     let asked = parse_id(&id)?;
-    let letter = changed(&host, &name, move |pipelines, tenant, name| pipelines.dead_letter(tenant, name, asked)).await?;
+    let letter =
+        changed(&host, &caller, &name, move |pipelines, tenant, name| pipelines.dead_letter(tenant, name, asked)).await?;
     letter.map(Json).ok_or_else(|| {
         Problem::new(Kind::UnknownRoute, format!("`{name}` has no dead letter `{id}`"), "GET …/dead-letters lists what there is")
     })
@@ -133,6 +138,7 @@ pub(crate) async fn get_dead_letter(
 )]
 pub(crate) async fn replay_dead_letters(
     State(host): State<Host>,
+    caller: Caller,
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Json<ReplayAnswer>, Problem> {
@@ -154,7 +160,8 @@ pub(crate) async fn replay_dead_letters(
     };
     let force = wanted.force;
     let replayed =
-        changed(&host, &name, move |pipelines, tenant, name| pipelines.replay_dead_letters(tenant, name, choice, force)).await?;
+        changed(&host, &caller, &name, move |pipelines, tenant, name| pipelines.replay_dead_letters(tenant, name, choice, force))
+            .await?;
     let refused = |RefusedLetter { id, why }: RefusedLetter| RefusedReplay { id: id.to_string(), why };
     Ok(Json(ReplayAnswer { replayed: replayed.replayed, refused: replayed.refused.into_iter().map(refused).collect() }))
 }

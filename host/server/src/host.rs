@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_engine::Engine;
-use tidemill_event::{Clock, TenantName};
+use tidemill_event::Clock;
 use tidemill_log::Log;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,16 +17,19 @@ use crate::ingest::Doors;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
+/// 32 bytes that nobody can guess, from whoever runs the service.
+pub type SecretBytes = fn() -> std::io::Result<[u8; 32]>;
+
 /// The services behind the handlers.
 #[derive(Clone)]
 pub(crate) struct Host(Arc<Parts>);
 
 struct Parts {
     settings: Settings,
-    tenant: TenantName,
     log: Log,
     engine: Engine,
     clock: Arc<dyn Clock>,
+    random: SecretBytes,
     access: Access,
     doors: Doors,
     consumers: Consumers,
@@ -40,19 +43,27 @@ struct Parts {
 }
 
 impl Host {
-    pub(crate) fn new(settings: Settings, log: Log, engine: Engine, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        log: Log,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        random: SecretBytes,
+        metrics: Metrics,
+    ) -> Self {
+        let stop = CancellationToken::new();
         Self(Arc::new(Parts {
-            tenant: TenantName::default_tenant(),
-            access: Access::new(settings.open, &log),
+            access: Access::new(settings.open, &log, &stop),
             doors: Doors::new(log.clone()),
             consumers: Consumers::new(log.clone()),
             settings,
             log,
             engine,
             clock,
+            random,
             metrics,
             tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            stop,
             json_room: Arc::new(Semaphore::new(JSON_HELD_BYTES_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             component_room: Arc::new(Semaphore::new(COMPONENTS_HELD_MAX)),
@@ -62,11 +73,6 @@ impl Host {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
-    }
-
-    /// Whose names a request means: there is one tenant until credentials say otherwise.
-    pub(crate) fn tenant(&self) -> &TenantName {
-        &self.0.tenant
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -79,6 +85,11 @@ impl Host {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.0.clock
+    }
+
+    /// Bytes for a new token.
+    pub(crate) fn random(&self) -> std::io::Result<[u8; 32]> {
+        (self.0.random)()
     }
 
     pub(crate) fn doors(&self) -> &Doors {

@@ -33,9 +33,11 @@ mod routes;
 mod service;
 mod settings;
 mod streams;
+mod tokens;
 mod websocket;
 
 pub use accept::ServiceError;
-pub use auth::{NewToken, Role, TokenInfo, Tokens};
+pub use auth::{NewToken, Role, TokenInfo, TokenWish, Tokens};
+pub use host::SecretBytes;
 pub use service::Service;
 pub use settings::Settings;

@@ -7,6 +7,7 @@ use utoipa::OpenApi;
 use crate::problem::{Kind, Problem};
 use crate::{
     components, consumers, dead_letters, health, ingest, metrics, pipeline_logs, pipelines, problem, read, replays, streams,
+    tokens,
 };
 
 #[derive(OpenApi)]
@@ -50,6 +51,10 @@ use crate::{
         replays::get_replay,
         replays::promote_replay,
         replays::delete_replay,
+        tokens::list_tokens,
+        tokens::get_token,
+        tokens::post_token,
+        tokens::delete_token,
     ),
     components(schemas(problem::ProblemDocument)),
     tags(
@@ -57,6 +62,7 @@ use crate::{
         (name = "events", description = "Events in and out"),
         (name = "components", description = "What users bring: rules and transforms"),
         (name = "pipelines", description = "What is done with events"),
+        (name = "tokens", description = "Who may do what"),
         (name = "host", description = "The host itself; without a credential"),
     )
 )]

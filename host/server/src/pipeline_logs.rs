@@ -14,6 +14,7 @@ use tidemill_event::PipelineName;
 use tokio::time::{Instant, sleep};
 use utoipa::IntoParams;
 
+use crate::auth::Caller;
 use crate::host::Host;
 use crate::parameters::parameters;
 use crate::pipelines::{parse, unknown};
@@ -54,7 +55,12 @@ pub(crate) struct LogParameters {
         (status = 404, description = "No such pipeline", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get_logs(State(host): State<Host>, Path(name): Path<String>, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn get_logs(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let name = parse(&name)?;
     let known = "the parameters are `limit`, `step`, `level` and `follow`, each at most once";
     let parameters: LogParameters = parameters(&uri, known)?;
@@ -66,17 +72,21 @@ pub(crate) async fn get_logs(State(host): State<Host>, Path(name): Path<String>,
         })?,
     };
     let wanted = Wanted { step: parameters.step, least };
-    let (lines, next) = read(&host, &name, 0, parameters.limit.unwrap_or(LIMIT), &wanted).ok_or_else(|| unknown(&name))?;
+    let (lines, next) =
+        read(&host, &caller, &name, 0, parameters.limit.unwrap_or(LIMIT), &wanted).ok_or_else(|| unknown(&name))?;
     let first = encoded(&lines);
     let body = if parameters.follow == Some(true) {
-        Body::from_stream(stream::unfold(Some((Some(first), Follower { host, name, wanted, next })), |state| async move {
-            let (first, mut follower) = state?;
-            let lines = match first {
-                Some(first) => first,
-                None => follower.next().await?,
-            };
-            Some((Ok::<_, std::convert::Infallible>(lines), Some((None, follower))))
-        }))
+        Body::from_stream(stream::unfold(
+            Some((Some(first), Follower { host, caller, name, wanted, next })),
+            |state| async move {
+                let (first, mut follower) = state?;
+                let lines = match first {
+                    Some(first) => first,
+                    None => follower.next().await?,
+                };
+                Some((Ok::<_, std::convert::Infallible>(lines), Some((None, follower))))
+            },
+        ))
     } else {
         Body::from(first)
     };
@@ -98,8 +108,15 @@ impl Wanted {
     }
 }
 
-fn read(host: &Host, name: &PipelineName, from: u64, limit: usize, wanted: &Wanted) -> Option<(Vec<Arc<LogLine>>, u64)> {
-    host.engine().pipelines().logs(host.tenant(), name, from, limit, |line| wanted.takes(line))
+fn read(
+    host: &Host,
+    caller: &Caller,
+    name: &PipelineName,
+    from: u64,
+    limit: usize,
+    wanted: &Wanted,
+) -> Option<(Vec<Arc<LogLine>>, u64)> {
+    host.engine().pipelines().logs(caller.tenant(), name, from, limit, |line| wanted.takes(line))
 }
 
 fn encoded(lines: &[Arc<LogLine>]) -> Bytes {
@@ -116,22 +133,23 @@ fn encoded(lines: &[Arc<LogLine>]) -> Bytes {
 /// Somebody who stays.
 struct Follower {
     host: Host,
+    caller: Caller,
     name: PipelineName,
     wanted: Wanted,
     next: u64,
 }
 
 impl Follower {
-    /// The next lines, or an empty one after a while; `None` when the host stops or the pipeline is gone.
+    /// The next lines, or an empty one after a while; `None` when the host stops, the pipeline is gone, or the caller may not ask any more.
     async fn next(&mut self) -> Option<Bytes> {
         let quiet_until = Instant::now() + HEARTBEAT;
         loop {
             tokio::select! {
                 biased;
-                () = self.host.stop().cancelled() => return None,
+                () = self.caller.ended().cancelled() => return None,
                 () = sleep(FOLLOW_EVERY) => {}
             }
-            let (lines, next) = read(&self.host, &self.name, self.next, usize::MAX, &self.wanted)?;
+            let (lines, next) = read(&self.host, &self.caller, &self.name, self.next, usize::MAX, &self.wanted)?;
             self.next = next;
             if !lines.is_empty() {
                 return Some(encoded(&lines));

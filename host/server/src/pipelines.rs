@@ -12,6 +12,7 @@ use tidemill_event::{PipelineName, TenantName};
 use tokio::task::spawn_blocking;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::auth::Caller;
 use crate::body::declaration;
 use crate::host::Host;
 use crate::parameters::parameters;
@@ -72,6 +73,7 @@ pub(crate) struct PipelineList {
 )]
 pub(crate) async fn put_pipeline(
     State(host): State<Host>,
+    caller: Caller,
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
@@ -81,7 +83,7 @@ pub(crate) async fn put_pipeline(
     let text = std::str::from_utf8(&body).map_err(|error| {
         Problem::new(Kind::BadBody, format!("the pipeline is no UTF-8 at byte {}", error.valid_up_to()), "send UTF-8 text")
     })?;
-    let (tenant, text, asked) = (host.tenant().clone(), text.to_owned(), name.clone());
+    let (tenant, text, asked) = (caller.tenant().clone(), text.to_owned(), name.clone());
     // Planning parses SQL and may load components: longer than an async worker should be held.
     let applied = blocking(&host, move |pipelines| pipelines.apply(&tenant, &asked, &text, parameters.dry_run)).await?;
     let applied = applied.map_err(|error| match error {
@@ -119,9 +121,13 @@ const TYPES: [&str; 5] = ["application/yaml", "application/x-yaml", "text/yaml",
         (status = 404, description = "No such pipeline", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get_pipeline(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn get_pipeline(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let asked = parse(&name)?;
-    let entry = host.engine().pipelines().get(host.tenant(), &asked).ok_or_else(|| unknown(&asked))?;
+    let entry = host.engine().pipelines().get(caller.tenant(), &asked).ok_or_else(|| unknown(&asked))?;
     Ok(Json(entry.document))
 }
 
@@ -130,8 +136,8 @@ pub(crate) async fn get_pipeline(State(host): State<Host>, Path(name): Path<Stri
     get, path = "/v1/pipelines", tag = "pipelines",
     responses((status = 200, description = "By name", body = PipelineList))
 )]
-pub(crate) async fn list_pipelines(State(host): State<Host>) -> Json<PipelineList> {
-    let entries = host.engine().pipelines().list(host.tenant());
+pub(crate) async fn list_pipelines(State(host): State<Host>, caller: Caller) -> Json<PipelineList> {
+    let entries = host.engine().pipelines().list(caller.tenant());
     let document = |PipelineEntry { name, mut document }: PipelineEntry| {
         if let Some(members) = document.as_object_mut() {
             members.entry("pipeline").or_insert_with(|| name.as_str().into());
@@ -150,8 +156,12 @@ pub(crate) async fn list_pipelines(State(host): State<Host>) -> Json<PipelineLis
         (status = 404, description = "No such pipeline", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get_status(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    status_after(&host, &name, |_, _, _| Ok(())).await
+pub(crate) async fn get_status(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    status_after(&host, &caller, &name, |_, _, _| Ok(())).await
 }
 
 /// Stop a pipeline's tasks behind a checkpoint.
@@ -164,8 +174,12 @@ pub(crate) async fn get_status(State(host): State<Host>, Path(name): Path<String
         (status = 409, description = "Not in this state", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn pause_pipeline(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    status_after(&host, &name, Pipelines::pause).await
+pub(crate) async fn pause_pipeline(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    status_after(&host, &caller, &name, Pipelines::pause).await
 }
 
 /// Let a paused, held or failed pipeline go on where it stopped.
@@ -178,8 +192,12 @@ pub(crate) async fn pause_pipeline(State(host): State<Host>, Path(name): Path<St
         (status = 409, description = "Not in this state", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn resume_pipeline(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    status_after(&host, &name, Pipelines::resume).await
+pub(crate) async fn resume_pipeline(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    status_after(&host, &caller, &name, Pipelines::resume).await
 }
 
 /// Stop a pipeline and forget it, its replay too. Its target streams and dead letters stay.
@@ -191,29 +209,35 @@ pub(crate) async fn resume_pipeline(State(host): State<Host>, Path(name): Path<S
         (status = 404, description = "No such pipeline", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn delete_pipeline(State(host): State<Host>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    changed(&host, &name, Pipelines::delete).await?;
+pub(crate) async fn delete_pipeline(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    changed(&host, &caller, &name, Pipelines::delete).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Parses the name, changes the pipeline off the async workers, and gives what that gave.
+/// Parses the name, changes the caller's pipeline of that name off the async workers, and gives what that gave.
 pub(super) async fn changed<T: Send + 'static>(
     host: &Host,
+    caller: &Caller,
     name: &str,
     change: impl FnOnce(&Pipelines, &TenantName, &PipelineName) -> Result<T, ControlError> + Send + 'static,
 ) -> Result<T, Problem> {
     let name = parse(name)?;
-    let tenant = host.tenant().clone();
+    let tenant = caller.tenant().clone();
     blocking(host, move |pipelines| change(pipelines, &tenant, &name)).await?.map_err(refused)
 }
 
 /// The same; the answer is the pipeline's status then.
 pub(super) async fn status_after(
     host: &Host,
+    caller: &Caller,
     name: &str,
     change: impl FnOnce(&Pipelines, &TenantName, &PipelineName) -> Result<(), ControlError> + Send + 'static,
 ) -> Result<Json<Value>, Problem> {
-    let status = changed(host, name, move |pipelines, tenant, name| {
+    let status = changed(host, caller, name, move |pipelines, tenant, name| {
         change(pipelines, tenant, name)?;
         pipelines.status(tenant, name).ok_or_else(|| ControlError::Unknown(name.clone()))
     });

@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     UnknownPipeline,
     /// No such consumer of the stream.
     UnknownConsumer,
+    /// No such token.
+    UnknownToken,
     /// A path that exists, with another method.
     WrongMethod,
     /// A form of answer nobody gives.
@@ -82,6 +84,7 @@ impl Kind {
             Self::UnknownComponent => (StatusCode::NOT_FOUND, "unknown-component", "unknown component"),
             Self::UnknownPipeline => (StatusCode::NOT_FOUND, "unknown-pipeline", "unknown pipeline"),
             Self::UnknownConsumer => (StatusCode::NOT_FOUND, "unknown-consumer", "unknown consumer"),
+            Self::UnknownToken => (StatusCode::NOT_FOUND, "unknown-token", "unknown token"),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "this path has other methods"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-acceptable", "no such form of answer"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body stood still for too long"),

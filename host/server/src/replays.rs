@@ -11,6 +11,7 @@ use tidemill_engine::{ControlError, Pipelines, ReplayFrom};
 use tokio::task::block_in_place;
 use utoipa::ToSchema;
 
+use crate::auth::Caller;
 use crate::body::declaration;
 use crate::host::Host;
 use crate::pipelines::{changed, parse};
@@ -42,6 +43,7 @@ pub(crate) struct BeginReplay {
 )]
 pub(crate) async fn post_replay(
     State(host): State<Host>,
+    caller: Caller,
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
@@ -49,7 +51,7 @@ pub(crate) async fn post_replay(
     let wrong = |detail: String| Problem::new(Kind::BadParameter, detail, "send `{\"from\": \"earliest\"}`, or another place");
     let request: BeginReplay = serde_json::from_slice(&body).map_err(|error| wrong(format!("the request: {error}")))?;
     let from = ReplayFrom::parse(&request.from).map_err(wrong)?;
-    let status = changed(&host, &name, move |pipelines, tenant, name| {
+    let status = changed(&host, &caller, &name, move |pipelines, tenant, name| {
         pipelines.replay(tenant, name, &from)?;
         pipelines.replay_status(tenant, name).ok_or_else(|| ControlError::Unknown(name.clone()))
     });
@@ -65,9 +67,13 @@ pub(crate) async fn post_replay(
         (status = 404, description = "No such pipeline, or it has no replay", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get_replay(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn get_replay(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let asked = parse(&name)?;
-    let status = block_in_place(|| host.engine().pipelines().replay_status(host.tenant(), &asked));
+    let status = block_in_place(|| host.engine().pipelines().replay_status(caller.tenant(), &asked));
     let missing = || {
         let remedy = format!("begin one with POST /v1/pipelines/{asked}/replay");
         Problem::new(Kind::UnknownPipeline, format!("`{asked}` has no replay"), remedy)
@@ -86,8 +92,12 @@ pub(crate) async fn get_replay(State(host): State<Host>, Path(name): Path<String
         (status = 503, description = "They did not come together in time: both go on", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn promote_replay(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    let promoted = changed(&host, &name, Pipelines::promote).await?;
+pub(crate) async fn promote_replay(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let promoted = changed(&host, &caller, &name, Pipelines::promote).await?;
     Ok(Json(json!(promoted)))
 }
 
@@ -101,7 +111,11 @@ pub(crate) async fn promote_replay(State(host): State<Host>, Path(name): Path<St
         (status = 409, description = "No replay", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn delete_replay(State(host): State<Host>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    changed(&host, &name, Pipelines::discard).await?;
+pub(crate) async fn delete_replay(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    changed(&host, &caller, &name, Pipelines::discard).await?;
     Ok(StatusCode::NO_CONTENT)
 }

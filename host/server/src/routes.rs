@@ -10,6 +10,7 @@ use crate::host::Host;
 use crate::problem::{Kind, Problem};
 use crate::{
     components, consumers, dead_letters, health, ingest, metrics, openapi, pipeline_logs, pipelines, read, replays, streams,
+    tokens,
 };
 
 /// Every route. Requests with events come here only if the accept loop did not answer them already.
@@ -44,6 +45,8 @@ pub(crate) fn router(host: Host) -> Router {
         .route("/v1/pipelines/{name}/logs", get(pipeline_logs::get_logs))
         .route("/v1/pipelines/{name}/replay", get(replays::get_replay).post(replays::post_replay).delete(replays::delete_replay))
         .route("/v1/pipelines/{name}/replay/promote", post(replays::promote_replay))
+        .route("/v1/tokens", get(tokens::list_tokens).post(tokens::post_token))
+        .route("/v1/tokens/{id}", get(tokens::get_token).delete(tokens::delete_token))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(host.clone(), metrics::time_request))

@@ -1,5 +1,6 @@
 //! The HTTP service: settings and services in, requests until it is told to stop, then a drain.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,12 +10,12 @@ use tidemill_event::Clock;
 use tidemill_log::Log;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, ServiceError};
-use crate::bounds::FAILED_DRAIN;
-use crate::host::Host;
+use crate::bounds::{FAILED_DRAIN, TOKENS_EXPIRE_EVERY};
+use crate::host::{Host, SecretBytes};
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::settings::Settings;
@@ -26,12 +27,19 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service over open parts. `registry` brings the metrics of the binary; the log's, the engine's and the HTTP side's are
+    /// A service over open parts. `random` is for new tokens; `registry` brings the metrics of the binary; the log's, the engine's and the HTTP side's are
     /// added here.
-    pub fn new(settings: Settings, log: Log, engine: Engine, clock: Arc<dyn Clock>, mut registry: Registry) -> Self {
+    pub fn new(
+        settings: Settings,
+        log: Log,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        random: SecretBytes,
+        mut registry: Registry,
+    ) -> Self {
         engine.register(&mut registry);
         let metrics = Metrics::new(registry, log.clone());
-        let host = Host::new(settings, log, engine, clock, metrics);
+        let host = Host::new(settings, log, engine, clock, random, metrics);
         let router = routes::router(host.clone());
         Self { host, router }
     }
@@ -52,11 +60,13 @@ impl Service {
         assert!(flavor != RuntimeFlavor::CurrentThread, "the HTTP service needs a multi-threaded runtime");
         let failed = self.host.log().failed();
         let halt = self.host.stop().clone();
+        let expiring = expire_tokens(self.host.clone());
         let serve = accept::serve(listener, self.host, self.router);
         tokio::pin!(serve);
         let outcome = tokio::select! {
             () = &mut serve => return Ok(()),
             () = stop.cancelled() => Ok(()),
+            never = expiring => match never {},
             poisoned = failed => {
                 tracing::error!(%poisoned, "the log has failed; the service stops");
                 Err(ServiceError::LogFailed(poisoned))
@@ -69,5 +79,13 @@ impl Service {
             Err(_) => _ = timeout(FAILED_DRAIN, serve).await,
         }
         outcome
+    }
+}
+
+/// Ends what was left open by bearers of tokens that expire, as long as the service runs.
+async fn expire_tokens(host: Host) -> Infallible {
+    loop {
+        sleep(TOKENS_EXPIRE_EVERY).await;
+        host.access().expire(host.clock().now());
     }
 }

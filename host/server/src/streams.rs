@@ -14,6 +14,7 @@ use tidemill_log::{Stream, StreamError, Visibility};
 use tokio::task::block_in_place;
 use utoipa::ToSchema;
 
+use crate::auth::Caller;
 use crate::body::declaration;
 use crate::bounds::VERSIONS_LISTED_MAX;
 use crate::host::Host;
@@ -109,6 +110,7 @@ impl StreamView {
 )]
 pub(crate) async fn put_stream(
     State(host): State<Host>,
+    caller: Caller,
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
@@ -116,7 +118,7 @@ pub(crate) async fn put_stream(
     let name = StreamName::from_client(&name)
         .map_err(|error| Problem::new(Kind::BadParameter, format!("the stream's name: {error}"), "choose another name"))?;
     let wanted = parse(&name, &body)?;
-    let id = StreamId::new(host.tenant().clone(), name);
+    let id = StreamId::new(caller.tenant().clone(), name);
     // Made once or changed a few times in a stream's life: waiting for the disk here is no matter.
     block_in_place(|| put(&host, &id, wanted))
 }
@@ -173,8 +175,12 @@ fn parse(name: &StreamName, body: &Bytes) -> Result<StreamDefinition, Problem> {
         (status = 404, description = "No such stream", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get_stream(State(host): State<Host>, Path(name): Path<String>) -> Result<Json<StreamView>, Problem> {
-    let stream = find(&host, &name)?;
+pub(crate) async fn get_stream(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<StreamView>, Problem> {
+    let stream = find(&host, &caller, &name)?;
     let mut view = StreamView::new(&stream);
     let first = view.version.saturating_sub(VERSIONS_LISTED_MAX - 1).max(1);
     view.versions = (first..=view.version)
@@ -199,9 +205,13 @@ pub(crate) async fn get_stream(State(host): State<Host>, Path(name): Path<String
         (status = 409, description = "Used: `pipelines` names them", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn delete_stream(State(host): State<Host>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    let stream = find(&host, &name)?.id().stream.clone();
-    let deleted = block_in_place(|| host.engine().pipelines().delete_stream(host.tenant(), &stream));
+pub(crate) async fn delete_stream(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let stream = find(&host, &caller, &name)?.id().stream.clone();
+    let deleted = block_in_place(|| host.engine().pipelines().delete_stream(caller.tenant(), &stream));
     deleted.map_err(|error| match error {
         DeleteStreamError::Unknown(_) => Problem::unknown_stream(&name),
         DeleteStreamError::Used { pipelines } => {
@@ -220,19 +230,19 @@ pub(crate) async fn delete_stream(State(host): State<Host>, Path(name): Path<Str
     get, path = "/v1/streams", tag = "streams",
     responses((status = 200, description = "By name", body = StreamList))
 )]
-pub(crate) async fn list_streams(State(host): State<Host>) -> Json<StreamList> {
+pub(crate) async fn list_streams(State(host): State<Host>, caller: Caller) -> Json<StreamList> {
     let own = |stream: &std::sync::Arc<Stream>| {
         let id = stream.id();
-        &id.tenant == host.tenant() && !id.stream.suffix().is_some_and(|suffix| INTERNAL.contains(&suffix))
+        &id.tenant == caller.tenant() && !id.stream.suffix().is_some_and(|suffix| INTERNAL.contains(&suffix))
     };
     let streams = host.log().streams().iter().filter(|stream| own(stream)).map(|stream| StreamView::new(stream)).collect();
     Json(StreamList { streams })
 }
 
-/// The stream of that name, dotted or not.
-pub(crate) fn find(host: &Host, name: &str) -> Result<std::sync::Arc<Stream>, Problem> {
+/// The caller's stream of that name, dotted or not.
+pub(crate) fn find(host: &Host, caller: &Caller, name: &str) -> Result<std::sync::Arc<Stream>, Problem> {
     let parsed: StreamName = name.parse().map_err(|error| {
         Problem::new(Kind::BadParameter, format!("the stream's name: {error}"), "GET /v1/streams lists the names there are")
     })?;
-    host.log().stream(&StreamId::new(host.tenant().clone(), parsed)).ok_or_else(|| Problem::unknown_stream(name))
+    host.log().stream(&StreamId::new(caller.tenant().clone(), parsed)).ok_or_else(|| Problem::unknown_stream(name))
 }

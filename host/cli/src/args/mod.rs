@@ -17,14 +17,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::component::{BuildArgs, CompileArgs, ComponentsAction, ComponentsArgs, NewArgs, PushArgs, TestArgs};
-pub(crate) use self::consumers::{ConsumersCommand, Offsets};
+pub(crate) use self::consumers::ConsumersCommand;
 pub(crate) use self::dead_letters::{DeadLetterFilter, DeadLettersArgs, DeadLettersCommand};
-pub(crate) use self::log::{CutPlace, LogCommand, RepairArgs};
+pub(crate) use self::log::{LogCommand, RepairArgs};
 pub(crate) use self::pipeline::{ApplyArgs, DeleteArgs, LogsArgs, PipelinesArgs, ReplayAction, ReplayArgs, StatusArgs};
 pub(crate) use self::schema::{SchemaArgs, SchemaOf};
 pub(crate) use self::serve::{LogForm, ServeArgs};
 pub(crate) use self::stream::{SendArgs, SendFormat, StreamsAction, StreamsArgs, TailArgs};
-pub(crate) use self::token::TokenCommand;
+pub(crate) use self::token::{CreateTokenArgs, TokenCommand};
 use crate::exit::Failure;
 use crate::secret::Secret;
 
@@ -74,7 +74,7 @@ impl Global {
 pub(crate) enum Command {
     /// Run the host.
     Serve(ServeArgs),
-    /// Make, list and revoke access tokens, while the host is stopped.
+    /// Make, list and revoke access tokens.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Look after the log of a data directory, while the host is stopped.

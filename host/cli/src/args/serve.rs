@@ -35,6 +35,9 @@ pub(crate) struct ServeArgs {
     /// Let webhooks go to addresses and ports that are not public; with --dev they may.
     #[arg(long)]
     pub webhooks_private: bool,
+    /// Room on the disk that is kept to finish what was taken, such as 64MiB: new events are refused (507) before it is needed.
+    #[arg(long, value_name = "SIZE")]
+    pub disk_reserve: Option<String>,
     /// Stop when standard input closes: for programs that start a host and must not leave it behind.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,

@@ -1,8 +1,12 @@
 //! Streams: send events to one, print one, look at and delete those there are.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+
+use crate::commands::send::Packing;
+use crate::settings::parse_duration;
 
 /// `tidemill send`.
 #[derive(Debug, Args)]
@@ -17,6 +21,20 @@ pub(crate) struct SendArgs {
     /// What the file holds; by its name (`.json`, `.csv`, `.arrow`, `.arrows`) or its beginning unless said.
     #[arg(long, value_enum)]
     pub format: Option<SendFormat>,
+    /// How bodies are packed on their way: zstd unless said, and not at all to a host on this machine.
+    #[arg(long, value_enum)]
+    pub compress: Option<Packing>,
+    /// Goes on with an earlier run of this name: what the host has taken of the file is not sent again, rows that were added to its end
+    /// are. A run without it has a name of its own, which it says when it fails.
+    #[arg(long, value_name = "NAME")]
+    pub producer: Option<String>,
+    /// How long a request is sent again while the host has no room, or is away. Nothing is taken twice.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2m")]
+    pub retry_for: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write an integer and `ms`, `s`, `m`, `h` or `d`".to_owned())
 }
 
 /// What a file of events holds.

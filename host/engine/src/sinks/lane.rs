@@ -155,8 +155,7 @@ impl Runner {
                     self.step(&mut running, true),
                     Some(Step::Added | Step::Committed { .. } | Step::Halved | Step::Refused { .. })
                 )
-            {
-            }
+            {}
             self.metrics.ended(&running.seed);
         }
         let _ = done.send(());

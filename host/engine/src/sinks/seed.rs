@@ -131,7 +131,20 @@ pub(crate) fn start_sinks(
             let letters = letters(shared.target.clone());
             let (tenant, pipeline, random) = (plan.tenant.clone(), plan.definition.name.clone(), parts.random);
             let (siblings, is_over) = (siblings.clone(), is_over(plan, tasks));
-            sinks.add(SinkSeed { tenant, pipeline, shared, siblings, lane, open, bounds, start, is_over, random, letters, buries });
+            sinks.add(SinkSeed {
+                tenant,
+                pipeline,
+                shared,
+                siblings,
+                lane,
+                open,
+                bounds,
+                start,
+                is_over,
+                random,
+                letters,
+                buries,
+            });
         }
         all.extend(shared);
     }

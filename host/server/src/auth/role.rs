@@ -10,9 +10,9 @@ use crate::accept::events_path;
 /// What a credential allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Everything.
+    /// Everything of its tenant, its tokens too; of the tenant `default` the host itself.
     Admin,
-    /// Everything but the host itself: streams, components, pipelines, events.
+    /// Everything of its tenant but tokens: streams, components, pipelines, events.
     Developer,
     /// Sending events, nothing else.
     Ingest,
@@ -37,13 +37,13 @@ impl Role {
     /// Whether it allows an action.
     pub(crate) fn may(self, action: Action) -> bool {
         match (self, action) {
-            (Self::Admin, Action::Read | Action::Send | Action::Change | Action::Administer) => true,
+            (Self::Admin, Action::Read | Action::Send | Action::Change | Action::Administer | Action::Operate) => true,
             (Self::Developer, Action::Read | Action::Send | Action::Change) => true,
-            (Self::Developer, Action::Administer) => false,
+            (Self::Developer, Action::Administer | Action::Operate) => false,
             (Self::Ingest, Action::Send) => true,
-            (Self::Ingest, Action::Read | Action::Change | Action::Administer) => false,
+            (Self::Ingest, Action::Read | Action::Change | Action::Administer | Action::Operate) => false,
             (Self::Reader, Action::Read) => true,
-            (Self::Reader, Action::Send | Action::Change | Action::Administer) => false,
+            (Self::Reader, Action::Send | Action::Change | Action::Administer | Action::Operate) => false,
         }
     }
 }
@@ -74,16 +74,18 @@ pub(crate) enum Action {
     Send,
     /// Makes, changes or deletes something.
     Change,
-    /// Concerns the host as a whole.
+    /// Concerns who else may do something.
     Administer,
+    /// Concerns the host as a whole, with what all tenants have.
+    Operate,
 }
 
 impl Action {
     /// What a request does, by its method and path.
     pub(crate) fn of(method: &Method, path: &str) -> Self {
-        let administers = ["/v1/backup", "/v1/tokens"].iter().any(|prefix| path.starts_with(prefix));
         match *method {
-            _ if administers => Self::Administer,
+            _ if path.starts_with("/v1/backup") => Self::Operate,
+            _ if path.starts_with("/v1/tokens") => Self::Administer,
             Method::GET | Method::HEAD => Self::Read,
             Method::POST if events_path(path).is_some() => Self::Send,
             Method::POST if path.contains("/consumers/") && path.ends_with("/commit") => Self::Read,
@@ -97,7 +99,8 @@ impl Action {
             Self::Read => "read",
             Self::Send => "send events",
             Self::Change => "change anything",
-            Self::Administer => "administer the host",
+            Self::Administer => "administer tokens",
+            Self::Operate => "operate the host",
         }
     }
 }
@@ -116,6 +119,8 @@ mod tests {
             (Method::DELETE, "/v1/streams/a/consumers/b"),
             (Method::POST, "/v1/pipelines/a/pause"),
             (Method::POST, "/v1/pipelines/a/events"),
+            (Method::GET, "/v1/tokens"),
+            (Method::DELETE, "/v1/tokens/a"),
             (Method::GET, "/v1/backup"),
         ];
         let mut said = String::new();
@@ -132,6 +137,8 @@ mod tests {
             DELETE /v1/streams/a/consumers/b: admin developer
             POST /v1/pipelines/a/pause: admin developer
             POST /v1/pipelines/a/events: admin developer
+            GET /v1/tokens: admin
+            DELETE /v1/tokens/a: admin
             GET /v1/backup: admin
         "#]]
         .assert_eq(&said);

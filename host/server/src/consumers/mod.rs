@@ -19,6 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::store::CommitError;
 pub(crate) use self::store::{Committed, Consumers};
+use crate::auth::Caller;
 use crate::body::declaration;
 use crate::bounds::CONSUMERS_MAX;
 use crate::host::Host;
@@ -106,8 +107,12 @@ pub(crate) struct CommitParameters {
         (status = 404, description = "No such stream", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list_consumers(State(host): State<Host>, Path(stream): Path<String>) -> Result<Json<ConsumerList>, Problem> {
-    let stream = streams::find(&host, &stream)?;
+pub(crate) async fn list_consumers(
+    State(host): State<Host>,
+    caller: Caller,
+    Path(stream): Path<String>,
+) -> Result<Json<ConsumerList>, Problem> {
+    let stream = streams::find(&host, &caller, &stream)?;
     let consumers = host.consumers().list(&stream);
     let consumers = consumers.iter().map(|(name, committed)| ConsumerView::new(&stream, name, committed)).collect();
     Ok(Json(ConsumerList { consumers }))
@@ -124,9 +129,10 @@ pub(crate) async fn list_consumers(State(host): State<Host>, Path(stream): Path<
 )]
 pub(crate) async fn get_consumer(
     State(host): State<Host>,
+    caller: Caller,
     Path((stream, consumer)): Path<(String, String)>,
 ) -> Result<Json<ConsumerView>, Problem> {
-    let stream = streams::find(&host, &stream)?;
+    let stream = streams::find(&host, &caller, &stream)?;
     let consumer = name(&consumer)?;
     let committed = host.consumers().find(&stream, &consumer).ok_or_else(|| unknown(&stream, &consumer))?;
     Ok(Json(ConsumerView::new(&stream, &consumer, &committed)))
@@ -154,11 +160,12 @@ pub(crate) async fn get_consumer(
 )]
 pub(crate) async fn commit(
     State(host): State<Host>,
+    caller: Caller,
     Path((stream, consumer)): Path<(String, String)>,
     uri: Uri,
     request: Request<Body>,
 ) -> Result<Json<ConsumerView>, Problem> {
-    let stream = streams::find(&host, &stream)?;
+    let stream = streams::find(&host, &caller, &stream)?;
     let consumer = name(&consumer)?;
     let parameters: CommitParameters = parameters(&uri, "the only parameter is `force=true`")?;
     let body = declaration(&host, request, &["application/json"]).await?;
@@ -185,9 +192,10 @@ pub(crate) async fn commit(
 )]
 pub(crate) async fn delete_consumer(
     State(host): State<Host>,
+    caller: Caller,
     Path((stream, consumer)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let stream = streams::find(&host, &stream)?;
+    let stream = streams::find(&host, &caller, &stream)?;
     let consumer = name(&consumer)?;
     let deleted = block_in_place(|| host.consumers().delete(&stream, &consumer)).map_err(|error| append_problem(&error))?;
     if deleted { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(unknown(&stream, &consumer)) }

@@ -41,6 +41,7 @@ use self::upload::Upload;
 pub(crate) use self::upload::{append_problem, stream_problem};
 pub(crate) use self::verdict::Accepted;
 use self::verdict::Verdict;
+use crate::auth::Caller;
 use crate::bounds::{OVERLOAD_WAIT, SHARED_BODY_BYTES_MAX};
 use crate::host::Host;
 use crate::problem::{Problem, ProblemDocument};
@@ -85,19 +86,20 @@ use crate::problem::{Problem, ProblemDocument};
 )]
 pub(crate) async fn post_events(
     State(host): State<Host>,
+    caller: Caller,
     Path(stream): Path<String>,
     request: Request<axum::body::Body>,
 ) -> Response {
-    post(&host, &stream, request).await
+    post(&host, &caller, &stream, request).await
 }
 
 /// The same for any body: the accept loop calls it before the router.
-pub(crate) async fn post<B>(host: &Host, stream: &str, request: Request<B>) -> Response
+pub(crate) async fn post<B>(host: &Host, caller: &Caller, stream: &str, request: Request<B>) -> Response
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display + Send,
 {
-    match take(host, stream, request).await {
+    match take(host, caller, stream, request).await {
         Ok(verdict) => {
             let (accepted, rejected) = verdict.decided_now();
             host.metrics().events(accepted, rejected);
@@ -107,13 +109,13 @@ where
     }
 }
 
-async fn take<B>(host: &Host, stream: &str, request: Request<B>) -> Result<Verdict, Problem>
+async fn take<B>(host: &Host, caller: &Caller, stream: &str, request: Request<B>) -> Result<Verdict, Problem>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display + Send,
 {
     let (head, body) = request.into_parts();
-    let Wanted { door, ack, name, content, encoding } = match Wanted::read(host, stream, &head) {
+    let Wanted { door, ack, name, content, encoding } = match Wanted::read(host, caller, stream, &head) {
         Ok(wanted) => wanted,
         Err(problem) => {
             pieces::pass_over(&head.headers, body).await;
@@ -163,9 +165,9 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(host: &Host, stream: &str, head: &Parts) -> Result<Self, Problem> {
+    fn read(host: &Host, caller: &Caller, stream: &str, head: &Parts) -> Result<Self, Problem> {
         Ok(Self {
-            door: host.doors().find(host.tenant(), stream)?,
+            door: host.doors().find(caller.tenant(), stream)?,
             ack: content::query(head.uri.query())?,
             name: retry::name(&head.headers)?,
             content: content::content(&head.headers)?,

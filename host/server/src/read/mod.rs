@@ -14,6 +14,8 @@ mod form;
 mod query;
 mod reader;
 
+use std::io;
+
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::response::Response;
@@ -79,7 +81,7 @@ pub(crate) async fn get_events(
     kept: Option<Extension<Kept>>,
     handshake: Handshake,
 ) -> Result<Response, Problem> {
-    let stream = streams::find(&host, &name)?;
+    let stream = streams::find(&host, &caller, &name)?;
     if websocket::is_asked(&headers) {
         return websocket::upgrade(&host, caller, stream, &headers, handshake, kept.map(|kept| kept.0));
     }
@@ -100,14 +102,14 @@ pub(crate) async fn get_events(
             Some(encoding) => encoding.around(plain),
         }
     };
-    let reader = Reader::open(&stream, &query, &resume, form.read_limit(), host.stop().clone(), writer)?;
+    let reader = Reader::open(&stream, &query, &resume, form.read_limit(), caller.ended().child_token(), writer)?;
     if resumed.is_some() && reader.is_empty() {
         // A browser connects again after every end but this one.
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     }
-    let mut response = Response::new(body(reader));
+    let mut response = Response::new(body(reader, host.clone(), caller));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
     headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
@@ -121,12 +123,15 @@ pub(crate) async fn get_events(
 }
 
 /// What a reader gives, as a body.
-fn body(reader: Reader) -> Body {
-    Body::from_stream(stream::unfold(Some(reader), |reader| async move {
-        let mut reader = reader?;
+fn body(reader: Reader, host: Host, caller: Caller) -> Body {
+    Body::from_stream(stream::unfold(Some((reader, host, caller)), |state| async move {
+        let (mut reader, host, caller) = state?;
+        // In both cases the body breaks off, so that nobody takes what came for all there is.
+        if caller.ended().is_cancelled() && !host.stop().is_cancelled() {
+            return Some((Err(io::Error::other("the token was revoked or has expired")), None));
+        }
         match reader.next().await {
-            Some(Ok(piece)) => Some((Ok(piece.bytes), Some(reader))),
-            // The body breaks off, so that nobody takes what came for all there is.
+            Some(Ok(piece)) => Some((Ok(piece.bytes), Some((reader, host, caller)))),
             Some(Err(error)) => Some((Err(error), None)),
             None => None,
         }

@@ -48,7 +48,7 @@ pub(crate) fn upgrade(
         let remedy = "send a WebSocket handshake (RFC 6455) over HTTP/1.1, or leave `Upgrade` out";
         Problem::new(Kind::BadParameter, rejection.body_text(), remedy)
     })?;
-    if !caller.role.may(Action::Read) {
+    if caller.may(Action::Read).is_err() {
         caller.may(Action::Send)?;
     }
     same_origin(headers)?;

@@ -135,7 +135,7 @@ impl Running {
         let ping = self.host.settings().websocket_ping;
         let mut pings = every(ping);
         let mut seconds = every(Duration::from_secs(1).min(ping));
-        let stop = self.host.stop().child_token();
+        let stop = self.caller.ended().child_token();
         // Whether a message is on its way out.
         let mut sending = false;
         loop {
@@ -148,7 +148,7 @@ impl Running {
             let room = self.publishes.len() + self.replies.len() < WEBSOCKET_PUBLISHES_MAX
                 && self.publish_bytes < WEBSOCKET_PUBLISH_BYTES_MAX;
             tokio::select! {
-                () = stop.cancelled() => return End::Close(close_code::AWAY, "the host is stopping".to_owned()),
+                () = stop.cancelled() => return self.ended(),
                 sent = sink.flush(), if sending => match sent {
                     Ok(()) => sending = false,
                     Err(_) => return End::Gone,
@@ -181,6 +181,14 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Why nothing more is taken and given.
+    fn ended(&self) -> End {
+        if self.host.stop().is_cancelled() {
+            return End::Close(close_code::AWAY, "the host is stopping".to_owned());
+        }
+        End::Close(close_code::POLICY, "the token was revoked or has expired".to_owned())
     }
 
     /// Whether the client is gone, or wants nothing.
@@ -265,7 +273,7 @@ impl Running {
     /// Sends events the way of a POST.
     async fn publish(&mut self, id: Id, events: String, idempotency_key: Option<String>) {
         let bytes = events.len();
-        let host = self.host.clone();
+        let (host, caller) = (self.host.clone(), self.caller.clone());
         let name = self.stream.id().stream.as_str().to_owned();
         let work = async move {
             let mut request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json");
@@ -274,7 +282,7 @@ impl Running {
             }
             let text = match request.body(Body::from(events)) {
                 Ok(request) => {
-                    let (head, body) = ingest::post(&host, &name, request).await.into_parts();
+                    let (head, body) = ingest::post(&host, &caller, &name, request).await.into_parts();
                     let body = axum::body::to_bytes(body, WEBSOCKET_MESSAGE_BYTES_MAX).await.unwrap_or_default();
                     published(&id, head.status.is_success(), &String::from_utf8_lossy(&body))
                 }
@@ -309,7 +317,7 @@ impl Running {
         }
         let query = Query::check(parameters, self.stream.partitions().len() as u32)?;
         let resume = read::committed(&self.host, &self.stream, &query);
-        let stop = self.host.stop().child_token();
+        let stop = self.caller.ended().child_token();
         let subscription = Subscription::open(id.clone(), &self.stream, &query, &resume, credit, stop.clone())?;
         self.known.push(Known { id, stop, credit: 0 });
         self.read_on(subscription);

@@ -1,4 +1,5 @@
-//! Credentials: every route of the OpenAPI document asks for one but those that say they do not, and roles may what they may.
+//! Credentials: every route of the OpenAPI document asks for one but those that say they do not, and for a role that may. What other
+//! tenants see is in `tenants.rs`.
 
 use serde_json::Value;
 use tidemill_server::{Role, Settings};
@@ -9,25 +10,63 @@ fn server() -> Server {
     Server::with(Settings { open: false, ..settings() })
 }
 
-/// Method, path with names filled in, and whether it is for everybody.
-fn routes(server: &Server) -> Vec<(String, String, bool)> {
-    let document = server.get("/v1/openapi.json");
-    assert_eq!(document.status, 200, "{document:?}");
-    let mut routes = Vec::new();
-    for (path, methods) in document.json()["paths"].as_object().expect("paths") {
-        let names = path.split('/').map(|part| match part {
-            "{version}" => "1.0.0",
-            part if part.starts_with('{') => "x",
-            part => part,
+/// A route of the OpenAPI document.
+pub(crate) struct Route {
+    pub(crate) method: String,
+    /// With names in braces.
+    pub(crate) template: String,
+    /// Whether it is for everybody.
+    pub(crate) open: bool,
+}
+
+impl Route {
+    /// Every one there is.
+    pub(crate) fn all(server: &Server) -> Vec<Self> {
+        let document = server.get("/v1/openapi.json");
+        assert_eq!(document.status, 200, "{document:?}");
+        let mut routes = Vec::new();
+        for (template, methods) in document.json()["paths"].as_object().expect("paths") {
+            let is_open =
+                |operation: &Value| operation["tags"] == serde_json::json!(["host"]) && !template.starts_with("/v1/backup");
+            routes.extend(methods.as_object().expect("methods").iter().map(|(method, operation)| Self {
+                method: method.to_uppercase(),
+                template: template.clone(),
+                open: is_open(operation),
+            }));
+        }
+        assert!(routes.len() > 30, "{}", routes.len());
+        routes
+    }
+
+    /// The path, with a name for each in braces: the one before tells which kind is meant.
+    pub(crate) fn path(&self, name: impl Fn(&str, &str) -> String) -> String {
+        let mut before = "";
+        let filled = self.template.split('/').map(|part| {
+            let filled = if part.starts_with('{') { name(before, part) } else { part.to_owned() };
+            before = part;
+            filled
         });
-        let filled = names.collect::<Vec<_>>().join("/");
-        for (method, operation) in methods.as_object().expect("methods") {
-            let open = operation["tags"] == serde_json::json!(["host"]) && !path.starts_with("/v1/backup");
-            routes.push((method.to_uppercase(), filled.clone(), open));
+        filled.collect::<Vec<_>>().join("/")
+    }
+
+    /// The same, with names of nothing.
+    fn nowhere(&self) -> String {
+        self.path(|_, part| if part == "{version}" { "1.0.0" } else { "x" }.to_owned())
+    }
+
+    /// Which roles may take it. Said here once more, in other words than the service's own.
+    fn roles(&self) -> &'static [Role] {
+        const { assert!(Role::ALL.len() == 4) };
+        let Self { method, template, .. } = self;
+        match (&**method, &**template) {
+            (_, path) if path.starts_with("/v1/tokens") || path.starts_with("/v1/backup") => &[Role::Admin],
+            ("POST", "/v1/streams/{stream}/events") => &[Role::Admin, Role::Developer, Role::Ingest],
+            ("GET", _) | ("POST", "/v1/streams/{stream}/consumers/{consumer}/commit") => {
+                &[Role::Admin, Role::Developer, Role::Reader]
+            }
+            _ => &[Role::Admin, Role::Developer],
         }
     }
-    assert!(routes.len() > 20, "{routes:?}");
-    routes
 }
 
 #[test]
@@ -36,9 +75,10 @@ fn every_route_asks_for_a_credential() {
     let token = server.bearer(Role::Admin);
     let wrong = format!("{}A", &token[..token.len() - 1]);
     let basic = token.replace("Bearer", "Basic");
-    for (method, path, open) in routes(&server) {
+    for route in Route::all(&server) {
+        let (method, path) = (route.method.clone(), route.nowhere());
         let answer = server.request(&method, &path, &[], b"");
-        if open {
+        if route.open {
             assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
             continue;
         }
@@ -56,6 +96,20 @@ fn every_route_asks_for_a_credential() {
     // What is not there is not told either.
     assert_eq!(server.get("/v1/secrets").status, 401);
     assert_eq!(server.request("PATCH", "/metrics/", &[], b"").status, 401);
+}
+
+#[test]
+fn every_route_asks_for_a_role_that_may() {
+    let server = server();
+    for route in Route::all(&server).into_iter().filter(|route| !route.open) {
+        let path = route.nowhere();
+        for role in Role::ALL {
+            let answer = server.request(&route.method, &path, &[("authorization", &server.bearer(role))], b"");
+            let may = route.roles().contains(&role);
+            assert_ne!(answer.status, 401, "{} {path} as {role}", route.method);
+            assert_eq!(answer.status != 403, may, "{} {path} as {role}: {answer:?}", route.method);
+        }
+    }
 }
 
 #[test]

@@ -18,4 +18,6 @@ mod overload;
 mod pipelines;
 mod server;
 mod streams;
+mod tenants;
+mod tokens;
 mod websocket;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -11,7 +11,7 @@ use tidemill_engine::{Engine, EngineSettings};
 use tidemill_event::{Clock, EventTime, TenantName};
 use tidemill_log::{Log, LogSettings};
 use tidemill_runtime::{Compiler, Runtime, RuntimeSettings};
-use tidemill_server::{Role, Service, ServiceError, Settings, Tokens};
+use tidemill_server::{Role, Service, ServiceError, Settings, TokenWish, Tokens};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ pub(crate) struct Server {
     pub(crate) disk: SwitchDisk,
     pub(crate) log: Log,
     engine: Engine,
+    clock: Arc<TestClock>,
     pub(crate) runtime: tokio::runtime::Runtime,
     /// A token of each role, unless the service is open to everybody.
     tokens: Vec<(Role, String)>,
@@ -43,6 +44,14 @@ pub(crate) struct Server {
     /// The log is known to have failed.
     broken: bool,
     _dir: tempfile::TempDir,
+}
+
+/// Another one each time.
+fn random() -> std::io::Result<[u8; 32]> {
+    static MADE: AtomicU64 = AtomicU64::new(1);
+    let mut bytes = [0x5a; 32];
+    bytes[..8].copy_from_slice(&MADE.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+    Ok(bytes)
 }
 
 /// Patient enough for a machine that does many other things.
@@ -73,7 +82,8 @@ impl Server {
         let log = Log::open(log, Arc::new(disk.clone())).expect("a log");
         let token = |role: Role| {
             let random = [role as u8; 32];
-            let made = Tokens::new(log.clone()).make(&random, &TenantName::default_tenant(), role, EventTime(START_MICROS));
+            let wish = TokenWish { role, tenant: TenantName::default_tenant(), label: String::new(), expires_at: None };
+            let made = Tokens::new(log.clone()).make(&random, wish, EventTime(START_MICROS));
             (role, made.expect("a token").token)
         };
         let tokens = if settings.open { Vec::new() } else { Role::ALL.into_iter().map(token).collect() };
@@ -83,12 +93,12 @@ impl Server {
             Runtime::new(RuntimeSettings { instances_max: 8, ..RuntimeSettings::new(Compiler::InProcess) }).expect("a sandbox");
         let engine = Engine::open(EngineSettings::new(dir.path()), log.clone(), guests, clock.clone()).expect("an engine");
         engine.start();
-        let service = Service::new(settings, log.clone(), engine.clone(), clock, Registry::default());
+        let service = Service::new(settings, log.clone(), engine.clone(), clock.clone(), random, Registry::default());
         let listener = runtime.block_on(Service::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let running = runtime.spawn(service.run(listener, stop.clone()));
-        Self { address, disk, log, engine, runtime, tokens, stop, running: Some(running), broken: false, _dir: dir }
+        Self { address, disk, log, engine, clock, runtime, tokens, stop, running: Some(running), broken: false, _dir: dir }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -99,6 +109,20 @@ impl Server {
     pub(crate) fn bearer(&self, role: Role) -> String {
         let (_, token) = self.tokens.iter().find(|(of, _)| *of == role).expect("a service with tokens");
         format!("Bearer {token}")
+    }
+
+    /// A token made by the administrator of the host: `{"role": "reader", "tenant": "shop"}`. Its id, and `Authorization` with it.
+    pub(crate) fn token(&self, wish: &Value) -> (String, String) {
+        let headers = [("authorization", &*self.bearer(Role::Admin)), ("content-type", "application/json")];
+        let made = self.request("POST", "/v1/tokens", &headers, wish.to_string().as_bytes());
+        assert_eq!(made.status, 201, "{made:?}");
+        let text = |name: &str| made.json()[name].as_str().expect("a text").to_owned();
+        (text("id"), format!("Bearer {}", text("token")))
+    }
+
+    /// Lets the service's clock go on.
+    pub(crate) fn later(&self, by: Duration) {
+        self.clock.0.fetch_add(i64::try_from(by.as_micros()).expect("not that late"), Ordering::Relaxed);
     }
 
     /// One request on a connection of its own.

@@ -282,3 +282,22 @@ fn a_handshake_needs_a_stream_a_credential_and_the_right_page() {
         assert_eq!(refused["problem"]["status"], 403, "{refused}");
     }
 }
+
+#[test]
+fn a_socket_is_of_its_tenant_and_ends_with_its_token() {
+    let server = Server::with(Settings { open: false, ..settings() });
+    let admin = server.bearer(Role::Admin);
+    let headers = [("authorization", admin.as_str()), ("content-type", "application/json")];
+    let made = server.request("PUT", "/v1/streams/s", &headers, br#"{"fields": [{"name": "n", "type": "int64"}]}"#);
+    assert_eq!(made.status, 201, "{made:?}");
+    let (_, other) = server.token(&json!({"role": "admin", "tenant": "shop"}));
+    assert_eq!(Socket::try_open(&server, "s", &[("authorization", &other)]).err(), Some(404));
+
+    let (id, bearer) = server.token(&json!({"role": "developer"}));
+    let mut socket = Socket::try_open(&server, "s", &[("authorization", &bearer)]).expect("a WebSocket");
+    socket.send(&json!({"type": "subscribe", "id": 1, "follow": true}));
+    assert_eq!(socket.next()["type"], "subscribed");
+    let revoked = server.request("DELETE", &format!("/v1/tokens/{id}"), &headers, b"");
+    assert_eq!(revoked.status, 204, "{revoked:?}");
+    assert_eq!(socket.closed(), 1008);
+}
