@@ -28,7 +28,10 @@ impl Checker<'_> {
                 TargetKind::File(file) => {
                     let path = &file.path;
                     if let Some(other) = self.other_owner(definition, path) {
-                        let error = format!("`files/{path}` belongs to the pipeline `{other}`");
+                        // Of other tenants not even the names are told.
+                        let is_own = other.split_once('/').is_some_and(|(tenant, _)| tenant == self.catalog.tenant.as_str());
+                        let whose = if is_own { format!("the pipeline `{other}`") } else { "somebody else".to_owned() };
+                        let error = format!("`files/{path}` belongs to {whose}");
                         let remedy = "choose another path, or delete that pipeline and move its files away";
                         self.fault(format!("{}.file.path", target.path), target.line, error, remedy);
                     }
