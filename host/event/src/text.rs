@@ -8,13 +8,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, DictionaryArray, StringArray, UInt32Array};
 use arrow_buffer::{NullBuffer, ScalarBuffer};
 
+mod chunk;
 mod places;
 mod runs;
-mod word;
 
-use places::{Entry, Places, ShortHash, same_tail};
+pub(crate) use chunk::{CHUNK_BYTES, Chunk};
+pub(crate) use places::{Key, Places, same_long};
 pub(crate) use runs::{Runs, take, validity};
-pub(crate) use word::{head, word};
 
 /// Distinct values that a dictionary under construction may always have; beyond them, at most one for each four rows.
 const DISTINCT_ALWAYS: usize = 1_024;
@@ -34,9 +34,7 @@ pub(crate) struct Texts {
     /// The rows of a dictionary, as places in `distinct`.
     keys: Vec<u32>,
     distinct: Runs,
-    entries: Vec<Entry>,
     places: Places,
-    hash: ShortHash,
     /// The values of a plain column.
     plain: Runs,
     /// Batches for which it stays plain.
@@ -57,9 +55,7 @@ impl Texts {
             form: Form::Dictionary,
             keys: Vec::new(),
             distinct: Runs::new(),
-            entries: Vec::new(),
             places: Places::new(),
-            hash: ShortHash::new(),
             plain: Runs::new(),
             plain_batches: 0,
             fresh: false,
@@ -87,60 +83,60 @@ impl Texts {
     /// Takes a value and answers its place in the dictionary, while there is one.
     #[inline]
     pub(crate) fn push(&mut self, value: &[u8]) -> Option<u32> {
-        self.push_headed(value, head(value))
+        if self.form == Form::Plain {
+            self.plain.push(value);
+            return None;
+        }
+        let key = self.places.key(value);
+        let distinct = &self.distinct;
+        let known = self.places.find(&key, |place| same_long(distinct.get(place), value));
+        Some(self.push_known(known, key, value))
     }
 
-    /// As [`Texts::push`], for a value whose [`head`] is known.
-    #[inline]
-    pub(crate) fn push_headed(&mut self, value: &[u8], head: u64) -> Option<u32> {
-        match self.form {
-            Form::Dictionary => {
-                let place = self.place(value, head);
-                self.keys.push(place);
-                if self.fresh && self.distinct.len() > DISTINCT_ALWAYS.max(self.keys.len() / 4) {
-                    self.turn_plain();
-                    self.plain_batches = PLAIN_BATCHES;
-                }
-                Some(place)
-            }
-            Form::Plain => {
-                self.plain.push(value);
-                None
-            }
+    /// As [`Texts::push`], for the first `length` bytes (at most 16) of a chunk.
+    #[inline(always)]
+    pub(crate) fn push_short(&mut self, chunk: Chunk, length: usize) {
+        if self.form == Form::Plain {
+            self.plain.push_short(chunk, length);
+            return;
         }
+        let key = Key::short(chunk, length);
+        match self.places.find(&key, |_| true) {
+            Ok(place) => self.push_place(place),
+            known => _ = self.push_known(known, key, &chunk.bytes()[..length]),
+        }
+    }
+
+    fn push_known(&mut self, known: Result<u32, usize>, key: Key, value: &[u8]) -> u32 {
+        match known {
+            Ok(place) => {
+                self.push_place(place);
+                place
+            }
+            Err(at) => self.add(at, key, value),
+        }
+    }
+
+    /// Brings a new value into the dictionary, by the slot where it would be.
+    #[inline(never)]
+    fn add(&mut self, at: usize, key: Key, value: &[u8]) -> u32 {
+        self.distinct.push(value);
+        let place = self.places.add(at, key);
+        self.fresh = true;
+        self.keys.push(place);
+        if self.distinct.len() > DISTINCT_ALWAYS.max(self.keys.len() / 4) {
+            self.turn_plain();
+            self.places.reset();
+            self.plain_batches = PLAIN_BATCHES;
+        }
+        place
     }
 
     /// Takes the value that is at `place` of the dictionary, as [`Texts::push`] answered; the column must still be one.
+    #[inline(always)]
     pub(crate) fn push_place(&mut self, place: u32) {
         self.fresh = false;
         self.keys.push(place);
-    }
-
-    /// The place of a value in the dictionary, brought in if it is new.
-    #[inline]
-    fn place(&mut self, value: &[u8], head: u64) -> u32 {
-        let hash = self.hash.of(value, head);
-        let (entries, distinct, length) = (&self.entries, &self.distinct, value.len());
-        let known = self.places.find(hash, |place| {
-            let entry = &entries[place];
-            entry.head == head && entry.length == length && (length <= 8 || same_tail(distinct.get(place), value))
-        });
-        match known {
-            Ok(place) => {
-                self.fresh = false;
-                place
-            }
-            Err(slot) => self.add(value, head, hash, slot),
-        }
-    }
-
-    #[inline(never)]
-    fn add(&mut self, value: &[u8], head: u64, hash: u64, slot: usize) -> u32 {
-        self.distinct.push(value);
-        self.entries.push(Entry { head, hash, length: value.len() });
-        self.places.put(slot, &self.entries);
-        self.fresh = true;
-        self.entries.len() as u32 - 1
     }
 
     /// Whether it is a dictionary so far.
@@ -164,8 +160,7 @@ impl Texts {
     fn clear_dictionary(&mut self) {
         self.keys.clear();
         self.distinct.truncate(0);
-        self.places.clear(self.entries.len());
-        self.entries.clear();
+        self.places.clear();
         self.fresh = false;
     }
 
@@ -179,10 +174,8 @@ impl Texts {
                 self.keys.truncate(length);
                 if self.fresh {
                     self.fresh = false;
-                    let newest = self.distinct.len() - 1;
-                    self.places.take_newest(newest, self.entries[newest].hash);
-                    self.entries.truncate(newest);
-                    self.distinct.truncate(newest);
+                    self.places.take_newest();
+                    self.distinct.truncate(self.distinct.len() - 1);
                 }
             }
             Form::Plain => self.plain.truncate(length),

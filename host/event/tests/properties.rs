@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use proptest::prelude::*;
-use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder, infer};
+use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder, infer, is_blank, utf8_start};
 use tidemill_event::{
     EventTime, Field, FieldType, MissingTime, Offset, Placement, Retention, StreamDefinition, StreamSchema, TimeField, TimeUnit,
     UnknownFields, batch, partition_of,
@@ -166,6 +166,59 @@ proptest! {
             let model = model::row(&definition, &bytes, EventTime(5)).map(|_| ());
             let found = decoder.row(&bytes, EventTime(5)).map_err(|fault| fault.reason);
             prop_assert_eq!(found, model, "{}", String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn lines_at_once_and_one_by_one_are_the_same(
+        definition in definition(),
+        rows in prop::collection::vec((object(value()), "(\r?\n){1,3}|[ \t]\n", any::<prop::sample::Index>(), 0..20u8), 0..40),
+        rows_max in 1..50usize,
+    ) {
+        let definition = Arc::new(definition);
+        let mut body = Vec::new();
+        for (row, line_end, at, byte) in &rows {
+            let start = body.len();
+            body.extend_from_slice(row.as_bytes());
+            // One row in five is broken somewhere, by a line's end as well as by half a character.
+            match byte {
+                0..4 => {
+                    let at = start + at.index(row.len());
+                    body[at] = [b'\n', b'"', 0xc3, b'{'][usize::from(*byte)];
+                }
+                _ => {}
+            }
+            body.extend_from_slice(line_end.as_bytes());
+        }
+        let mut one_by_one = RowDecoder::new(Arc::clone(&definition), DecodeLimits::default());
+        let mut faults = Vec::new();
+        for line in body.split(|byte| *byte == b'\n').filter(|line| !is_blank(line)) {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            faults.extend(one_by_one.row(line, EventTime(5)).err());
+        }
+        let mut at_once = RowDecoder::new(Arc::clone(&definition), DecodeLimits::default());
+        let mut found = Vec::new();
+        let text = utf8_start(&body);
+        let mut at = 0;
+        while at < body.len() {
+            if let Some(lines) = text.get(at..) {
+                let rows = at_once.rows();
+                at += at_once.lines(lines, EventTime(5), rows_max, usize::MAX);
+                prop_assert!(at_once.rows() - rows <= rows_max);
+            }
+            let end = body[at..].iter().position(|byte| *byte == b'\n').map_or(body.len(), |end| at + end + 1);
+            let line = body[at..end].strip_suffix(b"\n").unwrap_or(&body[at..end]);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !is_blank(line) {
+                found.extend(at_once.row(line, EventTime(5)).err());
+            }
+            at = end;
+        }
+        prop_assert_eq!(found, faults);
+        prop_assert_eq!(at_once.rows(), one_by_one.rows());
+        let (wanted, found) = (one_by_one.finish(), at_once.finish());
+        for row in 0..wanted.num_rows() {
+            prop_assert_eq!(model::held(&definition, &found, row), model::held(&definition, &wanted, row));
         }
     }
 

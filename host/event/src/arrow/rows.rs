@@ -174,13 +174,8 @@ impl RowDecoder {
 
     /// Begins a member of `_unknown`: a comma or brace, the name, a colon.
     fn unknown_member(&mut self, name: &str) {
-        let begin = self.unknown.offsets[self.rows()] as usize;
+        self.unknown.begin_member();
         let data = &mut self.unknown.data;
-        if data.len() == begin {
-            data.push(b'{');
-        } else if data.last() != Some(&b'{') {
-            data.push(b',');
-        }
         write_text(name.as_bytes(), data);
         data.push(b':');
     }
@@ -299,7 +294,7 @@ impl Column {
             Err(TooLong) => Err(None),
             Ok(()) => {
                 let mut unescaped = Vec::new();
-                let mut reading = Reading { bytes: &text, scratch: &mut unescaped, depth: 1, depth_max };
+                let mut reading = Reading::new(&text, &mut unescaped, (1, depth_max));
                 self.push(&mut reading, 0).map_err(|refusal| match refusal {
                     Refusal::Unfit(why) => Some(why),
                     Refusal::Syntax(_) => Some(Why::Kind),

@@ -109,8 +109,7 @@ impl RowDecoder {
             UnknownFields::Reject => return Err(CellFault::Unknown),
             UnknownFields::Keep => {}
         }
-        let begin = self.unknown.offsets[self.times.len()] as usize;
-        self.unknown.data.push(if self.unknown.data.len() == begin { b'{' } else { b',' });
+        self.unknown.begin_member();
         self.unknown.data.extend_from_slice(member);
         if is_plain_json(text) {
             self.unknown.data.extend_from_slice(text);

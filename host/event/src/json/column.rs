@@ -13,7 +13,7 @@ use super::container;
 use super::instant;
 use super::number::{self, Unfit};
 use super::syntax::{self, Syntax, SyntaxKind};
-use crate::text::{Runs, Texts, take, validity};
+use crate::text::{CHUNK_BYTES, Chunk, Runs, Texts, take, validity};
 use crate::{Field, FieldType, TimeUnit};
 
 /// Why a value was not taken.
@@ -50,7 +50,9 @@ pub(crate) struct Column {
     nulls: Vec<u32>,
 }
 
+/// The tag stands apart, so that choosing by it takes one jump.
 #[derive(Debug)]
+#[repr(u8)]
 pub(crate) enum Values {
     Bool(Vec<bool>),
     Int64(Vec<i64>),
@@ -64,11 +66,18 @@ pub(crate) enum Values {
 
 /// What a column needs besides itself to read a value.
 pub(crate) struct Reading<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) scratch: &'a mut Vec<u8>,
+    bytes: &'a [u8],
+    scratch: &'a mut Vec<u8>,
     /// Objects and arrays open around the value, and how many may be.
-    pub(crate) depth: u32,
-    pub(crate) depth_max: u32,
+    depth: u32,
+    depth_max: u32,
+}
+
+impl<'a> Reading<'a> {
+    /// `depths` are how many objects and arrays are open around the value, and how many may be.
+    pub(crate) fn new(bytes: &'a [u8], scratch: &'a mut Vec<u8>, depths: (u32, u32)) -> Self {
+        Self { bytes, scratch, depth: depths.0, depth_max: depths.1 }
+    }
 }
 
 impl Column {
@@ -137,18 +146,77 @@ impl Column {
         }
     }
 
-    /// Takes the value at `at` and answers the place behind it. On a refusal the column may hold bytes of the value, but no row.
+    /// Takes the value that `rest` begins with, if it is written as most are, and answers what is behind it; of a string column
+    /// `rest` is behind the opening quote. `None`: nothing was taken, and [`Column::push`] decides.
     #[inline(always)]
+    pub(crate) fn take<'a>(&mut self, rest: &'a [u8]) -> Option<&'a [u8]> {
+        match &mut self.values {
+            Values::Text(texts) => {
+                let chunk = Chunk::first_of(rest)?;
+                let length = chunk.plain_length();
+                if length < CHUNK_BYTES {
+                    if rest[length] != b'"' {
+                        return None;
+                    }
+                    texts.push_short(chunk, length);
+                    return Some(&rest[length + 1..]);
+                }
+                let (text, behind) = syntax::plain_text(rest)?;
+                texts.push(text);
+                Some(behind)
+            }
+            Values::Int64(values) => {
+                let (value, rest) = number::short_integer(rest)?;
+                values.push(value);
+                Some(rest)
+            }
+            Values::Timestamp { unit: Some(unit), values } => {
+                let (value, rest) = number::short_integer(rest)?;
+                values.push(value.checked_mul(unit.micros())?);
+                Some(rest)
+            }
+            Values::Float64(values) => {
+                let (value, rest) = number::short_float(rest)?;
+                values.push(value);
+                Some(rest)
+            }
+            Values::Bool(values) => {
+                let word = rest.first_chunk::<8>().map(|word| u64::from_le_bytes(*word))?;
+                // Both are looked for, since nobody could predict which it is.
+                let is_true = word as u32 == u32::from_le_bytes(*b"true");
+                let is_false = word << 24 == u64::from_le_bytes(*b"\0\0\0false");
+                if !(is_true | is_false) {
+                    return None;
+                }
+                values.push(is_true);
+                Some(&rest[4 + usize::from(is_false)..])
+            }
+            Values::Decimal { precision, scale, values } => {
+                let (value, rest) = number::short_decimal(rest, *scale)?;
+                if !fits(value, *precision) {
+                    return None;
+                }
+                values.push(value);
+                Some(rest)
+            }
+            Values::Timestamp { unit: None, values } => {
+                let (b'"', text) = rest.split_first()? else { return None };
+                let (text, rest) = syntax::plain_text(text)?;
+                values.push(instant::rfc3339(text)?);
+                Some(rest)
+            }
+            Values::Bytes(_) | Values::Json(_) => None,
+        }
+    }
+
+    /// Takes the value at `at` and answers the place behind it. On a refusal the column may hold bytes of the value, but no row.
+    #[inline(never)]
     pub(crate) fn push(&mut self, reading: &mut Reading<'_>, at: usize) -> Result<usize, Refusal> {
         let bytes = reading.bytes;
         let Some(first) = bytes.get(at) else { return Err(syntax_fault(bytes, at, SyntaxKind::Value)) };
         let number = matches!(first, b'-' | b'0'..=b'9');
         match &mut self.values {
             Values::Text(texts) if *first == b'"' => {
-                if let Some((end, head)) = syntax::short_text(bytes, at + 1) {
-                    texts.push_headed(&bytes[at + 1..end], head);
-                    return Ok(end + 1);
-                }
                 let (end, escaped) = syntax::text_end(bytes, at + 1)?;
                 let raw = &bytes[at + 1..end];
                 if escaped {

@@ -5,41 +5,66 @@ use super::syntax::{Checked, SyntaxKind, expected, fault, name_end, scalar_end, 
 /// Copies the value at `at` without the white space between its tokens and answers the place behind it. `depth` is how many
 /// objects and arrays are open around it, `depth_max` (at most 128) how many may be.
 pub(crate) fn copy_value(bytes: &[u8], at: usize, depth: u32, depth_max: u32, out: &mut Vec<u8>) -> Checked<usize> {
-    match bytes.get(at) {
-        Some(b'{' | b'[') => copy_container(bytes, at, depth, depth_max.min(128), out),
-        _ => {
-            let end = scalar_end(bytes, at)?;
-            out.extend_from_slice(&bytes[at..end]);
-            Ok(end)
-        }
+    let (end, is_compact) = check_value(bytes, at, depth, depth_max)?;
+    if is_compact {
+        out.extend_from_slice(&bytes[at..end]);
+    } else {
+        copy_tokens(&bytes[at..end], out);
+    }
+    Ok(end)
+}
+
+/// Copies a checked value without the white space between its tokens.
+fn copy_tokens(value: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    while let Some(byte) = value.get(at) {
+        let end = match byte {
+            b' ' | b'\n' | b'\r' | b'\t' => {
+                at += 1;
+                continue;
+            }
+            b'{' | b'}' | b'[' | b']' | b',' | b':' => at + 1,
+            _ => scalar_end(value, at).unwrap_or(value.len()),
+        };
+        out.extend_from_slice(&value[at..end]);
+        at = end;
     }
 }
 
-fn copy_container(bytes: &[u8], mut at: usize, depth: u32, depth_max: u32, out: &mut Vec<u8>) -> Checked<usize> {
+/// Checks the value at `at`; answers the place behind it, and whether it has no white space between its tokens. For the depths see
+/// [`copy_value`].
+pub(crate) fn check_value(bytes: &[u8], mut at: usize, depth: u32, depth_max: u32) -> Checked<(usize, bool)> {
     // One bit per open container, 1 for an object: no recursion, so hostile nesting costs no stack.
     let mut objects: u128 = 0;
     let mut open = 0;
+    let mut is_compact = true;
+    let mut skip = |at: usize| {
+        let behind = skip_space(bytes, at);
+        is_compact &= behind == at;
+        behind
+    };
     loop {
         // A value begins at `at`.
         let mut complete = true;
         match bytes.get(at) {
             Some(bracket @ (b'{' | b'[')) => {
-                if depth + open >= depth_max {
+                if depth + open >= depth_max.min(128) {
                     return fault(at, SyntaxKind::TooDeep);
                 }
                 let object = *bracket == b'{';
-                out.push(*bracket);
                 objects = objects << 1 | u128::from(object);
                 open += 1;
-                at = skip_space(bytes, at + 1);
+                at = skip(at + 1);
                 if bytes.get(at) != Some(if object { &b'}' } else { &b']' }) {
                     complete = false;
                 }
             }
             _ => {
-                let end = scalar_end(bytes, at)?;
-                out.extend_from_slice(&bytes[at..end]);
-                at = skip_space(bytes, end);
+                at = scalar_end(bytes, at)?;
+                if open == 0 {
+                    return Ok((at, true));
+                }
+                at = skip(at);
             }
         }
         // A value is complete, or a container was opened that is not empty.
@@ -47,19 +72,17 @@ fn copy_container(bytes: &[u8], mut at: usize, depth: u32, depth_max: u32, out: 
             let object = objects & 1 == 1;
             match bytes.get(at) {
                 Some(b',') => {
-                    out.push(b',');
-                    at = skip_space(bytes, at + 1);
+                    at = skip(at + 1);
                     complete = false;
                 }
                 Some(close @ (b'}' | b']')) if (*close == b'}') == object => {
-                    out.push(*close);
                     objects >>= 1;
                     open -= 1;
                     at += 1;
                     if open == 0 {
-                        return Ok(at);
+                        return Ok((at, is_compact));
                     }
-                    at = skip_space(bytes, at);
+                    at = skip(at);
                 }
                 _ => {
                     let kind = if object { SyntaxKind::CommaOrBrace } else { SyntaxKind::CommaOrBracket };
@@ -68,12 +91,15 @@ fn copy_container(bytes: &[u8], mut at: usize, depth: u32, depth_max: u32, out: 
             }
         }
         if objects & 1 == 1 {
-            let (_, _, value) = name_end(bytes, at)?;
-            let quote = at;
-            let (end, _) = text_end(bytes, quote + 1)?;
-            out.extend_from_slice(&bytes[quote..=end]);
-            out.push(b':');
-            at = value;
+            if bytes.get(at) != Some(&b'"') {
+                return expected(bytes, at, SyntaxKind::Name);
+            }
+            let (end, _) = text_end(bytes, at + 1)?;
+            let colon = skip(end + 1);
+            if bytes.get(colon) != Some(&b':') {
+                return expected(bytes, colon, SyntaxKind::Colon);
+            }
+            at = skip(colon + 1);
         }
     }
 }

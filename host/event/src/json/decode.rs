@@ -11,7 +11,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use ahash::RandomState;
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field as ArrowField, Schema, SchemaRef};
 
 use super::cells::Bound;
@@ -19,12 +20,15 @@ use super::column::{Column, buffer};
 use super::container;
 use super::fault::{RowFault, Trouble};
 use super::fields::Fields;
-use super::syntax::{self, Syntax, SyntaxKind};
-use super::{DecodeLimits, repeats};
+use super::syntax;
+use super::unknown::Unknown;
+use super::{DecodeLimits, is_blank, repeats};
 use crate::arrow::BoundTable;
 use crate::schema::dictionary_type;
-use crate::text::{Runs, validity};
 use crate::{EventTime, FieldType, MissingTime, StreamDefinition, TimeUnit, UnknownFields};
+
+/// So many bytes behind a text let all of it be read the short way.
+const ROOM_BYTES: usize = 32;
 
 /// How rows of a definition are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +48,14 @@ pub struct RowDecoder {
     pub(crate) fields: Fields,
     pub(crate) columns: Vec<Column>,
     pub(crate) keep: UnknownFields,
-    pub(crate) unknown: Runs,
-    unknown_nulls: Vec<u32>,
-    /// Hashes of the unknown names of this row, with the object they stand in mixed in.
-    pub(crate) unknown_names: Vec<u64>,
+    pub(crate) unknown: Unknown,
+    /// Hashes of those unknown names of this row that are not remembered, with the object they stand in mixed in.
+    pub(super) unknown_names: Vec<u64>,
+    pub(super) hash: RandomState,
+    /// Whether there was no room to remember an unknown name.
+    pub(super) no_room: bool,
+    /// Where the row at hand ends in its text, if that is known.
+    pub(super) row_end: Option<usize>,
     pub(crate) times: Vec<i64>,
     time: Option<TimeColumn>,
     arrow: ArrowForm,
@@ -55,9 +63,11 @@ pub struct RowDecoder {
     row_bytes: usize,
     pub(crate) attempts: u64,
     careful_rows: u64,
+    pub(super) looked_up_names: u64,
     pub(crate) filled: usize,
     pub(crate) scratch: Vec<u8>,
     text: Vec<u8>,
+    roomy: Vec<u8>,
     pub(super) bound: Option<Bound>,
     pub(crate) bound_table: Option<BoundTable>,
 }
@@ -94,9 +104,11 @@ impl RowDecoder {
             fields: Fields::new(schema),
             columns,
             keep: schema.unknown,
-            unknown: Runs::new(),
-            unknown_nulls: Vec::new(),
+            unknown: Unknown::default(),
             unknown_names: Vec::new(),
+            hash: RandomState::new(),
+            no_room: false,
+            row_end: None,
             times: Vec::new(),
             time,
             arrow: ArrowForm { last: Arc::clone(&plain), plain },
@@ -104,9 +116,11 @@ impl RowDecoder {
             row_bytes,
             attempts: 0,
             careful_rows: 0,
+            looked_up_names: 0,
             filled: 0,
             scratch: Vec::new(),
             text: Vec::new(),
+            roomy: Vec::new(),
             bound: None,
             bound_table: None,
             definition,
@@ -135,6 +149,11 @@ impl RowDecoder {
         if self.fields.is_nested() { DecodePath::Nested } else { DecodePath::Direct }
     }
 
+    /// Members whose name had to be looked up since the decoder was made, because they did not come as those of earlier rows did.
+    pub fn looked_up_names(&self) -> u64 {
+        self.looked_up_names
+    }
+
     /// Rows that needed the careful way since the decoder was made: repeated names and faults.
     pub fn careful_rows(&self) -> u64 {
         self.careful_rows
@@ -146,11 +165,48 @@ impl RowDecoder {
         if json.len() > self.limits.line_bytes_max {
             return Err(RowFault::too_long(self.limits.line_bytes_max));
         }
-        // Most rows are ASCII, which is quicker to see.
-        if !json.is_ascii() && simdutf8::basic::from_utf8(json).is_err() {
+        if simdutf8::basic::from_utf8(json).is_err() {
             return Err(RowFault::not_utf8(json));
         }
         self.take(json, arrival)
+    }
+
+    /// Takes the whole lines that `lines` begins with, each as a row like [`RowDecoder::row`] (blank ones are passed over), as long as
+    /// all is well with them and there is room: for so many rows at most, and until [`RowDecoder::bytes`] is `bytes_max`. Answers how
+    /// many bytes of lines were taken. What holds up the next line, [`RowDecoder::row`] says.
+    ///
+    /// Much quicker than line by line: a line's end need not be known before it is read.
+    pub fn lines(&mut self, lines: &str, arrival: EventTime, rows_max: usize, bytes_max: usize) -> usize {
+        let rows_max = self.rows().saturating_add(rows_max);
+        let mut rest = lines.as_bytes();
+        while self.rows() < rows_max && self.bytes < bytes_max {
+            match rest {
+                [b'\n', behind @ ..] | [b'\r', b'\n', behind @ ..] => {
+                    rest = behind;
+                    continue;
+                }
+                [] => break,
+                _ => {}
+            }
+            let row = self.times.len();
+            self.row_end = None;
+            let end = self.attempt(rest, arrival, true).ok().and_then(|end| match rest.get(end..)? {
+                [b'\n', ..] => Some((end, 1)),
+                [b'\r', b'\n', ..] => Some((end, 2)),
+                _ => None,
+            });
+            match end {
+                Some((end, line_end)) if end <= self.limits.line_bytes_max => {
+                    self.count(end);
+                    rest = &rest[end + line_end..];
+                }
+                _ => {
+                    self.take_back(row);
+                    break;
+                }
+            }
+        }
+        lines.len() - rest.len()
     }
 
     /// Takes a line of plain text as the row `{"line": …}`. A line that is not UTF-8 is a fault.
@@ -173,16 +229,20 @@ impl RowDecoder {
     /// Takes a row that was measured and is UTF-8.
     fn take(&mut self, json: &[u8], arrival: EventTime) -> Result<(), RowFault> {
         let row = self.times.len();
-        match self.attempt(json, arrival, true) {
-            Ok(()) => {
-                self.count(json.len());
-                Ok(())
-            }
-            Err(_) => {
-                self.take_back(row);
-                self.careful(json, arrival)
-            }
+        // What is near the end of a text is read the long way, so room is put behind it.
+        let mut roomy = std::mem::take(&mut self.roomy);
+        roomy.clear();
+        roomy.extend_from_slice(json);
+        roomy.extend_from_slice(&[0; ROOM_BYTES]);
+        self.row_end = Some(json.len());
+        let taken = self.attempt(&roomy, arrival, true).is_ok_and(|end| is_blank(&json[end..]));
+        self.roomy = roomy;
+        if taken {
+            self.count(json.len());
+            return Ok(());
         }
+        self.take_back(row);
+        self.careful(json, arrival)
     }
 
     /// The careful way: everything about the text is checked, repeated names are gone, and a fault gets its message.
@@ -195,8 +255,9 @@ impl RowDecoder {
             return Err(RowFault::no_object(&compact));
         }
         let last_only = repeats::last_only(&compact, &self.fields, 0);
+        self.row_end = Some(last_only.len());
         match self.attempt(&last_only, arrival, false) {
-            Ok(()) => {
+            Ok(_) => {
                 self.count(last_only.len());
                 Ok(())
             }
@@ -212,12 +273,9 @@ impl RowDecoder {
     pub(crate) fn row_unknown(&mut self, object: &[u8]) {
         let row = self.times.len();
         self.columns.iter_mut().for_each(Column::push_null);
-        if self.keep == UnknownFields::Keep {
-            if object.starts_with(b"{}") {
-                self.unknown_nulls.push(row as u32);
-            }
-            let text = object.strip_suffix(b"\n").unwrap_or(object);
-            self.unknown.push(if object.starts_with(b"{}") { b"" } else { text });
+        if self.keep == UnknownFields::Keep && !object.starts_with(b"{}") {
+            self.unknown.data.extend_from_slice(object.strip_suffix(b"\n").unwrap_or(object));
+            self.unknown.close_at(row);
         }
         self.times.push(0);
     }
@@ -231,36 +289,34 @@ impl RowDecoder {
         for column in &mut self.columns {
             column.truncate(row);
         }
-        if self.keep == UnknownFields::Keep {
-            self.unknown.truncate(row);
-        }
-        if self.unknown_nulls.last() == Some(&(row as u32)) {
-            self.unknown_nulls.pop();
-        }
+        self.unknown.truncate(row);
         self.times.truncate(row);
     }
 
-    fn attempt(&mut self, json: &[u8], arrival: EventTime, repeats_matter: bool) -> Result<(), Trouble> {
+    /// Takes the object that `json` begins with, and answers the place behind it.
+    #[inline(always)]
+    fn attempt(&mut self, json: &[u8], arrival: EventTime, repeats_matter: bool) -> Result<usize, Trouble> {
         self.begin_attempt();
         let start = syntax::skip_space(json, 0);
         if json.get(start) != Some(&b'{') {
             return Err(Trouble::NoObject);
         }
         let end = self.object(json, start + 1, 0, 1)?;
-        let end = syntax::skip_space(json, end);
-        if end < json.len() {
-            return Err(Trouble::Syntax(Syntax { at: end as u32, kind: SyntaxKind::Trailing }));
-        }
-        if repeats_matter && repeats::any(&mut self.unknown_names) {
+        if repeats_matter && !self.unknown_names.is_empty() && repeats::any(&mut self.unknown_names) {
             return Err(Trouble::Repeated);
         }
-        self.end_attempt(arrival)
+        self.end_attempt(arrival)?;
+        Ok(end)
     }
 
     pub(crate) fn begin_attempt(&mut self) {
         self.attempts += 1;
         self.filled = 0;
         self.unknown_names.clear();
+        if self.no_room {
+            self.no_room = false;
+            self.fields.make_room();
+        }
     }
 
     /// Ends a row whose values are in their columns: what is missing, what is unknown, and its time.
@@ -270,14 +326,7 @@ impl RowDecoder {
         if self.filled < self.columns.len() {
             self.fill_missing()?;
         }
-        if self.keep == UnknownFields::Keep {
-            if self.unknown.data.len() > self.unknown.offsets[row] as usize {
-                self.unknown.data.push(b'}');
-            } else {
-                self.unknown_nulls.push(row as u32);
-            }
-            self.unknown.close();
-        }
+        self.unknown.close(row);
         let time = match self.time {
             None => arrival.0,
             Some(time) => match self.columns[time.column].last_integer() {
@@ -310,10 +359,7 @@ impl RowDecoder {
         let rows = self.times.len();
         let mut arrays: Vec<ArrayRef> = self.columns.iter_mut().map(Column::finish).collect();
         if self.keep == UnknownFields::Keep {
-            let nulls = validity(&self.unknown_nulls, rows);
-            self.unknown_nulls.clear();
-            let (offsets, data) = self.unknown.take();
-            arrays.push(Arc::new(StringArray::try_new(offsets, data, nulls).expect("rows are checked to be UTF-8")));
+            arrays.push(self.unknown.finish(rows));
         }
         arrays.push(Arc::new(TimestampMicrosecondArray::new(buffer(&mut self.times), None).with_timezone("UTC")));
         self.bytes = 0;

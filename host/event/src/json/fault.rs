@@ -55,6 +55,12 @@ impl Trouble {
         }
     }
 
+    /// Something else than expected, or nothing.
+    #[cold]
+    pub(crate) fn expected(json: &[u8], at: usize, kind: SyntaxKind) -> Self {
+        Self::Syntax(Syntax { at: at.min(json.len()) as u32, kind: if at >= json.len() { SyntaxKind::End } else { kind } })
+    }
+
     #[cold]
     pub(crate) fn missing(column: usize) -> Self {
         Self::Misfit(Misfit::Missing { column })

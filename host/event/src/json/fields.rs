@@ -1,44 +1,70 @@
-//! The names a decoder looks for: a tree along the dotted paths of a schema, with a guess at which name comes next.
+//! The names a decoder looks for: a tree along the dotted paths of a schema, with a guess at what comes next.
 //!
-//! Rows of one stream tend to have their fields in one order, so each name remembers which name came behind it last time; the guess
-//! is checked by comparing `"name":` with the bytes at hand, and only when it fails is a name scanned, unescaped and looked up.
+//! Rows of one stream tend to have their members in one order and one form, so each member remembers the [`Glue`] that came behind
+//! it; only when that does not match is a name scanned, unescaped and looked up. Unknown names are remembered too, as far as there
+//! is room.
 
-use ahash::RandomState;
-use hashbrown::HashTable;
-
-use crate::StreamSchema;
+use super::glue::Glue;
 use crate::batch::HOST_FIELDS;
-use crate::text::word;
+use crate::text::{Chunk, Key, Places, same_long};
+use crate::{FieldType, StreamSchema};
+
+/// Unknown names of one object that are remembered. When there are more, all of them are forgotten.
+const UNKNOWN_NAMES_MAX: usize = 64;
+/// The longest of them.
+const UNKNOWN_NAME_BYTES_MAX: usize = 64;
 
 /// What stands behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The value of a column.
     Column(usize),
+    /// The value of a string column.
+    Text(usize),
     /// An object on the path of columns.
     Object(usize),
     /// A name of the host, which is dropped.
     Host,
+    /// No field of the schema.
+    Unknown,
+}
+
+/// What comes before a member: a place in [`Node::next`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Before(usize);
+
+impl Before {
+    /// The brace that opens the object.
+    pub(crate) const BRACE: Self = Self(0);
+    /// A member that is not remembered: nothing is known of what follows it.
+    pub(crate) const STRANGER: Self = Self(1);
+
+    /// The member of that place.
+    #[inline(always)]
+    pub(crate) fn child(place: usize) -> Self {
+        Self(place + 2)
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Child {
-    /// `"name":`, as most writers write it.
-    quoted: Box<[u8]>,
-    /// Its first 16 bytes as two words, and which bits of them count: compared without a call.
-    words: [u64; 2],
-    masks: [u64; 2],
-    pub(crate) name: Box<[u8]>,
+    name: Box<[u8]>,
     pub(crate) target: Target,
+    /// The attempt in which an unknown name was last seen: a second time in one attempt is a repeated name.
+    pub(crate) seen: u64,
 }
 
 /// An object of the schema: the row itself, or what a dotted path goes through.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) children: Vec<Child>,
-    by_name: HashTable<usize>,
-    /// For each child (+ 1; 0 is the object's beginning) the child that came behind it last time.
-    next: Vec<usize>,
+    /// How many of them the schema or the host names.
+    named: usize,
+    places: Places,
+    /// What came behind the brace, a stranger, and each child.
+    next: Vec<Glue>,
+    /// The child that came there the last time the guess failed.
+    candidates: Vec<usize>,
     /// The attempt in which this object was last seen: a second time in one attempt is a repeated name.
     pub(crate) seen: u64,
 }
@@ -47,82 +73,154 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) struct Fields {
     pub(crate) nodes: Vec<Node>,
-    hash: RandomState,
 }
 
 impl Node {
     fn new() -> Self {
-        Self { children: Vec::new(), by_name: HashTable::new(), next: vec![0], seen: 0 }
-    }
-
-    /// The child guessed behind `last` (0: the beginning), if the bytes at `at` are its name and a colon; with what stands behind it, and where.
-    #[inline(always)]
-    pub(crate) fn guess(&self, last: usize, bytes: &[u8], at: usize) -> Option<(usize, Target, usize)> {
-        let guess = self.next[last];
-        let child = self.children.get(guess)?;
-        let end = at + child.quoted.len();
-        if child.quoted.len() <= 16
-            && let (Some(first), Some(second)) = (word(bytes, at), word(bytes, at + 8))
-        {
-            let differs = (first & child.masks[0]) ^ child.words[0] | (second & child.masks[1]) ^ child.words[1];
-            return (differs == 0).then_some((guess, child.target, end));
+        let nothing = Before::child(0).0;
+        Self {
+            children: Vec::new(),
+            named: 0,
+            places: Places::new(),
+            next: vec![Glue::NONE; nothing],
+            candidates: vec![usize::MAX; nothing],
+            seen: 0,
         }
-        (bytes.get(at..end)? == &*child.quoted).then_some((guess, child.target, end))
     }
 
-    /// Remembers that `child` came behind `last`.
-    pub(crate) fn learn(&mut self, last: usize, child: usize) {
-        self.next[last] = child;
+    /// What probably comes behind `before`.
+    #[inline(always)]
+    pub(crate) fn guess(&self, before: Before) -> &Glue {
+        &self.next[before.0]
+    }
+
+    /// Remembers what came behind `before`, once it has come twice: so that members without an order cost nothing.
+    #[inline(always)]
+    pub(crate) fn learn(&mut self, before: Before, child: usize, glue: &[u8], name: (usize, usize)) {
+        if std::mem::replace(&mut self.candidates[before.0], child) == child && before != Before::STRANGER {
+            self.remember(before, child, glue, name);
+        }
+    }
+
+    #[inline(never)]
+    fn remember(&mut self, before: Before, child: usize, glue: &[u8], name: (usize, usize)) {
+        if let Some(glue) = Glue::new(glue, name, child, self.children[child].target) {
+            self.next[before.0] = glue;
+        }
+    }
+
+    /// The child of a name of at most 16 bytes: the first `length` ones of the chunk.
+    #[inline(always)]
+    pub(crate) fn find_short(&self, chunk: Chunk, length: usize) -> Option<usize> {
+        self.places.find(&Key::short(chunk, length), |_| true).ok().map(|child| child as usize)
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
+        let is = |child: usize| same_long(&self.children[child].name, name);
+        self.places.find(&self.places.key(name), is).ok().map(|child| child as usize)
+    }
+
+    fn add(&mut self, name: &[u8], target: Target) -> usize {
+        let key = self.places.key(name);
+        let is = |child: usize| same_long(&self.children[child].name, name);
+        match self.places.find(&key, is) {
+            Ok(child) => child as usize,
+            Err(at) => {
+                self.children.push(Child { name: name.into(), target, seen: 0 });
+                self.next.push(Glue::NONE);
+                self.candidates.push(usize::MAX);
+                self.places.add(at, key) as usize
+            }
+        }
+    }
+
+    /// Remembers an unknown name, if there is room; its place.
+    pub(crate) fn add_unknown(&mut self, name: &[u8]) -> Option<usize> {
+        let room = self.children.len() - self.named < UNKNOWN_NAMES_MAX && name.len() <= UNKNOWN_NAME_BYTES_MAX;
+        room.then(|| self.add(name, Target::Unknown))
+    }
+
+    /// Whether no more unknown names can be remembered.
+    pub(crate) fn is_full(&self) -> bool {
+        self.children.len() - self.named >= UNKNOWN_NAMES_MAX
+    }
+
+    /// Forgets all unknown names and what came behind what.
+    #[cold]
+    fn forget_unknown(&mut self) {
+        self.children.truncate(self.named);
+        self.next.truncate(Before::child(self.named).0);
+        self.next.fill(Glue::NONE);
+        self.candidates.truncate(self.next.len());
+        self.candidates.fill(usize::MAX);
+        self.places.clear();
+        for child in &self.children {
+            let key = self.places.key(&child.name);
+            if let Err(at) = self.places.find(&key, |_| false) {
+                self.places.add(at, key);
+            }
+        }
+    }
+
+    /// Until rows teach otherwise, members come in the order of the schema, without white space.
+    fn expect_schema(&mut self) {
+        let mut before = Before::BRACE;
+        for (place, child) in self.children.iter().enumerate() {
+            if child.target == Target::Host {
+                break;
+            }
+            let mut glue = if before == Before::BRACE { Vec::new() } else { vec![b','] };
+            let start = glue.len();
+            super::write_text(&child.name, &mut glue);
+            let end = glue.len();
+            glue.push(b':');
+            if matches!(child.target, Target::Text(_)) {
+                glue.push(b'"');
+            }
+            if let Some(glue) = Glue::new(&glue, (start, end), place, child.target) {
+                self.next[before.0] = glue;
+            }
+            before = Before::child(place);
+        }
+        self.named = self.children.len();
     }
 }
 
 impl Fields {
     pub(crate) fn new(schema: &StreamSchema) -> Self {
-        let mut fields = Self { nodes: vec![Node::new()], hash: RandomState::new() };
+        let mut fields = Self { nodes: vec![Node::new()] };
         for (column, field) in schema.fields.iter().enumerate() {
             let mut node = 0;
             let mut path = field.name.split('.').peekable();
             while let Some(name) = path.next() {
-                let known = fields.find(node, name.as_bytes(), fields.hash_of(name.as_bytes()));
+                let known = fields.nodes[node].find(name.as_bytes());
                 let target = match known {
                     Some(child) => fields.nodes[node].children[child].target,
                     None => {
-                        let target = if path.peek().is_none() {
-                            Target::Column(column)
-                        } else {
+                        let target = if path.peek().is_some() {
                             fields.nodes.push(Node::new());
                             Target::Object(fields.nodes.len() - 1)
+                        } else if field.ty == FieldType::String {
+                            Target::Text(column)
+                        } else {
+                            Target::Column(column)
                         };
-                        fields.add(node, name, target);
+                        fields.nodes[node].add(name.as_bytes(), target);
                         target
                     }
                 };
                 match target {
                     Target::Object(inner) => node = inner,
-                    Target::Column(_) | Target::Host => break,
+                    Target::Column(_) | Target::Text(_) | Target::Host | Target::Unknown => break,
                 }
             }
         }
         for name in HOST_FIELDS {
-            fields.add(0, name, Target::Host);
+            fields.nodes[0].add(name.as_bytes(), Target::Host);
         }
+        fields.nodes.iter_mut().for_each(Node::expect_schema);
         fields
-    }
-
-    fn add(&mut self, node: usize, name: &str, target: Target) {
-        let hash = self.hash_of(name.as_bytes());
-        let quoted: Box<[u8]> = format!("{}:", serde_json::Value::from(name)).into_bytes().into();
-        let (mut words, mut masks) = ([0; 2], [0; 2]);
-        for (index, byte) in quoted.iter().take(16).enumerate() {
-            words[index / 8] |= u64::from(*byte) << (index % 8 * 8);
-            masks[index / 8] |= 0xff << (index % 8 * 8);
-        }
-        let node = &mut self.nodes[node];
-        node.children.push(Child { quoted, words, masks, name: name.as_bytes().into(), target });
-        // Until rows teach otherwise, names come in the order of the schema.
-        node.next.push(node.children.len());
-        let (children, hasher) = (&node.children, &self.hash);
-        node.by_name.insert_unique(hash, children.len() - 1, |child| hasher.hash_one(&*children[*child].name));
     }
 
     /// Whether any column lies inside an object.
@@ -130,19 +228,17 @@ impl Fields {
         self.nodes.len() > 1
     }
 
-    #[inline]
-    pub(crate) fn hash_of(&self, name: &[u8]) -> u64 {
-        self.hash.hash_one(name)
+    /// What stands behind a name in the object of that node, if the schema or the host has it, or rows had it lately.
+    pub(crate) fn target(&self, node: usize, name: &[u8]) -> Option<Target> {
+        self.nodes[node].find(name).map(|child| self.nodes[node].children[child].target)
     }
 
-    #[inline]
-    pub(crate) fn find(&self, node: usize, name: &[u8], hash: u64) -> Option<usize> {
-        let node = &self.nodes[node];
-        node.by_name.find(hash, |child| *node.children[*child].name == *name).copied()
+    /// Makes room for unknown names where there is none left. Not within a row: what was seen in it would be forgotten.
+    #[cold]
+    pub(crate) fn make_room(&mut self) {
+        self.nodes.iter_mut().filter(|node| node.is_full()).for_each(Node::forget_unknown);
     }
-}
 
-impl Fields {
     /// The dotted path of a node; `None` for the row itself.
     pub(crate) fn path(&self, node: usize) -> Option<String> {
         let (parent, name) = self.nodes.iter().enumerate().find_map(|(parent, inner)| {

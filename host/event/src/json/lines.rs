@@ -45,6 +45,11 @@ impl LineSplitter {
         self.hold(&chunk[start..]);
     }
 
+    /// Whether what comes next begins a line.
+    pub fn is_between_lines(&self) -> bool {
+        self.held.is_empty() && !self.too_long
+    }
+
     /// Ends the body: calls `each` with the last line, if it has no LF. Ready for another body afterwards.
     pub fn finish(&mut self, each: &mut dyn FnMut(Line<'_>)) {
         if self.too_long || !self.held.is_empty() {

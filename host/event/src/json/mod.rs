@@ -1,7 +1,8 @@
 //! JSON at the rim: bytes become event batches and event batches become bytes, with no tree of values in between.
 //!
 //! ```text
-//! x-ndjson, plain ─► LineSplitter ─► line ────┐
+//! x-ndjson ─► utf8_start ───► whole lines ────┐
+//! x-ndjson, plain ─► LineSplitter ─► line ────┤
 //! application/json ► BodySplitter ─► element ─┴► RowDecoder ─► RecordBatch ─► … ─► RowEncoder ─► NDJSON
 //! ```
 //! Rules are those of the contract: an integer is taken where a float is declared and nothing else is coerced; what does not fit is
@@ -18,12 +19,14 @@ mod decode;
 mod encode;
 mod fault;
 mod fields;
+mod glue;
 mod infer;
 mod instant;
 mod lines;
 mod number;
 mod repeats;
 mod syntax;
+mod unknown;
 mod value;
 mod walk;
 
@@ -58,6 +61,13 @@ impl Default for DecodeLimits {
 /// Whether a line holds nothing but JSON's white space: such NDJSON lines are skipped.
 pub fn is_blank(line: &[u8]) -> bool {
     syntax::skip_space(line, 0) == line.len()
+}
+
+/// As much of some bytes as is UTF-8, from their beginning on.
+pub fn utf8_start(bytes: &[u8]) -> &str {
+    simdutf8::compat::from_utf8(bytes)
+        .or_else(|error| simdutf8::compat::from_utf8(&bytes[..error.valid_up_to()]))
+        .unwrap_or_default()
 }
 
 /// The compact text of one JSON value with white space around it, if it is valid, in UTF-8 and not nested deeper than rows may be:

@@ -1,7 +1,5 @@
 //! Numbers from JSON text: integers and floats by short paths, decimals and times exactly, digit by digit.
 
-use crate::text::word;
-
 use super::syntax::{Checked, SyntaxKind, expected, fault, number_end};
 
 /// Why a number does not fit where it stands.
@@ -17,29 +15,119 @@ pub(crate) enum Unfit {
 
 const INTEGER_POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
-/// Digits from `at` on: their value (wrapping beyond 19 digits) and the place behind them. Eight at a time and without a branch on
-/// how many there are, which nobody could predict.
+/// The digits that eight bytes begin with: their value, and how many they are. Without a branch on how many, which nobody could
+/// predict.
 #[inline(always)]
-fn digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
-    while let Some(word) = word(bytes, at) {
-        let digits = word.wrapping_sub(0x3030_3030_3030_3030);
-        // A byte below `0` borrows, one above `9` overflows into its high bit: the lowest mark is the first byte that is no digit.
-        let marks = (digits | digits.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
-        let count = (marks.trailing_zeros() / 8) as usize;
-        if count == 0 {
-            return (value, at);
-        }
-        // The digits move to the high end, as if zeros stood before them; then pairs, fours and all eight are joined.
-        let digits = digits << (64 - 8 * count);
-        let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
-        let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
-        let high = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
-        value = value.wrapping_mul(INTEGER_POWERS[count]).wrapping_add(low.wrapping_add(high) >> 32);
-        at += count;
-        if count < 8 {
-            return (value, at);
-        }
+fn eight(bytes: [u8; 8]) -> (u64, usize) {
+    let digits = u64::from_le_bytes(bytes).wrapping_sub(0x3030_3030_3030_3030);
+    // A byte below `0` borrows, one above `9` overflows into its high bit: the lowest mark is the first byte that is no digit.
+    let marks = (digits | digits.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
+    let count = marks.trailing_zeros() / 8;
+    // The digits move to the high end, as if zeros stood before them; then pairs, fours and all eight are joined.
+    let digits = digits.unbounded_shl(64 - 8 * count);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let high = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    (low.wrapping_add(high) >> 32, count as usize)
+}
+
+/// The digits that 24 bytes have from `at` (0 or 1) on: their value, and how many they are; `None` if they are more than 16.
+#[inline(always)]
+fn sixteen(window: &[u8; WINDOW_BYTES], at: usize) -> Option<(u64, usize)> {
+    let (value, count) = eight(*window[at..].first_chunk()?);
+    if count < 8 {
+        return Some((value, count));
     }
+    let (more, more_count) = eight(*window[at + 8..].first_chunk()?);
+    (more_count < 8).then_some((value * INTEGER_POWERS[more_count] + more, 8 + more_count))
+}
+
+/// What a short number is read from: a sign, 16 digits, a point in between, and what follows.
+const WINDOW_BYTES: usize = 24;
+
+/// Whether a number that begins there and has so many digits before its point is one: no zero leads, and it has a digit at all.
+#[inline(always)]
+fn is_whole(first: u8, count: usize) -> bool {
+    (count > 0) & ((first != b'0') | (count == 1))
+}
+
+/// Whether the number ends before this byte: no point, exponent or digit. What else may not stand there is found next.
+#[inline(always)]
+fn may_follow(byte: u8) -> bool {
+    byte <= b',' || byte == b'}'
+}
+
+/// An integer of at most 15 digits that `rest` begins with, and what is behind it. `None` says only that it is written otherwise, or
+/// too near to the end of the text.
+#[inline(always)]
+pub(crate) fn short_integer(rest: &[u8]) -> Option<(i64, &[u8])> {
+    let window = rest.first_chunk::<WINDOW_BYTES>()?;
+    let first = usize::from(window[0] == b'-');
+    let (value, count) = sixteen(window, first)?;
+    if !is_whole(window[first], count) || !may_follow(window[first + count]) {
+        return None;
+    }
+    let value = value as i64;
+    Some((if first == 1 { -value } else { value }, &rest[first + count..]))
+}
+
+/// A number of at most 8 digits before its point and 7 behind it that `rest` begins with.
+struct Short<'a> {
+    is_negative: bool,
+    /// All digits without the point.
+    digits: u64,
+    behind_point: usize,
+    /// What is behind the number.
+    rest: &'a [u8],
+}
+
+/// See [`Short`]. `None` says only that the number is written otherwise, or too near to the end of the text.
+#[inline(always)]
+fn short(rest: &[u8]) -> Option<Short<'_>> {
+    let window = rest.first_chunk::<WINDOW_BYTES>()?;
+    let first = usize::from(window[0] == b'-');
+    let (whole, count) = eight(*window[first..].first_chunk()?);
+    let mut end = first + count;
+    let (mut digits, mut behind_point) = (whole, 0);
+    if window[end] == b'.' {
+        let (fraction, fraction_count) = eight(*window[end + 1..].first_chunk()?);
+        if fraction_count == 0 || fraction_count == 8 {
+            return None;
+        }
+        digits = whole * INTEGER_POWERS[fraction_count] + fraction;
+        behind_point = fraction_count;
+        end += 1 + fraction_count;
+    }
+    if !is_whole(window[first], count) || !may_follow(window[end]) {
+        return None;
+    }
+    Some(Short { is_negative: first == 1, digits, behind_point, rest: &rest[end..] })
+}
+
+/// A float that most columns hold, nearest to the text, and what is behind it.
+#[inline(always)]
+pub(crate) fn short_float(rest: &[u8]) -> Option<(f64, &[u8])> {
+    let short = short(rest)?;
+    // At most 15 digits, and so both they and the power of ten are exact doubles: one division rounds correctly.
+    let value = short.digits as i64 as f64 / POWERS[short.behind_point];
+    Some((if short.is_negative { -value } else { value }, short.rest))
+}
+
+/// A number without an exponent times `10^scale`, if it has no more digits behind its point, and what is behind it.
+#[inline(always)]
+pub(crate) fn short_decimal(rest: &[u8], scale: u8) -> Option<(i128, &[u8])> {
+    let short = short(rest)?;
+    let exponent = usize::from(scale).checked_sub(short.behind_point)?;
+    let power = match INTEGER_POWERS.get(exponent) {
+        Some(power) => i128::from(*power),
+        None => 10i128.checked_pow(exponent as u32)?,
+    };
+    let value = i128::from(short.digits).checked_mul(power)?;
+    Some((if short.is_negative { -value } else { value }, short.rest))
+}
+
+/// Digits from `at` on, behind those of `value` (wrapping beyond 19 digits): the value, and the place behind them.
+fn digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
     while let Some(byte @ b'0'..=b'9') = bytes.get(at) {
         value = value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
         at += 1;
@@ -48,7 +136,6 @@ fn digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
 }
 
 /// An int64 at `at` (a digit or a minus), and the place behind it.
-#[inline(always)]
 pub(crate) fn int64(bytes: &[u8], at: usize) -> Checked<(Result<i64, Unfit>, usize)> {
     let negative = bytes.get(at) == Some(&b'-');
     let first = at + usize::from(negative);
@@ -71,7 +158,6 @@ const POWERS: [f64; 23] = [
 ];
 
 /// A float64 at `at` (a digit or a minus), nearest to the text, and the place behind it.
-#[inline(always)]
 pub(crate) fn float64(bytes: &[u8], at: usize) -> Checked<(Result<f64, Unfit>, usize)> {
     let negative = bytes.get(at) == Some(&b'-');
     let first = at + usize::from(negative);

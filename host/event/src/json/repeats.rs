@@ -38,10 +38,11 @@ pub(crate) fn last_only(object: &[u8], fields: &Fields, node: usize) -> Vec<u8> 
         out.extend_from_slice(raw);
         out.extend_from_slice(b"\":");
         let name = plain_name(raw);
-        let target = fields.find(node, &name, fields.hash_of(&name)).map(|child| fields.nodes[node].children[child].target);
-        match target {
+        match fields.target(node, &name) {
             Some(Target::Object(inner)) if value.first() == Some(&b'{') => out.extend(last_only(value, fields, inner)),
-            Some(Target::Object(_) | Target::Column(_) | Target::Host) | None => out.extend_from_slice(value),
+            Some(Target::Object(_) | Target::Column(_) | Target::Text(_) | Target::Host | Target::Unknown) | None => {
+                out.extend_from_slice(value)
+            }
         }
     }
     out.push(b'}');

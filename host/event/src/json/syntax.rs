@@ -2,7 +2,7 @@
 //!
 //! Every function takes the bytes and a place and answers the place behind the token. UTF-8 has been checked by the caller.
 
-use crate::text::word;
+use crate::text::{CHUNK_BYTES, Chunk};
 
 /// What breaks the grammar, and at which byte of the slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,49 +81,35 @@ fn skip_some_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// Marks (high bit) the bytes of a word that end a run of plain text: `"`, `\` and control characters. Only the lowest mark is
-/// exact, since the subtractions borrow upwards.
-#[inline(always)]
-fn special(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let slash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    ((quote.wrapping_sub(ONES) & !quote) | (slash.wrapping_sub(ONES) & !slash) | control) & HIGHS
-}
-
 /// The first place at or behind `at` with `"`, `\` or a control character; the length if there is none.
 #[inline(always)]
 pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(word) = word(bytes, at) {
-        let mark = special(word);
-        if mark != 0 {
-            return at + (mark.trailing_zeros() / 8) as usize;
+    while let Some(rest) = bytes.get(at..)
+        && !rest.is_empty()
+    {
+        let length = Chunk::padded(rest).plain_length();
+        at += length;
+        if length < CHUNK_BYTES {
+            return at.min(bytes.len());
         }
-        at += 8;
     }
-    while let Some(byte) = bytes.get(at) {
-        if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
-            return at;
-        }
-        at += 1;
-    }
-    at
+    bytes.len()
 }
 
-/// A text of fewer than eight bytes without escapes at `at` (behind its opening quote): its closing quote, and its bytes as one
-/// number, zeros behind them. `None` is no fault: look again with [`text_end`].
+/// A text without escapes, of which `rest` begins behind the opening quote: its bytes, and what is behind the closing one. `None`
+/// says only that it is written otherwise, or too near to the end of `rest`.
 #[inline(always)]
-pub(crate) fn short_text(bytes: &[u8], at: usize) -> Option<(usize, u64)> {
-    let word = word(bytes, at)?;
-    let mark = special(word);
-    let length = mark.trailing_zeros() / 8;
-    if mark == 0 || word >> (8 * length) as u8 & 0xff != u64::from(b'"') {
-        return None;
+pub(crate) fn plain_text(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut end = 0;
+    loop {
+        let length = Chunk::first_of(rest.get(end..)?)?.plain_length();
+        end += length;
+        if length < CHUNK_BYTES {
+            break;
+        }
     }
-    Some((at + length as usize, word & !(u64::MAX << (8 * length))))
+    let (b'"', behind) = rest.get(end..)?.split_first()? else { return None };
+    Some((&rest[..end], behind))
 }
 
 /// The closing quote of a text whose first byte (behind the opening quote) is at `at`, and whether it has escapes.

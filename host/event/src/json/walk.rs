@@ -1,123 +1,219 @@
 //! The walk of [`RowDecoder`] over one object: member by member into columns, unknown fields, or nothing.
 //!
+//! ```text
+//! rest ─► glue as guessed? ─ yes ─► value as most are? ─ yes ─► rest ─► …
+//!              │ no                       │ no
+//!              ▼                          ▼
+//!         name looked up ────────────► Column::push
+//! ```
 //! What is left behind when it stops in the middle is taken back by the caller.
 
 use super::column::Reading;
 use super::container;
 use super::decode::RowDecoder;
 use super::fault::{Misfit, Trouble};
-use super::fields::Target;
+use super::fields::{Before, Target};
 use super::syntax::{self, Syntax, SyntaxKind};
 use crate::UnknownFields;
+use crate::text::Chunk;
+
+/// A member whose name was read: what it belongs to, and where its parts are.
+#[derive(Clone, Copy)]
+struct Member {
+    /// Its place among its object's members, if it is remembered there.
+    child: Option<usize>,
+    target: Target,
+    /// The opening and the closing quote of its name.
+    name: (usize, usize),
+    /// Where its value begins.
+    value: usize,
+}
 
 impl RowDecoder {
     /// Walks the object of `node` whose opening brace is before `at`, and answers the place behind its closing one. Recursion goes
     /// along the paths of the schema only, which are short.
+    ///
+    /// `json` may go on behind the row, and should by some bytes: what is near its end is read the long way.
     pub(super) fn object(&mut self, json: &[u8], at: usize, node: usize, depth: u32) -> Result<usize, Trouble> {
-        let depth_max = self.limits.depth_max;
-        let mut at = syntax::skip_space(json, at);
-        if json.get(at) == Some(&b'}') {
-            return Ok(at + 1);
-        }
-        let mut last = 0;
+        let mut rest = json.get(at..).unwrap_or_default();
+        let mut before = Before::BRACE;
         loop {
             // Members that come as guessed and are columns, which nearly all are: nothing else is touched in between.
             let object = &self.fields.nodes[node];
             let (columns, attempts) = (self.columns.as_mut_slice(), self.attempts);
-            while let Some((child, Target::Column(index), value)) = object.guess(last, json, at) {
-                last = child + 1;
+            let guessed = loop {
+                let glue = object.guess(before);
+                let Some(value) = glue.behind(rest) else { break None };
+                let (Target::Column(index) | Target::Text(index)) = glue.target else { break Some(*glue) };
                 let column = &mut columns[index];
                 if column.seen == attempts {
                     return Err(Trouble::Repeated);
                 }
+                match column.take(value) {
+                    Some(behind) => rest = behind,
+                    // White space in front of the value belongs to the glue: that is learned by looking the name up.
+                    None if matches!(value, [b' ' | b'\t' | b'\r', ..]) => break None,
+                    None => break Some(*glue),
+                }
                 column.seen = attempts;
                 self.filled += 1;
-                let value = syntax::skip_space(json, value);
-                let mut reading = Reading { bytes: json, scratch: &mut self.scratch, depth, depth_max };
-                let end = column.push(&mut reading, value).map_err(|refusal| Trouble::refusal(refusal, index, value))?;
-                match member_end(json, end)? {
-                    MemberEnd::Another(next) => at = next,
-                    MemberEnd::Last(end) => return Ok(end),
-                }
-            }
-            let (child, value) = self.name(json, at, node, last)?;
-            last = child.map_or(last, |child| child + 1);
-            let target = child.map(|child| self.fields.nodes[node].children[child].target);
-            let end = match target {
-                Some(Target::Column(index)) => {
-                    let column = &mut self.columns[index];
-                    if column.seen == self.attempts {
-                        return Err(Trouble::Repeated);
-                    }
-                    column.seen = self.attempts;
-                    self.filled += 1;
-                    let mut reading = Reading { bytes: json, scratch: &mut self.scratch, depth, depth_max };
-                    column.push(&mut reading, value).map_err(|refusal| Trouble::refusal(refusal, index, value))?
-                }
-                Some(Target::Object(inner)) if json.get(value) == Some(&b'{') => {
-                    if depth >= depth_max {
-                        return Err(Trouble::Syntax(Syntax { at: value as u32, kind: SyntaxKind::TooDeep }));
-                    }
-                    self.inner_object(json, at, value, inner, depth)?
-                }
-                Some(Target::Host) => self.drop_value(json, value, depth)?,
-                Some(Target::Object(inner)) => {
-                    if self.fields.nodes[inner].seen == self.attempts {
-                        return Err(Trouble::Repeated);
-                    }
-                    self.fields.nodes[inner].seen = self.attempts;
-                    if self.keep == UnknownFields::Reject && json.get(value) == Some(&b'n') {
-                        // An object that is null has none of the fields inside it, which is nothing unknown.
-                        self.drop_value(json, value, depth)?
-                    } else {
-                        self.unknown(json, at, value, node, depth)?
-                    }
-                }
-                None => self.unknown(json, at, value, node, depth)?,
+                before = Before::child(glue.child);
             };
-            match member_end(json, end)? {
-                MemberEnd::Another(next) => at = next,
-                MemberEnd::Last(end) => return Ok(end),
+            if let (None, [b'}', ..]) = (&guessed, rest)
+                && before != Before::BRACE
+            {
+                return Ok(json.len() - rest.len() + 1);
             }
+            let from = json.len() - rest.len();
+            // What is off the beaten path may cross white space, and must not cross the row's end with it.
+            let row = &json[..self.row_end(json)];
+            let member = match guessed {
+                Some(glue) => {
+                    let name = from + glue.before_name();
+                    let value = syntax::skip_space(row, from + glue.before_value());
+                    Member { child: Some(glue.child), target: glue.target, name: (name, name + glue.name_length()), value }
+                }
+                None => match self.next_member(row, from, node, before)? {
+                    NextMember::Member(member) => member,
+                    NextMember::Last(end) => return Ok(end),
+                },
+            };
+            before = member.child.map_or(Before::STRANGER, Before::child);
+            let end = self.member((json, row), node, member, depth)?;
+            rest = json.get(end..).unwrap_or_default();
         }
     }
 
-    /// A name that was not guessed: the child it belongs to, and where its value begins.
-    #[inline(never)]
-    fn name(&mut self, json: &[u8], at: usize, node: usize, last: usize) -> Result<(Option<usize>, usize), Trouble> {
-        let (end, escaped, value) = syntax::name_end(json, at)?;
-        let raw = &json[at + 1..end];
-        let name = if escaped {
-            self.scratch.clear();
-            syntax::unescape(raw, &mut self.scratch);
-            &self.scratch
-        } else {
-            raw
+    /// Where the row ends in a text that may go on behind it. A row of a body of lines ends at its line's end, which is looked for
+    /// when it is needed.
+    fn row_end(&mut self, json: &[u8]) -> usize {
+        *self.row_end.get_or_insert_with(|| memchr::memchr(b'\n', json).unwrap_or(json.len()))
+    }
+
+    /// A member that was not guessed, or the object's end: `from` is behind the value or brace before it.
+    fn next_member(&mut self, json: &[u8], from: usize, node: usize, before: Before) -> Result<NextMember, Trouble> {
+        let at = syntax::skip_space(json, from);
+        let at = match json.get(at) {
+            Some(b'}') => return Ok(NextMember::Last(at + 1)),
+            _ if before == Before::BRACE => at,
+            Some(b',') => syntax::skip_space(json, at + 1),
+            _ => return Err(Trouble::expected(json, at, SyntaxKind::CommaOrBrace)),
         };
-        let hash = self.fields.hash_of(name);
-        let child = self.fields.find(node, name, hash);
-        match child {
-            Some(child) => self.fields.nodes[node].learn(last, child),
-            None if self.keep == UnknownFields::Keep => self.unknown_names.push(hash.rotate_left(node as u32)),
-            None => {}
+        self.looked_up_names += 1;
+        let object = &mut self.fields.nodes[node];
+        let (mut child, end, value) = match short_name(json, at) {
+            Some((chunk, length)) => (object.find_short(chunk, length), at + 1 + length, at + length + 3),
+            None => {
+                let (end, escaped, value) = syntax::name_end(json, at)?;
+                let raw = &json[at + 1..end];
+                if escaped {
+                    self.scratch.clear();
+                    syntax::unescape(raw, &mut self.scratch);
+                    (object.find(&self.scratch), end, value)
+                } else {
+                    (object.find(raw), end, value)
+                }
+            }
+        };
+        let value = syntax::skip_space(json, value);
+        if child.is_none() && self.keep != UnknownFields::Reject {
+            child = self.strange_name(&json[at + 1..end], node);
         }
-        Ok((child, value))
+        let Some(child) = child else {
+            return Ok(NextMember::Member(Member { child: None, target: Target::Unknown, name: (at, end + 1), value }));
+        };
+        let object = &mut self.fields.nodes[node];
+        let target = object.children[child].target;
+        // A text that is none now is no sign of how it will come.
+        let is_text = matches!(target, Target::Text(_));
+        if !is_text || json.get(value) == Some(&b'"') {
+            object.learn(before, child, &json[from..value + usize::from(is_text)], (at - from, end + 1 - from));
+        }
+        Ok(NextMember::Member(Member { child: Some(child), target, name: (at, end + 1), value }))
+    }
+
+    /// A name that neither the schema has nor rows had lately: its child from now on, if there is room.
+    #[cold]
+    fn strange_name(&mut self, raw: &[u8], node: usize) -> Option<usize> {
+        let name = container::plain_name(raw);
+        let child = self.fields.nodes[node].add_unknown(&name);
+        if child.is_none() {
+            self.no_room = true;
+            if self.keep == UnknownFields::Keep {
+                self.unknown_names.push(self.hash.hash_one((node, &*name)));
+            }
+        }
+        child
+    }
+
+    /// Takes a member's value and answers the place behind it.
+    fn member(&mut self, (json, row): (&[u8], &[u8]), node: usize, member: Member, depth: u32) -> Result<usize, Trouble> {
+        let value = member.value;
+        match member.target {
+            Target::Column(index) | Target::Text(index) => {
+                let column = &mut self.columns[index];
+                if column.seen == self.attempts {
+                    return Err(Trouble::Repeated);
+                }
+                column.seen = self.attempts;
+                self.filled += 1;
+                let rest = json.get(value..).unwrap_or_default();
+                let rest = match member.target {
+                    Target::Text(_) => rest.strip_prefix(b"\""),
+                    _ => Some(rest),
+                };
+                if let Some(rest) = rest.and_then(|rest| column.take(rest)) {
+                    return Ok(json.len() - rest.len());
+                }
+                let mut reading = Reading::new(row, &mut self.scratch, (depth, self.limits.depth_max));
+                column.push(&mut reading, value).map_err(|refusal| Trouble::refusal(refusal, index, value))
+            }
+            Target::Object(inner) if row.get(value) == Some(&b'{') => {
+                if depth >= self.limits.depth_max {
+                    return Err(Trouble::Syntax(Syntax { at: value as u32, kind: SyntaxKind::TooDeep }));
+                }
+                self.inner_object((json, row), member, inner, depth)
+            }
+            Target::Host => self.drop_value(row, value, depth),
+            Target::Object(inner) => {
+                if self.fields.nodes[inner].seen == self.attempts {
+                    return Err(Trouble::Repeated);
+                }
+                self.fields.nodes[inner].seen = self.attempts;
+                if self.keep == UnknownFields::Reject && row.get(value) == Some(&b'n') {
+                    // An object that is null has none of the fields inside it, which is nothing unknown.
+                    self.drop_value(row, value, depth)
+                } else {
+                    self.unknown(row, node, member, depth)
+                }
+            }
+            Target::Unknown => {
+                if let Some(child) = member.child.filter(|_| self.keep == UnknownFields::Keep) {
+                    let child = &mut self.fields.nodes[node].children[child];
+                    if child.seen == self.attempts {
+                        return Err(Trouble::Repeated);
+                    }
+                    child.seen = self.attempts;
+                }
+                self.unknown(row, node, member, depth)
+            }
+        }
     }
 
     /// An object on the path of columns. What it holds besides them is kept at its place in `_unknown`.
-    fn inner_object(&mut self, json: &[u8], name: usize, at: usize, inner: usize, depth: u32) -> Result<usize, Trouble> {
+    fn inner_object(&mut self, (json, row): (&[u8], &[u8]), member: Member, inner: usize, depth: u32) -> Result<usize, Trouble> {
         if self.fields.nodes[inner].seen == self.attempts {
             return Err(Trouble::Repeated);
         }
         self.fields.nodes[inner].seen = self.attempts;
         if self.keep != UnknownFields::Keep {
-            return self.object(json, at + 1, inner, depth + 1);
+            return self.object(json, member.value + 1, inner, depth + 1);
         }
         let mark = self.unknown.data.len();
-        self.unknown_name(json, name)?;
+        self.unknown_name(row, member);
         self.unknown.data.push(b'{');
         let opened = self.unknown.data.len();
-        let end = self.object(json, at + 1, inner, depth + 1)?;
+        let end = self.object(json, member.value + 1, inner, depth + 1)?;
         if self.unknown.data.len() == opened {
             self.unknown.data.truncate(mark);
         } else {
@@ -127,52 +223,41 @@ impl RowDecoder {
     }
 
     /// Begins a member of `_unknown`: a comma or brace, the name as written, a colon.
-    fn unknown_name(&mut self, json: &[u8], at: usize) -> Result<(), Trouble> {
-        let begin = self.unknown.offsets[self.times.len()] as usize;
-        if self.unknown.data.len() == begin {
-            self.unknown.data.push(b'{');
-        } else if self.unknown.data.last() != Some(&b'{') {
-            self.unknown.data.push(b',');
-        }
-        let (end, _, _) = syntax::name_end(json, at)?;
-        self.unknown.data.extend_from_slice(&json[at..=end]);
+    fn unknown_name(&mut self, json: &[u8], member: Member) {
+        self.unknown.begin_member();
+        self.unknown.data.extend_from_slice(&json[member.name.0..member.name.1]);
         self.unknown.data.push(b':');
-        Ok(())
     }
 
     /// A field the schema does not name.
-    fn unknown(&mut self, json: &[u8], name: usize, at: usize, node: usize, depth: u32) -> Result<usize, Trouble> {
+    fn unknown(&mut self, json: &[u8], node: usize, member: Member, depth: u32) -> Result<usize, Trouble> {
         match self.keep {
             UnknownFields::Keep => {
-                self.unknown_name(json, name)?;
-                Ok(container::copy_value(json, at, depth, self.limits.depth_max, &mut self.unknown.data)?)
+                self.unknown_name(json, member);
+                Ok(container::copy_value(json, member.value, depth, self.limits.depth_max, &mut self.unknown.data)?)
             }
-            UnknownFields::Drop => self.drop_value(json, at, depth),
-            UnknownFields::Reject => Err(Trouble::Misfit(Misfit::Unknown { name, node })),
+            UnknownFields::Drop => self.drop_value(json, member.value, depth),
+            UnknownFields::Reject => Err(Trouble::Misfit(Misfit::Unknown { name: member.name.0, node })),
         }
     }
 
     fn drop_value(&mut self, json: &[u8], at: usize, depth: u32) -> Result<usize, Trouble> {
-        self.scratch.clear();
-        Ok(container::copy_value(json, at, depth, self.limits.depth_max, &mut self.scratch)?)
+        Ok(container::check_value(json, at, depth, self.limits.depth_max)?.0)
     }
 }
 
-/// What follows a member of an object.
-enum MemberEnd {
-    /// Another one, at this place.
-    Another(usize),
+/// A name of at most 15 bytes at `at` (its opening quote), as most are written: without escapes, the colon behind it.
+#[inline(always)]
+fn short_name(json: &[u8], at: usize) -> Option<(Chunk, usize)> {
+    let (b'"', rest) = json.get(at..)?.split_first()? else { return None };
+    let chunk = Chunk::first_of(rest)?;
+    let length = chunk.plain_length();
+    (rest.get(length..)?.first_chunk() == Some(b"\":")).then_some((chunk, length))
+}
+
+/// What follows a value or the opening brace.
+enum NextMember {
+    Member(Member),
     /// The object's end, before this place.
     Last(usize),
-}
-
-/// What follows the member whose value ends before `at`.
-#[inline(always)]
-fn member_end(json: &[u8], at: usize) -> Result<MemberEnd, Syntax> {
-    let at = syntax::skip_space(json, at);
-    match json.get(at) {
-        Some(b',') => Ok(MemberEnd::Another(syntax::skip_space(json, at + 1))),
-        Some(b'}') => Ok(MemberEnd::Last(at + 1)),
-        _ => syntax::expected(json, at, SyntaxKind::CommaOrBrace),
-    }
 }

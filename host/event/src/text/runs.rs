@@ -2,6 +2,8 @@
 
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
 
+use super::chunk::Chunk;
+
 /// Variable-length values one behind the other.
 #[derive(Debug)]
 pub(crate) struct Runs {
@@ -26,6 +28,15 @@ impl Runs {
     #[inline]
     pub(crate) fn push(&mut self, value: &[u8]) {
         self.data.extend_from_slice(value);
+        self.close();
+    }
+
+    /// Takes the first `length` bytes (at most 16) of a chunk: all of it is copied, which takes no call, and the rest dropped.
+    #[inline(always)]
+    pub(crate) fn push_short(&mut self, chunk: Chunk, length: usize) {
+        let end = self.data.len() + length;
+        self.data.extend_from_slice(chunk.bytes());
+        self.data.truncate(end);
         self.close();
     }
 

@@ -60,7 +60,7 @@ where
         match piece {
             Ok(Some(piece)) => {
                 upload.arrived(host.clock().now());
-                if let Err(problem) = splitter.push(&piece, &mut |row| upload.row(row)) {
+                if let Err(problem) = splitter.push_to(&piece, upload) {
                     break Err(problem);
                 }
                 upload.submit().await?;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use tidemill_event::arrow::{Table, TableFault};
 use tidemill_event::csv::{Header, HeaderFault, Record, RecordSplitter, Split};
-use tidemill_event::json::{BodySplitter, Line, LineSplitter, RowDecoder, RowFault, SyntaxFault, is_blank};
+use tidemill_event::json::{BodySplitter, Line, LineSplitter, RowDecoder, RowFault, SyntaxFault, is_blank, utf8_start};
 use tidemill_event::{EventTime, Reason, StreamSchema, cloudevents};
 
 use super::content::Content;
+use super::upload::Upload;
 use crate::bounds::LINE_BYTES_MAX;
 use crate::problem::{Kind, Problem};
 
@@ -156,6 +157,27 @@ impl RowSplitter {
             }
             Form::Csv(splitter) => splitter.push(piece, &mut |split| record(split, each)).map_err(no_header),
         }
+    }
+
+    /// As [`RowSplitter::push`], into an upload: lines of JSON go there many at once, as long as nothing about them is odd.
+    pub(crate) fn push_to(&mut self, piece: &[u8], upload: &mut Upload) -> Result<(), Problem> {
+        let Form::Lines { splitter, is_text: false } = &mut self.form else {
+            return self.push(piece, &mut |row| upload.row(row));
+        };
+        let text = utf8_start(piece);
+        let mut at = 0;
+        while at < piece.len() {
+            if splitter.is_between_lines()
+                && let Some(lines) = text.get(at..)
+            {
+                at += upload.lines(lines);
+            }
+            let rest = &piece[at..];
+            let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |end| end + 1);
+            splitter.push(&rest[..end], &mut |split| line(split, false, &mut |row| upload.row(row)));
+            at += end;
+        }
+        Ok(())
     }
 
     /// Ends the body; the last row may come only now.

@@ -148,6 +148,28 @@ impl Upload {
         self.decode(index, row);
     }
 
+    /// Takes the lines of JSON that `lines` begins with, each of them the next row, as long as they are good; answers how many bytes.
+    /// None are taken of a named request, whose rows are decided one by one, and none before a stream has its fields.
+    pub(crate) fn lines(&mut self, lines: &str) -> usize {
+        if self.named.is_some() || self.must_infer() {
+            return 0;
+        }
+        let arrival = self.arrival;
+        let mut taken = 0;
+        loop {
+            let decoder = &mut self.decoder().decoder;
+            let (rows, room) = (decoder.rows(), CHUNK_ROWS.saturating_sub(decoder.rows()));
+            let bytes = decoder.lines(&lines[taken..], arrival, room, CHUNK_BYTES);
+            let (taken_rows, is_full) = (decoder.rows() - rows, decoder.rows() >= CHUNK_ROWS || decoder.bytes() >= CHUNK_BYTES);
+            self.verdict.next_rows(taken_rows as u64);
+            taken += bytes;
+            if !is_full {
+                return taken;
+            }
+            self.seal();
+        }
+    }
+
     /// Whether rows wait that no append holds yet.
     pub(crate) fn has_rows(&self) -> bool {
         let decoded = self.decoder.as_ref().is_some_and(|rows| rows.decoder.rows() > 0);

@@ -89,6 +89,11 @@ impl Verdict {
         index
     }
 
+    /// So many more rows of the request, of which nothing will be said.
+    pub(crate) fn next_rows(&mut self, rows: u64) {
+        self.rows += rows;
+    }
+
     /// That many rows are on disk.
     pub(crate) fn accept(&mut self, rows: u64) {
         self.accepted += rows;

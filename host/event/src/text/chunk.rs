@@ -1,0 +1,104 @@
+//! Sixteen bytes at a time, without `unsafe`: where a run of plain text ends, and its bytes as two numbers.
+//!
+//! Bytes are compared all at once where the processor can (SSE2, which every x86-64 has, or NEON).
+
+use wide::u8x16;
+
+/// How many bytes it holds.
+pub(crate) const CHUNK_BYTES: usize = 16;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk([u8; CHUNK_BYTES]);
+
+impl Chunk {
+    /// The first bytes, if there are so many.
+    #[inline(always)]
+    pub(crate) fn first_of(bytes: &[u8]) -> Option<Self> {
+        Some(Self(*bytes.first_chunk()?))
+    }
+
+    /// The first bytes; zeros behind a shorter text.
+    #[inline(always)]
+    pub(crate) fn padded(bytes: &[u8]) -> Self {
+        Self::first_of(bytes).unwrap_or_else(|| Self::short(bytes))
+    }
+
+    #[inline(never)]
+    fn short(bytes: &[u8]) -> Self {
+        let mut chunk = [0; CHUNK_BYTES];
+        chunk[..bytes.len()].copy_from_slice(bytes);
+        Self(chunk)
+    }
+
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> &[u8; CHUNK_BYTES] {
+        &self.0
+    }
+
+    /// The bytes as two numbers, the first ones lowest.
+    #[inline(always)]
+    pub(crate) fn words(self) -> [u64; 2] {
+        let all = u128::from_le_bytes(self.0);
+        [all as u64, (all >> 64) as u64]
+    }
+
+    /// The first `length` bytes (at most 16) as two numbers, zeros behind them.
+    #[inline(always)]
+    pub(crate) fn first(self, length: usize) -> [u64; 2] {
+        let ([low, high], mask) = (self.words(), MASKS[length]);
+        [low & mask[0], high & mask[1]]
+    }
+
+    /// How many bytes stand before the first `"`, `\` or control character.
+    #[inline(always)]
+    pub(crate) fn plain_length(self) -> usize {
+        let bytes = u8x16::new(self.0);
+        let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+        let marks = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | control;
+        (marks.to_bitmask() | 1 << CHUNK_BYTES).trailing_zeros() as usize
+    }
+}
+
+/// For each length the bits of so many bytes.
+const MASKS: [[u64; 2]; CHUNK_BYTES + 1] = {
+    let mut masks = [[0; 2]; CHUNK_BYTES + 1];
+    let mut length = 0;
+    while length <= CHUNK_BYTES {
+        let all = if length == 0 { 0 } else { u128::MAX >> (128 - 8 * length) };
+        masks[length] = [all as u64, (all >> 64) as u64];
+        length += 1;
+    }
+    masks
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_at_every_place() {
+        for around in [b'a', b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xff] {
+            for place in 0..CHUNK_BYTES {
+                for byte in 0..=255u8 {
+                    let mut bytes = [around; CHUNK_BYTES];
+                    bytes[place] = byte;
+                    let chunk = Chunk(bytes);
+                    let ends = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+                    assert_eq!(chunk.plain_length(), bytes.iter().position(ends).unwrap_or(CHUNK_BYTES), "{bytes:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shorter_texts_have_zeros_behind() {
+        let text = b"0123456789abcdef";
+        for length in 0..=CHUNK_BYTES {
+            let mut wanted = [0; CHUNK_BYTES];
+            wanted[..length].copy_from_slice(&text[..length]);
+            assert_eq!(Chunk::padded(&text[..length]).bytes(), &wanted);
+            assert_eq!(Chunk::padded(text).first(length), Chunk(wanted).words());
+        }
+    }
+}
