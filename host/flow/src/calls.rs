@@ -24,12 +24,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use tidemill_event::{
-    Breaker, BreakerSettings, BreakerState, Ending, Field, NoteKind, Reason, RowNote, RuleAnswer, RuleCall, TransformAnswer,
-    Usage,
-};
+use tidemill_event::{Breaker, BreakerSettings, BreakerState, Ending, Field, RuleAnswer, RuleCall, TransformAnswer, Usage};
 
-use crate::batch::columns_named;
+use crate::columns::Columns;
 use crate::outcome::Ended;
 use crate::{FlowBatch, Guest, Keyed, Outcome, StepId, Wait};
 
@@ -39,12 +36,6 @@ pub const FAILED_CALLS_MAX: u32 = 64;
 const DEADLINE_WEIGHT: u32 = 8;
 /// How often a row is tried alone when its call may end otherwise the next time.
 const TRIES_MAX: u32 = 3;
-/// How often a component may ask for a row to come back; then it is dead.
-pub const ATTEMPTS_MAX: u32 = 5;
-/// The shortest and the longest time a row waits, whatever the component asks for.
-pub const WAIT_MIN: Duration = Duration::from_millis(10);
-/// See [`WAIT_MIN`].
-pub const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// Rows of a probe.
 pub const PROBE_ROWS_MAX: usize = 16;
 /// When a component counts as failing: of the last hundred or two rows at least half, and at least 32, ended a call.
@@ -128,15 +119,14 @@ enum Fate<A> {
 /// The calls of one step.
 pub(crate) struct Calls {
     pub(crate) step: StepId,
-    /// The columns the component reads, in its order.
-    columns: Vec<Field>,
+    columns: Columns,
     pub(crate) keyed: Option<Keyed>,
     pub(crate) isolation: Isolation,
 }
 
 impl Calls {
     pub(crate) fn new(step: StepId, columns: Vec<Field>, keyed: Option<Keyed>, isolation: Isolation) -> Self {
-        Self { step, columns, keyed, isolation }
+        Self { step, columns: Columns::new(columns), keyed, isolation }
     }
 
     /// Takes a batch of at least one row through the component. `take` makes rows of an answer to some of them, `pass` of rows that skip
@@ -172,7 +162,7 @@ impl Calls {
         output: &mut Outcome,
         guest: &mut dyn Guest<A>,
     ) -> Result<A, Ended> {
-        let columns = columns_named(rows, self.columns.iter().map(|field| field.name.clone()));
+        let columns = self.columns.of(rows);
         let Some(Keyed { by, table }) = &mut self.keyed else {
             return output.call(self.step, number, guest, &RuleCall { columns, state: None });
         };
@@ -304,50 +294,4 @@ impl<A: Answer> Judging<'_, A> {
             self.calls.isolation.breaker.record(succeeded, failed, now);
         }
     }
-}
-
-/// Buries rows that were rejected, puts those back that shall come again. `faults` are rows that the host finds wrong. Answers with the
-/// rows that do not go on, ascending.
-pub(crate) fn set_aside(
-    input: &FlowBatch,
-    step: StepId,
-    notes: Vec<RowNote>,
-    mut faults: Vec<(usize, Reason, String)>,
-    output: &mut Outcome,
-) -> Vec<usize> {
-    if notes.is_empty() && faults.is_empty() {
-        return Vec::new();
-    }
-    let before = output.attempts(step);
-    let mut gone: Vec<usize> = Vec::with_capacity(notes.len() + faults.len());
-    let mut again: Vec<(Duration, Vec<u32>)> = Vec::new();
-    // What a row's note says counts more than what it answered.
-    faults.retain(|(row, ..)| notes.binary_search_by_key(row, |note| note.row as usize).is_err());
-    for RowNote { row, kind, text } in notes {
-        gone.push(row as usize);
-        match kind {
-            NoteKind::Reject => faults.push((row as usize, Reason::RejectedByComponent, text)),
-            NoteKind::RetryAfter(_) if before >= ATTEMPTS_MAX => {
-                let error = format!("still to be tried again after {before} times: {text}");
-                faults.push((row as usize, Reason::RejectedByComponent, error));
-            }
-            NoteKind::RetryAfter(wait) => {
-                let wait = wait.clamp(WAIT_MIN, WAIT_MAX);
-                match again.iter_mut().find(|(other, _)| *other == wait) {
-                    Some((_, rows)) => rows.push(row),
-                    None => again.push((wait, vec![row])),
-                }
-            }
-        }
-    }
-    gone.extend(faults.iter().map(|(row, ..)| *row));
-    gone.sort_unstable();
-    gone.dedup();
-    faults.sort_by_key(|(row, ..)| *row);
-    faults.dedup_by_key(|(row, ..)| *row);
-    output.bury(input, step, faults);
-    for (wait, rows) in again {
-        output.put_back(step, input.picked(&rows), Wait::For(wait), before + 1);
-    }
-    gone
 }

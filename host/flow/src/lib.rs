@@ -12,10 +12,12 @@
 //! values of its own traits ([`Predicate`], [`Projection`], [`Guest`]). What an operator answers is a function of its
 //! rows, of its state, and of what the task recorded ([`RecordedEnding`]); never of hash order, of time, or of where a batch was cut.
 
+mod aside;
 mod batch;
 mod calls;
 mod chain;
 mod checksum;
+mod columns;
 mod keyed;
 mod keys;
 mod operator;
@@ -33,9 +35,12 @@ mod example;
 mod poison_tests;
 #[cfg(test)]
 mod split_tests;
+#[cfg(test)]
+mod waiting_tests;
 
+pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};
-pub use calls::{ATTEMPTS_MAX, BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX, WAIT_MAX, WAIT_MIN};
+pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX};
 pub use chain::Chain;
 pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
 pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};

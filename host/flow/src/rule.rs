@@ -11,8 +11,9 @@ use arrow_schema::Field as ArrowField;
 use arrow_select::filter::filter;
 use tidemill_event::{Breaker, Ending, Field, FieldType, Reason, RuleAnswer};
 
+use crate::aside::set_aside;
 use crate::batch::field_of;
-use crate::calls::{Calls, set_aside};
+use crate::calls::Calls;
 use crate::where_step::without;
 use crate::{FlowBatch, Isolation, Judge, Keyed, KeyedTable, OnFailing, Operator, Outcome, StepId};
 

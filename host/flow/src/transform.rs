@@ -14,8 +14,9 @@ use arrow_select::take::take;
 use tidemill_event::batch::time_field;
 use tidemill_event::{Breaker, Field, Reason, TransformAnswer};
 
+use crate::aside::set_aside;
 use crate::batch::{assemble, field_of};
-use crate::calls::{Calls, set_aside};
+use crate::calls::Calls;
 use crate::rule::{RuleStep, null_outputs};
 use crate::where_step::without;
 use crate::{Apply, FlowBatch, Isolation, Keyed, KeyedTable, OnFailing, Operator, Outcome, StepId};

@@ -86,10 +86,11 @@ impl Sources {
         (FlowBatch { rows: rows.rows, origin }, sources)
     }
 
-    fn then(self, other: Self) -> Self {
-        let places = (0..self.rows.num_rows() as u32).map(|origin| self.place(origin));
-        let others = (0..other.rows.num_rows() as u32).map(|origin| other.place(origin));
-        Self::each(concat(&[(*self.rows).clone(), (*other.rows).clone()]), places.chain(others).collect())
+    /// All of them behind each other.
+    fn concat(all: &[&Self]) -> Self {
+        let places = all.iter().flat_map(|sources| (0..sources.rows.num_rows() as u32).map(|origin| sources.place(origin)));
+        let rows: Vec<RecordBatch> = all.iter().map(|sources| (*sources.rows).clone()).collect();
+        Self::each(concat(&rows), places.collect())
     }
 }
 
@@ -123,6 +124,30 @@ impl Group {
             && self.rows.rows.schema_ref() == other.rows.rows.schema_ref()
             && self.sources.rows.schema_ref() == other.sources.rows.schema_ref()
     }
+
+    /// Groups that join, behind each other; put together once, because there may be thousands of a row each.
+    fn concat(mut groups: Vec<Self>) -> Option<Self> {
+        if groups.len() < 2 {
+            return groups.pop();
+        }
+        let sources = Sources::concat(&groups.iter().map(|group| &group.sources).collect::<Vec<_>>());
+        let Self { due, step, attempts, .. } = groups[0];
+        let mut behind = 0;
+        let shifted = |group: Self| {
+            let origin = group.rows.origin.iter().map(|origin| origin + behind).collect();
+            behind += group.sources.rows.num_rows() as u32;
+            FlowBatch { rows: group.rows.rows, origin }
+        };
+        let rows = FlowBatch::concat(groups.into_iter().map(shifted).collect());
+        Some(Self { due, step, attempts, rows, sources })
+    }
+}
+
+/// A group that waits, and what it was counted as.
+#[derive(Debug)]
+struct Kept {
+    group: Group,
+    bytes: usize,
 }
 
 /// A group that came or went since the last checkpoint.
@@ -137,7 +162,12 @@ pub struct GroupChange<'a> {
 /// All rows of a task that wait.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    groups: BTreeMap<i64, Group>,
+    groups: BTreeMap<i64, Kept>,
+    /// Of all groups; counted as they come and go, because there may be thousands.
+    rows: usize,
+    /// Rows and bytes of those that are due at a time.
+    due_rows: usize,
+    due_bytes: usize,
     due: BTreeSet<(EventTime, i64)>,
     line: BTreeSet<(StepId, i64)>,
     /// The numbers of the next group at the back, and of the next at the front.
@@ -149,7 +179,7 @@ pub struct Waiting {
 impl Waiting {
     /// How many rows.
     pub fn rows(&self) -> usize {
-        self.groups.values().map(|group| group.rows.len()).sum()
+        self.rows
     }
 
     /// Whether there are none.
@@ -201,12 +231,7 @@ impl Waiting {
     }
 
     fn is_full(&self, group: &Group) -> bool {
-        let (mut rows, mut bytes) = (group.rows.len(), group.bytes());
-        for waiting in self.groups.values().filter(|group| group.due.is_some()) {
-            rows += waiting.rows.len();
-            bytes += waiting.bytes();
-        }
-        rows > WAITING_ROWS_MAX || bytes > WAITING_BYTES_MAX
+        self.due_rows + group.rows.len() > WAITING_ROWS_MAX || self.due_bytes + group.bytes() > WAITING_BYTES_MAX
     }
 
     /// Rows that wait from now on, behind the others.
@@ -218,11 +243,36 @@ impl Waiting {
     }
 
     fn put(&mut self, number: i64, group: Group) {
+        let (rows, bytes) = (group.rows.len(), group.bytes());
+        self.rows += rows;
         match group.due {
-            Some(due) => self.due.insert((due, number)),
-            None => self.line.insert((group.step, number)),
-        };
-        self.groups.insert(number, group);
+            Some(due) => {
+                self.due.insert((due, number));
+                self.due_rows += rows;
+                self.due_bytes += bytes;
+            }
+            None => {
+                self.line.insert((group.step, number));
+            }
+        }
+        self.groups.insert(number, Kept { group, bytes });
+    }
+
+    fn remove(&mut self, number: i64) -> Group {
+        let Kept { group, bytes } = self.groups.remove(&number).expect("a number that is listed has a group");
+        let rows = group.rows.len();
+        self.rows -= rows;
+        match group.due {
+            Some(due) => {
+                self.due.remove(&(due, number));
+                self.due_rows -= rows;
+                self.due_bytes -= bytes;
+            }
+            None => {
+                self.line.remove(&(group.step, number));
+            }
+        }
+        group
     }
 
     /// A stored group, which does not count as changed.
@@ -235,63 +285,57 @@ impl Waiting {
     /// What changed since this was last called, by number; for a checkpoint. From now on nothing has changed.
     pub fn take_changes(&mut self) -> Vec<GroupChange<'_>> {
         let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().map(|number| GroupChange { number, group: self.groups.get(&number) }).collect()
+        changed
+            .into_iter()
+            .map(|number| GroupChange { number, group: self.groups.get(&number).map(|kept| &kept.group) })
+            .collect()
     }
 
     /// The rows that come back at `now`: of one step, the first that are due, at most `rows_max`.
     pub fn take_due(&mut self, now: EventTime, rows_max: usize) -> Option<Group> {
-        let numbers: Vec<i64> = self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, number)| *number).collect();
+        // A group has a row at least, so more groups than that are never needed.
+        let due = self.due.iter().take_while(|(due, _)| *due <= now).take(rows_max.max(1));
+        let numbers: Vec<i64> = due.map(|(_, number)| *number).collect();
         self.take(&numbers, rows_max)
     }
 
     /// The front of a step's line, at most `rows_max` rows.
     pub fn take_line(&mut self, step: StepId, rows_max: usize) -> Option<Group> {
-        let numbers: Vec<i64> = self.line.range((step, i64::MIN)..=(step, i64::MAX)).map(|(_, number)| *number).collect();
+        let line = self.line.range((step, i64::MIN)..=(step, i64::MAX)).take(rows_max.max(1));
+        let numbers: Vec<i64> = line.map(|(_, number)| *number).collect();
         self.take(&numbers, rows_max)
     }
 
     fn take(&mut self, numbers: &[i64], rows_max: usize) -> Option<Group> {
-        let mut taken: Option<Group> = None;
+        let rows_max = rows_max.max(1);
+        let (mut taken, mut rows): (Vec<Group>, usize) = (Vec::new(), 0);
         for number in numbers {
-            let have = taken.as_ref().map_or(0, |taken| taken.rows.len());
-            let group = &self.groups[number];
-            if have >= rows_max.max(1) || taken.as_ref().is_some_and(|taken| !taken.joins(group)) {
+            let group = &self.groups[number].group;
+            if rows >= rows_max || taken.first().is_some_and(|first| !first.joins(group)) {
                 break;
             }
-            let group = self.cut(*number, rows_max.max(1) - have);
-            taken = Some(match taken {
-                None => group,
-                Some(before) => {
-                    let behind = before.sources.rows.num_rows() as u32;
-                    let origin = group.rows.origin.iter().map(|origin| origin + behind).collect();
-                    let rows = FlowBatch::concat(vec![before.rows, FlowBatch { rows: group.rows.rows, origin }]);
-                    Group { rows, sources: before.sources.then(group.sources), ..before }
-                }
-            });
+            let group = self.cut(*number, rows_max - rows);
+            rows += group.rows.len();
+            taken.push(group);
         }
-        taken
+        Group::concat(taken)
     }
 
     /// The first rows of a group; what is left keeps its number.
     fn cut(&mut self, number: i64, rows_max: usize) -> Group {
-        let group = self.groups.remove(&number).expect("a number that is listed has a group");
+        let group = self.remove(number);
         self.changed.insert(number);
         let rows = group.rows.len();
-        if rows > rows_max {
-            let rest = Group { rows: group.rows.slice(&(rows_max..rows)), ..group.clone() };
-            self.groups.insert(number, rest);
-            return Group { rows: group.rows.slice(&(0..rows_max)), ..group };
+        if rows <= rows_max {
+            return group;
         }
-        match group.due {
-            Some(due) => self.due.remove(&(due, number)),
-            None => self.line.remove(&(group.step, number)),
-        };
-        group
+        self.put(number, Group { rows: group.rows.slice(&(rows_max..rows)), ..group.clone() });
+        Group { rows: group.rows.slice(&(0..rows_max)), ..group }
     }
 
     /// One number for what waits: the same for the same groups in the same order, whatever their numbers. 0 if none does.
     pub fn checksum(&self) -> u64 {
-        self.groups.values().fold(0, |sum, group| {
+        self.groups.values().fold(0, |sum, Kept { group, .. }| {
             let mut bytes = Vec::with_capacity(32);
             bytes.extend(group.due.map_or(i64::MIN, |due| due.0).to_le_bytes());
             bytes.extend(group.step.0.to_le_bytes());
@@ -319,121 +363,4 @@ fn bury(output: &mut Outcome, group: &Group, origins: &[u32], error: &str) {
         backtrace: "".into(),
         event: RowOf { rows: rows.clone(), row },
     }));
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use expect_test::{Expect, expect};
-
-    use super::*;
-    use crate::example::{batch, show};
-
-    fn sources(text: &str) -> Sources {
-        let first = Place { stream: "s".into(), partition: PartitionId(2), offset: Offset(100) };
-        Sources::block(batch(text).rows, first)
-    }
-
-    /// `origin:k=v` of a group, and the offsets of its events.
-    fn shown(group: Option<Group>) -> String {
-        let Some(group) = group else { return "none".to_owned() };
-        let rows = show(&group.rows, &Outcome::new(EventTime(0)));
-        let offsets: Vec<String> =
-            group.rows.origin.iter().map(|origin| group.sources.place(*origin).offset.to_string()).collect();
-        format!("step {}, {} times: {} at {}", group.step, group.attempts, rows.trim_end_matches(" | "), offsets.join(" "))
-    }
-
-    #[test]
-    fn of_two_steps_the_later_ones_rows_are_ahead() {
-        let mut waiting = Waiting::default();
-        let mut output = Outcome::new(EventTime(5));
-        output.put_back(StepId(1), batch("a:1 b:2").picked(&[1]), Wait::Not, 0);
-        output.put_back(StepId(3), batch("a:1 b:2").picked(&[0]), Wait::Not, 0);
-        waiting.take_over(&mut output, &sources("a:1 b:2"), EventTime(5), None);
-        assert_eq!(waiting.lines(), [StepId(3), StepId(1)]);
-    }
-
-    #[test]
-    fn what_comes_back_to_a_line_stands_at_its_front() {
-        let mut waiting = Waiting::default();
-        back(&mut waiting, "a:1 b:2 c:3 d:4", &[0, 1, 2, 3], Wait::Not, 0, 0);
-        let group = waiting.take_line(StepId(1), 3).expect("three rows");
-        let mut output = Outcome::new(EventTime(0));
-        output.put_back(StepId(1), group.rows.picked(&[1]), Wait::Held, 0);
-        output.put_back(StepId(1), group.rows.picked(&[2]), Wait::Not, 0);
-        waiting.take_over(&mut output, &group.sources, EventTime(0), Some(StepId(1)));
-        assert_eq!(shown(waiting.take_line(StepId(1), 9)), "step 1, 0 times: 0:b=2 1:c=3 5:d=4 at 101 102 103");
-    }
-
-    fn back(waiting: &mut Waiting, text: &str, rows: &[u32], wait: Wait, attempts: u32, clock: i64) {
-        let mut output = Outcome::new(EventTime(clock));
-        output.put_back(StepId(1), batch(text).picked(rows), wait, attempts);
-        waiting.take_over(&mut output, &sources(text), EventTime(clock), None);
-        assert!(output.put_back.is_empty());
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
-    fn check(waiting: &mut Waiting, now: i64, rows_max: usize, expected: Expect) {
-        expected.assert_eq(&shown(waiting.take_due(EventTime(now), rows_max)));
-    }
-
-    #[test]
-    fn rows_come_back_by_time_then_number() {
-        let mut waiting = Waiting::default();
-        back(&mut waiting, "a:1 b:2 c:3", &[0, 2], Wait::For(Duration::from_micros(50)), 1, 10);
-        back(&mut waiting, "d:4 e:5", &[1], Wait::For(Duration::from_micros(20)), 1, 20);
-        back(&mut waiting, "f:6", &[0], Wait::For(Duration::from_micros(40)), 2, 20);
-        assert_eq!((waiting.rows(), waiting.next_due()), (4, Some(EventTime(40))));
-        check(&mut waiting, 39, 10, expect!["none"]);
-        // What joins comes together, up to the rows wanted; other attempts are another batch.
-        check(&mut waiting, 60, 2, expect!["step 1, 1 times: 0:e=5 1:a=1 at 101 100"]);
-        check(&mut waiting, 60, 2, expect!["step 1, 1 times: 1:c=3 at 102"]);
-        check(&mut waiting, 60, 2, expect!["step 1, 2 times: 0:f=6 at 100"]);
-        assert!(waiting.is_empty());
-    }
-
-    #[test]
-    fn rows_in_line_keep_their_order_and_are_not_due() {
-        let mut waiting = Waiting::default();
-        back(&mut waiting, "a:1 b:2", &[0, 1], Wait::Held, 0, 0);
-        back(&mut waiting, "c:3", &[0], Wait::Held, 0, 0);
-        check(&mut waiting, i64::MAX, 10, expect!["none"]);
-        assert_eq!(waiting.lines(), [StepId(1)]);
-        assert_eq!(shown(waiting.take_line(StepId(1), 10)), "step 1, 0 times: 0:a=1 1:b=2 2:c=3 at 100 101 100");
-        assert_eq!(shown(waiting.take_line(StepId(1), 10)), "none");
-    }
-
-    #[test]
-    fn changes_are_what_came_and_went() {
-        let mut waiting = Waiting::default();
-        back(&mut waiting, "a:1 b:2", &[0, 1], Wait::Not, 0, 5);
-        let before = waiting.checksum();
-        let stored: Vec<(i64, Group)> =
-            waiting.take_changes().into_iter().map(|change| (change.number, change.group.expect("there").clone())).collect();
-        let mut again = Waiting::default();
-        for (number, group) in stored {
-            again.restore(number, group);
-        }
-        assert_eq!((again.checksum(), again.take_changes().len()), (before, 0));
-        assert_eq!(shown(again.take_line(StepId(1), 1)), "step 1, 0 times: 0:a=1 at 100");
-        assert_ne!(again.checksum(), before);
-        assert_eq!(shown(again.take_line(StepId(1), 1)), "step 1, 0 times: 1:b=2 at 101");
-        let changes = again.take_changes();
-        assert_eq!((changes.len(), changes[0].number, changes[0].group.is_none()), (1, 0, true));
-        assert_eq!(again.checksum(), 0);
-    }
-
-    #[test]
-    fn more_rows_than_may_wait_are_dead() {
-        let mut waiting = Waiting::default();
-        let many = vec!["a:1"; 6000].join(" ");
-        let all: Vec<u32> = (0..6000).collect();
-        back(&mut waiting, &many, &all, Wait::For(Duration::from_secs(1)), 1, 0);
-        let mut output = Outcome::new(EventTime(0));
-        output.put_back(StepId(1), batch(&many).picked(&all), Wait::For(Duration::from_secs(1)), 1);
-        waiting.take_over(&mut output, &sources(&many), EventTime(0), None);
-        assert_eq!((waiting.rows(), output.dead.len()), (6000, 6000));
-        assert_eq!(output.dead[5999].origin, 5999);
-    }
 }
