@@ -3,6 +3,7 @@
 //! Here is what every command takes, and the list of commands; what each of them takes stands in a file with its neighbours.
 
 mod component;
+mod connections;
 mod consumers;
 mod dead_letters;
 mod log;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::component::{BuildArgs, CompileArgs, ComponentsAction, ComponentsArgs, NewArgs, PushArgs, TestArgs};
+use self::connections::ConnectionArgs;
 pub(crate) use self::consumers::ConsumersCommand;
 pub(crate) use self::dead_letters::{DeadLetterFilter, DeadLettersArgs, DeadLettersCommand};
 pub(crate) use self::log::{LogCommand, RepairArgs};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::ConnectionArgs;
+
 /// `tidemill serve`. Each of these may stand in the settings file or the environment too; flags win over both.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ServeArgs {
@@ -38,6 +40,9 @@ pub(crate) struct ServeArgs {
     /// Room on the disk that is kept to finish what was taken, such as 64MiB: new events are refused (507) before it is needed.
     #[arg(long, value_name = "SIZE")]
     pub disk_reserve: Option<String>,
+    /// Connections.
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
     /// Stop when standard input closes: for programs that start a host and must not leave it behind.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,

@@ -107,6 +107,7 @@ async fn serve(settings: &ServeSettings, parts: Parts, stop_with_stdin: bool, ou
     let mut signals = Signals::new()?;
     let service =
         ServiceSettings { drain: settings.drain, open: settings.dev, std_components: settings.dev, ..ServiceSettings::default() };
+    let service = settings.connections.over(service);
     let service = Service::new(service, log.clone(), engine.clone(), Arc::new(SystemClock), random_bytes, Registry::default());
     let listener = Service::bind(&settings.listen.to_string()).await.map_err(|error| Failure::failed(error.to_string()))?;
     announce(&listener, output)?;

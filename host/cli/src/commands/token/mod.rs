@@ -148,7 +148,7 @@ mod tests {
             {"id": "f5e4d3c2b1a0", "tenant": "shop", "role": "ingest", "label": "edge 7", "created_at": "2026-11-21T00:00:00Z", "expires_at": "2026-11-21T01:00:00Z", "expired": true},
         ]});
         expect_test::expect![[r#"
-            ID            TENANT   ROLE    LABEL   MADE                  EXPIRES
+            ID            TENANT   ROLE    LABEL                   MADE  EXPIRES
             0a1b2c3d4e5f  default  admin   -       2026-11-21T00:00:00Z  never
             f5e4d3c2b1a0  shop     ingest  edge 7  2026-11-21T00:00:00Z  2026-11-21T01:00:00Z (over)"#]]
         .assert_eq(&lines(&list));

@@ -3,14 +3,22 @@
 //! Reads neither files nor the environment itself: [`ServeSettings::from_sources`] is a pure function of what was found there.
 //! Unknown keys are refused with their place, because a misspelt setting that is ignored is found in an incident.
 
+mod connections;
+mod sources;
+mod units;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::Deserialize;
 
+pub(crate) use self::connections::ConnectionSettings;
+pub(crate) use self::sources::VARIABLES;
+use self::sources::{Found, Given, parse_environment, parse_file};
+pub(crate) use self::units::parse_duration;
+use self::units::parse_size;
 use crate::args::{LogForm, ServeArgs};
 
 /// Everything `serve` was told.
@@ -34,6 +42,8 @@ pub(crate) struct ServeSettings {
     pub webhooks_private: bool,
     /// Room on the disk that is kept to finish what was taken; `None`: as much as the log keeps unless told.
     pub disk_reserve_bytes: Option<u64>,
+    /// How many connections there may be, and how long they may keep the host waiting.
+    pub connections: ConnectionSettings,
 }
 
 /// Why the settings cannot be meant. The message says where and what to change.
@@ -45,37 +55,6 @@ pub(crate) struct SettingsFault {
     /// What to change.
     message: String,
 }
-
-/// The settings file, and the environment: the same keys.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Given {
-    dev: Option<bool>,
-    data: Option<PathBuf>,
-    listen: Option<String>,
-    workers: Option<usize>,
-    drain: Option<String>,
-    log: Option<String>,
-    log_filter: Option<String>,
-    webhooks_private: Option<bool>,
-    disk_reserve: Option<String>,
-}
-
-/// What the environment may set, and the key it stands for.
-pub(crate) const VARIABLES: [(&str, &str); 9] = [
-    ("TIDEMILL_DEV", "dev"),
-    ("TIDEMILL_DATA", "data"),
-    ("TIDEMILL_LISTEN", "listen"),
-    ("TIDEMILL_WORKERS", "workers"),
-    ("TIDEMILL_DRAIN", "drain"),
-    ("TIDEMILL_LOG", "log"),
-    ("TIDEMILL_LOG_FILTER", "log_filter"),
-    ("TIDEMILL_WEBHOOKS_PRIVATE", "webhooks_private"),
-    ("TIDEMILL_DISK_RESERVE", "disk_reserve"),
-];
-
-/// Variables of ours that are not settings of `serve`.
-const OTHER_VARIABLES: [&str; 4] = ["TIDEMILL_HOST", "TIDEMILL_CONFIG", "TIDEMILL_TOKEN", "TIDEMILL_TOKEN_FILE"];
 
 const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 const WORKERS_MAX: usize = 1024;
@@ -104,47 +83,25 @@ impl ServeSettings {
             log_filter: args.log_filter.clone(),
             webhooks_private: args.webhooks_private.then_some(true),
             disk_reserve: args.disk_reserve.clone(),
+            connections_max: args.connections.connections_max,
+            connections_per_address_max: args.connections.connections_per_address_max,
+            connection_idle: args.connections.connection_idle.clone(),
+            header_read: args.connections.header_read.clone(),
+            body_idle: args.connections.body_idle.clone(),
+            write_stall: args.connections.write_stall.clone(),
+            event_stream_keep_alive: args.connections.event_stream_keep_alive.clone(),
+            websocket_ping: args.connections.websocket_ping.clone(),
+            websocket_idle: args.connections.websocket_idle.clone(),
         };
         found.take(flags, &|key| format!("--{}", key.replace('_', "-")));
         found.check()
     }
 }
 
-/// A value and where it stood, for messages about it.
-type Placed<T> = Option<(T, String)>;
-
-#[derive(Default)]
-struct Found {
-    dev: Placed<bool>,
-    data: Placed<PathBuf>,
-    listen: Placed<String>,
-    workers: Placed<usize>,
-    drain: Placed<String>,
-    log: Placed<String>,
-    log_filter: Placed<String>,
-    webhooks_private: Placed<bool>,
-    disk_reserve: Placed<String>,
-}
-
 impl Found {
-    fn take(&mut self, given: Given, place: &dyn Fn(&str) -> String) {
-        fn over<T>(have: &mut Placed<T>, new: Option<T>, place: impl FnOnce() -> String) {
-            if let Some(value) = new {
-                *have = Some((value, place()));
-            }
-        }
-        over(&mut self.dev, given.dev, || place("dev"));
-        over(&mut self.data, given.data, || place("data"));
-        over(&mut self.listen, given.listen, || place("listen"));
-        over(&mut self.workers, given.workers, || place("workers"));
-        over(&mut self.drain, given.drain, || place("drain"));
-        over(&mut self.log, given.log, || place("log"));
-        over(&mut self.log_filter, given.log_filter, || place("log_filter"));
-        over(&mut self.webhooks_private, given.webhooks_private, || place("webhooks_private"));
-        over(&mut self.disk_reserve, given.disk_reserve, || place("disk_reserve"));
-    }
-
-    fn check(self) -> Result<ServeSettings, SettingsFault> {
+    /// The settings as they can be meant.
+    fn check(mut self) -> Result<ServeSettings, SettingsFault> {
+        let connections = ConnectionSettings::take(&mut self)?;
         let dev = self.dev.is_some_and(|(dev, _)| dev);
         let (data, _) = self.data.ok_or_else(|| {
             fault("--data", "say where the host shall keep its data: --data DIR (the folder is made if it is missing)")
@@ -174,9 +131,7 @@ impl Found {
         };
         let drain = match self.drain {
             None => DRAIN_DEFAULT,
-            Some((text, place)) => parse_duration(&text).ok_or_else(|| {
-                fault(&place, format!("`{text}` is no duration: write a whole number and ms, s, m, h or d, such as 10s"))
-            })?,
+            Some((text, place)) => duration(&text, &place)?,
         };
         let log = match self.log {
             None => None,
@@ -192,85 +147,24 @@ impl Found {
                 fault(&place, format!("`{text}` is no size: write a whole number and KiB, MiB or GiB, such as 64MiB"))
             })?),
         };
-        Ok(ServeSettings { dev, data, listen, workers, drain, log, log_filter, webhooks_private, disk_reserve_bytes })
+        Ok(ServeSettings {
+            dev,
+            data,
+            listen,
+            workers,
+            drain,
+            log,
+            log_filter,
+            webhooks_private,
+            disk_reserve_bytes,
+            connections,
+        })
     }
 }
 
-fn parse_file(path: &Path, text: &str) -> Result<Given, SettingsFault> {
-    toml::from_str(text).map_err(|error| {
-        let line =
-            error.span().map_or(1, |span| text.as_bytes()[..span.start.min(text.len())].split(|byte| *byte == b'\n').count());
-        fault(format!("{}:{line}", path.display()), error.message().trim().replace('\n', " "))
-    })
-}
-
-fn parse_environment(environment: &BTreeMap<String, String>) -> Result<Given, SettingsFault> {
-    let mut given = Given::default();
-    for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("TIDEMILL_")) {
-        let Some((_, key)) = VARIABLES.iter().find(|(variable, _)| variable == name) else {
-            if OTHER_VARIABLES.contains(&name.as_str()) || is_service_link(name) {
-                continue;
-            }
-            let known = VARIABLES.map(|(name, _)| name).join(", ");
-            return Err(fault(name, format!("no such setting: there are {known}; unset it or mend its name")));
-        };
-        match *key {
-            "dev" => given.dev = Some(parse_value(name, value, "true or false")?),
-            "data" => given.data = Some(PathBuf::from(value)),
-            "listen" => given.listen = Some(value.clone()),
-            "workers" => given.workers = Some(parse_value(name, value, "a whole number")?),
-            "drain" => given.drain = Some(value.clone()),
-            "log" => given.log = Some(value.clone()),
-            "webhooks_private" => given.webhooks_private = Some(parse_value(name, value, "true or false")?),
-            "disk_reserve" => given.disk_reserve = Some(value.clone()),
-            key => {
-                assert_eq!(key, "log_filter", "every variable has its arm");
-                given.log_filter = Some(value.clone());
-            }
-        }
-    }
-    Ok(given)
-}
-
-/// Kubernetes sets `TIDEMILL_PORT`, `TIDEMILL_PORT_8642_TCP…`, `TIDEMILL_SERVICE_HOST`, … in every pod beside a service called
-/// `tidemill`; nobody wrote those, so they are no mistakes.
-fn is_service_link(name: &str) -> bool {
-    name.strip_prefix("TIDEMILL_").is_some_and(|rest| {
-        rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_HOST") || rest.starts_with("SERVICE_PORT")
-    })
-}
-
-fn parse_value<T: std::str::FromStr>(name: &str, value: &str, wanted: &str) -> Result<T, SettingsFault> {
-    value.parse().map_err(|_| fault(name, format!("`{value}` is not {wanted}")))
-}
-
-/// An integer and `ms s m h d` (contract: names).
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let unit_ms: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.checked_mul(unit_ms)?))
-}
-
-/// An integer and `KiB MiB GiB` (contract: names).
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let unit_bytes: u64 = match unit {
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit_bytes)
+fn duration(text: &str, place: &str) -> Result<Duration, SettingsFault> {
+    parse_duration(text)
+        .ok_or_else(|| fault(place, format!("`{text}` is no duration: write a whole number and ms, s, m, h or d, such as 10s")))
 }
 
 fn fault(place: impl Into<String>, message: impl Into<String>) -> SettingsFault {
@@ -373,7 +267,7 @@ mod tests {
             "",
             "dev = true\nlisen = \"127.0.0.1:1\"\n",
             expect![
-                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`, `disk_reserve`"
+                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`, `disk_reserve`, `connections_max`, `connections_per_address_max`, `connection_idle`, `header_read`, `body_idle`, `write_stall`, `event_stream_keep_alive`, `websocket_ping`, `websocket_idle`"
             ],
         );
         check(
@@ -381,7 +275,7 @@ mod tests {
             "TIDEMILL_LISEN=1",
             "",
             expect![
-                "TIDEMILL_LISEN: no such setting: there are TIDEMILL_DEV, TIDEMILL_DATA, TIDEMILL_LISTEN, TIDEMILL_WORKERS, TIDEMILL_DRAIN, TIDEMILL_LOG, TIDEMILL_LOG_FILTER, TIDEMILL_WEBHOOKS_PRIVATE, TIDEMILL_DISK_RESERVE; unset it or mend its name"
+                "TIDEMILL_LISEN: no such setting: there are TIDEMILL_DEV, TIDEMILL_DATA, TIDEMILL_LISTEN, TIDEMILL_WORKERS, TIDEMILL_DRAIN, TIDEMILL_LOG, TIDEMILL_LOG_FILTER, TIDEMILL_WEBHOOKS_PRIVATE, TIDEMILL_DISK_RESERVE, TIDEMILL_CONNECTIONS_MAX, TIDEMILL_CONNECTIONS_PER_ADDRESS_MAX, TIDEMILL_CONNECTION_IDLE, TIDEMILL_HEADER_READ, TIDEMILL_BODY_IDLE, TIDEMILL_WRITE_STALL, TIDEMILL_EVENT_STREAM_KEEP_ALIVE, TIDEMILL_WEBSOCKET_PING, TIDEMILL_WEBSOCKET_IDLE; unset it or mend its name"
             ],
         );
         check(
@@ -390,5 +284,25 @@ mod tests {
             "",
             expect!["data=d listen=127.0.0.1:8642 workers=None drain=10s log=None filter=info"],
         );
+    }
+
+    #[test]
+    fn connections_are_bounded_and_wait_for_so_long() {
+        let connections = |flags: &str, file: &str| {
+            let typed = ["tidemill", "serve", "--data", "d"].into_iter().chain(flags.split_whitespace());
+            let args = crate::args::Tidemill::try_parse_from(typed).expect("flags parse");
+            let crate::args::Command::Serve(serve) = args.command else { panic!("not serve") };
+            let environment = BTreeMap::from([("TIDEMILL_WEBSOCKET_IDLE".to_owned(), "1h".to_owned())]);
+            let settings = ServeSettings::from_sources(&serve, &environment, Some((Path::new("tidemill.toml"), file)));
+            settings.expect("settings").connections
+        };
+        let said = connections("--write-stall 5s", "connections_max = 7\nwrite_stall = \"9s\"\n");
+        let service = said.over(tidemill_server::Settings::default());
+        assert_eq!((service.connections_max, service.write_stall), (7, Duration::from_secs(5)));
+        assert_eq!((service.websocket_idle, service.idle), (Duration::from_secs(3600), Duration::from_secs(75)));
+        check("--data d --write-stall 0s", "", "", expect!["--write-stall: `0s`: choose 100ms to 1d"]);
+        check("--data d --connections-max 0", "", "", expect!["--connections-max: 0 connections: choose 1 to 1000000"]);
+        check("--data d", "", "body_idle = \"2d\"\n", expect!["tidemill.toml: `2d`: choose 100ms to 1d"]);
+        check("--data d", "TIDEMILL_CONNECTIONS_MAX=many", "", expect!["TIDEMILL_CONNECTIONS_MAX: `many` is not a whole number"]);
     }
 }
