@@ -185,10 +185,11 @@ async fn connection(stream: TcpStream, seat: Arc<Seat>, host: Host, router: Rout
             // Its bytes go on behind the answer, so it is served until it ends, and keeps its seat.
             request.extensions_mut().insert(Kept { _seat: seat.clone(), _served: Arc::new(requests.begin()) });
         }
+        let version = request.version();
         let (host, router) = (host.clone(), router.clone());
         async move {
             let response = answer(&host, router, request).await;
-            Ok::<_, Infallible>(response.map(|body| Answer::new(body, served)))
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, served, version)))
         }
     });
     let connection = builder.serve_connection_with_upgrades(io, service);

@@ -13,6 +13,8 @@ pub(crate) const HEADERS_MAX: usize = 64;
 pub(crate) const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Requests at once on one HTTP/2 connection. Beyond: the stream is refused.
 pub(crate) const HTTP2_STREAMS_MAX: u32 = 100;
+/// What of an answer goes to HTTP/2 at once: what waits there for its client's window. Beyond: it waits in the answer.
+pub(crate) const HTTP2_PIECE_BYTES: usize = 16 << 10;
 /// How often an idle HTTP/2 connection is pinged, and how long the answer may take before it is closed.
 pub(crate) const HTTP2_KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 

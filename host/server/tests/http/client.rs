@@ -62,6 +62,14 @@ impl Client {
         open
     }
 
+    /// Everything until the service closes the connection.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // A reset is an end too.
+        let _ = self.stream.read_to_end(&mut bytes);
+        bytes
+    }
+
     /// Sends no more.
     pub(crate) fn finish(&mut self) {
         let _ = self.stream.get_mut().shutdown(std::net::Shutdown::Write);

@@ -116,3 +116,38 @@ fn a_reader_that_stops_reading_is_cut_off() {
     }
     assert!(bytes < 20_000_000, "{bytes} bytes came: it was never closed");
 }
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+#[test]
+fn an_answer_that_stands_still_in_http2_is_cut_off() {
+    let server = Server::with(tidemill_server::Settings { write_stall: Duration::from_millis(400), ..settings() });
+    server.stream("s", "n:int64 text:string");
+    let text = "x".repeat(1_000);
+    let body: String = (0..2_000).map(|n| format!("{{\"n\":{n},\"text\":\"{text}\"}}\n")).collect();
+    assert_eq!(server.post("s", "application/x-ndjson", body).status, 200);
+    // What comes of an answer when its window is never made larger, until the connection is closed.
+    let come = |path: &str, settings: &[u8]| {
+        // GET, http, the path and an authority, in literals.
+        let header = [&[0x82, 0x86, 0x04, path.len() as u8], path.as_bytes(), &[0x01, 1, b'h']].concat();
+        let mut client = server.client();
+        client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        client.write(&[frame(4, 0, 0, settings), frame(1, 0x5, 1, &header)].concat());
+        let began = Instant::now();
+        let bytes = client.rest();
+        assert!(began.elapsed() < Duration::from_secs(10), "{path} was kept with {} bytes", bytes.len());
+        bytes.len()
+    };
+    let one_window = come("/v1/streams/s/events?follow=true", &[]);
+    assert!((60_000..200_000).contains(&one_window), "{one_window} bytes");
+    // SETTINGS_INITIAL_WINDOW_SIZE 0: not even the first byte of a body may go.
+    let none = [0, 4, 0, 0, 0, 0];
+    for path in ["/v1/streams/s/events", "/v1/streams"] {
+        let bytes = come(path, &none);
+        assert!((20..1_000).contains(&bytes), "{path}: {bytes} bytes");
+    }
+}
