@@ -40,6 +40,9 @@ impl Service {
         engine.register(&mut registry);
         let metrics = Metrics::new(registry, log.clone());
         let host = Host::new(settings, log, engine, clock, random, metrics);
+        if let Err(error) = host.consumers().sweep(None) {
+            tracing::warn!(%error, "what consumers committed to deleted streams is still there");
+        }
         let router = routes::router(host.clone());
         Self { host, router }
     }

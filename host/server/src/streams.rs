@@ -193,7 +193,7 @@ pub(crate) async fn get_stream(
     Ok(Json(view))
 }
 
-/// Remove a stream with its rows, and what was rejected at its door.
+/// Remove a stream with its rows, what was rejected at its door, and what consumers have committed to it.
 ///
 /// Readers are told that it is gone. A stream of the same name is another one.
 #[utoipa::path(
@@ -222,6 +222,10 @@ pub(crate) async fn delete_stream(
             Problem::new(Kind::Stopping, why, "look at the host's disk and log, then send it again")
         }
     })?;
+    // A later stream of that name would not see them, but they would be there for ever.
+    if let Err(error) = block_in_place(|| host.consumers().sweep(Some(caller.tenant()))) {
+        tracing::warn!(%error, stream = name, "what consumers committed to a deleted stream is removed at the next start");
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //! consumer/{tenant}/{stream}/{consumer}   {"stream": 7, "offsets": {"0": 123, "1": 99}, "committed_at": "2026-11-21T00:00:00.000000Z"}
 //! ```
-//! The number is the stream's own: what was committed to a deleted stream means nothing to a later one of its name.
+//! The number is the stream's own: what was committed to a deleted stream means nothing to a later one of its name. It is removed with
+//! the stream; what a crash leaves of it, or a stream that goes without a request (a discarded replay's), at the next start.
 //! Commits hold nothing back: retention removes rows that a consumer has not taken, and reading then says so.
 
 use std::collections::BTreeMap;
@@ -12,11 +13,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tidemill_event::{ConsumerName, EventTime, Offset, PartitionId, StreamId};
+use tidemill_event::{ConsumerName, EventTime, Offset, PartitionId, StreamId, TenantName};
 use tidemill_log::{AppendError, Log, Stream, Visibility};
 
 use crate::bounds::CONSUMERS_MAX;
 use crate::read::Places;
+
+const DOCUMENTS: &str = "consumer/";
 
 /// What one consumer has committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +129,20 @@ impl Consumers {
         self.log.put_documents(vec![(key, None)]).map(|()| true)
     }
 
+    /// Forgets what was committed to streams that are not there any more: of one tenant, or of all. Blocks until it is durable.
+    pub(crate) fn sweep(&self, tenant: Option<&TenantName>) -> Result<(), AppendError> {
+        // All of them, in their order: nobody commits to a stream that is just made while its name is looked at.
+        let _changing: Vec<_> = self.changing.iter().map(Mutex::lock).collect();
+        let prefix = tenant.map_or_else(|| DOCUMENTS.to_owned(), |tenant| format!("{DOCUMENTS}{tenant}/"));
+        let is_left = |(key, document): &(String, Arc<[u8]>)| {
+            let stream = stream_of(key).and_then(|id| self.log.stream(&id));
+            // One of a stream that is there and cannot be read says so whenever it is looked at, and stays for a person to see.
+            stream.is_none_or(|stream| matches!(number(document), Some(number) if number != stream.number()))
+        };
+        let left: Vec<_> = self.log.documents(&prefix).into_iter().filter(is_left).map(|(key, _)| (key, None)).collect();
+        if left.is_empty() { Ok(()) } else { self.log.put_documents(left) }
+    }
+
     fn changing(&self, key: &str) -> &Mutex<()> {
         &self.changing[self.hasher.hash_one(key) as usize % self.changing.len()]
     }
@@ -144,10 +161,59 @@ fn read(stream: &Stream, key: &str, document: &[u8]) -> Option<Committed> {
     read.filter(|(number, _)| *number == stream.number()).map(|(_, committed)| committed)
 }
 
+/// Which stream a document says it is of.
+fn number(document: &[u8]) -> Option<u32> {
+    serde_json::from_slice::<Document>(document).ok().map(|document| document.stream)
+}
+
+/// Whose document it is.
+fn stream_of(key: &str) -> Option<StreamId> {
+    let mut names = key.strip_prefix(DOCUMENTS)?.split('/');
+    Some(StreamId::new(names.next()?.parse().ok()?, names.next()?.parse().ok()?))
+}
+
 fn prefix(stream: &StreamId) -> String {
-    format!("consumer/{}/{}/", stream.tenant, stream.stream)
+    format!("{DOCUMENTS}{}/{}/", stream.tenant, stream.stream)
 }
 
 fn key(stream: &StreamId, consumer: &ConsumerName) -> String {
     format!("{}{consumer}", prefix(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemill_event::{TenantName, definition_json};
+    use tidemill_log::{LogSettings, RealDisk};
+
+    #[test]
+    fn what_was_committed_goes_with_its_stream() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = Log::open(LogSettings::new(dir.path().join("log")), Arc::new(RealDisk)).expect("a log");
+        let make = |tenant: &str, name: &str| {
+            let id = StreamId::new(tenant.parse::<TenantName>().expect("a name"), name.parse().expect("a name"));
+            let definition = definition_json::parse(br#"{"fields": [{"name": "n", "type": "int64"}]}"#).expect("a definition");
+            log.create_stream(&id, definition).expect("a stream")
+        };
+        let consumers = Consumers::new(log.clone());
+        let name: ConsumerName = "billing".parse().expect("a name");
+        let commit = |stream: &Stream| {
+            let committed = consumers.commit(stream, &name, &Places::parse("0:0").expect("a cut"), false, EventTime(1));
+            committed.expect("committed");
+        };
+        let left = || log.documents(DOCUMENTS).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        let (kept, gone, others) = (make("a", "kept"), make("a", "gone"), make("b", "gone"));
+        [&kept, &gone, &others].into_iter().for_each(|stream| commit(stream));
+        log.delete_stream(gone.id()).expect("deleted");
+        log.delete_stream(others.id()).expect("deleted");
+        let again = make("a", "gone");
+        assert_eq!(consumers.find(&again, &name), None, "another stream");
+
+        consumers.sweep(Some(&"a".parse().expect("a name"))).expect("swept");
+        assert_eq!(left(), ["consumer/a/kept/billing", "consumer/b/gone/billing"]);
+        commit(&again);
+        consumers.sweep(None).expect("swept");
+        assert_eq!(left(), ["consumer/a/gone/billing", "consumer/a/kept/billing"]);
+        log.close().expect("closed");
+    }
 }
