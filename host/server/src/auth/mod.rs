@@ -7,6 +7,7 @@
 //! The tenant comes from the credential, never from the request. Health, metrics and the OpenAPI document are for everybody.
 
 mod keyring;
+mod page;
 mod role;
 mod token;
 mod tokens;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::keyring::Caller;
 use self::keyring::{Keyring, is_operator};
+pub(crate) use self::page::same_origin;
 pub(crate) use self::role::Action;
 pub use self::role::Role;
 pub use self::tokens::{NewToken, TokenInfo, TokenWish, Tokens};
@@ -65,6 +67,9 @@ impl Access {
     pub(crate) fn admit<B>(&self, request: &Request<B>, clock: &dyn Clock) -> Result<Option<Caller>, Problem> {
         let (method, path) = (request.method(), request.uri().path());
         if let Some(caller) = &self.open {
+            if !OPEN_PATHS.contains(&path) {
+                page::own(request.headers())?;
+            }
             return Ok(Some(caller.clone()));
         }
         if OPEN_PATHS.contains(&path) {

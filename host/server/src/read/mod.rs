@@ -36,7 +36,7 @@ use crate::auth::{Action, Caller};
 use crate::host::Host;
 use crate::problem::{Kind, Problem, ProblemDocument};
 use crate::streams;
-use crate::websocket::{self, Handshake};
+use crate::websocket::{self, Upgrade};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -79,11 +79,11 @@ pub(crate) async fn get_events(
     headers: HeaderMap,
     uri: Uri,
     kept: Option<Extension<Kept>>,
-    handshake: Handshake,
+    upgrade: Upgrade,
 ) -> Result<Response, Problem> {
     let stream = streams::find(&host, &caller, &name)?;
     if websocket::is_asked(&headers) {
-        return websocket::upgrade(&host, caller, stream, &headers, handshake, kept.map(|kept| kept.0));
+        return websocket::upgrade(&host, caller, stream, &headers, upgrade, kept.map(|kept| kept.0));
     }
     caller.may(Action::Read)?;
     let form = Form::accepted(&headers)?;

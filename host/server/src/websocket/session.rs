@@ -17,21 +17,26 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt, poll};
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{Method, Request};
 use tidemill_log::Stream;
+use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message, Utf8Bytes};
 
 use super::frame::{BadFrame, Frame, Id, plain, published, refused};
+use super::handshake::Socket;
 use super::subscription::{Given, Subscription};
 use crate::auth::{Action, Caller};
 use crate::bounds::{
-    WEBSOCKET_BAD_FRAMES_MAX, WEBSOCKET_CLOSING, WEBSOCKET_CONTROL_FRAMES_MAX, WEBSOCKET_MESSAGE_BYTES_MAX,
-    WEBSOCKET_PUBLISH_BYTES_MAX, WEBSOCKET_PUBLISHES_MAX, WEBSOCKET_SUBSCRIPTIONS_MAX,
+    DRAIN_WAIT, DRAINED_BYTES_MAX, WEBSOCKET_BAD_FRAMES_MAX, WEBSOCKET_BUFFER_BYTES, WEBSOCKET_CLOSING,
+    WEBSOCKET_CONTROL_FRAMES_MAX, WEBSOCKET_MESSAGE_BYTES_MAX, WEBSOCKET_PUBLISH_BYTES_MAX, WEBSOCKET_PUBLISHES_MAX,
+    WEBSOCKET_SUBSCRIPTIONS_MAX,
 };
 use crate::host::Host;
 use crate::ingest;
@@ -47,9 +52,9 @@ pub(super) struct Session {
     stream: Arc<Stream>,
 }
 
-/// How a session ends: a code of RFC 6455 and a text, or without a word because the other side is gone.
+/// How a session ends: with a code of RFC 6455 and a text, or without a word because the other side is gone.
 enum End {
-    Close(u16, String),
+    Close(CloseCode, String),
     Gone,
 }
 
@@ -91,7 +96,7 @@ impl Session {
     }
 
     /// Serves the socket until one side ends it.
-    pub(super) async fn run(self, socket: WebSocket) {
+    pub(super) async fn run(self, socket: Socket) {
         let _open = self.host.metrics().websocket();
         let (mut sink, mut incoming) = socket.split();
         let now = Instant::now();
@@ -112,26 +117,42 @@ impl Session {
         };
         let end = running.serve(&mut sink, &mut incoming).await;
         if let End::Close(code, reason) = end {
-            tracing::debug!(code, reason, "a WebSocket is closed");
-            close(sink, incoming, code, &reason).await;
+            tracing::debug!(code = u16::from(code), reason, "a WebSocket is closed");
+            if let Ok(socket) = sink.reunite(incoming) {
+                close(socket, code, reason).await;
+            }
         }
     }
 }
 
 /// Says why, and waits a moment for the other side's answer.
-async fn close(mut sink: SplitSink<WebSocket, Message>, mut incoming: SplitStream<WebSocket>, code: u16, reason: &str) {
+async fn close(mut socket: Socket, code: CloseCode, reason: String) {
     let closing = async {
-        let frame = CloseFrame { code, reason: Utf8Bytes::from(reason) };
-        sink.send(Message::Close(Some(frame))).await.ok()?;
-        while let Some(Ok(_)) = incoming.next().await {}
+        let frame = CloseFrame { code, reason: reason.into() };
+        socket.send(Message::Close(Some(frame))).await.ok()?;
+        while let Some(Ok(_)) = socket.next().await {}
         Some(())
     };
     // Whoever does not answer is cut off.
     let _ = timeout(WEBSOCKET_CLOSING, closing).await;
+    // A message that was refused by its length is still on its way, and the library reads no further. A connection that is closed over
+    // bytes nobody has read is reset, and a reset overtakes the frame that says why: so they are read for a moment, and forgotten.
+    let connection = socket.get_mut();
+    let drained = async {
+        let mut piece = vec![0; WEBSOCKET_BUFFER_BYTES];
+        let mut bytes = 0;
+        while bytes < DRAINED_BYTES_MAX {
+            match connection.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => bytes += read,
+            }
+        }
+    };
+    let _ = timeout(DRAIN_WAIT, drained).await;
 }
 
 impl Running {
-    async fn serve(&mut self, sink: &mut SplitSink<WebSocket, Message>, incoming: &mut SplitStream<WebSocket>) -> End {
+    async fn serve(&mut self, sink: &mut SplitSink<Socket, Message>, incoming: &mut SplitStream<Socket>) -> End {
         let ping = self.host.settings().websocket_ping;
         let mut pings = every(ping);
         let mut seconds = every(Duration::from_secs(1).min(ping));
@@ -186,9 +207,9 @@ impl Running {
     /// Why nothing more is taken and given.
     fn ended(&self) -> End {
         if self.host.stop().is_cancelled() {
-            return End::Close(close_code::AWAY, "the host is stopping".to_owned());
+            return End::Close(CloseCode::Away, "the host is stopping".to_owned());
         }
-        End::Close(close_code::POLICY, "the token was revoked or has expired".to_owned())
+        End::Close(CloseCode::Policy, "the token was revoked or has expired".to_owned())
     }
 
     /// Whether the client is gone, or wants nothing.
@@ -201,31 +222,31 @@ impl Running {
         // is no room for its reply is no silence.
         let silent = self.publishes.is_empty() && self.replies.is_empty() && now - self.heard > ping * 5 / 2;
         if silent {
-            return Some(End::Close(close_code::POLICY, "no answer to pings".to_owned()));
+            return Some(End::Close(CloseCode::Policy, "no answer to pings".to_owned()));
         }
         let idle = self.host.settings().websocket_idle;
-        (now - self.busy > idle).then(|| End::Close(close_code::NORMAL, "idle: nothing published, nothing subscribed".to_owned()))
+        (now - self.busy > idle).then(|| End::Close(CloseCode::Normal, "idle: nothing published, nothing subscribed".to_owned()))
     }
 
-    async fn message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+    async fn message(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Result<(), End> {
         self.heard = Instant::now();
         match message {
             None => Err(End::Gone),
             Some(Err(error)) => Err(broken(error)),
             Some(Ok(Message::Text(text))) => self.frame(&text).await,
             Some(Ok(Message::Binary(_))) => {
-                Err(End::Close(close_code::UNSUPPORTED, "frames are JSON in text messages".to_owned()))
+                Err(End::Close(CloseCode::Unsupported, "frames are JSON in text messages".to_owned()))
             }
             // Answered by the library.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                 self.control_frames += 1;
                 if self.control_frames > WEBSOCKET_CONTROL_FRAMES_MAX {
-                    return Err(End::Close(close_code::POLICY, "too many pings".to_owned()));
+                    return Err(End::Close(CloseCode::Policy, "too many pings".to_owned()));
                 }
                 Ok(())
             }
-            // The library has answered it; what follows is the end of the stream.
-            Some(Ok(Message::Close(_))) => Ok(()),
+            // The library has answered it; what follows is the end of the stream. It gives no bare frames.
+            Some(Ok(Message::Close(_) | Message::Frame(_))) => Ok(()),
         }
     }
 
@@ -262,7 +283,7 @@ impl Running {
             Err(BadFrame { id, problem }) => {
                 self.bad_frames += 1;
                 if self.bad_frames > WEBSOCKET_BAD_FRAMES_MAX {
-                    return Err(End::Close(close_code::POLICY, "too many frames that cannot be read".to_owned()));
+                    return Err(End::Close(CloseCode::Policy, "too many frames that cannot be read".to_owned()));
                 }
                 self.replies.push_back(refused(id.as_ref(), &problem));
             }
@@ -361,17 +382,14 @@ impl Running {
 }
 
 /// What a socket that cannot be read any more is told.
-fn broken(error: axum::Error) -> End {
-    match error.into_inner().downcast::<tungstenite::Error>() {
-        Ok(error) => match *error {
-            tungstenite::Error::Capacity(_) => {
-                End::Close(close_code::SIZE, format!("a message has at most {WEBSOCKET_MESSAGE_BYTES_MAX} bytes"))
-            }
-            tungstenite::Error::Protocol(error) => End::Close(close_code::PROTOCOL, error.to_string()),
-            tungstenite::Error::Utf8(_) => End::Close(close_code::INVALID, "a text message is UTF-8".to_owned()),
-            _ => End::Gone,
-        },
-        Err(_) => End::Gone,
+fn broken(error: tungstenite::Error) -> End {
+    match error {
+        tungstenite::Error::Capacity(_) => {
+            End::Close(CloseCode::Size, format!("a message has at most {WEBSOCKET_MESSAGE_BYTES_MAX} bytes"))
+        }
+        tungstenite::Error::Protocol(error) => End::Close(CloseCode::Protocol, error.to_string()),
+        tungstenite::Error::Utf8(_) => End::Close(CloseCode::Invalid, "a text message is UTF-8".to_owned()),
+        _ => End::Gone,
     }
 }
 
