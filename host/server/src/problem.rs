@@ -144,7 +144,14 @@ impl Problem {
     }
 
     pub(crate) fn unknown_stream(name: &str) -> Self {
-        Self::new(Kind::UnknownStream, format!("there is no stream `{name}`"), format!("make it with PUT /v1/streams/{name}"))
+        let remedy = match name.split_once('.') {
+            None => format!("make it with PUT /v1/streams/{name}"),
+            // Nobody makes those: what was never rejected has no place yet.
+            Some((of, _)) => {
+                format!("the host makes it with its first row, if there is `{of}`; GET /v1/streams lists what there is")
+            }
+        };
+        Self::new(Kind::UnknownStream, format!("there is no stream `{name}`"), remedy)
     }
 
     /// The journal takes nothing more for now.

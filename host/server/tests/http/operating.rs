@@ -137,7 +137,10 @@ fn pipelines_are_measured() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
-    assert!(metrics.contains("tidemill_component_memory_peak_bytes{tenant=\"default\",pipeline=\"p\",step=\"steps[0].rule\""), "{metrics}");
+    assert!(
+        metrics.contains("tidemill_component_memory_peak_bytes{tenant=\"default\",pipeline=\"p\",step=\"steps[0].rule\""),
+        "{metrics}"
+    );
     let status = server.get("/v1/pipelines/p/status").json();
     assert_eq!((&status["steps"][0]["rows"], &status["steps"][0]["step"]), (&json!(3), &json!("steps[0].rule")), "{status}");
     assert!(status["event_time"].as_str().is_some_and(|time| time.ends_with('Z')), "{status}");
