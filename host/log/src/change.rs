@@ -86,6 +86,8 @@ pub(crate) struct PartMeta {
     pub(crate) end: u64,
     pub(crate) time_min: i64,
     pub(crate) time_max: i64,
+    /// When retention takes its rows to have come.
+    pub(crate) age_time: i64,
     /// Bytes of its blocks in the file.
     pub(crate) bytes: u64,
 }
@@ -130,6 +132,7 @@ pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
                 out.put_u64(part.end);
                 out.put_i64(part.time_min);
                 out.put_i64(part.time_max);
+                out.put_i64(part.age_time);
                 out.put_u64(part.bytes);
             }
         }
@@ -201,6 +204,7 @@ fn decode(take: &mut Take<'_>) -> Result<Change, Malformed> {
                     end: take.u64()?,
                     time_min: take.i64()?,
                     time_max: take.i64()?,
+                    age_time: take.i64()?,
                     bytes: take.u64()?,
                 });
             }
@@ -257,7 +261,7 @@ mod tests {
         };
         let plain = StreamDefinition { time: None, key: Vec::new(), retention: Retention::default(), ..definition.clone() };
         let id = StreamId::new(TenantName::default_tenant(), StreamName::derived("clicks", "rejected"));
-        let part = PartMeta { stream: 3, partition: 2, start: 5, end: 9, time_min: -4, time_max: 8, bytes: 300 };
+        let part = PartMeta { stream: 3, partition: 2, start: 5, end: 9, time_min: -4, time_max: 8, age_time: 7, bytes: 300 };
         let damage = Damage { path: "journal/000001.journal".into(), at_byte: 77, what: "a frame".to_owned() };
         vec![
             Change::StreamCreated { stream: 3, id, definition },

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::error::{Damage, ReadError};
 use crate::follow::Followers;
 pub use crate::follow::Listening;
+use crate::frame::FrameHead;
 use crate::layout::Versions;
 use crate::segment::SegmentError;
 use crate::store::{SegmentStore, TailMemory};
@@ -92,6 +93,7 @@ struct SegmentPart {
     start: u64,
     end: u64,
     time_max: i64,
+    age_time: i64,
     bytes: u64,
 }
 
@@ -210,7 +212,8 @@ impl Partition {
         };
         match self.store.read(segment, (self.stream, self.key.partition.0), from, &self.versions) {
             Ok((head, rows)) => {
-                Ok(TailBlock { start: head.start, version: head.version, rows, bytes: 0, time_max: head.time_max })
+                let FrameHead { start, version, time_max, .. } = head;
+                Ok(TailBlock { start, version, rows, bytes: 0, time_max, age_time: time_max })
             }
             Err(error) => {
                 // Trimmed, deleted or moved to another file while we looked: the file may be gone already.
@@ -236,11 +239,12 @@ impl Partition {
         if run.len() == 1 {
             return run.remove(0);
         }
-        let time_max = run.iter().map(|block| block.time_max).max().unwrap_or(i64::MIN);
+        let latest = |time: fn(&TailBlock) -> i64| run.iter().map(time).max().unwrap_or(i64::MIN);
+        let (time_max, age_time) = (latest(|block| block.time_max), latest(|block| block.age_time));
         let (start, version) = (run[0].start, run[0].version);
         let pieces: Vec<RecordBatch> = run.into_iter().map(|block| block.rows).collect();
         let rows = concat(&pieces);
-        let joined = TailBlock { start, version, bytes: rows.get_array_memory_size(), rows, time_max };
+        let joined = TailBlock { start, version, bytes: rows.get_array_memory_size(), rows, time_max, age_time };
         self.state.lock().tail.replace(joined.clone(), &self.tails);
         joined
     }

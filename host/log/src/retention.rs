@@ -6,7 +6,9 @@
 //!      │ segment   │ segment   │ segment   │ blocks of the tail             │
 //!                  ─ size: while what stays behind is not less than the bound ─►  (segments only)
 //! ```
-//! Rows older than the age may stay: those in a segment or block with a younger one, and those behind one.
+//! A row's age counts from its event time, or from when it came, if that was earlier: a clock that is wrong by years must not keep its row,
+//! and all behind it, for years. When it came is known to the next look at retention, and for rows that were in the journal when the
+//! host started, to that start. Rows older than the age may stay: those in a segment or block with a younger one, and those behind one.
 
 use tidemill_event::{EventTime, Retention};
 
@@ -18,7 +20,7 @@ use crate::stream::Stream;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) end: u64,
-    pub(crate) time_max: i64,
+    pub(crate) age_time: i64,
     /// In a segment file.
     pub(crate) bytes: u64,
 }
@@ -35,7 +37,7 @@ pub(crate) fn trims(stream: &Stream, now: EventTime) -> Vec<Change> {
         let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
         let oldest = now.0.saturating_sub(age);
         for (before, partition) in before.iter_mut().zip(partitions) {
-            *before = partition.older_than(oldest);
+            *before = partition.older_than(oldest, now.0);
         }
     }
     if let Some(bytes_max) = bytes {
@@ -58,7 +60,7 @@ fn beyond(bytes_max: u64, runs: Vec<(Vec<Run>, u64)>, before: &mut [u64]) {
     loop {
         let oldest = runs.iter_mut().enumerate().filter_map(|(index, (runs, limit))| {
             let run = runs.peek().filter(|run| run.end <= *limit)?;
-            Some((run.time_max, index))
+            Some((run.age_time, index))
         });
         let Some((_, index)) = oldest.min() else { return };
         let Some(run) = runs[index].0.next() else { return };
@@ -82,7 +84,7 @@ mod tests {
             let runs = runs.split_whitespace().map(|run| {
                 let (end, rest) = run.split_once('@').expect("a time");
                 let (time, bytes) = rest.split_once(':').expect("bytes");
-                Run { end: number(end), time_max: number(time) as i64, bytes: number(bytes) }
+                Run { end: number(end), age_time: number(time) as i64, bytes: number(bytes) }
             });
             (runs.collect(), number(limit))
         });

@@ -74,8 +74,9 @@ impl SegmentWriter {
         self.written + self.buffer.len() as u64
     }
 
-    /// Adds a block. Blocks come by stream, then partition, then offset. Head fields beside bytes and checksum are the caller's.
-    pub(crate) fn block(&mut self, mut head: FrameHead, rows: &RecordBatch) -> Result<(), DiskError> {
+    /// Adds a block of which retention takes the rows to have come at `age_time`. Blocks come by stream, then partition, then offset. Head
+    /// fields beside bytes and checksum are the caller's.
+    pub(crate) fn block(&mut self, mut head: FrameHead, rows: &RecordBatch, age_time: i64) -> Result<(), DiskError> {
         let position = self.bytes();
         let at = self.buffer.len();
         self.buffer.resize(at + HEAD_BYTES, 0);
@@ -96,6 +97,7 @@ impl SegmentWriter {
                 part.bytes += bytes;
                 part.time_min = part.time_min.min(head.time_min);
                 part.time_max = part.time_max.max(head.time_max);
+                part.age_time = part.age_time.max(age_time);
             }
             _ => self.parts.push(PartMeta {
                 stream: head.stream,
@@ -104,6 +106,7 @@ impl SegmentWriter {
                 end: head.end(),
                 time_min: head.time_min,
                 time_max: head.time_max,
+                age_time,
                 bytes,
             }),
         }

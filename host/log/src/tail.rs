@@ -17,6 +17,8 @@ pub(crate) struct TailBlock {
     pub(crate) rows: RecordBatch,
     pub(crate) bytes: usize,
     pub(crate) time_max: i64,
+    /// When retention takes its rows to have come: their latest time, or when they came, if that was earlier.
+    pub(crate) age_time: i64,
 }
 
 impl TailBlock {
@@ -44,6 +46,13 @@ impl Tail {
     pub(crate) fn push(&mut self, block: TailBlock, memory: &TailMemory) {
         self.count(&block, memory);
         self.blocks.push_back(block);
+    }
+
+    /// It is `now`: no row came later.
+    pub(crate) fn came_by(&mut self, now: i64) {
+        for block in &mut self.blocks {
+            block.age_time = block.age_time.min(now);
+        }
     }
 
     /// Rows below `to` are in segments, or not needed any more.

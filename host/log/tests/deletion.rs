@@ -208,6 +208,39 @@ fn retention_lets_whole_segments_go_and_never_what_is_held() {
 }
 
 #[test]
+fn a_row_whose_clock_is_years_ahead_keeps_nothing_for_years() {
+    let (_, disk) = disk();
+    let settings = settings();
+    let mut kept = definition(1);
+    kept.retention.age = Some(Duration::from_micros(10_000));
+    let log = open(&settings, &disk);
+    let stream = log.create_stream(&stream_id("events"), kept).expect("a stream");
+    let partition = Arc::clone(&stream.partitions()[0]);
+    let ahead = 100 * 365 * 86_400 * 1_000_000_i64;
+    log.retain(EventTime(1_000)).expect("told");
+    // In a segment, in another with rows behind it, and in none.
+    take(&log, append(&stream, 0, (0..100).chain([ahead])));
+    log.roll().expect("rolled");
+    take(&log, append(&stream, 0, 200..300));
+    log.roll().expect("rolled");
+    take(&log, append(&stream, 0, [ahead + 1]));
+    assert_eq!(partition.seek(EventTime(ahead)), Offset(64), "in the second block: it is found by its time all the same");
+    let trim_point = |log: &Log, now: i64| {
+        log.retain(EventTime(now)).expect("told");
+        // What was told is in the journal before the next append is.
+        take(log, append(&log.stream(&stream_id("events")).expect("known"), 0, [now]));
+        log.stream(&stream_id("events")).expect("known").partitions()[0].trim_point().0
+    };
+    assert_eq!(trim_point(&log, 2_000), 0, "it came a moment ago");
+    assert_eq!(trim_point(&log, 11_500), 201, "the segments came at 1,000, the last one by 2,000");
+    drop((log, stream, partition));
+    // After a start nobody knows when rows of the journal came: by then.
+    let log = open(&settings, &disk);
+    assert_eq!(trim_point(&log, 12_500), 201);
+    assert_eq!(trim_point(&log, 30_000), 205);
+}
+
+#[test]
 fn retention_by_size_keeps_at_least_the_newest_bytes() {
     let (memory, disk) = disk();
     let log = open(&settings(), &disk);

@@ -10,7 +10,7 @@ use super::{Partition, SegmentPart, State, Visibility};
 use crate::change::PartMeta;
 use crate::error::Damage;
 use crate::follow::Followers;
-use crate::frame::time_range;
+use crate::frame::{FrameHead, time_range};
 use crate::layout::{Layout, Versions};
 use crate::retention::Run;
 use crate::segment::SegmentError;
@@ -62,7 +62,7 @@ impl Partition {
             // Deleted while they waited for their group: as if they had come before.
             return (Offset(start), false);
         }
-        state.tail.push(TailBlock { start, version: version.0, rows, bytes, time_max }, &self.tails);
+        state.tail.push(TailBlock { start, version: version.0, rows, bytes, time_max, age_time: time_max }, &self.tails);
         state.appends += 1;
         let join = state.appends >= APPENDS_UNTIL_JOIN;
         if join {
@@ -143,10 +143,10 @@ impl Partition {
     pub(crate) fn add_segment(&self, segment: u64, part: &PartMeta) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let PartMeta { start, end, time_max, bytes, .. } = *part;
+        let PartMeta { start, end, time_max, age_time, bytes, .. } = *part;
         // Where the rows were moved from comes first, and goes right after.
         let place = state.segments.partition_point(|known| known.start <= start);
-        state.segments.insert(place, SegmentPart { segment, start, end, time_max, bytes });
+        state.segments.insert(place, SegmentPart { segment, start, end, time_max, age_time, bytes });
         if part.end > state.tail.rolled() {
             state.rolled_before = state.tail.rolled();
             state.tail.roll(part.end, &self.tails);
@@ -167,7 +167,7 @@ impl Partition {
             let skip = from.saturating_sub(block.start) as usize;
             let rows = (block.end().min(to) - block.start) as usize - skip;
             let (start, bytes) = (block.start + skip as u64, block.bytes);
-            TailBlock { start, version: block.version, rows: block.rows.slice(skip, rows), bytes, time_max: block.time_max }
+            TailBlock { start, rows: block.rows.slice(skip, rows), bytes, ..block.clone() }
         };
         blocks.map(slice).collect()
     }
@@ -176,7 +176,8 @@ impl Partition {
     pub(crate) fn segment_block(&self, segment: u64, from: u64) -> Result<TailBlock, SegmentError> {
         let (head, rows) = self.store.read(segment, self.numbers(), Offset(from), &self.versions)?;
         let bytes = rows.get_array_memory_size();
-        Ok(TailBlock { start: head.start, version: head.version, rows, bytes, time_max: head.time_max })
+        let FrameHead { start, version, time_max, .. } = head;
+        Ok(TailBlock { start, version, rows, bytes, time_max, age_time: time_max })
     }
 
     /// Whether rows wait to be rolled.
@@ -190,18 +191,20 @@ impl Partition {
         state.holds.lowest().map_or(state.durable, |held| held.min(state.durable))
     }
 
-    /// The end of the runs of rows at its start of which every one is older than `time`.
-    pub(crate) fn older_than(&self, time: i64) -> u64 {
-        let state = self.state.lock();
+    /// The end of the runs of rows at its start of which every one is older than `time`. It is `now`: rows that claim to be of later
+    /// are taken to have come by now at the latest, and that stays with them.
+    pub(crate) fn older_than(&self, time: i64, now: i64) -> u64 {
+        let mut state = self.state.lock();
+        state.tail.came_by(now);
         let free = Self::free_end(&state);
         let mut end = state.trim;
-        let segments = state.segments.iter().map(|part| (part.start, part.end, part.time_max));
-        let blocks = state.tail.blocks().map(|block| (block.start, block.end(), block.time_max));
-        for (start, run_end, time_max) in segments.chain(blocks) {
+        let segments = state.segments.iter().map(|part| (part.start, part.end, part.age_time));
+        let blocks = state.tail.blocks().map(|block| (block.start, block.end(), block.age_time));
+        for (start, run_end, age_time) in segments.chain(blocks) {
             if run_end <= end {
                 continue;
             }
-            if start > end || run_end > free || time_max >= time {
+            if start > end || run_end > free || age_time >= time {
                 break;
             }
             end = run_end;
@@ -228,7 +231,7 @@ impl Partition {
     pub(crate) fn segment_runs(&self) -> (Vec<Run>, u64) {
         let state = self.state.lock();
         let kept = state.segments.iter().filter(|part| part.end > state.trim);
-        let runs = kept.map(|part| Run { end: part.end, time_max: part.time_max, bytes: part.bytes });
+        let runs = kept.map(|part| Run { end: part.end, age_time: part.age_time, bytes: part.bytes });
         (runs.collect(), Self::free_end(&state))
     }
 
@@ -253,7 +256,7 @@ impl Partition {
         let skip = (known - start) as usize;
         let rows = if skip == 0 { rows } else { rows.slice(skip, rows.num_rows() - skip) };
         let (bytes, time_max) = (rows.get_array_memory_size(), time_range(&rows).1);
-        state.tail.push(TailBlock { start: known, version: version.0, rows, bytes, time_max }, &self.tails);
+        state.tail.push(TailBlock { start: known, version: version.0, rows, bytes, time_max, age_time: time_max }, &self.tails);
         state.sequenced = end;
         state.appends += 1;
         if state.appends >= APPENDS_UNTIL_JOIN {

@@ -101,7 +101,7 @@ impl Roller {
         while from < part.end {
             let block = partition.segment_block(segment, from)?;
             from = block.end();
-            blocks.push(block);
+            blocks.push(TailBlock { age_time: block.age_time.min(part.age_time), ..block });
         }
         Ok(blocks)
     }

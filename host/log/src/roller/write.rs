@@ -1,6 +1,7 @@
 //! What the roller writes: rows as blocks, blocks as segment files.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow_array::RecordBatch;
 use tidemill_event::batch::concat;
@@ -10,6 +11,7 @@ use crate::change::SegmentMeta;
 use crate::error::DiskError;
 use crate::frame::{FrameHead, time_range};
 use crate::partition::Partition;
+use crate::requests::TIME_UNKNOWN;
 use crate::segment::SegmentWriter;
 use crate::tail::TailBlock;
 
@@ -66,26 +68,31 @@ impl Roller {
     ) -> Result<(), RollError> {
         let block_rows = self.core.settings.block_rows;
         let mut pieces: Vec<RecordBatch> = Vec::new();
-        let (mut rows, mut start, mut version) = (0, 0, 0);
+        let (mut rows, mut start, mut version, mut age_time) = (0, 0, 0, i64::MIN);
+        let now = match self.core.now.load(Ordering::Relaxed) {
+            TIME_UNKNOWN => i64::MAX,
+            now => now,
+        };
         for block in blocks {
             let mut skip = 0;
             while skip < block.rows.num_rows() {
                 let follows = block.version == version && block.start + skip as u64 == start + rows as u64;
                 if rows > 0 && (!follows || rows == block_rows) {
-                    self.write_block(partition, (start, version), &mut pieces, writer, done)?;
+                    self.write_block(partition, (start, version, age_time), &mut pieces, writer, done)?;
                     rows = 0;
                 }
                 if rows == 0 {
-                    (start, version) = (block.start + skip as u64, block.version);
+                    (start, version, age_time) = (block.start + skip as u64, block.version, i64::MIN);
                 }
                 let take = (block.rows.num_rows() - skip).min(block_rows - rows);
                 pieces.push(block.rows.slice(skip, take));
+                age_time = age_time.max(block.age_time.min(now));
                 rows += take;
                 skip += take;
             }
         }
         if rows > 0 {
-            self.write_block(partition, (start, version), &mut pieces, writer, done)?;
+            self.write_block(partition, (start, version, age_time), &mut pieces, writer, done)?;
         }
         Ok(())
     }
@@ -93,7 +100,7 @@ impl Roller {
     fn write_block(
         &mut self,
         partition: &Partition,
-        (start, version): (u64, u32),
+        (start, version, age_time): (u64, u32, i64),
         pieces: &mut Vec<RecordBatch>,
         writer: &mut Option<SegmentWriter>,
         done: &mut Vec<SegmentMeta>,
@@ -115,6 +122,6 @@ impl Roller {
         let (time_min, time_max) = time_range(&rows);
         let count = rows.num_rows() as u32;
         let head = FrameHead { stream, version, partition, rows: count, start, time_min, time_max, bytes: 0, checksum: 0 };
-        Ok(writer.block(head, &rows)?)
+        Ok(writer.block(head, &rows, age_time)?)
     }
 }
