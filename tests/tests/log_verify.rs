@@ -82,3 +82,20 @@ fn damage_is_named_and_cut_only_where_it_was_shown() {
     host.send("clicks", &json!({"n": 77})).expect(200);
     assert_eq!(host.rows("clicks").last().expect("a row")["n"], 77);
 }
+
+#[test]
+fn a_damaged_manifest_is_beyond_repair_and_says_what_to_do() {
+    let host = stopped_host();
+    let path = host.data().join("log/manifest");
+    let mut bytes = std::fs::read(&path).expect("the manifest");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&path, &bytes).expect("written");
+    for words in [&["repair"][..], &["repair", "--cut-at", "000001.journal:0"], &["log", "verify"]] {
+        let output = command(words, &host.data());
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(told.contains("manifest") && told.contains("backup"), "{words:?}: {told}");
+    }
+    assert_eq!(std::fs::read(&path).expect("the manifest"), bytes, "nothing was changed");
+}

@@ -113,7 +113,12 @@ impl Client {
 
     /// The bytes at `path` as they come, for as long as they come.
     pub(crate) fn stream(&self, path: &str) -> Result<impl Read + use<>, Failure> {
-        let mut response = self.request(Method::GET, path, &[], SendBody::none())?;
+        self.stream_with(path, &[])
+    }
+
+    /// The same, with further headers.
+    pub(crate) fn stream_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<impl Read + use<>, Failure> {
+        let mut response = self.request(Method::GET, path, headers, SendBody::none())?;
         let status = response.status().as_u16();
         if !(200..300).contains(&status) {
             let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().unwrap_or_default();

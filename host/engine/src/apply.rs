@@ -12,7 +12,7 @@ use tidemill_log::{Stream, StreamError, Visibility};
 
 use crate::deployed::{Deployed, Role};
 use crate::deployments::Deployments;
-use crate::pipeline::{Reading, Run, document, read_pipeline};
+use crate::pipeline::{PipelineDefinition, Reading, Run, document, read_pipeline};
 use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
 use crate::sinks::marks_of_added;
 use crate::status::PipelineState;
@@ -33,19 +33,15 @@ impl Deployments {
             faults.sort_by_key(|fault| fault.line);
             return Err(ApplyError::Faults { faults });
         };
-        let _changes = self.changes.lock();
+        // Whoever only asks waits for nobody.
+        let _turn = (!dry_run).then(|| self.turns.take(tenant, name));
+        let mut catalog = self.changes.lock();
         if self.is_stopping() {
             return Err(ApplyError::Unavailable("the host is stopping".to_owned()));
         }
         let before = self.get(tenant, name);
         let previous = before.as_ref().map(|deployed| &deployed.stored);
-        let graph: Graph = self
-            .all()
-            .iter()
-            .filter(|deployed| deployed.tenant == *tenant)
-            .filter_map(|deployed| Some((deployed.name.clone(), deployed.streams()?)))
-            .collect();
-        let plan = match self.check(tenant, definition, gap, Pinning::Newest(previous), &graph) {
+        let mut plan = match self.check_new(tenant, definition.clone(), gap, previous) {
             Ok(plan) if faults.is_empty() => plan,
             checked => {
                 // What is wrong with the form and what is wrong with the meaning are told together.
@@ -54,10 +50,6 @@ impl Deployments {
                 return Err(ApplyError::Faults { faults });
             }
         };
-        self.refuse_crowd(&plan, Role::Main).map_err(|error| {
-            let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
-            ApplyError::Faults { faults: vec![Fault::new("steps", 1, error, remedy)] }
-        })?;
         let new_run = before.as_deref().and_then(|before| new_run(before, &plan));
         let changed = new_run.is_some() || !before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
         let changes = match previous {
@@ -73,13 +65,22 @@ impl Deployments {
                 format!("run {} of `{name}` is a replay of the plan there is: promote or discard it first", replay.stored.run);
             return Err(ApplyError::Conflict(error));
         }
-        self.make_streams(&plan).map_err(|error| ApplyError::Unavailable(error.to_string()))?;
         if let Some(before) = &before {
-            self.stop(before).map_err(|error| {
+            self.stop_aside(&mut catalog, before).map_err(ApplyError::Unavailable)?;
+            if self.is_stopping() {
+                return Err(ApplyError::Unavailable("the host is stopping".to_owned()));
+            }
+            // Meanwhile others may have changed what it was checked against.
+            plan = self.check_new(tenant, definition, gap, previous).map_err(|mut faults| {
                 self.go_on(before);
-                ApplyError::Unavailable(error)
+                faults.sort_by_key(|fault| fault.line);
+                ApplyError::Faults { faults }
             })?;
         }
+        self.make_streams(&plan).map_err(|error| {
+            before.iter().for_each(|before| self.go_on(before));
+            ApplyError::Unavailable(error.to_string())
+        })?;
         let next = self.next_stored(&plan, text, before.as_deref(), new_run.is_some()).and_then(|stored| {
             self.make_progress(&plan, stored.run).map_err(|error| error.to_string())?;
             let old_plan =
@@ -105,6 +106,26 @@ impl Deployments {
         }
         self.deploy(tenant.clone(), name.clone(), stored, Ok(Arc::new(plan)), Role::Main, false);
         Ok(applied)
+    }
+
+    /// The plan of a text, against everything there is now; references mean what is the newest.
+    fn check_new(
+        &self,
+        tenant: &TenantName,
+        definition: PipelineDefinition,
+        gap: Option<usize>,
+        previous: Option<&StoredPipeline>,
+    ) -> Result<Plan, Vec<Fault>> {
+        let of_tenant = |deployed: &&Arc<Deployed>| deployed.tenant == *tenant;
+        let all = self.all();
+        let graph: Graph =
+            all.iter().filter(of_tenant).filter_map(|deployed| Some((deployed.name.clone(), deployed.streams()?))).collect();
+        let plan = self.check(tenant, definition, gap, Pinning::Newest(previous), &graph)?;
+        self.refuse_crowd(&plan, Role::Main).map_err(|error| {
+            let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
+            vec![Fault::new("steps", 1, error, remedy)]
+        })?;
+        Ok(plan)
     }
 
     /// Starts a run again as it was: a change of it did not come about.
@@ -148,6 +169,8 @@ impl Deployments {
                 stream.partitions().iter().map(|partition| partition.end(Visibility::Durable).0).collect()
             }),
         };
+        let letters_from =
+            same_run.map_or_else(|| self.letters_end(tenant, &definition.name), |stored| stored.letters_from.clone());
         Ok(StoredPipeline {
             text: text.to_owned(),
             plan: number,
@@ -157,6 +180,7 @@ impl Deployments {
             pinned: plan.components().map(|(_, planned)| planned.pin.clone()).collect(),
             next_operator: plan.next_operator,
             output_starts,
+            letters_from,
         })
     }
 

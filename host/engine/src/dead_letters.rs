@@ -154,7 +154,13 @@ impl Deployments {
         self.stream(tenant, stream).ok_or_else(|| ControlError::Unknown(name.clone()))
     }
 
-    fn each_letter(&self, tenant: &TenantName, name: &PipelineName, mut take: impl FnMut(Value)) -> Result<(), ControlError> {
+    /// All of them, in order of partition and offset.
+    pub(crate) fn each_letter(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        mut take: impl FnMut(Value),
+    ) -> Result<(), ControlError> {
         let stream = self.letters_of(tenant, name)?;
         let replayed = self.replayed(tenant, name);
         for partition in stream.partitions() {

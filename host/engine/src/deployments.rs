@@ -22,6 +22,7 @@ use crate::sinks::{SinkShared, mark_prefix, start_sinks};
 use crate::status::{PipelineState, Status};
 use crate::stored::{REPLAYS, StoredPipeline, progress_name};
 use crate::task::{InputSeed, TaskSeed, TaskShared, TaskState};
+use crate::turns::Turns;
 use crate::{Components, ControlError, Fault};
 
 /// How long a change waits for the checkpoints of the tasks before it. Nothing is changed if it is not enough.
@@ -33,7 +34,9 @@ type Key = (TenantName, PipelineName);
 pub(crate) struct Deployments {
     pub(crate) threads: Arc<Threads>,
     components: Components,
+    /// Held while the catalog is looked at and changed; see `turns.rs`.
     pub(crate) changes: Arc<Mutex<()>>,
+    pub(crate) turns: Turns,
     deployed: RwLock<BTreeMap<Key, Arc<Deployed>>>,
     /// Runs beside them.
     pub(crate) replays: RwLock<BTreeMap<Key, Arc<Deployed>>>,
@@ -47,6 +50,7 @@ impl Deployments {
             threads,
             components,
             changes,
+            turns: Turns::default(),
             deployed: RwLock::default(),
             replays: RwLock::default(),
             started: AtomicBool::new(false),
@@ -164,7 +168,8 @@ impl Deployments {
             Role::Main => self.get(&tenant, &name),
             Role::Replay => self.get_replay(&tenant, &name),
         };
-        let logs = before.as_ref().map(|before| before.logs.clone()).unwrap_or_default();
+        let new_logs = || Arc::new(PipelineLogs::new((self.threads.targets.random)()));
+        let logs = before.as_ref().map_or_else(new_logs, |before| before.logs.clone());
         let started = match &plan {
             Ok(plan) if !stored.paused => self.start(plan, &stored, role, &logs, before.as_deref(), accept_divergence),
             Ok(_) => Ok((Vec::new(), Vec::new())),
@@ -206,6 +211,8 @@ impl Deployments {
         }
         let output = if plan.has_sinks() { Some(output(StreamName::derived(name, "output"))?) } else { None };
         outputs.extend(output.clone());
+        let letters_at = |task: PartitionId| task.0 as usize % dead_letters.partitions().len();
+        let letters_from = |task: PartitionId| stored.letters_from.get(letters_at(task)).copied().unwrap_or(0);
         let mut tasks = Vec::new();
         for partition in (0..plan.sources.tasks()).map(PartitionId) {
             let inputs = self.inputs(plan, stored, partition)?;
@@ -222,6 +229,7 @@ impl Deployments {
                 outputs: outputs.clone(),
                 inputs,
                 logs: (role == Role::Main).then(|| logs.clone()),
+                letters_from: Offset(letters_from(partition)),
                 accept_divergence,
             });
             tasks.push(shared);
@@ -305,7 +313,8 @@ impl Deployments {
     }
 
     pub(crate) fn pause(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
-        let _changes = self.changes.lock();
+        let _turn = self.turns.take(tenant, name);
+        let mut changes = self.changes.lock();
         let deployed = self.find(tenant, name)?;
         if deployed.state() == PipelineState::Finished {
             return Err(ControlError::Conflict(format!("`{name}` is finished: there is nothing to pause")));
@@ -314,8 +323,11 @@ impl Deployments {
             return Ok(());
         }
         let stored = StoredPipeline { paused: true, ..deployed.stored.clone() };
-        self.store(tenant, name, &stored, Role::Main, Vec::new()).map_err(ControlError::Unavailable)?;
-        self.stop(&deployed).map_err(ControlError::Unavailable)?;
+        self.stop_aside(&mut changes, &deployed).map_err(ControlError::Unavailable)?;
+        self.store(tenant, name, &stored, Role::Main, Vec::new()).map_err(|error| {
+            self.go_on(&deployed);
+            ControlError::Unavailable(error)
+        })?;
         let plan = deployed.plan.as_ref().map(Arc::clone).map_err(Clone::clone);
         // The tasks that ended stay to be looked at.
         let (logs, tasks, sinks) = (deployed.logs.clone(), deployed.tasks.clone(), deployed.sinks.clone());
@@ -324,7 +336,8 @@ impl Deployments {
     }
 
     pub(crate) fn resume(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
-        let _changes = self.changes.lock();
+        let _turn = self.turns.take(tenant, name);
+        let mut changes = self.changes.lock();
         let deployed = self.find(tenant, name)?;
         let state = deployed.state();
         match state {
@@ -335,7 +348,7 @@ impl Deployments {
             PipelineState::Paused | PipelineState::Held | PipelineState::Failed => {}
         }
         // A pipeline with one task that failed has others that run: all begin again together.
-        self.stop(&deployed).map_err(ControlError::Unavailable)?;
+        self.stop_aside(&mut changes, &deployed).map_err(ControlError::Unavailable)?;
         let stored = StoredPipeline { paused: false, ..deployed.stored.clone() };
         self.store(tenant, name, &stored, Role::Main, Vec::new()).map_err(ControlError::Unavailable)?;
         let plan = self.plan_stored(tenant, name, &stored);
@@ -344,16 +357,18 @@ impl Deployments {
     }
 
     pub(crate) fn delete(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
-        let _changes = self.changes.lock();
+        let _turn = self.turns.take(tenant, name);
+        let mut changes = self.changes.lock();
         let deployed = self.find(tenant, name)?;
         if let Some(replay) = self.get_replay(tenant, name) {
-            self.end_replay(&replay).map_err(ControlError::Unavailable)?;
+            self.end_replay(&mut changes, &replay).map_err(ControlError::Unavailable)?;
         }
+        // Before the documents go: until then its streams and folders are its own, and nobody else may write there.
+        self.stop_aside(&mut changes, &deployed).map_err(ControlError::Unavailable)?;
         // The run's number stays: whatever is left of this run in progress and state is not the next one's.
         let mut removed = vec![(StoredPipeline::key(tenant, name), None)];
         removed.extend(self.threads.log.documents(&mark_prefix(tenant, name)).into_iter().map(|(key, _)| (key, None)));
         self.threads.log.put_documents(removed).map_err(|error| ControlError::Unavailable(error.to_string()))?;
-        self.stop(&deployed).map_err(ControlError::Unavailable)?;
         for task in &deployed.tasks {
             task.update(|seen| seen.state = TaskState::Stopped);
         }

@@ -49,7 +49,7 @@ impl Deployments {
         if deployed.stored.paused || deployed.plan.is_err() {
             return Err(conflict());
         }
-        let Sorted { of_tasks, of_sinks, missing } = sorted(self.chosen(tenant, name, choice, force)?);
+        let Sorted { of_tasks, of_sinks, missing } = sorted(self.chosen(&deployed, choice, force)?);
         if !of_tasks.is_empty() && !matches!(deployed.state(), PipelineState::Running | PipelineState::Held) {
             return Err(conflict());
         }
@@ -97,11 +97,11 @@ impl Deployments {
 
     fn chosen(
         &self,
-        tenant: &TenantName,
-        name: &PipelineName,
+        deployed: &Deployed,
         choice: DeadLetterChoice,
         force: bool,
     ) -> Result<Vec<(DeadLetterId, Option<Value>)>, ControlError> {
+        let (tenant, name) = (&deployed.tenant, &deployed.name);
         let letters = match choice {
             DeadLetterChoice::Ids(mut ids) => {
                 ids.sort_unstable();
@@ -114,8 +114,14 @@ impl Deployments {
                 // Asked for in bulk, those that were replayed are not meant.
                 let query = DeadLetterQuery { limit: Some(limit), open: query.open || !force, ..query };
                 let letters = self.dead_letters(tenant, name, &query)?;
-                let id = |letter: &Value| letter["id"].as_str().and_then(|id| id.parse().ok());
-                letters.into_iter().filter_map(|letter| Some((id(&letter)?, Some(letter)))).collect()
+                // Nor those of a run before this one, unless a target refused them: that goes on through all runs.
+                let is_meant = |id: &DeadLetterId, letter: &Value| {
+                    let from = deployed.stored.letters_from.get(id.partition.0 as usize).copied().unwrap_or(0);
+                    force || id.offset.0 >= from || letter["reason"] == Reason::RefusedByTarget.as_str()
+                };
+                let with_id = |letter: Value| Some((letter["id"].as_str()?.parse::<DeadLetterId>().ok()?, letter));
+                let letters = letters.into_iter().filter_map(with_id).filter(|(id, letter)| is_meant(id, letter));
+                letters.map(|(id, letter)| (id, Some(letter))).collect()
             }
         };
         Ok(letters)

@@ -9,6 +9,7 @@
 //! `tidemill-runtime`'s, expressions `tidemill-expr`'s, operators `tidemill-flow`'s, bytes on disk `tidemill-log`'s and
 //! `tidemill-state`'s.
 
+mod adopted_letters;
 mod apply;
 mod components;
 mod custom_metrics;
@@ -33,13 +34,14 @@ mod status;
 mod stored;
 mod stream_users;
 mod task;
+mod turns;
 mod upkeep;
 
 pub use components::{ComponentEntry, Components, DeleteComponentError, PublishError, Published};
 pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLetterQuery, RefusedLetter, ReplayedLetters};
 pub use engine::{Drained, Engine, OpenError};
 pub use fault::Fault;
-pub use logs::{FOLLOW_EVERY, LogLine};
+pub use logs::{FOLLOW_EVERY, LogLine, LogPage};
 pub use pipeline::PIPELINE_SCHEMA;
 pub use pipelines::{Applied, ApplyError, ControlError, DeleteStreamError, PipelineEntry, Pipelines};
 pub use plan::{Change, ChangeKind, StateChange};
@@ -48,6 +50,7 @@ pub use planted::Planted;
 pub use rates::Rates;
 pub use replays::{MovedStream, Promoted, ReplayFrom};
 pub use settings::EngineSettings;
+pub use sinks::{ReaderBeyond, sinks_beyond};
 pub use status::{
     BreakerStatus, DivergenceStatus, InputStatus, PipelineState, ReplayStatus, SinkStatus, Status, StepStatus, TaskStatus,
 };

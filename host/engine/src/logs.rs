@@ -51,9 +51,22 @@ pub(crate) struct Speaker {
     pub(crate) partition: u32,
 }
 
+/// Lines of a pipeline, and where the ring stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// Oldest first.
+    pub lines: Vec<Arc<LogLine>>,
+    /// The sequence to ask from next.
+    pub next: u64,
+    /// The sequence of the oldest line that is kept; `next` if there is none.
+    pub oldest: u64,
+    /// Which ring: a start of the host, or another pipeline of the name, begins one with other numbers.
+    pub life: u64,
+}
+
 /// The lines of one pipeline.
-#[derive(Default)]
 pub(crate) struct PipelineLogs {
+    life: u64,
     ring: Mutex<Ring>,
 }
 
@@ -90,6 +103,11 @@ impl Bucket {
 }
 
 impl PipelineLogs {
+    /// An empty ring; `life` is random.
+    pub(crate) fn new(life: u64) -> Self {
+        Self { life, ring: Mutex::default() }
+    }
+
     /// Keeps a line; `false` if there is no room for it, and nobody should say it elsewhere either.
     pub(crate) fn say(&self, speaker: &Speaker, level: LogLevel, message: &str, time: EventTime, now: Instant) -> bool {
         let mut ring = self.ring.lock();
@@ -107,14 +125,14 @@ impl PipelineLogs {
         true
     }
 
-    /// The lines from `from` on that are still there, at most the last `limit` of them that `wanted` takes; and the sequence to ask from
-    /// next.
-    pub(crate) fn read(&self, from: u64, limit: usize, wanted: impl Fn(&LogLine) -> bool) -> (Vec<Arc<LogLine>>, u64) {
+    /// The lines from `from` on that are still there, at most the last `limit` of them that `wanted` takes.
+    pub(crate) fn read(&self, from: u64, limit: usize, wanted: impl Fn(&LogLine) -> bool) -> LogPage {
         let ring = self.ring.lock();
         let newest = ring.lines.iter().rev().take_while(|line| line.sequence >= from);
         let mut lines: Vec<Arc<LogLine>> = newest.filter(|line| wanted(line)).take(limit).cloned().collect();
         lines.reverse();
-        (lines, ring.next)
+        let oldest = ring.lines.front().map_or(ring.next, |line| line.sequence);
+        LogPage { lines, next: ring.next, oldest, life: self.life }
     }
 }
 
@@ -156,34 +174,34 @@ mod tests {
     }
 
     fn texts(logs: &PipelineLogs, from: u64, limit: usize) -> Vec<String> {
-        logs.read(from, limit, |_| true).0.iter().map(|line| line.message.clone()).collect()
+        logs.read(from, limit, |_| true).lines.iter().map(|line| line.message.clone()).collect()
     }
 
     #[test]
     fn the_last_lines_are_kept_in_order() {
-        let (logs, now) = (PipelineLogs::default(), Instant::now());
+        let (logs, now) = (PipelineLogs::new(7), Instant::now());
         for n in 0..2_000_u64 {
             assert!(logs.say(&speaker(), LogLevel::Info, &n.to_string(), EventTime(0), now + Duration::from_millis(n * 10)));
         }
         assert_eq!(texts(&logs, 0, 2), ["1998", "1999"]);
         assert_eq!(texts(&logs, 1_999, 100), ["1999"]);
-        assert_eq!(logs.read(0, usize::MAX, |_| true).0.len(), LINES_MAX);
-        assert_eq!(logs.read(0, 9, |line| line.message.ends_with("77")).0.len(), 9);
-        assert_eq!(logs.read(2_000, 9, |_| true), (Vec::new(), 2_000));
+        assert_eq!(logs.read(0, usize::MAX, |_| true).lines.len(), LINES_MAX);
+        assert_eq!(logs.read(0, 9, |line| line.message.ends_with("77")).lines.len(), 9);
+        assert_eq!(logs.read(2_000, 9, |_| true), LogPage { lines: Vec::new(), next: 2_000, oldest: 1_000, life: 7 });
     }
 
     #[test]
     fn long_lines_push_out_more() {
-        let (logs, now) = (PipelineLogs::default(), Instant::now());
+        let (logs, now) = (PipelineLogs::new(7), Instant::now());
         for _ in 0..600 {
             logs.say(&speaker(), LogLevel::Info, &"x".repeat(1_024), EventTime(0), now);
         }
-        assert_eq!(logs.read(0, usize::MAX, |_| true).0.len(), BYTES_MAX / 1_024);
+        assert_eq!(logs.read(0, usize::MAX, |_| true).lines.len(), BYTES_MAX / 1_024);
     }
 
     #[test]
     fn a_flood_is_counted_and_control_characters_go() {
-        let (logs, now) = (PipelineLogs::default(), Instant::now());
+        let (logs, now) = (PipelineLogs::new(7), Instant::now());
         let kept = (0..5_000).filter(|_| logs.say(&speaker(), LogLevel::Info, "again", EventTime(0), now)).count();
         assert_eq!(kept, BURST as usize);
         assert!(logs.say(&speaker(), LogLevel::Error, "a\x1b[31mb\nc", EventTime(0), now + Duration::from_secs(1)));

@@ -9,7 +9,7 @@ use crate::dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, Repla
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::document;
-use crate::{Change, Fault, LogLine, Promoted, ReplayFrom, Status};
+use crate::{Change, Fault, LogLine, LogPage, Promoted, ReplayFrom, Status};
 
 /// What applying did, or with `dry_run` would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,8 +159,7 @@ impl Pipelines {
         self.deployments.replay_letters(tenant, name, choice, force)
     }
 
-    /// What its components said: the last `limit` lines from sequence `from` on that `wanted` takes, and the sequence to ask from next;
-    /// `None` if there is no such pipeline.
+    /// What its components said: the last `limit` lines from sequence `from` on that `wanted` takes; `None` if there is no such pipeline.
     pub fn logs(
         &self,
         tenant: &TenantName,
@@ -168,7 +167,7 @@ impl Pipelines {
         from: u64,
         limit: usize,
         wanted: impl Fn(&LogLine) -> bool,
-    ) -> Option<(Vec<Arc<LogLine>>, u64)> {
+    ) -> Option<LogPage> {
         self.deployments.get(tenant, name).map(|deployed| deployed.logs.read(from, limit, wanted))
     }
 

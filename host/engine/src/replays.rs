@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::MutexGuard;
 use serde::Serialize;
 use tidemill_event::{PipelineName, StreamName, TenantName};
 use tidemill_log::{StreamError, Visibility};
@@ -102,6 +103,7 @@ pub struct MovedStream {
 impl Deployments {
     /// Starts a run beside the one there is.
     pub(crate) fn replay(&self, tenant: &TenantName, name: &PipelineName, from: &ReplayFrom) -> Result<u64, ControlError> {
+        let _turn = self.turns.take(tenant, name);
         let _changes = self.changes.lock();
         let main = self.find(tenant, name)?;
         if let Some(there) = self.get_replay(tenant, name) {
@@ -117,6 +119,7 @@ impl Deployments {
             paused: false,
             sources: sources.collect::<Result<_, _>>().map_err(ControlError::Conflict)?,
             output_starts: Vec::new(),
+            letters_from: Vec::new(),
             ..main.stored.clone()
         };
         self.make_streams_of_run(&plan, run).map_err(|error| ControlError::Unavailable(error.to_string()))?;
@@ -138,7 +141,8 @@ impl Deployments {
 
     /// The replay becomes the pipeline's run.
     pub(crate) fn promote(&self, tenant: &TenantName, name: &PipelineName) -> Result<Promoted, ControlError> {
-        let _changes = self.changes.lock();
+        let _turn = self.turns.take(tenant, name);
+        let mut changes = self.changes.lock();
         let main = self.find(tenant, name)?;
         let replay = self.get_replay(tenant, name).ok_or_else(|| no_replay(name))?;
         for (deployed, what) in [(&main, "the pipeline"), (&replay, "its replay")] {
@@ -161,7 +165,10 @@ impl Deployments {
             output_starts: main.stored.output_starts.clone(),
             ..replay.stored.clone()
         };
-        let brought = self.bring_together(&main, &replay).and_then(|()| {
+        // That takes as long as the replay is behind; only the change itself is for everybody to wait for.
+        let together = MutexGuard::unlocked(&mut changes, || self.bring_together(&main, &replay));
+        let stored = StoredPipeline { letters_from: self.letters_end(tenant, name), ..stored };
+        let brought = together.and_then(|()| {
             let replaced = (StoredPipeline::replay_key(tenant, name), None);
             self.store(tenant, name, &stored, Role::Main, vec![replaced])
         });
@@ -169,14 +176,17 @@ impl Deployments {
             (Ok(()), Ok(plan)) => plan.clone(),
             (brought, _) => {
                 // The documents say what they said, so both go on.
-                let _ = self.stop(&main).and_then(|()| self.stop(&replay));
-                [&main, &replay].into_iter().for_each(|deployed| self.go_on(deployed));
+                let _ = MutexGuard::unlocked(&mut changes, || self.stop(&main).and_then(|()| self.stop(&replay)));
+                if !self.is_stopping() {
+                    [&main, &replay].into_iter().for_each(|deployed| self.go_on(deployed));
+                }
                 let why = brought.err().unwrap_or_else(|| "its plan is gone".to_owned());
                 return Err(ControlError::Unavailable(why));
             }
         };
         let run = stored.run;
         let streams = self.moved(&plan, run);
+        self.adopt_letters(&main, run);
         self.forget(&main);
         self.replays.write().remove(&(tenant.clone(), name.clone()));
         self.deploy(tenant.clone(), name.clone(), stored, Ok(plan), Role::Main, false);
@@ -209,6 +219,9 @@ impl Deployments {
             if states.len() < 2 || states.contains(&PipelineState::Failed) || states.contains(&PipelineState::Held) {
                 return Err("one of the two runs stopped on the way to the cut: both go on as before".to_owned());
             }
+            if self.is_stopping() {
+                return Err("the host is stopping".to_owned());
+            }
             if Instant::now() > until {
                 return Err("the two runs did not come together in a minute: both go on as before, try again".to_owned());
             }
@@ -231,17 +244,18 @@ impl Deployments {
 
     /// Ends a replay and forgets it.
     pub(crate) fn discard(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
-        let _changes = self.changes.lock();
+        let _turn = self.turns.take(tenant, name);
+        let mut changes = self.changes.lock();
         self.find(tenant, name)?;
         let replay = self.get_replay(tenant, name).ok_or_else(|| no_replay(name))?;
-        self.end_replay(&replay).map_err(ControlError::Unavailable)
+        self.end_replay(&mut changes, &replay).map_err(ControlError::Unavailable)
     }
 
-    pub(crate) fn end_replay(&self, replay: &Deployed) -> Result<(), String> {
+    pub(crate) fn end_replay(&self, changes: &mut MutexGuard<'_, ()>, replay: &Deployed) -> Result<(), String> {
         let (tenant, name) = (&replay.tenant, &replay.name);
+        self.stop_aside(changes, replay)?;
         let removed = vec![(StoredPipeline::replay_key(tenant, name), None)];
         self.threads.log.put_documents(removed).map_err(|error| error.to_string())?;
-        self.stop(replay)?;
         self.forget(replay);
         self.replays.write().remove(&(tenant.clone(), name.clone()));
         if let Ok(plan) = &replay.plan {

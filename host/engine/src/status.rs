@@ -130,6 +130,8 @@ pub struct InputStatus {
     pub offset: u64,
     /// Rows that it has not taken.
     pub lag_records: u64,
+    /// Retention removes no row from there on, because the task's last checkpoint begins there; `None`: it holds nothing back.
+    pub kept_from: Option<u64>,
 }
 
 /// One component step of a task, with the same version of its component, since the host started: a pause or another plan begins

@@ -25,6 +25,9 @@ pub(crate) struct StoredPipeline {
     pub(crate) next_operator: u32,
     /// Per partition of `{pipeline}.output`, where files and standard output begin.
     pub(crate) output_starts: Vec<u64>,
+    /// Per partition of `{pipeline}.dead-letters`, where those of this run begin: it took the events of earlier ones itself.
+    #[serde(default)]
+    pub(crate) letters_from: Vec<u64>,
 }
 
 /// A stream that is read.

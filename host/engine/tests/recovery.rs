@@ -9,7 +9,7 @@ use support::{Host, Setup, pipeline, tenant};
 use tidemill_engine::PipelineState;
 use tidemill_event::{Field, FieldType};
 use tidemill_log::Visibility;
-use tidemill_runtime::testing::{TextGuest, counter_rule, threshold_rule, twice_transform};
+use tidemill_runtime::testing::{TextGuest, counter_rule, every_third_rule, threshold_rule, twice_transform};
 
 const PAYMENTS: &str = r#"{"fields": [{"name": "user", "type": "string"}, {"name": "amount", "type": "float64"},
     {"name": "n", "type": "int64"}, {"name": "text", "type": "string"}], "key": ["user"], "partitions": 2}"#;
@@ -159,6 +159,46 @@ fn a_task_that_lost_its_power_equals_one_that_never_did() {
             (host.power_cut(dice.roll(u64::MAX)), done)
         });
     }
+}
+
+/// What one checkpoint failed to save is in none that comes after it: no later one may count.
+#[test]
+fn a_checkpoint_that_fails_once_leaves_no_hole_in_the_state() {
+    let payments = r#"{"fields": [{"name": "user", "type": "string"}, {"name": "n", "type": "int64"}, {"name": "amount", "type": "float64"}],
+        "key": ["user"], "partitions": 1}"#;
+    let rows = |from: i64, until: i64| -> Vec<Value> {
+        (from..until).map(|n| json!({"user": format!("u{}", n % 3), "n": n, "amount": 1.0})).collect()
+    };
+    let mut failures = 0;
+    for calls in 0..12 {
+        let setup = Setup { simulated: true, batch_rows: 5, checkpoint_after: Duration::from_micros(1), ..Setup::default() };
+        let host = Host::new(setup);
+        host.make_stream("payments", payments);
+        host.publish("third", "1.0.0", &every_third_rule());
+        host.apply("p", "from: payments\nsteps: [{rule: third@1, by: [user]}]\nto: [{stream: out}]\n");
+        host.send("payments", &rows(0, 30));
+        host.settle("p");
+        host.fail_state_once(calls);
+        for from in (30..90).step_by(5) {
+            host.send("payments", &rows(from, from + 5));
+            host.wait("p", "these rows, or the failure", |status| {
+                status.state == PipelineState::Failed || status.lag_records == 0
+            });
+        }
+        // Whether it was told already or not, nobody loses by it.
+        if host.status("p").state == PipelineState::Failed {
+            failures += 1;
+            host.engine.pipelines().resume(&tenant(), &pipeline("p")).expect("resumes");
+        }
+        host.wait("p", "every row", |status| status.lag_records == 0 || status.state == PipelineState::Failed);
+        let host = host.crash();
+        host.send("payments", &rows(90, 120));
+        let status = host.settle("p");
+        assert!(status.divergences.is_empty(), "call {calls}: {:#?}", status.divergences);
+        let thirds: Vec<Value> = (0..120).filter(|n| n / 3 % 3 == 2).map(|n| json!(n)).collect();
+        assert_eq!(host.column("out", "n"), thirds, "call {calls}: every third row of each key");
+    }
+    assert!(failures > 6, "{failures} failures are no test");
 }
 
 /// Yes or no at random: what no component may do, and what the test-only import makes possible.

@@ -206,7 +206,7 @@ fn a_replay_says_nothing_and_a_finished_pipeline_can_be_replayed() {
     host.send("payments", &payments(0, 30));
     host.apply("p", "run: once\nfrom: payments\nsteps:\n- rule: loud@1\nto: [{stream: out}]\n");
     host.wait("p", "the end", |status| status.state == PipelineState::Finished);
-    let said = |host: &Host| host.engine.pipelines().logs(&tenant(), &pipeline("p"), 0, 100, |_| true).expect("a pipeline").0;
+    let said = |host: &Host| host.engine.pipelines().logs(&tenant(), &pipeline("p"), 0, 100, |_| true).expect("a pipeline").lines;
     let lines = said(&host);
     assert_eq!(lines.len(), 3);
     assert_eq!((&*lines[0].step, &*lines[0].component, lines[0].message.as_str()), ("steps[0].rule", "loud@1.0.0", "said"));

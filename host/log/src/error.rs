@@ -61,6 +61,17 @@ pub struct Damage {
     pub what: String,
 }
 
+impl Damage {
+    /// What to do about it, where it keeps the log from opening.
+    fn remedy(&self) -> &'static str {
+        if self.path.extension().is_some_and(|extension| extension == "journal") {
+            "acknowledged entries may lie behind it, so nothing was cut: `tidemill repair` shows what a cut there would lose"
+        } else {
+            "the log cannot be read without this file, and no cut can mend it: copy the folder, then restore a backup"
+        }
+    }
+}
+
 /// Why the log does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -69,9 +80,7 @@ pub enum OpenError {
     Disk(#[from] DiskError),
     /// A header below the durable mark is damaged, so that acknowledged entries behind it cannot be reached. The host does not
     /// start on its own: `tidemill repair` is for showing what a cut there would lose, and for cutting.
-    #[error(
-        "{0}; acknowledged entries may lie behind it, so nothing was cut: `tidemill repair` shows what a cut there would lose"
-    )]
+    #[error("{0}; {remedy}", remedy = .0.remedy())]
     Damaged(Damage),
     /// The folder was written in another format.
     #[error("`{}` has log format {found}, this program reads format {known}: {}", path.display(), other_format(*found, *known))]

@@ -19,6 +19,7 @@ mod dead_letters;
 mod health;
 mod host;
 mod ingest;
+mod log_form;
 mod log_metrics;
 mod metrics;
 mod openapi;
@@ -38,6 +39,7 @@ mod websocket;
 
 pub use accept::ServiceError;
 pub use auth::{NewToken, Role, TokenInfo, TokenWish, Tokens};
+pub use consumers::consumers_beyond;
 pub use host::SecretBytes;
 pub use service::Service;
 pub use settings::Settings;

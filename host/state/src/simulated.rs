@@ -29,6 +29,8 @@ struct Shared {
     unsynced: Vec<Batch>,
     /// Syncs and commits until one fails, and all after it.
     calls_left: Option<u64>,
+    /// Until one fails, and no other.
+    once: Option<u64>,
     off: bool,
 }
 
@@ -51,6 +53,11 @@ impl SimulatedTree {
     /// The `calls`-th commit or sync from now fails, and all after it.
     pub fn fail_after(&self, calls: u64) {
         self.lock().calls_left = Some(calls);
+    }
+
+    /// The `calls`-th commit or sync from now fails, counted from 0, and none after it.
+    pub fn fail_once(&self, calls: u64) {
+        self.lock().once = Some(calls);
     }
 
     pub(crate) fn commit(&self, batch: Batch) -> Result<(), fjall::Error> {
@@ -90,6 +97,14 @@ impl Shared {
         if let Some(left) = &mut self.calls_left {
             *left = left.saturating_sub(1);
             self.off |= *left == 0;
+        }
+        match &mut self.once {
+            Some(0) => {
+                self.once = None;
+                return Err(fjall::Error::Io(io::Error::other("planted")));
+            }
+            Some(left) => *left -= 1,
+            None => {}
         }
         if self.off { Err(off()) } else { Ok(()) }
     }

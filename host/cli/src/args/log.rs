@@ -24,6 +24,9 @@ pub(crate) struct RepairArgs {
     /// Cut here, as it was shown, such as 000003.journal:8192. What lies behind is lost.
     #[arg(long, value_name = "FILE:BYTE")]
     pub cut_at: Option<CutPlace>,
+    /// Set consumers and sinks back that stand behind the end of what they read: after a cut, offsets are given out again.
+    #[arg(long)]
+    pub reset_readers: bool,
 }
 
 /// A byte of a journal file.

@@ -166,6 +166,22 @@ impl Again {
     }
 }
 
+/// A document without what it says of letters from `end` on; `None` if it says nothing of them, or cannot be read.
+pub(super) fn cut_back(document: &[u8], end: Offset) -> Option<Vec<u8>> {
+    let mut stored: Stored = serde_json::from_slice(document).ok()?;
+    let before = (stored.replayed.clone(), stored.parcels.clone());
+    stored.replayed.retain_mut(|(start, until)| {
+        *until = (*until).min(end.0);
+        start < until
+    });
+    for parcel in &mut stored.parcels {
+        parcel.letters.retain(|letter| *letter < end.0);
+    }
+    stored.parcels.retain(|parcel| !parcel.letters.is_empty());
+    let is_changed = before != (stored.replayed.clone(), stored.parcels.clone());
+    is_changed.then(|| serde_json::to_vec(&stored).expect("numbers and text are JSON"))
+}
+
 impl Kept {
     fn waiting(&self) -> usize {
         self.parcels.iter().map(|parcel| parcel.letters.len()).sum()

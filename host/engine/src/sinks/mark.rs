@@ -5,9 +5,12 @@ use tidemill_connect::{Mark, MarkStore, SinkError};
 use tidemill_event::{Offset, PartitionId, PipelineName, TenantName};
 use tidemill_log::Log;
 
+/// All documents of sinks begin with this.
+pub(super) const ALL: &str = "sink/";
+
 /// The documents that hold a pipeline's marks begin with this.
 pub(crate) fn mark_prefix(tenant: &TenantName, pipeline: &PipelineName) -> String {
-    format!("sink/{tenant}/{pipeline}/")
+    format!("{ALL}{tenant}/{pipeline}/")
 }
 
 /// The document of one sink and partition.
@@ -25,6 +28,20 @@ pub(super) fn stored(mark: &Mark) -> Vec<u8> {
     let rest = mark.rest.iter().map(|end| end.0).collect();
     let stored = Stored { next: mark.next.0, sending: mark.sending.map(|end| end.0), rest, life: mark.life.clone() };
     serde_json::to_vec(&stored).expect("numbers and text are JSON")
+}
+
+/// What a document says; `None` if it cannot be read.
+pub(super) fn read(key: &str, document: &[u8]) -> Option<Mark> {
+    match serde_json::from_slice::<Stored>(document) {
+        Ok(Stored { next, sending, rest, life }) => {
+            let rest = rest.into_iter().map(Offset).collect();
+            Some(Mark { next: Offset(next), sending: sending.map(Offset), rest, life })
+        }
+        Err(error) => {
+            tracing::error!(key, "a sink's mark cannot be read, it begins anew: {error}");
+            None
+        }
+    }
 }
 
 /// Keeps the mark of one sink and partition in its document.
@@ -51,17 +68,7 @@ impl MarkDocument {
 
 impl MarkStore for MarkDocument {
     fn load(&self) -> Option<Mark> {
-        let bytes = self.log.document(&self.key)?;
-        match serde_json::from_slice::<Stored>(&bytes) {
-            Ok(Stored { next, sending, rest, life }) => {
-                let rest = rest.into_iter().map(Offset).collect();
-                Some(Mark { next: Offset(next), sending: sending.map(Offset), rest, life })
-            }
-            Err(error) => {
-                tracing::error!(key = self.key, "a sink's mark cannot be read, it begins anew: {error}");
-                None
-            }
-        }
+        read(&self.key, &self.log.document(&self.key)?)
     }
 
     fn store(&self, mark: &Mark) -> Result<(), SinkError> {

@@ -9,6 +9,7 @@
 
 mod again;
 mod begin;
+mod beyond;
 mod lane;
 mod mark;
 mod metrics;
@@ -26,6 +27,7 @@ use tidemill_event::{PipelineName, TenantName};
 use tidemill_log::Log;
 
 pub(crate) use self::begin::marks_of_added;
+pub use self::beyond::{ReaderBeyond, sinks_beyond};
 use self::lane::Lane;
 pub(crate) use self::mark::mark_prefix;
 pub(crate) use self::metrics::SinkMetrics;

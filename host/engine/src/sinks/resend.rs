@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, FieldRef, Schema};
 use tidemill_connect::{SinkError, WebhookTarget};
 use tidemill_event::{Backoff, Offset, PartitionId};
 use tidemill_log::{Append, Block, FrameRows, ReadLimit, RequestMark, Visibility};
@@ -131,15 +132,18 @@ impl Resend {
     /// The one row of a parcel is refused again: that is a letter of its own, as it is when a step fails again.
     fn bury(&self, letter: &Block, said: &str, writer: String, number: u64) -> Result<(), SinkError> {
         let failed = |error: &dyn std::fmt::Display| SinkError::Log(error.to_string());
-        let fields = letter.rows.schema_ref().fields().iter();
-        let columns: Vec<ArrayRef> = fields
-            .zip(letter.rows.columns())
+        let columns = letter.rows.schema_ref().fields().iter().zip(letter.rows.columns());
+        let (fields, columns): (Vec<FieldRef>, Vec<ArrayRef>) = columns
             .map(|(field, column)| match field.name().as_str() {
-                "error" => Arc::new(StringArray::from(vec![said])) as ArrayRef,
-                _ => column.clone(),
+                // Texts of the log may be dictionaries; this one is not.
+                "error" => {
+                    let field = Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8));
+                    (field, Arc::new(StringArray::from(vec![said])) as ArrayRef)
+                }
+                _ => (field.clone(), column.clone()),
             })
-            .collect();
-        let rows = RecordBatch::try_new(letter.rows.schema(), columns).map_err(|error| failed(&error))?;
+            .unzip();
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| failed(&error))?;
         let stream = self.letters.stream.clone();
         let request = RequestMark {
             stream: stream.clone(),

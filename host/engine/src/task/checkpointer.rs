@@ -114,6 +114,11 @@ impl Maker {
     fn make(&mut self, group: Vec<Job>) {
         let mut written = Vec::new();
         for mut job in group {
+            // The changes of a checkpoint that failed are in no later one: nothing of this task becomes true any more, and the next start goes
+            // on from the last one that did.
+            if job.shared.state() == TaskState::Failed {
+                continue;
+            }
             // Not the end of the progress stream: the task goes on meanwhile, and its next commits are not in this state.
             let covered = self.covered.entry(job.shared.id.clone()).or_default();
             *covered = (*covered).max(job.checkpoint.as_of);

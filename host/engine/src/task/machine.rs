@@ -30,6 +30,9 @@ use crate::task::returning::Ahead;
 use crate::task::totals::Totals;
 use crate::task::{Replayed, TaskShared, TaskState, dead_letters, keeping};
 
+/// A task that takes rows makes a checkpoint at least this often, however little they cost: until then its sources keep them.
+const CHECKPOINT_AT_LATEST: Duration = Duration::from_secs(600);
+
 /// What tasks share: the parts of the engine.
 #[derive(Clone)]
 pub(crate) struct TaskParts {
@@ -59,6 +62,8 @@ pub(crate) struct TaskSeed {
     pub(crate) inputs: Vec<InputSeed>,
     /// Where its components' lines go; `None`: nothing of what it does is told, no lines and no metrics.
     pub(crate) logs: Option<Arc<PipelineLogs>>,
+    /// Dead letters before there are of runs before this one.
+    pub(crate) letters_from: Offset,
     /// A person has seen why it stopped and wants it to go on: a divergence is accepted, a component that is out is probed.
     pub(crate) accept_divergence: bool,
 }
@@ -110,6 +115,8 @@ pub(crate) struct Task {
     pub(super) homeless: Vec<i64>,
     /// Dead letters that were replayed.
     pub(super) replayed: Replayed,
+    /// Those before there are of runs before this one.
+    pub(super) letters_from: Offset,
     /// Who waits for the next commit to be on disk.
     pub(super) on_durable: Option<OnDurable>,
     /// The time of the last batch that had one; it never steps back.
@@ -130,6 +137,8 @@ pub(crate) struct Task {
     /// CPU time of a row, smoothed.
     pub(super) row_cost: Duration,
     pub(super) checkpoint: CheckpointId,
+    /// When the last one was taken, or the task began.
+    saved_at: Instant,
     /// Told when the checkpoint on its way is true.
     pub(super) under_way: Option<crossbeam_channel::Receiver<()>>,
     pub(super) last_commit: Option<(Pending, usize)>,
@@ -155,7 +164,8 @@ impl Task {
         jobs: Sender<Job>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, String> {
-        let TaskSeed { plan, plan_number, shared, progress, dead_letters, outputs, inputs, logs, accept_divergence } = seed;
+        let (letters_from, accept_divergence) = (seed.letters_from, seed.accept_divergence);
+        let TaskSeed { plan, plan_number, shared, progress, dead_letters, outputs, inputs, logs, .. } = seed;
         let partition = shared.id.partition;
         let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
         let recovered = recover(&progress_partition, shared.id.run)?;
@@ -214,6 +224,7 @@ impl Task {
             waiting,
             homeless,
             replayed,
+            letters_from,
             on_durable: None,
             clock: EventTime(i64::MIN),
             breakers_of: recovered_plan.unwrap_or(plan_number),
@@ -225,6 +236,7 @@ impl Task {
             cost: Duration::ZERO,
             row_cost: Duration::ZERO,
             checkpoint: id,
+            saved_at: Instant::now(),
             under_way: None,
             last_commit: None,
             waited: Duration::ZERO,
@@ -245,6 +257,10 @@ impl Task {
     /// One batch. An error ends the task.
     pub(crate) fn turn(&mut self) -> Result<Turn, String> {
         if self.ended {
+            return Ok(Turn::Ended);
+        }
+        if self.failed_to_save() {
+            self.ended = true;
             return Ok(Turn::Ended);
         }
         if let Some(commit) = self.recovered.commits.pop_front() {
@@ -320,7 +336,7 @@ impl Task {
             self.took(at, Offset(commit.end));
         }
         self.parts.metrics.commits.inc();
-        if self.cost >= self.parts.checkpoint_after {
+        if self.cost >= self.parts.checkpoint_after || self.saved_at.elapsed() >= CHECKPOINT_AT_LATEST {
             self.take_checkpoint(false, None);
         }
         Ok(())
@@ -488,6 +504,16 @@ impl Task {
         });
     }
 
+    /// A checkpoint did not become true, and its task says why: what it would have saved is in no later one.
+    fn failed_to_save(&mut self) -> bool {
+        match self.under_way.as_ref().map(|under_way| under_way.try_recv()) {
+            Some(Ok(())) => self.under_way = None,
+            Some(Err(TryRecvError::Disconnected)) => return true,
+            Some(Err(TryRecvError::Empty)) | None => {}
+        }
+        false
+    }
+
     /// A checkpoint is on its way.
     fn is_saving(&self) -> bool {
         self.under_way.as_ref().is_some_and(|under_way| matches!(under_way.try_recv(), Err(TryRecvError::Empty)))
@@ -533,6 +559,7 @@ impl Task {
             done: done.or(Some(told)),
         };
         self.cost = Duration::ZERO;
+        self.saved_at = Instant::now();
         self.control.replace_instances();
         self.fresh = true;
         if self.jobs.send(job).is_err() {

@@ -72,11 +72,12 @@ impl Task {
             let none = Outcome::replay(clock, Vec::new());
             self.append(&committed, &sources, output, &none)?;
         }
+        self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
+        self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
+        // Behind the counts: whoever sees that there is no lag finds every row counted.
         if let Some(at) = self.inputs.of_stream(&committed.stream) {
             self.took(at, Offset(committed.end));
         }
-        self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
-        self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
         Ok(self.replayed_all().unwrap_or(Turn::Worked))
     }
 

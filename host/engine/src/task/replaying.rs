@@ -129,6 +129,11 @@ impl Task {
         if self.replayed.contains(id.offset) && !force {
             return Some("it was replayed before; `force` does it again".to_owned());
         }
+        if id.offset < self.letters_from && !force {
+            let why =
+                "it is of a run before this one, whose events this one took itself or begins behind; `force` sends it through";
+            return Some(why.to_owned());
+        }
         self.replayed.is_full().then(|| "too many single letters of this partition were replayed already".to_owned())
     }
 

@@ -209,15 +209,17 @@ impl TaskShared {
             (speed.history.rates(counters), speed.history.behind(counters, speed.caught_up))
         };
         let seen = self.seen();
-        let input = |(partition, next): &(Arc<Partition>, AtomicU64)| {
+        let kept: Vec<u64> = self.holds.lock().iter().map(|hold| hold.from().0).collect();
+        let input = |(at, (partition, next)): (usize, &(Arc<Partition>, AtomicU64))| {
             let next = next.load(Ordering::Relaxed);
             InputStatus {
+                kept_from: kept.get(at).copied(),
                 stream: partition.key().stream.stream.to_string(),
                 offset: next,
                 lag_records: partition.end(Visibility::Durable).0.saturating_sub(next),
             }
         };
-        let inputs: Vec<InputStatus> = self.inputs.iter().map(input).collect();
+        let inputs: Vec<InputStatus> = self.inputs.iter().enumerate().map(input).collect();
         TaskStatus {
             partition: self.id.partition.0,
             state: match seen.state {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub(crate) mod moody;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -263,6 +265,14 @@ impl Host {
         }
     }
 
+    /// The `calls`-th write or sync of state from now fails, and no other.
+    pub(crate) fn fail_state_once(&self, calls: u64) {
+        match &self.platter {
+            Platter::Folder => panic!("state in a folder does not fail"),
+            Platter::Memory(_, tree) => tree.fail_once(calls),
+        }
+    }
+
     /// A clean stop and a new start.
     pub(crate) fn restart(self) -> Self {
         let drained = self.engine.drain(Duration::from_secs(30));
@@ -348,6 +358,25 @@ impl Host {
                 return status;
             }
             assert!(Instant::now() < until, "waited for {what}, in vain: {status:#?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Another plan is refused as long as a replay is there.
+    pub(crate) fn apply_conflicts(&self, name: &str, text: &str) {
+        let refused = self.engine.pipelines().apply(&tenant(), &pipeline(name), text, false);
+        assert!(matches!(refused, Err(tidemill_engine::ApplyError::Conflict(_))), "{refused:?}");
+    }
+
+    /// Waits until the replay beside a pipeline has taken every row.
+    pub(crate) fn wait_replay(&self, name: &str) {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = self.engine.pipelines().replay_status(&tenant(), &pipeline(name)).expect("a replay");
+            if status.lag_records == 0 && !status.tasks.is_empty() {
+                return self.sync();
+            }
+            assert!(Instant::now() < until, "the replay does not come to its end: {status:#?}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -1,6 +1,7 @@
 //! Named consumers: readers whose committed offsets the host keeps (contract §4). `GET …/events?consumer=billing` begins there;
 //! what a reader has worked on it commits itself, so that nothing it was only sent counts as done.
 
+mod beyond;
 mod store;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use tidemill_log::{Partition, Stream, Visibility};
 use tokio::task::block_in_place;
 use utoipa::{IntoParams, ToSchema};
 
+pub use self::beyond::consumers_beyond;
 use self::store::CommitError;
 pub(crate) use self::store::{Committed, Consumers};
 use crate::auth::Caller;

@@ -47,9 +47,9 @@ pub(crate) enum CommitError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
-    stream: u32,
-    offsets: BTreeMap<u32, u64>,
+pub(super) struct Document {
+    pub(super) stream: u32,
+    pub(super) offsets: BTreeMap<u32, u64>,
     committed_at: String,
 }
 
@@ -172,7 +172,8 @@ fn stream_of(key: &str) -> Option<StreamId> {
     Some(StreamId::new(names.next()?.parse().ok()?, names.next()?.parse().ok()?))
 }
 
-fn prefix(stream: &StreamId) -> String {
+/// Documents of a stream's consumers begin with this.
+pub(super) fn prefix(stream: &StreamId) -> String {
     format!("{DOCUMENTS}{}/{}/", stream.tenant, stream.stream)
 }
 

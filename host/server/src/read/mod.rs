@@ -27,8 +27,7 @@ use tidemill_log::Stream;
 pub(crate) use self::cursor::Taken;
 pub(crate) use self::cut::Places;
 use self::encoding::Encoding;
-use self::form::Form;
-pub(crate) use self::form::{Lines, RowWriter};
+pub(crate) use self::form::{Form, Lines, RowWriter};
 pub(crate) use self::query::{Query, ReadParameters};
 pub(crate) use self::reader::Reader;
 use crate::accept::Kept;
@@ -38,7 +37,8 @@ use crate::problem::{Kind, Problem, ProblemDocument};
 use crate::streams;
 use crate::websocket::{self, Upgrade};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Where a reader of server-sent events goes on.
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Read events.
 ///

@@ -103,6 +103,28 @@ fn what_components_said_is_read_and_followed() {
     assert_eq!(server.post("payments", "application/json", "{\"amount\":4}").status, 200);
     let after = String::from_utf8(follower.chunk().expect("another line")).expect("UTF-8");
     assert!(after.contains("\"heard\""), "{after}");
+
+    // As events, each with the place behind it; whoever comes again with that place gets what came since, and once.
+    let sse = |last: Option<&str>, query: &str| {
+        let mut headers = vec![("accept", "text/event-stream")];
+        headers.extend(last.map(|last| ("last-event-id", last)));
+        server.request("GET", &format!("/v1/pipelines/p/logs{query}"), &headers, b"")
+    };
+    let all = sse(None, "");
+    let ids: Vec<&str> = all.body.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let said = all.body.lines().filter(|line| line.starts_with("data: ")).count();
+    assert!(all.status == 200 && said >= 2 && ids.len() == said + 1, "{}", all.body);
+    let rest = sse(Some(ids[0]), "");
+    assert_eq!(rest.body.lines().filter(|line| line.starts_with("data: ")).count(), said - 1, "{}", rest.body);
+    assert!(!rest.body.contains("event: gap"), "{}", rest.body);
+    assert_eq!(sse(ids.last().copied(), "").status, 204, "nothing since");
+    // A place in a ring that is no more: that is told, and everything there is comes.
+    let other = sse(Some("0000000000000001-900"), "?limit=1");
+    assert!(other.body.contains("event: gap\ndata: {\"missed\":null}\n"), "{}", other.body);
+    assert_eq!(other.body.matches("\"heard\"").count(), 1, "{}", other.body);
+    assert_eq!(sse(Some("17"), "").status, 400);
+    let arrow = [("accept", "application/vnd.apache.arrow.stream")];
+    assert_eq!(server.request("GET", "/v1/pipelines/p/logs", &arrow, b"").status, 406);
 }
 
 #[test]
