@@ -7,7 +7,7 @@ use wasmtime::component::{Linker, WasmStr};
 
 use crate::grant::{Grant, Grants};
 use crate::limits::LOG_LINE_BYTES_MAX;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, pay};
 use crate::text::{clean, cut};
 use crate::wire::{LOGGING_INTERFACE, WireLevel};
 
@@ -97,7 +97,11 @@ fn log(mut store: StoreContextMut<'_, Sandbox>, (level, message): (WireLevel, Wa
     if passed.is_none() && level != WireLevel::Error {
         return Ok(());
     }
-    let line = clean(&cut(&message.to_str(&store)?, LOG_LINE_BYTES_MAX), LOG_LINE_BYTES_MAX);
+    let (line, bytes) = {
+        let message = message.to_str(&store)?;
+        (clean(&cut(&message, LOG_LINE_BYTES_MAX), LOG_LINE_BYTES_MAX), message.len())
+    };
+    pay(&mut store, bytes)?;
     let sandbox = store.data_mut();
     if let Some(dropped) = passed {
         if dropped > 0 {

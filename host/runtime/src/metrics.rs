@@ -11,7 +11,7 @@ use crate::limits::{
     METRIC_AMOUNTS_MAX, METRIC_LABEL_NAME_BYTES_MAX, METRIC_LABEL_VALUE_BYTES_MAX, METRIC_LABELS_MAX, METRIC_NAME_BYTES_MAX,
     METRICS_PER_CALL_MAX,
 };
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, pay};
 use crate::text::clean;
 use crate::wire::{METRICS_INTERFACE, WireMeasurement, WireMetricKind};
 
@@ -164,12 +164,17 @@ pub(crate) fn link(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
 }
 
 fn measure(mut store: StoreContextMut<'_, Sandbox>, (measurements,): (Vec<WireMeasurement>,)) -> wasmtime::Result<()> {
-    let sandbox = store.data_mut();
-    sandbox.host_call()?;
-    for measurement in measurements {
-        sandbox.held.take(measurement);
-    }
+    store.data_mut().host_call()?;
+    pay(&mut store, measurements.iter().map(bytes).sum())?;
+    let held = &mut store.data_mut().held;
+    measurements.into_iter().for_each(|measurement| held.take(measurement));
     Ok(())
+}
+
+/// What it took to read one.
+fn bytes(measurement: &WireMeasurement) -> usize {
+    let labels: usize = measurement.labels.iter().map(|label| label.name.len() + label.value.len()).sum();
+    measurement.name.len() + labels + size_of_val(measurement.amounts.as_slice())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, StoreContextMut, Trap};
 
 use crate::limits::{Limits, MEMORY_BYTES_MAX};
 use crate::logging::{GuestLog, LineGate};
@@ -71,6 +71,14 @@ impl Sandbox {
         }
         Ok(())
     }
+}
+
+/// What a host function read of its guest is paid in fuel, a unit a byte, as a bulk copy is. Otherwise ten thousand calls of one batch could
+/// have gigabytes read, and only the clock would end that.
+pub(crate) fn pay(store: &mut StoreContextMut<'_, Sandbox>, bytes: usize) -> wasmtime::Result<()> {
+    let left = store.get_fuel()?.checked_sub(bytes as u64);
+    store.set_fuel(left.unwrap_or(0))?;
+    if left.is_some() { Ok(()) } else { Err(Trap::OutOfFuel.into()) }
 }
 
 /// Bounds the sum of all memories and the sum of all tables (wasmtime's own limiter bounds each), and remembers a refusal, so that the

@@ -170,6 +170,17 @@ fn a_storm_of_host_calls_ends_the_call() {
 }
 
 #[test]
+fn what_the_host_reads_is_paid_in_fuel() {
+    // Some 280 of these lines are a million bytes; by instructions alone there would be thousands.
+    let storm = "(loop $again (call $say (i32.const 3) (i32.const 4096) (i32.const 4096)) (br $again)) unreachable";
+    let limits = Limits { host_calls: 1_000, ..limits() };
+    let mut instance = instance_with(&rule().logging().call(storm).build(), settings(limits)).expect("an instance");
+    let failure = instance.judge(&call(3)).expect_err("it never ends");
+    assert_eq!(failure.ending, Ending::OutOfFuel, "{failure}");
+    assert!(!instance.alive());
+}
+
+#[test]
 fn endless_loops_outside_of_calls_are_cut_too() {
     let failure = instance(&rule().open(LOOP).build()).expect_err("no instance");
     assert_eq!(failure.to_string(), "out_of_fuel: more than its 1000000 units of fuel");
