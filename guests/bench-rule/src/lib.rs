@@ -1,26 +1,10 @@
-//! The rule the benches measure: one number, two texts, nothing remembered. The host's benches compile the same function
-//! natively, which is why this is a library too.
+//! The rule the benches measure: one number, two texts, nothing remembered. The host's benches have the same function natively.
 
-use tidemill_sdk::{Config, Event, rule};
+pub mod payment;
 
-/// A payment.
-#[derive(Event)]
-pub struct Payment<'a> {
-    /// How much.
-    pub amount: f64,
-    /// Where it was made.
-    pub country: &'a str,
-    /// How it ended.
-    pub status: &'a str,
-}
+use tidemill_sdk::rule;
 
-/// Where home is.
-#[derive(Config)]
-pub struct Home {
-    /// The country.
-    #[config(default = "AT")]
-    pub home: String,
-}
+use payment::{Home, Payment};
 
 /// Successful payments over a thousand from abroad.
 #[rule]
@@ -30,18 +14,8 @@ pub fn abroad(payment: &Payment, config: &Home) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn judges() {
-        let report = tidemill_sdk::testing::rule::<abroad>().config(r#"{"home": "US"}"#).run(
-            r#"
-            {"amount": 1000.5, "country": "AT", "status": "ok"}
-            {"amount": 1000.0, "country": "AT", "status": "ok"}
-            {"amount": 1000.5, "country": "US", "status": "ok"}
-            {"amount": 1000.5, "country": "AT", "status": "declined"}
-        "#,
-        );
-        assert_eq!(report.verdicts, [true, false, false, false]);
+        super::payment::check::<super::abroad>();
     }
 }

@@ -2,7 +2,7 @@
 //! cache and the compiler. It leans on hidden parts of wasmtime's component API, so the version is pinned (`=48.0.8`); read it again before moving.
 //!
 //! ```text
-//! Arrow buffers ──pieces──► realloc once, then copied straight into linear memory      (no scratch buffer between)
+//! Arrow buffers ──pieces──► copied straight into linear memory, where `room.rs` says      (no scratch buffer between)
 //! linear memory ──one copy──► an answer's lists (`answer.rs`), before post-return frees the memory
 //! ```
 //! A `list<u8>` of wasmtime's own would need the pieces joined first (+0.17 ns a row); `WasmList` would be read after post-return,
@@ -23,6 +23,7 @@ use wasmtime::{Engine, Result, ValRaw, bail};
 use crate::answer::{AnswerRecord, Record};
 use crate::artefact::Artefact;
 use crate::piece::Piece;
+use crate::room::Room;
 use crate::wire::WireColumn;
 
 /// The data of a call: a `list<u8>` made of pieces, each starting at a multiple of 8 bytes.
@@ -31,11 +32,15 @@ pub(crate) struct Pieces<'a> {
     pub(crate) pieces: &'a [Piece<'a>],
     /// Bytes of all pieces with their padding.
     pub(crate) bytes: usize,
+    pub(crate) room: &'a Room,
 }
 
 /// A `list<column>` that is already in the form it has in linear memory: 28 bytes a column.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Layouts<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Layouts<'a> {
+    pub(crate) columns: &'a [u8],
+    pub(crate) room: &'a Room,
+}
 
 /// What a call returns, a `result<answer, string>`, read at once.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ type Lifted<A> = Result<<A as AnswerRecord>::Wire, String>;
 
 impl Pieces<'_> {
     fn store<T: 'static>(&self, cx: &mut LowerContext<'_, T>) -> Result<(usize, usize)> {
-        let at = cx.realloc(0, 0, 1, self.bytes)?;
+        let at = self.room.take(cx, 1, self.bytes)?;
         let Some(room) = cx.as_slice_mut().get_mut(at..).and_then(|rest| rest.get_mut(..self.bytes)) else {
             bail!("realloc return: beyond end of memory");
         };
@@ -58,15 +63,16 @@ impl Pieces<'_> {
 impl Layouts<'_> {
     fn store<T: 'static>(&self, cx: &mut LowerContext<'_, T>) -> Result<(usize, usize)> {
         // What every guest's realloc answers to a size of 0, without asking: an aligned address that is never read.
-        if self.0.is_empty() {
+        let Self { columns, room } = self;
+        if columns.is_empty() {
             return Ok((WireColumn::ALIGN32 as usize, 0));
         }
-        let at = cx.realloc(0, 0, WireColumn::ALIGN32, self.0.len())?;
-        let Some(room) = cx.as_slice_mut().get_mut(at..).and_then(|rest| rest.get_mut(..self.0.len())) else {
+        let at = room.take(cx, WireColumn::ALIGN32, columns.len())?;
+        let Some(target) = cx.as_slice_mut().get_mut(at..).and_then(|rest| rest.get_mut(..columns.len())) else {
             bail!("realloc return: beyond end of memory");
         };
-        room.copy_from_slice(self.0);
-        Ok((at, self.0.len() / WireColumn::SIZE32))
+        target.copy_from_slice(columns);
+        Ok((at, columns.len() / WireColumn::SIZE32))
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Checked {
     pub(crate) kind: Kind,
     /// Grants it makes use of.
     pub(crate) uses: Grants,
+    /// What it says of its arguments (`room.rs`).
+    pub(crate) arguments_stay: bool,
 }
 
 /// Checks an upload. Takes time in proportion to its bytes.
@@ -54,7 +56,8 @@ pub(crate) fn check(wasm: &[u8], features: WasmFeatures, limits: &ShapeLimits, g
             import(name, &types)?;
         }
     }
-    Ok(Checked { kind: kind(&surface.exports)?, uses: uses.into_iter().collect() })
+    let (kind, uses) = (kind(&surface.exports)?, uses.into_iter().collect());
+    Ok(Checked { kind, uses, arguments_stay: surface.arguments_stay })
 }
 
 fn import(name: &str, types: &Types) -> Result<(), Refused> {

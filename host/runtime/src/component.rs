@@ -74,6 +74,8 @@ pub struct Component {
     compile_time: Duration,
     from_cache: bool,
     pub(crate) uses: Grants,
+    /// Whether the arguments of a call may stay where they are for the next (`room.rs`).
+    pub(crate) arguments_stay: bool,
     pub(crate) pre: InstancePre<Sandbox>,
     pub(crate) exports: Exports,
     /// Deadlines need the ticker for as long as there may be instances.
@@ -124,7 +126,7 @@ impl Component {
     }
 
     pub(crate) fn prepare(parts: &Parts, wasm: &[u8]) -> Result<Self, Refused> {
-        let Checked { kind, uses } = check(wasm, parts.engine.get_wasm_features(), &parts.shape, &parts.grants)?;
+        let Checked { kind, uses, arguments_stay } = check(wasm, parts.engine.get_wasm_features(), &parts.shape, &parts.grants)?;
         let digest = Digest::of(wasm);
         let started = Instant::now();
         let cached = parts.cache.as_ref().and_then(|cache| cache.load(&parts.engine, &digest));
@@ -163,6 +165,7 @@ impl Component {
             compile_time,
             from_cache,
             uses,
+            arguments_stay,
             pre,
             exports,
             _ticker: Arc::clone(&parts.ticker),

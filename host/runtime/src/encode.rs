@@ -13,6 +13,7 @@ use tidemill_event::{Field, FieldType, KeyedState};
 
 use crate::boundary::{Layouts, Pieces};
 use crate::piece::Piece;
+use crate::room::{Kept, Room};
 use crate::wire::{Encoding, NO_NULLS, WireBatch, WireColumn};
 
 /// A dictionary crosses as one while it has at most this many entries more than twice the rows.
@@ -24,6 +25,15 @@ pub(crate) struct Scratch {
     columns: Vec<u8>,
     state: Vec<u8>,
     pieces: Vec<Piece<'static>>,
+    /// Of a component whose arguments may keep their place.
+    kept: Option<Kept>,
+}
+
+impl Scratch {
+    /// Of nothing yet; `arguments_stay` is what the component says.
+    pub(crate) fn new(arguments_stay: bool) -> Self {
+        Self { kept: arguments_stay.then(Kept::nothing), ..Self::default() }
+    }
 }
 
 /// Calls `with` on the batch as it crosses; gives it back its scratch.
@@ -55,14 +65,21 @@ pub(crate) fn batch<R>(
     }
     let Buffer { pieces, bytes } = buffer;
     let result = if u32::try_from(bytes).is_ok() {
-        Ok(with(WireBatch {
+        let Scratch { columns, state, kept, .. } = &mut *scratch;
+        let all = columns.len().next_multiple_of(8) + state.len().next_multiple_of(8) + bytes;
+        let room = Room::new(kept.as_ref(), all);
+        let result = with(WireBatch {
             rows: index(rows),
-            columns: Layouts(&scratch.columns),
+            columns: Layouts { columns, room: &room },
             keys: index(keys),
             row_keys,
-            state: Layouts(&scratch.state),
-            data: Pieces { pieces: &pieces, bytes },
-        }))
+            state: Layouts { columns: state, room: &room },
+            data: Pieces { pieces: &pieces, bytes, room: &room },
+        });
+        if let Some(kept) = kept {
+            room.keep(kept);
+        }
+        Ok(result)
     } else {
         Err(TooLarge { bytes })
     };

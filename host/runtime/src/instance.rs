@@ -106,7 +106,8 @@ impl Instance {
         match opened {
             Ok((Ok(()),)) => {
                 store.data_mut().hand_over();
-                let (component, scratch, no_data) = (Arc::clone(component), Scratch::default(), Buffer::default());
+                let (scratch, no_data) = (Scratch::new(component.arguments_stay), Buffer::default());
+                let component = Arc::clone(component);
                 Ok(Self { component, store, entry, limits, scratch, no_data, usage, alive: true })
             }
             Ok((Err(message),)) => Err(guest_error(&message, usage)),

@@ -31,6 +31,7 @@ mod logging;
 mod metrics;
 mod piece;
 mod refused;
+mod room;
 mod runtime;
 mod sandbox;
 mod shape;

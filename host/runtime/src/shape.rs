@@ -4,12 +4,15 @@ use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
 use crate::limits::ShapeLimits;
 use crate::refused::Refused;
+use crate::room::SECTION;
 
 /// What the outermost component asks for and offers, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Surface {
     pub(crate) imports: Vec<String>,
     pub(crate) exports: Vec<String>,
+    /// Whether one of its core modules says that the arguments of a call may stay where they are (`room.rs`).
+    pub(crate) arguments_stay: bool,
 }
 
 /// Reads a component once; refuses it when it passes a limit.
@@ -49,6 +52,10 @@ pub(crate) fn measure(component: &[u8], limits: &ShapeLimits) -> Result<Surface,
                     }
                 }
                 count
+            }
+            Payload::CustomSection(section) => {
+                surface.arguments_stay |= (section.name(), section.data()) == SECTION;
+                0
             }
             Payload::FunctionSection(section) => {
                 functions += u64::from(section.count());

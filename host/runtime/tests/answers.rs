@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field as ArrowField, Schema};
-use tidemill_event::{KeyedState, RuleCall};
+use tidemill_event::{Field, FieldType, KeyedState, RuleCall};
 use tidemill_runtime::testing::{TextGuest, counter_rule, threshold_rule, twice_transform};
 use tidemill_runtime::{
     Compiler, Grants, Instance, InstanceSettings, Kind, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
@@ -73,6 +73,40 @@ fn an_answer_is_taken_before_the_guest_frees_it() {
         let answer = instance.judge(&call).expect("an answer");
         assert_eq!(answer.verdicts.values().iter().collect::<Vec<_>>(), [true, false, true]);
     }
+}
+
+#[test]
+fn arguments_that_may_stay_are_asked_for_once_for_all_calls_they_fit() {
+    // Row 0: was memory asked for in this call? The last row: is its amount more than 1000?
+    let body = "(local $bits i32) (local $last i32)
+        (local.set $bits (i32.const 32768))
+        (memory.fill (local.get $bits) (i32.const 0) (i32.const 1024))
+        (i32.store8 (local.get $bits) (i32.ne (global.get $heap) (i32.const 65536)))
+        (local.set $last (i32.sub (local.get $rows) (i32.const 1)))
+        (if (f64.gt (f64.load (i32.add (i32.add (local.get $data) (i32.load offset=8 (local.get $columns)))
+                                       (i32.shl (local.get $last) (i32.const 3)))) (f64.const 1000))
+          (then (i32.store8 (i32.add (local.get $bits) (i32.shr_u (local.get $last) (i32.const 3)))
+            (i32.or (i32.load8_u (i32.add (local.get $bits) (i32.shr_u (local.get $last) (i32.const 3))))
+              (i32.shl (i32.const 1) (i32.and (local.get $last) (i32.const 7)))))))
+        (call $answer (local.get $bits) (i32.shr_u (i32.add (local.get $rows) (i32.const 7)) (i32.const 3)))";
+    let asked = |says: &str| {
+        let guest = TextGuest::rule(vec![Field::new("amount", FieldType::Float64, false)]).call(body).fields(says);
+        let mut instance = instance(&guest.build());
+        let mut asked = Vec::new();
+        for (size, above) in [(2, true), (500, false), (3, true), (4_000, true), (2_000, false), (2, true)] {
+            let amount = |row| if above && row == size - 1 { 1001.0 } else { 7.0 };
+            let column = Arc::new(Float64Array::from_iter_values((0..size).map(amount)));
+            let answer = instance.judge(&RuleCall { columns: rows("amount", column), state: None }).expect("an answer");
+            assert_eq!(answer.verdicts.value(size - 1), above, "{size} rows");
+            asked.push(answer.verdicts.value(0));
+        }
+        asked
+    };
+    // 500 rows fit the 4 KiB that are asked for at least, 2,000 what 4,000 took.
+    let stay = r#"(@custom "tidemill:arguments" "\01")"#;
+    assert_eq!(asked(stay), [true, false, false, true, false, false]);
+    assert_eq!(asked(""), [true; 6]);
+    assert_eq!(asked(r#"(@custom "tidemill:arguments" "\02")"#), [true; 6], "a promise of another version is none");
 }
 
 #[test]

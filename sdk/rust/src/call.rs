@@ -44,6 +44,11 @@ pub struct RuleAnswer {
 }
 
 impl RuleAnswer {
+    /// Of nothing yet.
+    pub const fn new() -> Self {
+        Self { verdicts: Vec::new(), columns: Vec::new(), state: Vec::new(), buffer: Buffer::new(), notes: Vec::new() }
+    }
+
     /// Empty again; the memory stays.
     pub fn clear(&mut self) {
         self.verdicts.clear();
@@ -72,6 +77,11 @@ pub struct TransformAnswer {
 }
 
 impl TransformAnswer {
+    /// Of nothing yet.
+    pub const fn new() -> Self {
+        Self { rows: 0, source_rows: 0, columns: Vec::new(), state: Vec::new(), buffer: Buffer::new(), notes: Vec::new() }
+    }
+
     /// Empty again; the memory stays.
     pub fn clear(&mut self) {
         self.rows = 0;

@@ -48,10 +48,12 @@ pub trait Column: Copy {
 pub struct Bits<'a>(&'a [u8]);
 
 impl<'a> Bits<'a> {
+    #[inline]
     fn at(call: &Call<'a>, start: u32, rows: usize) -> Self {
         Self(&call.data[start as usize..][..rows.div_ceil(8)])
     }
 
+    #[inline]
     pub(crate) fn bind(call: &Call<'a>, place: &Place, rows: usize) -> Self {
         Self::at(call, place.values, rows)
     }
@@ -126,6 +128,7 @@ impl Word for crate::Timestamp {
 }
 
 impl<'a, T: Word> Words<'a, T> {
+    #[inline]
     pub(crate) fn bind(call: &Call<'a>, place: &Place, rows: usize) -> Self {
         let (words, _) = call.data[place.values as usize..][..rows * 8].as_chunks();
         Self { words, kind: core::marker::PhantomData }
@@ -168,6 +171,7 @@ impl<T: Word> Column for Words<'_, T> {
 pub struct Wide<'a, const PRECISION: u8, const SCALE: u8>(&'a [[u8; 16]]);
 
 impl<'a, const PRECISION: u8, const SCALE: u8> Wide<'a, PRECISION, SCALE> {
+    #[inline]
     pub(crate) fn bind(call: &Call<'a>, place: &Place, rows: usize) -> Self {
         Self(call.data[place.values as usize..][..rows * 16].as_chunks().0)
     }
@@ -202,11 +206,13 @@ pub struct Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
+    #[inline]
     fn at(call: &Call<'a>, place: &Place, offsets: u32, values: usize) -> Self {
         let (offsets, _) = call.data[offsets as usize..][..(values + 1) * 4].as_chunks();
         Self { offsets, bytes: &call.data[place.bytes as usize..][..place.bytes_length as usize] }
     }
 
+    #[inline]
     pub(crate) fn bind(call: &Call<'a>, place: &Place, rows: usize) -> Self {
         Self::at(call, place, place.values, rows)
     }
@@ -255,6 +261,7 @@ pub struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
+    #[inline]
     pub(crate) fn bind(call: &Call<'a>, place: &Place, rows: usize) -> Self {
         if place.encoding == ENCODING_DICTIONARY {
             let (entries, _) = call.data[place.values as usize..][..rows * 4].as_chunks();
@@ -317,6 +324,7 @@ impl<'a> Column for Texts<'a> {
 pub struct Jsons<'a>(Texts<'a>);
 
 impl<'a> Jsons<'a> {
+    #[inline]
     pub(crate) fn bind(call: &Call<'a>, place: &Place, rows: usize) -> Self {
         Self(Texts::bind(call, place, rows))
     }

@@ -50,6 +50,10 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    pub(crate) const fn new() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
     }

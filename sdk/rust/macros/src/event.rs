@@ -17,6 +17,7 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
     let mut members = Vec::new();
     let mut binds = Vec::new();
     let mut gets = Vec::new();
+    let mut names = Vec::new();
     for (index, field) in fields.iter().enumerate() {
         let settings = Settings::of(&field.attrs, "event", &["name"])?;
         let column = column_name(field, &settings);
@@ -31,6 +32,7 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
         binds.push(quote! {
             #member: <#borrowed as ::tidemill_sdk::value::Value>::bind(call, &call.columns[#index], call.rows)
         });
+        names.push(member);
         gets.push(quote!(#member: ::tidemill_sdk::column::Column::at(&columns.#member, row)));
     }
     let (any, borrowed) = (arguments(&input, "_"), arguments(&input, "batch"));
@@ -59,5 +61,13 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
                 #name { #(#gets),* }
             }
         }
+
+        // A rule over columns reads the columns and never a row, and that is no field too many.
+        const _: () = {
+            #[allow(dead_code)]
+            fn read(row: &#name #any) {
+                let _ = (#(&row.#names,)*);
+            }
+        };
     })
 }

@@ -203,13 +203,13 @@ fn component(function: &ItemFn, signature: &Signature, kind: Kind, describe: &To
             quote!(rule::Rule),
             quote!(evaluate),
             quote!(RuleAnswer),
-            quote!(::tidemill_sdk::__export!(RuleGuest, #name, "evaluate", evaluate);),
+            quote!(::tidemill_sdk::__export!(RuleGuest, RuleAnswer, #name, "evaluate", evaluate);),
         ),
         Kind::Transform => (
             quote!(transform::Transform),
             quote!(apply),
             quote!(TransformAnswer),
-            quote!(::tidemill_sdk::__export!(TransformGuest, #name, "apply", apply);),
+            quote!(::tidemill_sdk::__export!(TransformGuest, TransformAnswer, #name, "apply", apply);),
         ),
     };
     let type_doc = format!("The component around the function `{name}`.");

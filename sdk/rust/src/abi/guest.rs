@@ -2,6 +2,9 @@
 //!
 //! Arguments are written by the host into an arena through `cabi_realloc` before the call; the arena is empty again when the
 //! call returns. Results are read by the host after the call and stay until the next one, so no export needs a post-return.
+//!
+//! The arena's block stays where it is while it is large enough, and the custom section `tidemill:arguments` tells the host so: it asks for
+//! one stretch for all arguments, and writes those of later calls into it without asking again (`docs/decisions/0015` of the host).
 
 use std::cell::UnsafeCell;
 use std::ptr;
@@ -50,13 +53,25 @@ impl Arena {
         let start = self.used_bytes.next_multiple_of(16);
         if start + size > self.block.capacity() * 16 {
             let block = Vec::with_capacity(size.max(4096).next_power_of_two() / 16);
-            self.spilled.push(std::mem::replace(&mut self.block, block));
+            let full = std::mem::replace(&mut self.block, block);
+            // One that nothing of this call stands in is of no use any more.
+            if self.used_bytes > 0 {
+                self.spilled.push(full);
+            }
             self.used_bytes = size;
             return self.block.as_mut_ptr().cast();
         }
         self.used_bytes = start + size;
         // SAFETY: `start` lies inside the block's capacity.
         unsafe { self.block.as_mut_ptr().cast::<u8>().add(start) }
+    }
+
+    /// The host may have written arguments that end here where an earlier call's stood, without asking: they are in use.
+    fn hold(&mut self, end: usize) {
+        let block = self.block.as_ptr() as usize;
+        if (block..=block + self.block.capacity() * 16).contains(&end) {
+            self.used_bytes = self.used_bytes.max(end - block);
+        }
     }
 
     /// Empty again; after a call that needed several blocks, one that holds as much.
@@ -136,18 +151,18 @@ pub struct Guest<C, A, R: Copy> {
 }
 
 /// A rule's globals.
-pub type RuleGuest<C> = Guest<C, Option<RuleAnswer>, rule::Answer>;
+pub type RuleGuest<C> = Guest<C, RuleAnswer, rule::Answer>;
 /// A transform's globals.
-pub type TransformGuest<C> = Guest<C, Option<TransformAnswer>, transform::Answer>;
+pub type TransformGuest<C> = Guest<C, TransformAnswer, transform::Answer>;
 
 const NO_LIST: List = List { pointer: 0, length: 0 };
 
-impl<C, A, R: Copy> Guest<C, Option<A>, R> {
-    /// Nothing opened yet.
-    pub const fn new() -> Self {
+impl<C, A, R: Copy> Guest<C, A, R> {
+    /// Nothing opened yet. `answer` is of nothing.
+    pub const fn new(answer: A) -> Self {
         Self {
             component: None,
-            answer: None,
+            answer,
             notes: Vec::new(),
             error: String::new(),
             opened: Outcome { failed: 0, payload: Payload { error: NO_LIST } },
@@ -184,17 +199,21 @@ impl<C, A, R: Copy> Guest<C, Option<A>, R> {
         unsafe { ARENA.get() }.reset();
         &self.outcome
     }
+}
 
-    fn lower_notes(&mut self, notes: &[Note]) -> List {
-        self.notes.clear();
-        self.notes.extend(notes.iter().map(|note| bindings::Note {
-            row: note.row,
-            kind: u8::from(note.after.is_some()),
-            after_ms: note.after.map_or(0, |after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
-            text: list(note.text.as_bytes()),
-        }));
-        list(&self.notes)
+/// Notes as the host reads them; most answers have none.
+fn lower_notes(lowered: &mut Vec<bindings::Note>, notes: &[Note]) -> List {
+    if notes.is_empty() {
+        return NO_LIST;
     }
+    lowered.clear();
+    lowered.extend(notes.iter().map(|note| bindings::Note {
+        row: note.row,
+        kind: u8::from(note.after.is_some()),
+        after_ms: note.after.map_or(0, |after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
+        text: list(note.text.as_bytes()),
+    }));
+    list(lowered)
 }
 
 /// The raw arguments of `evaluate` and `apply`, in their order.
@@ -218,8 +237,11 @@ impl RawBatch {
     /// # Safety
     /// The pointers are what the host passed to this call.
     unsafe fn call<'a>(self) -> Call<'a> {
-        // SAFETY: the host wrote whole lists into memory that `realloc` gave it, aligned as records ask.
+        // SAFETY: nobody holds the arena while an export runs; and the host wrote whole lists into memory that `realloc` gave it, aligned
+        // as records ask.
         unsafe {
+            // The data is written last, so it reaches farthest.
+            ARENA.get().hold(self.data.0 as usize + self.data.1);
             Call {
                 rows: self.rows,
                 columns: slice(self.columns),
@@ -278,11 +300,11 @@ impl<C: Rule> RuleGuest<C> {
     /// # Safety
     /// The arguments are the host's.
     pub unsafe fn evaluate(&mut self, batch: RawBatch) -> *const Outcome<rule::Answer> {
-        let mut answer = self.answer.take().unwrap_or_default();
+        let Self { component, answer, notes, .. } = self;
         answer.clear();
-        let result = match &mut self.component {
+        let result = match component {
             // SAFETY: the caller's promise.
-            Some(component) => component.evaluate(&unsafe { batch.call() }, &mut answer),
+            Some(component) => component.evaluate(&unsafe { batch.call() }, answer),
             None => Err(NOT_OPENED.to_owned()),
         };
         crate::metrics::end_batch(result.is_ok());
@@ -291,9 +313,8 @@ impl<C: Rule> RuleGuest<C> {
             columns: list(&answer.columns),
             state: list(&answer.state),
             data: list(&answer.buffer.bytes),
-            notes: self.lower_notes(&answer.notes),
+            notes: lower_notes(notes, &answer.notes),
         };
-        self.answer = Some(answer);
         self.returned(result, lowered)
     }
 }
@@ -329,11 +350,11 @@ impl<C: Transform> TransformGuest<C> {
     /// # Safety
     /// The arguments are the host's.
     pub unsafe fn apply(&mut self, batch: RawBatch) -> *const Outcome<transform::Answer> {
-        let mut answer = self.answer.take().unwrap_or_default();
+        let Self { component, answer, notes, .. } = self;
         answer.clear();
-        let result = match &mut self.component {
+        let result = match component {
             // SAFETY: the caller's promise.
-            Some(component) => component.apply(&unsafe { batch.call() }, &mut answer),
+            Some(component) => component.apply(&unsafe { batch.call() }, answer),
             None => Err(NOT_OPENED.to_owned()),
         };
         crate::metrics::end_batch(result.is_ok());
@@ -343,9 +364,8 @@ impl<C: Transform> TransformGuest<C> {
             columns: list(&answer.columns),
             state: list(&answer.state),
             data: list(&answer.buffer.bytes),
-            notes: self.lower_notes(&answer.notes),
+            notes: lower_notes(notes, &answer.notes),
         };
-        self.answer = Some(answer);
         self.returned(result, lowered)
     }
 }
@@ -394,10 +414,16 @@ fn optional(text: Option<&'static str>) -> OptionalList {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
-    ($guest:ident, $component:ty, $main:literal, $method:ident) => {
+    ($guest:ident, $answer:ident, $component:ty, $main:literal, $method:ident) => {
         const _: () = {
             use $crate::abi::guest;
-            static GUEST: guest::Global<guest::$guest<$component>> = guest::Global::new(guest::$guest::new());
+            static GUEST: guest::Global<guest::$guest<$component>> =
+                guest::Global::new(guest::$guest::new($crate::call::$answer::new()));
+
+            // What the arena promises; its version.
+            #[used]
+            #[unsafe(link_section = "tidemill:arguments")]
+            static ARGUMENTS: [u8; 1] = [1];
 
             #[unsafe(export_name = "cabi_realloc")]
             unsafe extern "C" fn realloc(old: *mut u8, old_size: usize, align: usize, new_size: usize) -> *mut u8 {
