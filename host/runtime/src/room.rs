@@ -5,7 +5,7 @@
 //! one stretch, kept               columns│state│data ─► realloc once; calls that need no more use it again without asking
 //! ```
 //! A guest owns what its `realloc` gave, and most free each list by itself. One that says with a custom section that it does not
-//! (`docs/decisions/0015`) spares every call two entries, a quarter of what a small call costs. Who says so and frees it all the same
+//! (`docs/decisions/0018`) spares every call two entries, a quarter of what a small call costs. Who says so and frees it all the same
 //! spoils its own memory: every place is checked against the end of memory before it is written to.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

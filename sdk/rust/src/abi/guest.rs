@@ -4,7 +4,7 @@
 //! call returns. Results are read by the host after the call and stay until the next one, so no export needs a post-return.
 //!
 //! The arena's block stays where it is while it is large enough, and the custom section `tidemill:arguments` tells the host so: it asks for
-//! one stretch for all arguments, and writes those of later calls into it without asking again (`docs/decisions/0015` of the host).
+//! one stretch for all arguments, and writes those of later calls into it without asking again (`docs/decisions/0018` of the host).
 
 use std::cell::UnsafeCell;
 use std::ptr;
