@@ -29,6 +29,10 @@ use crate::client::Client;
 use crate::exit::Failure;
 use crate::output::Output;
 
+/// Rows are made on one thread and dropped on another: that is what it is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // clap ends with 2 by itself where the line cannot be parsed, and with 0 after --help.
     let typed = Tidemill::parse();

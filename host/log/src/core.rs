@@ -161,6 +161,10 @@ pub(crate) struct Core {
     pub(crate) uncleaned: AtomicBool,
     pub(crate) roll: Condvar,
     pub(crate) rolled: Condvar,
+    /// For the preparer, with the journal's lock: the current file is not new any more, or the log ends.
+    pub(crate) prepare: Condvar,
+    /// The log ends: what is only done ahead is not worth doing.
+    pub(crate) ending: AtomicBool,
     pub(crate) counters: Counters,
 }
 

@@ -6,10 +6,16 @@
 //! ```
 //! A file's name is only a slot; its header says which place in the journal it has now. The header goes out with the first group,
 //! in one write.
+//!
+//! Reserved is not written: the first sync of a reserved block makes the file system note that it is in use now, in a journal of its
+//! own that everybody else's files wait in too. That takes twice the time and the work of a sync in blocks that were written before.
+//! So a new file is filled with zeros ahead of the groups: by the [`crate::preparer`] before it is needed, or, a piece at a time, by
+//! whoever writes into one that is not prepared.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::DiskError;
@@ -66,9 +72,39 @@ pub(crate) struct JournalFile {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) bytes: u64,
+    /// Blocks before this byte have been written, by whatever life of the file; behind it they may only be reserved.
+    written: AtomicU64,
 }
 
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 impl JournalFile {
+    /// A file of which nothing is known to have been written.
+    pub(crate) fn new(path: PathBuf, file: Arc<dyn DiskFile>, bytes: u64) -> Self {
+        Self { path, file, bytes, written: AtomicU64::new(0) }
+    }
+
+    /// Before the bytes up to `end` are written: if not all of those were ever written, `ahead` bytes behind them are filled with
+    /// zeros. Nothing may have been written there in this life of the file.
+    pub(crate) fn write_ahead(&self, end: u64, ahead: u64) -> Result<(), DiskError> {
+        if end <= self.written.load(Ordering::Relaxed) || ahead == 0 {
+            return Ok(());
+        }
+        self.write_zeros(end, end.saturating_add(ahead).min(self.bytes))
+    }
+
+    /// Fills bytes with zeros. Everything before them was written, or is being written.
+    pub(crate) fn write_zeros(&self, from: u64, to: u64) -> Result<(), DiskError> {
+        let mut at = from;
+        while at < to {
+            let piece = (to - at).min(ZEROS.len() as u64);
+            self.write(at, &ZEROS[..piece as usize])?;
+            at += piece;
+        }
+        self.written.fetch_max(to, Ordering::Relaxed);
+        Ok(())
+    }
+
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.file.write_at(at, bytes).map_err(DiskError::new("write", &self.path))
     }
@@ -77,6 +113,9 @@ impl JournalFile {
         self.file.sync_data().map_err(DiskError::new("sync", &self.path))
     }
 }
+
+/// The next file is prepared when this part of the current one is full: one divided by it.
+const PREPARE_AT: u64 = 4;
 
 /// A file that takes or took groups.
 pub(crate) struct LiveFile {
@@ -107,6 +146,8 @@ pub(crate) struct GroupPlace {
     pub(crate) sequence: u64,
     /// It is the first of its file: the header goes before it.
     pub(crate) first: bool,
+    /// It is time that the next file is prepared.
+    pub(crate) is_near_the_end: bool,
 }
 
 pub(crate) fn file_name(slot: u64) -> String {
@@ -127,7 +168,7 @@ pub(crate) fn create_file(disk: &dyn Disk, dir: &Path, slot: u64, bytes: u64) ->
         disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
     };
     match made() {
-        Ok(()) => Ok(JournalFile { path, file, bytes }),
+        Ok(()) => Ok(JournalFile::new(path, file, bytes)),
         Err(error) => {
             // Half a file would only take room. Nothing is in it, so that even a sync that failed has lost nothing.
             let _ = disk.remove(&path);
@@ -166,10 +207,32 @@ impl Journal {
             self.closed.push_back(std::mem::replace(&mut self.current, next));
             self.at = SECTOR as u64;
         }
-        let place = GroupPlace { file: Arc::clone(&self.current.file), at: self.at, sequence: self.current.sequence, first };
+        let at = self.at;
         self.at += bytes;
         self.current.last_group = number;
-        Ok(place)
+        let (file, sequence) = (Arc::clone(&self.current.file), self.current.sequence);
+        Ok(GroupPlace { file, at, sequence, first, is_near_the_end: self.is_near_its_end() })
+    }
+
+    /// The slot of a file that is to be ready when the current one is full; `None` if one is, if there is time for it, or if there are
+    /// as many files as there may be.
+    pub(crate) fn to_prepare(&mut self, files_max: u64) -> Option<u64> {
+        let files = self.closed.len() as u64 + 1;
+        if !self.is_near_its_end() || files >= files_max {
+            return None;
+        }
+        self.next_slot += 1;
+        Some(self.next_slot - 1)
+    }
+
+    /// Whether [`Journal::to_prepare`] might have something to say.
+    pub(crate) fn is_near_its_end(&self) -> bool {
+        self.free.is_empty() && self.at >= self.current.file.bytes / PREPARE_AT
+    }
+
+    /// A file that was prepared.
+    pub(crate) fn prepared(&mut self, file: JournalFile) {
+        self.free.push(Arc::new(file));
     }
 
     /// Room that the next file takes on the disk: none if one is there already.

@@ -29,6 +29,7 @@ mod mark;
 mod partition;
 mod planted;
 mod prepare;
+mod preparer;
 mod recovery;
 mod repair;
 mod requests;

@@ -98,6 +98,8 @@ impl Log {
             uncleaned: AtomicBool::new(true),
             roll: Condvar::new(),
             rolled: Condvar::new(),
+            prepare: Condvar::new(),
+            ending: AtomicBool::new(false),
             counters,
         });
         let threads = Threads::start(&core, Writer::new(Arc::clone(&core), mark_file, mark, previous))?;

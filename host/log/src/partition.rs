@@ -25,7 +25,7 @@ use crate::frame::FrameHead;
 use crate::layout::Versions;
 use crate::segment::SegmentError;
 use crate::store::{SegmentStore, TailMemory};
-use crate::tail::{Tail, TailBlock};
+use crate::tail::{Joined, Tail, TailBlock};
 pub use hold::Hold;
 
 /// Which rows a reader sees.
@@ -82,6 +82,8 @@ struct State {
     segments: Vec<SegmentPart>,
     damage: Option<Box<(u64, Damage)>>,
     appends: u32,
+    /// Small blocks before this row were joined.
+    joined: u64,
     deleted: bool,
     holds: hold::Holds,
 }
@@ -145,7 +147,7 @@ impl Partition {
             if from.0 >= end {
                 return if from.0 == end { Ok(None) } else { Err(ReadError::BeyondEnd { from, end: Offset(end) }) };
             }
-            match state.tail.run(from.0, end, self.store.block_rows) {
+            match state.tail.run(from.0, end, Joined::to_read(self.store.block_rows)) {
                 Some(run) => (Place::Tail(run), end),
                 None => (Place::Segment(state.segment_of(from.0)), end),
             }

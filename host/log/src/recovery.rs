@@ -149,7 +149,7 @@ pub(crate) fn open_sources(dir: &Path, disk: &dyn Disk) -> Result<Vec<Source>, O
         } else {
             None
         };
-        sources.push(Source { slot, file: Arc::new(JournalFile { path, file, bytes }), header });
+        sources.push(Source { slot, file: Arc::new(JournalFile::new(path, file, bytes)), header });
     }
     sources.sort_by_key(|source| source.slot);
     Ok(sources)
@@ -206,7 +206,7 @@ fn assemble(
             file.file.sync_all().map_err(DiskError::new("sync", &file.path))?;
         }
         let bytes = file.bytes.max(settings.journal_file_bytes);
-        free.push(Arc::new(JournalFile { path: file.path.clone(), file: Arc::clone(&file.file), bytes }));
+        free.push(Arc::new(JournalFile::new(file.path.clone(), Arc::clone(&file.file), bytes)));
     }
     let next_slot = sources.iter().map(|source| source.slot + 1).max().unwrap_or(1);
     let dir = journal_dir(&settings.dir);

@@ -27,6 +27,8 @@ const INDEX_BYTES: usize = 8 + HEAD_BYTES;
 const TRAILER_BYTES: usize = 32;
 /// Blocks are gathered until a write is worth a call.
 const WRITE_BYTES: usize = 1 << 20;
+/// So much is written before it is synced: a disk that is told of a whole segment at once lets the journal's syncs wait for all of it.
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// The file name of a segment.
 pub(crate) fn file_name(number: u64) -> String {
@@ -45,6 +47,7 @@ pub(crate) struct SegmentWriter {
     number: u64,
     buffer: Vec<u8>,
     written: u64,
+    synced: u64,
     index: Vec<u8>,
     blocks: u32,
     parts: Vec<PartMeta>,
@@ -62,7 +65,7 @@ impl SegmentWriter {
         buffer.resize(HEADER_BYTES - 4, 0);
         let checksum = crc32c::crc32c(&buffer);
         buffer.put_u32(checksum);
-        Ok(Self { path, file, number, buffer, written: 0, index: Vec::new(), blocks: 0, parts: Vec::new() })
+        Ok(Self { path, file, number, buffer, written: 0, synced: 0, index: Vec::new(), blocks: 0, parts: Vec::new() })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -110,7 +113,14 @@ impl SegmentWriter {
                 bytes,
             }),
         }
-        if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= WRITE_BYTES {
+            self.flush()?;
+        }
+        if self.written - self.synced >= SYNC_BYTES {
+            self.file.sync_data().map_err(DiskError::new("sync", &self.path))?;
+            self.synced = self.written;
+        }
+        Ok(())
     }
 
     /// Writes index and trailer and syncs the file. Its name is durable only when its folder was synced.

@@ -10,6 +10,9 @@ pub struct LogSettings {
     pub dir: PathBuf,
     /// Size of one journal file. No entry is larger than what fits in one: [`crate::AppendError::TooLarge`].
     pub journal_file_bytes: u64,
+    /// So much of a new journal file is filled with zeros ahead of what is written into it (see `journal.rs`); 0: nothing, and no file
+    /// is prepared before it is needed.
+    pub journal_ahead_bytes: u64,
     /// Size of all journal files together. Near it appends are refused ([`crate::AppendError::Overloaded`]) until the roller has
     /// freed a file.
     pub journal_bytes_max: u64,
@@ -54,7 +57,8 @@ pub struct LogSettings {
     pub writers_max: usize,
     /// After this long without an append the durable mark is noted beside the journal, once.
     pub mark_idle: Duration,
-    /// While a group is being synced, the next one is written already (and not only gathered) when this much waits.
+    /// While a group is being synced, the next one is written already (and not only gathered) when this much waits. A group smaller
+    /// than this is not expected to be followed by so much, and synced by the thread that wrote it.
     pub overlap_bytes: usize,
     /// A bug to have, for tests that show that it would be found.
     #[cfg(feature = "planted")]
@@ -67,6 +71,7 @@ impl LogSettings {
         Self {
             dir: dir.into(),
             journal_file_bytes: 64 << 20,
+            journal_ahead_bytes: 1 << 20,
             journal_bytes_max: 1 << 30,
             journal_roll_bytes: 256 << 20,
             tail_bytes_max: 256 << 20,

@@ -1,4 +1,7 @@
-//! The syncer's thread: one sync makes durable whatever was written before it began, and only then is anything acknowledged.
+//! One sync makes durable whatever was written before it began, and only then is anything acknowledged.
+//!
+//! Under load this is a thread's work, so that the next group can be written meanwhile. A small group that is alone is synced by the writer
+//! itself: to hand it over and to be told costs two switches between threads, as much as the sync.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +15,7 @@ use crate::stats::SYNC_BUCKETS;
 /// Runs until everything written is on disk and the writer has ended, or the log has stopped.
 pub(crate) fn run(core: &Core) -> Result<(), Poisoned> {
     loop {
-        let mut groups: Vec<WrittenGroup> = {
+        let groups: Vec<WrittenGroup> = {
             let mut flow = core.flow.lock();
             while flow.written.is_empty() {
                 if flow.stopped.is_some() {
@@ -22,30 +25,36 @@ pub(crate) fn run(core: &Core) -> Result<(), Poisoned> {
             }
             flow.written.drain(..).collect()
         };
-        if let Err(error) = sync(core, &groups)
-            && !core.settings.plants(Planted::SyncErrorIgnored)
-        {
-            // What the kernel has of these groups is unknown, and asking again would not tell.
-            let why = Poisoned::Disk(error);
-            core.stop(why.clone());
-            for group in groups {
-                fail_group(group, &why);
-            }
-            return Err(why);
-        }
-        let (count, last) = (groups.len(), groups.last().map_or((0, (0, 0)), |group| (group.number, group.end)));
-        core.publish(&mut groups);
-        {
-            let mut flow = core.flow.lock();
-            flow.in_flight -= count;
-            if last.0 > flow.durable {
-                (flow.durable, flow.durable_end) = last;
-            }
-            core.work.notify_one();
-            core.progress.notify_all();
-        }
-        core.tell(&mut groups);
+        settle(core, groups)?;
     }
+}
+
+/// Makes groups durable, and tells everybody. They are the oldest ones that are not.
+pub(crate) fn settle(core: &Core, mut groups: Vec<WrittenGroup>) -> Result<(), Poisoned> {
+    if let Err(error) = sync(core, &groups)
+        && !core.settings.plants(Planted::SyncErrorIgnored)
+    {
+        // What the kernel has of these groups is unknown, and asking again would not tell.
+        let why = Poisoned::Disk(error);
+        core.stop(why.clone());
+        for group in groups {
+            fail_group(group, &why);
+        }
+        return Err(why);
+    }
+    let (count, last) = (groups.len(), groups.last().map_or((0, (0, 0)), |group| (group.number, group.end)));
+    core.publish(&mut groups);
+    {
+        let mut flow = core.flow.lock();
+        flow.in_flight -= count;
+        if last.0 > flow.durable {
+            (flow.durable, flow.durable_end) = last;
+        }
+        core.work.notify_one();
+        core.progress.notify_all();
+    }
+    core.tell(&mut groups);
+    Ok(())
 }
 
 /// Syncs every file the groups are in, in order: a group counts only when those before it do.

@@ -9,6 +9,27 @@ use crate::store::TailMemory;
 /// Runs of small blocks are joined up to this size.
 const JOINED_BYTES_MAX: usize = 1 << 20;
 
+/// How blocks of a tail are joined.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined {
+    /// The most rows of a joined block.
+    block_rows: usize,
+    /// The most rows of one that is joined with others.
+    small_rows: usize,
+}
+
+impl Joined {
+    /// For a reader: what it does with the rows costs it more than joining them.
+    pub(crate) fn to_read(block_rows: usize) -> Self {
+        Self { block_rows, small_rows: block_rows / 4 }
+    }
+
+    /// For memory's sake: only what is mostly overhead. Copying larger blocks would cost more than all that was done with them before.
+    pub(crate) fn to_keep(block_rows: usize) -> Self {
+        Self { block_rows, small_rows: (block_rows / 32).max(1) }
+    }
+}
+
 /// Rows that were appended together, or were joined since.
 #[derive(Debug, Clone)]
 pub(crate) struct TailBlock {
@@ -93,12 +114,13 @@ impl Tail {
         self.blocks.shrink_to(0);
     }
 
-    /// The run of blocks that belongs with the row at `from`, looking no further than `end`: one block, or small ones of one
-    /// version in a row. `None` if the row is not in the tail.
-    pub(crate) fn run(&self, from: u64, end: u64, block_rows: usize) -> Option<Vec<TailBlock>> {
+    /// The run of blocks that belongs with the row at `from`, looking no further than `end`: one block, or ones of one version in a row
+    /// that are small, `joined` saying how small. `None` if the row is not in the tail.
+    pub(crate) fn run(&self, from: u64, end: u64, joined: Joined) -> Option<Vec<TailBlock>> {
         let first = self.blocks.partition_point(|block| block.end() <= from);
         let block = self.blocks.get(first).filter(|block| block.start <= from)?;
-        let small = |block: &TailBlock| block.rows.num_rows() * 4 <= block_rows && block.bytes * 4 <= JOINED_BYTES_MAX;
+        let Joined { block_rows, small_rows } = joined;
+        let small = |block: &TailBlock| block.rows.num_rows() <= small_rows && block.bytes * 4 <= JOINED_BYTES_MAX;
         let mut run = vec![block.clone()];
         if !small(block) {
             return Some(run);

@@ -1,4 +1,4 @@
-//! The log's threads: one that writes, one that syncs, one that rolls. Each has an owner that hears its end, its error or its panic.
+//! The log's threads: one that writes, one that syncs, one that rolls, one that makes files. Each has an owner that hears its end, its error or its panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,33 +7,37 @@ use std::thread::{self, JoinHandle};
 use crate::core::Core;
 use crate::error::{OpenError, Poisoned};
 use crate::roller::Roller;
-use crate::syncer;
 use crate::writer::Writer;
+use crate::{preparer, syncer};
 
 pub(crate) struct Threads {
     writer: JoinHandle<()>,
     syncer: JoinHandle<()>,
     roller: JoinHandle<()>,
+    preparer: JoinHandle<()>,
 }
 
 impl Threads {
     pub(crate) fn start(core: &Arc<Core>, writer: Writer) -> Result<Self, OpenError> {
         let roller = Roller::new(Arc::clone(core));
-        let syncing = Arc::clone(core);
+        let (syncing, preparing) = (Arc::clone(core), Arc::clone(core));
         Ok(Self {
             writer: start("log-writer", core, move || writer.run())?,
             syncer: start("log-syncer", core, move || syncer::run(&syncing))?,
             roller: start("log-roller", core, move || roller.run())?,
+            preparer: start("log-preparer", core, move || preparer::run(&preparing))?,
         })
     }
 
     /// Ends them when everything queued is on disk. Returns what stopped the log, if anything did.
     pub(crate) fn end(self, core: &Core) -> Option<Poisoned> {
-        // The roller first: it needs the writer to end a roll.
+        preparer::end(core);
+        // The roller before the writer: it needs it to end a roll.
         core.orders.lock().stop = true;
         core.roll.notify_all();
         core.rolled.notify_all();
         join(self.roller);
+        join(self.preparer);
         core.flow.lock().closing = true;
         core.work.notify_all();
         core.progress.notify_all();

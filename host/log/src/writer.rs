@@ -22,6 +22,7 @@ use crate::mark::{Mark, MarkFile};
 use crate::planted::Planted;
 use crate::prepare::{Prepared, Reply, prepare};
 use crate::requests::StoredMark;
+use crate::syncer;
 
 /// Groups written and not synced at once: one on its way to the disk and one behind it.
 const IN_FLIGHT_MAX: usize = 2;
@@ -202,7 +203,7 @@ impl Writer {
             counter.fetch_add(value, Ordering::Relaxed);
         }
         self.number += 1;
-        self.hand_over(written);
+        self.sync(written, bytes)?;
         if !join.is_empty() {
             core.orders.lock().join.extend(join);
             core.roll.notify_one();
@@ -253,6 +254,9 @@ impl Writer {
     fn write(&mut self, durable: u64) -> Result<(Arc<JournalFile>, (u64, u64)), DiskError> {
         let bytes = padded(crate::group::HEADER_BYTES + self.builder.bytes()) as u64;
         let place = self.with_room(|writer| writer.core.journal.lock().place(writer.number, bytes))?;
+        if place.is_near_the_end {
+            self.core.prepare.notify_one();
+        }
         if place.first {
             let live = self.core.journal.lock().live_files();
             self.core.counters.live_files.store(live, Ordering::Relaxed);
@@ -262,7 +266,9 @@ impl Writer {
         let header = GroupHeader { run, number, durable, bytes: 0, entries: 0, previous, heads: 0, sequence: place.sequence };
         let checksum = self.builder.finish(header);
         // The same bytes at the same place, as often as it takes: nobody knows of them yet.
+        let ahead = self.core.settings.journal_ahead_bytes;
         self.with_room(|writer| {
+            place.file.write_ahead(place.at + bytes, ahead)?;
             if place.first {
                 let header = FileHeader { sequence: place.sequence, run, first_group: number, previous };
                 place.file.write(place.at - SECTOR as u64, writer.builder.group_with_file_header(&header.encode()))
@@ -293,7 +299,8 @@ impl Writer {
         }
     }
 
-    fn hand_over(&self, mut group: WrittenGroup) {
+    /// A small group that is alone is synced here; others are handed over, so that the next one can be written meanwhile.
+    fn sync(&self, mut group: WrittenGroup, bytes: u64) -> Result<(), Poisoned> {
         let core = &self.core;
         if core.settings.plants(Planted::EarlyAcknowledgement) {
             core.publish(std::slice::from_mut(&mut group));
@@ -303,11 +310,16 @@ impl Writer {
         if let Some(why) = flow.stopped.clone() {
             drop(flow);
             fail_group(group, &why);
-            return;
+            return Ok(());
         }
         flow.in_flight += 1;
+        if flow.in_flight == 1 && bytes < core.settings.overlap_bytes as u64 && flow.queue.bytes() < core.settings.overlap_bytes {
+            drop(flow);
+            return syncer::settle(core, vec![group]);
+        }
         flow.written.push_back(group);
         core.written.notify_one();
+        Ok(())
     }
 
     /// Notes the durable mark beside the journal.

@@ -31,6 +31,7 @@ use crate::ingest;
 use crate::metrics::{EVENTS_ROUTE, Open};
 use crate::patience::{Answer, Patience, Served};
 use crate::problem::{Kind, Problem};
+use crate::reply::Reply;
 use crate::websocket;
 
 /// A flood of connections is no flood of log lines.
@@ -218,18 +219,19 @@ fn story(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-async fn answer(host: &Host, router: Router, request: Request<Incoming>) -> Response {
+async fn answer(host: &Host, router: Router, request: Request<Incoming>) -> Response<Reply> {
     let header_bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if header_bytes + request.uri().path().len() > HEADER_BYTES_MAX {
         let detail = format!("the header lines have {header_bytes} bytes, at most {HEADER_BYTES_MAX} are read");
-        return Problem::new(Kind::HeadersTooLarge, detail, "send fewer or shorter header lines").into_response();
+        let problem = Problem::new(Kind::HeadersTooLarge, detail, "send fewer or shorter header lines");
+        return problem.into_response().map(Reply::from);
     }
     let caller = match host.access().admit(&request, host.clock()) {
         Ok(caller) => caller,
         Err(problem) => {
             let response = problem.into_response();
             host.metrics().request(request.method(), "other", response.status(), Duration::ZERO);
-            return response;
+            return response.map(Reply::from);
         }
     };
     // The hot route: most requests of a busy host are single events, and a router costs as much as decoding one.
@@ -247,8 +249,9 @@ async fn answer(host: &Host, router: Router, request: Request<Incoming>) -> Resp
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }
-    match router.oneshot(request).await {
-        Ok(response) => response,
+    // In a box: the hot route's future, which hyper moves to where it lives, is no larger for it.
+    match Box::pin(router.oneshot(request)).await {
+        Ok(response) => response.map(Reply::from),
         Err(never) => match never {},
     }
 }

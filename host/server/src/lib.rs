@@ -30,6 +30,7 @@ mod pipelines;
 mod problem;
 mod read;
 mod replays;
+mod reply;
 mod routes;
 mod service;
 mod settings;

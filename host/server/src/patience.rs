@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use http::Version;
 use http_body::{Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -33,6 +33,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::bounds::HTTP2_PIECE_BYTES;
+use crate::reply::Reply;
 use crate::settings::Settings;
 
 /// The requests of one connection, counted.
@@ -84,7 +85,7 @@ impl Drop for Served {
 
 /// An answer's body, which keeps its request counted as being served.
 pub(crate) struct Answer {
-    body: Body,
+    body: Reply,
     /// What it gave and nobody asked for yet; empty unless it is watched.
     rest: Bytes,
     served: Served,
@@ -93,7 +94,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(body: Body, served: Served, version: Version) -> Self {
+    pub(crate) fn new(body: Reply, served: Served, version: Version) -> Self {
         let watched = version == Version::HTTP_2;
         if watched {
             served.requests.stand(served.number);

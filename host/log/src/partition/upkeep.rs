@@ -15,7 +15,7 @@ use crate::layout::{Layout, Versions};
 use crate::retention::Run;
 use crate::segment::SegmentError;
 use crate::store::{SegmentStore, TailMemory};
-use crate::tail::TailBlock;
+use crate::tail::{Joined, TailBlock};
 
 /// After so many appends a partition's tail is looked through for small blocks to join.
 const APPENDS_UNTIL_JOIN: u32 = 512;
@@ -88,12 +88,21 @@ impl Partition {
 
     /// Joins small blocks of the tail.
     pub(crate) fn join_small(&self) {
-        let mut from = self.state.lock().tail.blocks().next().map(|block| block.start);
+        let joined = Joined::to_keep(self.store.block_rows);
+        let mut from = {
+            let state = self.state.lock();
+            state.tail.blocks().next().map(|block| block.start.max(state.joined))
+        };
         while let Some(at) = from {
-            let run = self.state.lock().tail.run(at, u64::MAX, self.store.block_rows);
-            let Some(run) = run else { return };
+            let run = self.state.lock().tail.run(at, u64::MAX, joined);
+            let Some(run) = run else { break };
             from = run.last().map(TailBlock::end);
-            self.join_run(run);
+            if run.len() > 1 {
+                self.join_run(run);
+            }
+        }
+        if let Some(to) = from {
+            self.state.lock().joined = to;
         }
     }
 

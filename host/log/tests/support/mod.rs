@@ -112,6 +112,7 @@ pub fn is_journal(path: &std::path::Path) -> bool {
 pub fn small_settings(dir: &std::path::Path) -> LogSettings {
     let mut settings = LogSettings::new(dir);
     settings.journal_file_bytes = 64 << 10;
+    settings.journal_ahead_bytes = 2 << 10;
     settings.journal_bytes_max = 1 << 20;
     settings.journal_roll_bytes = 512 << 10;
     settings.tail_bytes_max = 4 << 20;

@@ -18,6 +18,8 @@ const SECTOR: usize = 512;
 pub fn an_old_group_behind_a_new_one(planted: Option<Planted>) -> Result<(), String> {
     let mut settings = super::life::settings(planted);
     settings.overlap_bytes = 1;
+    // Zeros ahead of the second life's groups would hide the one that must be recognised.
+    settings.journal_ahead_bytes = 0;
     settings.mark_idle = std::time::Duration::from_secs(3600);
     let platter = Arc::new(MemoryDisk::default());
     let gate = Arc::new(Gate::default());

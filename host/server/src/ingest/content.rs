@@ -1,8 +1,8 @@
 //! What the header of a request with events says: the form of its rows, how they are packed. Refuses what would be taken wrongly
 //! later: unknown types and encodings, promises that cannot be kept.
 
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName};
 
 use crate::bounds::JSON_BODY_BYTES_MAX;
 use crate::problem::{Kind, Problem};
@@ -48,11 +48,13 @@ pub(crate) enum Encoding {
 
 const TAKEN: &str = "send `application/json` (one event or an array), `application/x-ndjson`, `text/csv`, `text/plain`, `application/vnd.apache.arrow.stream`, `application/cloudevents+json` or `application/cloudevents-batch+json`, in UTF-8";
 
+static CLOUD_EVENT_VERSION: HeaderName = HeaderName::from_static("ce-specversion");
+
 /// Reads the header of a request with events.
 pub(crate) fn content(headers: &HeaderMap) -> Result<Content, Problem> {
     let refuse = |detail: String| Err(Problem::new(Kind::WrongType, detail, TAKEN));
     // Its content type is that of the event's data.
-    if headers.contains_key("ce-specversion") && !is_structured(headers) {
+    if headers.contains_key(&CLOUD_EVENT_VERSION) && !is_structured(headers) {
         return Ok(Content::CloudEventBinary);
     }
     let Some(value) = headers.get(CONTENT_TYPE) else {

@@ -45,6 +45,7 @@ use crate::auth::Caller;
 use crate::bounds::{OVERLOAD_WAIT, SHARED_BODY_BYTES_MAX};
 use crate::host::Host;
 use crate::problem::{Problem, ProblemDocument};
+use crate::reply::Reply;
 
 /// Take events in.
 ///
@@ -90,11 +91,11 @@ pub(crate) async fn post_events(
     Path(stream): Path<String>,
     request: Request<axum::body::Body>,
 ) -> Response {
-    post(&host, &caller, &stream, request).await
+    post(&host, &caller, &stream, request).await.map(Reply::into_body)
 }
 
 /// The same for any body: the accept loop calls it before the router.
-pub(crate) async fn post<B>(host: &Host, caller: &Caller, stream: &str, request: Request<B>) -> Response
+pub(crate) async fn post<B>(host: &Host, caller: &Caller, stream: &str, request: Request<B>) -> Response<Reply>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display + Send,
@@ -105,7 +106,7 @@ where
             host.metrics().events(accepted, rejected);
             verdict.answer()
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => problem.into_response().map(Reply::from),
     }
 }
 
@@ -133,26 +134,30 @@ where
         let body = small::whole(host, pieces).await?;
         return small::take(host, &door, content, ack, &body).await;
     }
-    let admitted = async {
-        let named = match name {
-            Some(name) => Some((name.clone(), door.turns().take(&name).await?)),
-            None => None,
+    // In a box: a small request, which waits above, is no larger for it.
+    Box::pin(async move {
+        let admitted = async {
+            let named = match name {
+                Some(name) => Some((name.clone(), door.turns().take(&name).await?)),
+                None => None,
+            };
+            let uploads = host.uploads().acquire_owned();
+            let busy = |_| Problem::overloaded("too many large requests at once");
+            Ok((named, timeout(OVERLOAD_WAIT, uploads).await.map_err(busy)?.map_err(|_| Problem::stopping())?))
         };
-        let uploads = host.uploads().acquire_owned();
-        let busy = |_| Problem::overloaded("too many large requests at once");
-        Ok((named, timeout(OVERLOAD_WAIT, uploads).await.map_err(busy)?.map_err(|_| Problem::stopping())?))
-    };
-    let (named, turn) = match admitted.await {
-        Ok(admitted) => admitted,
-        Err(problem) => {
-            pieces.drain().await;
-            return Err(problem);
-        }
-    };
-    // A task of the service, so that it outlives the connection (see `upload`).
-    let asked = Asked { content, ack, named, headers: head.headers };
-    let task = drive(host.clone(), door, asked, pieces, length.is_some(), turn);
-    host.tasks().spawn(task).await.unwrap_or_else(|_| Err(Problem::stopping()))
+        let (named, turn) = match admitted.await {
+            Ok(admitted) => admitted,
+            Err(problem) => {
+                pieces.drain().await;
+                return Err(problem);
+            }
+        };
+        // A task of the service, so that it outlives the connection (see `upload`).
+        let asked = Asked { content, ack, named, headers: head.headers };
+        let task = drive(host.clone(), door, asked, pieces, length.is_some(), turn);
+        host.tasks().spawn(task).await.unwrap_or_else(|_| Err(Problem::stopping()))
+    })
+    .await
 }
 
 /// What the head of a request says.

@@ -12,29 +12,36 @@ use crate::bounds::REJECTED_ROW_BYTES_MAX;
 /// Rejected rows of one request, not yet appended.
 #[derive(Default)]
 pub(crate) struct RejectedRows {
+    /// Made with the first one: few requests have any.
+    columns: Option<Box<Columns>>,
+    size: usize,
+}
+
+#[derive(Default)]
+struct Columns {
     times: Vec<i64>,
     reasons: StringBuilder,
     errors: StringBuilder,
     events: StringBuilder,
     bytes: BinaryBuilder,
-    size: usize,
 }
 
 impl RejectedRows {
     /// Adds a row that arrived at `time`. A readable one is kept as JSON, any other as bytes.
     pub(crate) fn push(&mut self, time: EventTime, fault: &RowFault, row: &[u8]) {
         let kept = &row[..row.len().min(REJECTED_ROW_BYTES_MAX)];
-        self.times.push(time.0);
-        self.reasons.append_value(fault.reason.as_str());
-        self.errors.append_value(&fault.error);
+        let columns = self.columns.get_or_insert_default();
+        columns.times.push(time.0);
+        columns.reasons.append_value(fault.reason.as_str());
+        columns.errors.append_value(&fault.error);
         match compact(kept) {
             Some(event) => {
-                self.events.append_value(event);
-                self.bytes.append_null();
+                columns.events.append_value(event);
+                columns.bytes.append_null();
             }
             None => {
-                self.events.append_null();
-                self.bytes.append_value(kept);
+                columns.events.append_null();
+                columns.bytes.append_value(kept);
             }
         }
         self.size += kept.len() + 64;
@@ -42,7 +49,7 @@ impl RejectedRows {
 
     /// How many rows.
     pub(crate) fn rows(&self) -> usize {
-        self.times.len()
+        self.columns.as_ref().map_or(0, |columns| columns.times.len())
     }
 
     /// About how many bytes they have.
@@ -52,8 +59,8 @@ impl RejectedRows {
 
     /// The rows as an event batch of `{stream}.rejected`; empty again afterwards.
     pub(crate) fn finish(&mut self, stream: &str) -> RecordBatch {
-        let mut rows = std::mem::take(self);
-        let count = rows.rows();
+        let count = self.rows();
+        let mut rows = std::mem::take(self).columns.unwrap_or_default();
         let mut stream_names = StringBuilder::with_capacity(count, count * stream.len());
         let mut times = TimestampMicrosecondBuilder::with_capacity(count).with_timezone("UTC");
         times.append_slice(&rows.times);

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
@@ -49,10 +49,15 @@ impl RequestName {
     }
 }
 
+// Parsed once: a name that is text is parsed again by each look-up.
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static PRODUCER: HeaderName = HeaderName::from_static("tidemill-producer");
+static SEQUENCE: HeaderName = HeaderName::from_static("tidemill-sequence");
+
 /// The name that a request's header gives it, if any.
 pub(crate) fn name(headers: &HeaderMap) -> Result<Option<RequestName>, Problem> {
-    let (key, producer) = (text(headers, "idempotency-key")?, text(headers, "tidemill-producer")?);
-    let sequence = text(headers, "tidemill-sequence")?;
+    let (key, producer) = (text(headers, &IDEMPOTENCY_KEY)?, text(headers, &PRODUCER)?);
+    let sequence = text(headers, &SEQUENCE)?;
     let wrong = |detail: &str, remedy: &str| Err(Problem::new(Kind::BadParameter, detail, remedy));
     match (key, producer, sequence) {
         (None, None, None) => Ok(None),
@@ -69,7 +74,7 @@ pub(crate) fn name(headers: &HeaderMap) -> Result<Option<RequestName>, Problem> 
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, line: &str) -> Result<Option<&'a str>, Problem> {
+fn text<'a>(headers: &'a HeaderMap, line: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let Some(value) = headers.get(line) else { return Ok(None) };
     match value.to_str() {
         Ok(text) if !text.is_empty() && text.len() <= WRITER_BYTES_MAX => Ok(Some(text)),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,6 +14,10 @@ use utoipa::ToSchema;
 
 use crate::bounds::{REJECTIONS_LISTED_MAX, REMEMBERED_ANSWER_BYTES_MAX};
 use crate::problem::{Kind, Problem};
+use crate::reply::Reply;
+
+/// What most requests are answered: one event, taken.
+const ONE_ACCEPTED: &[u8] = br#"{"accepted":1,"rejected":[],"rejected_total":0}"#;
 
 /// Counts the rows of one request. `accepted` grows only by rows that are on disk.
 #[derive(Debug, Default)]
@@ -120,7 +124,7 @@ impl Verdict {
     }
 
     /// 200, or 422 if every row was rejected.
-    pub(crate) fn answer(self) -> Response {
+    pub(crate) fn answer(self) -> Response<Reply> {
         if self.accepted == 0 && self.rejected_total > 0 {
             let problem = Problem::new(
                 Kind::Invalid,
@@ -129,7 +133,16 @@ impl Verdict {
             );
             let problem = self.members(problem);
             let problem = if self.is_duplicate { problem.with("duplicate", true) } else { problem };
-            return problem.into_response();
+            return problem.into_response().map(Reply::from);
+        }
+        let mut response = Response::new(Reply::Whole(self.accepted_bytes()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    fn accepted_bytes(&self) -> Bytes {
+        if self.accepted == 1 && self.rejected_total == 0 && !self.is_duplicate && !self.is_in_memory {
+            return Bytes::from_static(ONE_ACCEPTED);
         }
         let answer = Accepted {
             accepted: self.accepted,
@@ -138,9 +151,7 @@ impl Verdict {
             duplicate: self.is_duplicate.then_some(true),
             durable: self.is_in_memory.then_some(false),
         };
-        let mut response = Response::new(Body::from(serde_json::to_vec(&answer).unwrap_or_default()));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+        serde_json::to_vec(&answer).unwrap_or_default().into()
     }
 
     /// A problem that came after rows were taken, or instead of them: it says how far the request got.
@@ -184,4 +195,19 @@ pub(crate) struct RejectedEvent<'a> {
     field: Option<&'a str>,
     /// What is wrong with it.
     error: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_answer_is_the_one_that_would_be_written() {
+        let mut verdict = Verdict::default();
+        verdict.accept(1);
+        let written = Accepted { accepted: 1, rejected: Vec::new(), rejected_total: 0, duplicate: None, durable: None };
+        assert_eq!(verdict.accepted_bytes(), serde_json::to_vec(&written).expect("plain numbers"));
+        verdict.in_memory();
+        assert_ne!(verdict.accepted_bytes(), ONE_ACCEPTED);
+    }
 }

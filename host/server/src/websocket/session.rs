@@ -304,7 +304,7 @@ impl Running {
             let text = match request.body(Body::from(events)) {
                 Ok(request) => {
                     let (head, body) = ingest::post(&host, &caller, &name, request).await.into_parts();
-                    let body = axum::body::to_bytes(body, WEBSOCKET_MESSAGE_BYTES_MAX).await.unwrap_or_default();
+                    let body = axum::body::to_bytes(body.into_body(), WEBSOCKET_MESSAGE_BYTES_MAX).await.unwrap_or_default();
                     published(&id, head.status.is_success(), &String::from_utf8_lossy(&body))
                 }
                 Err(error) => refused(Some(&id), &Problem::new(Kind::BadParameter, error.to_string(), "choose another key")),

@@ -11,6 +11,9 @@ use crate::measured::{Measured, generator};
 /// How long one load lasts.
 pub(crate) const DURATION: Duration = Duration::from_secs(5);
 
+/// What a host pays once, for its first rows, is not part of a load.
+const WARM_UP: Duration = Duration::from_secs(2);
+
 /// What one load came to.
 pub(crate) struct Run {
     pub(crate) requests: u64,
@@ -71,6 +74,15 @@ pub(crate) fn drive(
     each: &(dyn Fn(&mut Connection, u64) -> io::Result<()> + Sync),
 ) -> io::Result<Run> {
     drive_for(DURATION, server, connections, pace, each)
+}
+
+/// A load that is not measured.
+pub(crate) fn warm_up(
+    server: &Measured<'_>,
+    connections: u64,
+    each: &(dyn Fn(&mut Connection, u64) -> io::Result<()> + Sync),
+) -> io::Result<()> {
+    drive_for(WARM_UP, server, connections, None, each).map(drop)
 }
 
 /// The same, for so long.

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use tidemill_tests::Connection;
 
-use crate::drive::drive;
+use crate::disk::{Groups, bare};
+use crate::drive::{drive, warm_up};
 use crate::events::{BATCH_ROWS, batches, declare, door, post, row};
 use crate::measured::Measured;
 
@@ -16,15 +17,19 @@ const PARTITIONS: u32 = 4;
 /// Lines that DuckDB parses and filters.
 const FILE_ROWS: u64 = 1_000_000;
 
-/// `duckdb`: a script that takes a file and prints CPU seconds and rows found; without it the comparison is left out.
-pub(crate) fn ingest(host: &Measured<'_>, duckdb: Option<&Path>) -> io::Result<()> {
+/// `folder`: on the disk that the host writes to. `duckdb`: a script that takes a file and prints CPU seconds and rows found; without it the comparison is left out.
+pub(crate) fn ingest(host: &Measured<'_>, folder: &Path, duckdb: Option<&Path>) -> io::Result<()> {
     declare(host, "load", PARTITIONS)?;
     let (bodies, door) = (batches(32), door("load"));
     let bytes = bodies.iter().map(Vec::len).sum::<usize>() as f64 / (bodies.len() as u64 * BATCH_ROWS) as f64;
     let send =
         |connection: &mut Connection, n: u64| post(connection, &door, "application/x-ndjson", &bodies[n as usize % bodies.len()]);
+    warm_up(host, CONNECTIONS, &send)?;
     let full = drive(host, CONNECTIONS, None, &send)?;
+    let before = Groups::of(host)?;
     let half = drive(host, CONNECTIONS, Some(full.pace(CONNECTIONS, 0.5)), &send)?;
+    let grouped = Groups::of(host)?.since(before, half.wall_s);
+    let disk = bare(folder, grouped, true)?;
     println!(
         "durable NDJSON, bodies of {BATCH_ROWS} events of {bytes:.0} bytes, {CONNECTIONS} connections, {PARTITIONS} partitions"
     );
@@ -39,6 +44,13 @@ pub(crate) fn ingest(host: &Measured<'_>, duckdb: Option<&Path>) -> io::Result<(
             run.latencies.cells()
         );
     }
+    println!(
+        "\nat half load {:.0} groups/s of {} KiB, their syncs {:.2} ms on average; the disk alone, as often and as much, p50 | p99 | p99.9: {} ms",
+        grouped.per_s,
+        grouped.bytes >> 10,
+        grouped.sync_ms,
+        disk.latencies.cells()
+    );
     match duckdb {
         Some(script) => compare(script, 1e9 / full.per_cpu_s(BATCH_ROWS)),
         None => Ok(()),

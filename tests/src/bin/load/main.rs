@@ -9,6 +9,7 @@
 //! a busy machine too, latencies less so. A latency under a paced load counts from the moment the request was due, so that a host
 //! that stalls is charged for the requests it held up.
 
+mod disk;
 mod drive;
 mod events;
 mod idle;
@@ -53,8 +54,8 @@ fn main() -> ExitCode {
 /// What is measured of a host that runs.
 fn of_running(name: &str, host: &Measured<'_>, guests: &Path, argument: Option<&str>) -> io::Result<()> {
     match name {
-        "ingest" => ingest::ingest(host, argument.map(Path::new)),
-        "single" => single::single(host, argument.map(Path::new)),
+        "ingest" => ingest::ingest(host, guests, argument.map(Path::new)),
+        "single" => single::single(host, guests, argument.map(Path::new)),
         "path" => path::path(host, guests),
         "latency" => latency::latency(host, guests),
         "idle" => idle::idle(host),

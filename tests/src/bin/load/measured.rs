@@ -38,6 +38,17 @@ impl Measured<'_> {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.process))?.count())
     }
 
+    /// Times that its threads gave up the processor, by themselves or not, those of threads that are gone apart.
+    pub(crate) fn switches(&self) -> io::Result<u64> {
+        let mut switches = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.process))? {
+            let Ok(status) = std::fs::read_to_string(task?.path().join("status")) else { continue };
+            let counts = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+            switches += counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum::<u64>();
+        }
+        Ok(switches)
+    }
+
     /// A request that must succeed.
     pub(crate) fn must(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> io::Result<String> {
         let answer = request(method, &format!("{}{path}", self.url), Some(content_type), body).map_err(io::Error::other)?;
