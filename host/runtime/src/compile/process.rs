@@ -16,6 +16,9 @@ use crate::limits::{CompileLimits, MESSAGE_BYTES_MAX};
 use crate::refused::Refused;
 use crate::text::clean;
 
+/// What the allocator reserves at a time.
+const ALLOCATOR_RESERVE: &str = "32MiB";
+
 /// How to start a compiler: a program that calls [`crate::compile_one`] with the two numbers it finds behind `arguments`: seconds of
 /// CPU time, and bytes of address space.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ impl CompilerProcess {
         command.arg(self.limits.memory_bytes.to_string());
         // No secret of the host's environment is within its reach; how it panics is part of what is read from it.
         command.env_clear().env("RUST_BACKTRACE", "0").current_dir("/");
+        // The binary's allocator takes addresses ahead of need, a gibibyte at a time: all that this process may have.
+        command.env("MIMALLOC_ARENA_RESERVE", ALLOCATOR_RESERVE);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     }
 
