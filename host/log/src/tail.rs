@@ -89,29 +89,26 @@ impl Tail {
         self.rolled = to;
     }
 
-    /// Drops whole blocks below `offset`, which must not be above what is rolled.
-    pub(crate) fn evict(&mut self, offset: u64, memory: &TailMemory) {
+    /// Lets go of whole blocks below `offset`, which must not be above what is rolled. The caller drops them when it holds no lock:
+    /// freeing the buffers of thousands takes milliseconds, in which the writer would wait.
+    pub(crate) fn evict(&mut self, offset: u64, memory: &TailMemory) -> VecDeque<TailBlock> {
         debug_assert!(offset <= self.rolled, "rows that are in no segment were evicted");
-        while let Some(block) = self.blocks.front()
-            && block.end() <= offset
-        {
-            memory.sub(block.bytes);
-            self.blocks.pop_front();
-        }
-        if self.blocks.is_empty() {
-            self.blocks.shrink_to(0);
-        }
+        let count = self.blocks.partition_point(|block| block.end() <= offset);
+        let left = self.blocks.split_off(count);
+        let gone = std::mem::replace(&mut self.blocks, left);
+        memory.sub(gone.iter().map(|block| block.bytes).sum());
+        gone
     }
 
-    /// Forgets every row.
-    pub(crate) fn clear(&mut self, memory: &TailMemory) {
-        for block in self.blocks.drain(..) {
+    /// Forgets every row; as [`Tail::evict`].
+    pub(crate) fn clear(&mut self, memory: &TailMemory) -> VecDeque<TailBlock> {
+        for block in &self.blocks {
             memory.sub(block.bytes);
             if block.end() > self.rolled {
                 memory.rolled(block.bytes);
             }
         }
-        self.blocks.shrink_to(0);
+        std::mem::take(&mut self.blocks)
     }
 
     /// The run of blocks that belongs with the row at `from`, looking no further than `end`: one block, or ones of one version in a row

@@ -43,6 +43,9 @@ pub(crate) async fn serve(listener: TcpListener, host: Host, router: Router) {
     let builder = builder();
     let addresses = Arc::<Addresses>::default();
     let mut connections = JoinSet::new();
+    // Ends with this function, when nobody waits any more.
+    let mut telling = JoinSet::new();
+    telling.spawn(host.doors().attend());
     let mut warned: Option<Instant> = None;
     loop {
         // Room first: what cannot be served waits in the kernel's queue.

@@ -124,20 +124,20 @@ impl Partition {
 
     /// Its stream is deleted: nobody reads a row any more, and nothing of it stays in memory.
     pub(crate) fn delete(&self) {
-        {
+        let _gone = {
             let mut state = self.state.lock();
             let state = &mut *state;
             state.deleted = true;
-            state.tail.clear(&self.tails);
             state.segments = Vec::new();
-        }
+            state.tail.clear(&self.tails)
+        };
         self.followers.wake();
     }
 
     /// Rows below `before` may vanish.
     pub(crate) fn trim(&self, before: u64) {
-        let mut state = self.state.lock();
-        let state = &mut *state;
+        let mut locked = self.state.lock();
+        let state = &mut *locked;
         if before <= state.trim {
             return;
         }
@@ -145,7 +145,9 @@ impl Partition {
         // After a restart from segments alone the trim point may be all that is left of where the partition ended.
         state.sequenced = state.sequenced.max(before);
         state.tail.roll(before, &self.tails);
-        state.tail.evict(before, &self.tails);
+        let gone = state.tail.evict(before, &self.tails);
+        drop(locked);
+        drop(gone);
     }
 
     /// A segment holds these rows now.
@@ -248,7 +250,9 @@ impl Partition {
     pub(crate) fn evict(&self, all: bool) {
         let mut state = self.state.lock();
         let to = if all { state.tail.rolled() } else { state.rolled_before };
-        state.tail.evict(to, &self.tails);
+        let gone = state.tail.evict(to, &self.tails);
+        drop(state);
+        drop(gone);
     }
 
     /// Takes a frame found in the journal. Rows that segments hold, or that were trimmed, are dropped. `false` if rows before it

@@ -3,7 +3,7 @@
 //! ```text
 //! request ─ row ─┐                                    ┌─ take() by the journal's writer ─ one frame per partition
 //! request ─ row ─┼─▶ open builder ── announced once ──┤                                      │ on disk
-//! request ─ row ─┘   (a fill)                         └─ every waiter of the fill is told ◀──┘
+//! request ─ row ─┘   (a fill)                         └─ every waiter of the fill is told ◀──┘  (teller)
 //! ```
 //! There is no timer: the first row of a fill announces it, and the writer takes whatever is there when it forms its next group.
 
@@ -19,6 +19,7 @@ use tidemill_log::{Append, AppendError, FrameRows, Gathered, Log, Stream, Stream
 use tokio::sync::oneshot;
 
 use super::retry::Turns;
+use super::teller::Teller;
 use crate::bounds::{DECODE_LIMITS, FILL_BYTES_MAX, SPARE_DECODERS_MAX};
 use crate::problem::{Kind, Problem};
 
@@ -78,10 +79,11 @@ pub(crate) struct Door {
     pub(crate) widening: Mutex<()>,
     rejected: Mutex<Option<Arc<Stream>>>,
     turns: Arc<Turns>,
+    teller: Arc<Teller>,
 }
 
 impl Door {
-    fn new(log: Log, stream: Arc<Stream>) -> Self {
+    fn new(log: Log, stream: Arc<Stream>, teller: Arc<Teller>) -> Self {
         let fill = Fill { rows: Versioned::new(&stream), waiters: Vec::new(), announced: false };
         let placement = Mutex::new(Placement::new(&stream.definition()));
         Self {
@@ -92,6 +94,7 @@ impl Door {
             widening: Mutex::default(),
             rejected: Mutex::default(),
             turns: Arc::default(),
+            teller,
             stream,
         }
     }
@@ -158,12 +161,9 @@ impl Door {
     fn seal(&self, mut rows: Versioned, waiters: Vec<oneshot::Sender<Settled>>) -> Option<Append> {
         let append = (rows.decoder.rows() > 0).then(|| {
             let frames = self.frames(rows.version, rows.decoder.finish());
+            let teller = self.teller.clone();
             let tell = move |answer: tidemill_log::Appended| {
-                let settled = answer.map(|_| ()).map_err(|_| NotKept::Stopped);
-                for waiter in waiters {
-                    // Whoever went away does not want to know.
-                    let _ = waiter.send(settled);
-                }
+                teller.tell(waiters, answer.map(|_| ()).map_err(|_| NotKept::Stopped));
             };
             Append { frames, atomic: false, requests: Vec::new(), on_durable: Some(Box::new(tell)) }
         });
@@ -245,11 +245,17 @@ type ByName = HashMap<Box<str>, Arc<Door>>;
 pub(crate) struct Doors {
     log: Log,
     open: RwLock<HashMap<TenantName, ByName>>,
+    teller: Arc<Teller>,
 }
 
 impl Doors {
     pub(crate) fn new(log: Log) -> Self {
-        Self { log, open: RwLock::default() }
+        Self { log, open: RwLock::default(), teller: Arc::new(Teller::new()) }
+    }
+
+    /// Tells small requests that they are on disk, as long as the service runs it.
+    pub(crate) fn attend(&self) -> impl Future<Output = ()> + use<> {
+        self.teller.clone().attend()
     }
 
     /// The door of a stream that a client may send to.
@@ -265,7 +271,7 @@ impl Doors {
         let stream = self.log.stream(&id).ok_or_else(|| Problem::unknown_stream(name))?;
         let mut open = self.open.write();
         let doors = open.entry(tenant.clone()).or_default();
-        let made = || Arc::new(Door::new(self.log.clone(), stream));
+        let made = || Arc::new(Door::new(self.log.clone(), stream, self.teller.clone()));
         // Of a stream that was deleted, the door leads nowhere: the name may be another stream's by now.
         let door = match doors.entry(name.into()) {
             Entry::Occupied(mut known) => {

@@ -15,6 +15,7 @@ mod rejected;
 mod retry;
 mod rows;
 mod small;
+mod teller;
 mod unpack;
 mod upload;
 mod verdict;

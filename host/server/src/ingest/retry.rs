@@ -50,14 +50,14 @@ impl RequestName {
 }
 
 // Parsed once: a name that is text is parsed again by each look-up.
-static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-static PRODUCER: HeaderName = HeaderName::from_static("tidemill-producer");
-static SEQUENCE: HeaderName = HeaderName::from_static("tidemill-sequence");
+static KEY_LINE: HeaderName = HeaderName::from_static("idempotency-key");
+static PRODUCER_LINE: HeaderName = HeaderName::from_static("tidemill-producer");
+static SEQUENCE_LINE: HeaderName = HeaderName::from_static("tidemill-sequence");
 
 /// The name that a request's header gives it, if any.
 pub(crate) fn name(headers: &HeaderMap) -> Result<Option<RequestName>, Problem> {
-    let (key, producer) = (text(headers, &IDEMPOTENCY_KEY)?, text(headers, &PRODUCER)?);
-    let sequence = text(headers, &SEQUENCE)?;
+    let (key, producer) = (text(headers, &KEY_LINE)?, text(headers, &PRODUCER_LINE)?);
+    let sequence = text(headers, &SEQUENCE_LINE)?;
     let wrong = |detail: &str, remedy: &str| Err(Problem::new(Kind::BadParameter, detail, remedy));
     match (key, producer, sequence) {
         (None, None, None) => Ok(None),
