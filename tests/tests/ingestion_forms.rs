@@ -281,3 +281,31 @@ fn schemas_change_by_version() {
     let expected = [json!({"a": 1, "b": "old"}), json!({"a": 1.5, "c": "new", "b": "unknown"}), json!({"a": "x", "c": "newest"})];
     assert_eq!(rows(&host, "s"), expected, "every row reads back as it was written");
 }
+
+#[test]
+fn what_is_read_as_arrow_can_be_sent_as_arrow() {
+    let host = declared();
+    let events = [
+        json!({"ts": 1, "ip": "10.0.0.1", "amount": "1.50", "n": 7, "user": {"name": "Ann", "age": 30}, "ok": true, "more": {"a": [1, null]}, "extra": {"b": "x"}}),
+        json!({"ts": 2, "ip": "10.0.0.1", "more": "a text", "note": "kept"}),
+        json!({"ts": 3, "ip": "b", "user": {"name": null}, "more": [{}]}),
+    ];
+    host.send("pay", &json!(events)).expect(200);
+    let arrow = "application/vnd.apache.arrow.stream";
+    let url = format!("{}/v1/streams/pay/events", host.url());
+    let read = ureq::get(&url).header("accept", arrow).call().expect("an answer").body_mut().read_to_vec().expect("a body");
+    let mut copy = host.get("/v1/streams/pay").json();
+    let fields = copy["fields"].take();
+    host.put("/v1/streams/copy", &json!({"fields": fields, "time": {"field": "ts"}})).expect(201);
+    host.put("/v1/streams/found", &json!({"schema": "infer", "time": {"field": "ts"}, "fields": [fields[0]]})).expect(201);
+    for stream in ["copy", "found"] {
+        assert_eq!(host.send_as(stream, arrow, &read).expect(200).json()["accepted"], 3);
+        assert_eq!(rows(&host, stream), rows(&host, "pay"), "{stream}");
+        let found = host.get(&format!("/v1/streams/{stream}")).json()["fields"].take();
+        let types = |fields: &Value| -> Vec<(Value, Value, Value)> {
+            let each = |field: &Value| (field["name"].clone(), field["type"].clone(), field["unit"].clone());
+            fields.as_array().expect("a list").iter().map(each).collect()
+        };
+        assert_eq!(types(&found), types(&fields), "{stream}");
+    }
+}

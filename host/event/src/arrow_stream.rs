@@ -4,7 +4,8 @@
 //! | schema field 0 | … | schema field n-1 | _unknown (if kept) | _partition | _offset | _time |
 //!                                                                UInt32       UInt64    Timestamp(µs, UTC)
 //! ```
-//! A stream has one schema from its first message to its last: the one its writer was made with. A string column is a dictionary
+//! Columns of JSON texts, `_unknown` among them, are marked as the canonical extension type `arrow.json`, so that what is read can be sent
+//! again as it was. A stream has one schema from its first message to its last: the one its writer was made with. A string column is a dictionary
 //! or plain text throughout, whichever the first rows have; later ones are brought into that form.
 
 use std::ops::Range;
@@ -20,7 +21,7 @@ use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take;
 
 use crate::batch::{ConformError, conform};
-use crate::schema::dictionary_type;
+use crate::schema::{EXTENSION_METADATA, JSON_EXTENSION, dictionary_type, holds_json};
 use crate::{Offset, PartitionId, StreamSchema};
 
 /// Why rows could not be written. What was written before stands.
@@ -62,7 +63,7 @@ impl ArrowStream {
         let placed = with_places(batch, place, runs)?;
         let rows = conform(&placed.rows, from, &self.schema)?;
         let mut columns = rows.columns().to_vec();
-        let mut fields: Vec<ArrowField> = rows.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+        let mut fields: Vec<ArrowField> = rows.schema().fields().iter().map(|field| told(field)).collect();
         // Before `_time`, which is the last.
         let at = columns.len() - 1;
         columns.splice(at..at, [placed.partitions, placed.offsets]);
@@ -82,7 +83,7 @@ impl ArrowStream {
     /// Ends the stream; one without rows has a schema all the same.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowStreamError> {
         if self.writer.is_none() {
-            let mut fields: Vec<ArrowField> = self.schema.arrow().fields().iter().map(|field| field.as_ref().clone()).collect();
+            let mut fields: Vec<ArrowField> = self.schema.arrow().fields().iter().map(|field| told(field)).collect();
             let at = fields.len() - 1;
             fields.splice(at..at, place_fields());
             let schema = Arc::new(Schema::new(fields));
@@ -94,6 +95,15 @@ impl ArrowStream {
         }
         Ok(())
     }
+}
+
+/// A field as others are told of it.
+fn told(field: &ArrowField) -> ArrowField {
+    let mut told = field.clone();
+    if holds_json(field) {
+        told.metadata_mut().insert(EXTENSION_METADATA.to_owned(), JSON_EXTENSION.to_owned());
+    }
+    told
 }
 
 fn place_fields() -> [ArrowField; 2] {

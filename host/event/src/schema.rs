@@ -92,6 +92,17 @@ impl FieldType {
     }
 }
 
+/// The metadata with which everybody marks a column of JSON texts: the canonical extension type `arrow.json`.
+pub(crate) const EXTENSION_METADATA: &str = "ARROW:extension:name";
+/// The value it has then.
+pub(crate) const JSON_EXTENSION: &str = "arrow.json";
+
+/// Whether the texts of a column are JSON: ours, or anybody's.
+pub(crate) fn holds_json(field: &ArrowField) -> bool {
+    let is = |key: &str, value: &str| field.metadata().get(key).is_some_and(|found| found == value);
+    is(EXTENSION_METADATA, JSON_EXTENSION) || is(TYPE_METADATA, "json")
+}
+
 /// `Timestamp(µs, "UTC")`.
 pub fn timestamp_type() -> DataType {
     DataType::Timestamp(ArrowTimeUnit::Microsecond, Some("UTC".into()))

@@ -9,12 +9,14 @@ use arrow_array::{
     Int8Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray, StructArray,
     TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
-use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use tidemill_event::arrow::{Table, TableFault, TableReader};
+use tidemill_event::arrow::{self, Table, TableFault, TableReader};
+use tidemill_event::arrow_stream::ArrowStream;
 use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder};
-use tidemill_event::{EventTime, Offset, StreamDefinition, definition_json};
+use tidemill_event::{EventTime, Offset, PartitionId, StreamDefinition, definition_json};
 
 fn stream(batches: &[RecordBatch]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -171,6 +173,169 @@ fn a_value_of_another_type_is_what_it_would_be_in_json() {
     );
 }
 
+/// Rows as they are read as Arrow, and as they are read as NDJSON.
+fn read(definition: &Arc<StreamDefinition>, lines: &[&str]) -> (Vec<u8>, String) {
+    let mut decoder = RowDecoder::new(Arc::clone(definition), DecodeLimits::default());
+    lines.iter().for_each(|line| decoder.row(line.as_bytes(), EventTime(7)).expect("a row"));
+    let rows = decoder.finish();
+    let (mut bytes, mut text) = (Vec::new(), Vec::new());
+    let mut written = ArrowStream::new(definition.schema.clone());
+    let runs = [0..rows.num_rows()];
+    written.write(&rows, &definition.schema, (PartitionId(1), Offset(5)), &runs, &mut bytes).expect("written");
+    written.finish(&mut bytes).expect("ended");
+    RowEncoder::new(&definition.schema, None).encode(&rows, 0..rows.num_rows(), Offset::ZERO, &mut text);
+    (bytes, String::from_utf8(text).expect("UTF-8"))
+}
+
+fn first_table(bytes: &[u8]) -> Table {
+    let mut first = None;
+    TableReader::new().push(bytes, &mut |table| first = Some(table.clone())).expect("a stream");
+    first.expect("a table")
+}
+
+const EVERYTHING: &str = r#"[{"name": "b", "type": "bool"}, {"name": "i", "type": "int64"}, {"name": "f", "type": "float64"}, {"name": "d", "type": "decimal(12,2)"},
+    {"name": "s", "type": "string"}, {"name": "x", "type": "bytes"}, {"name": "at", "type": "timestamp"}, {"name": "ms", "type": "timestamp", "unit": "ms"},
+    {"name": "j", "type": "json"}, {"name": "user.name", "type": "string"}]"#;
+const ROWS: [&str; 4] = [
+    r#"{"b":true,"i":-7,"f":0.5,"d":"1.50","s":"a","x":"/w==","at":"2026-01-31T12:00:00.000001Z","ms":1500,"j":{"k":[1,null,"x"]},"user":{"name":"Ann","age":30},"more":"text","most":{"n":1.50}}"#,
+    r#"{"s":"b","j":"a text","user":{"name":"Bob"},"more":null}"#,
+    r#"{"s":"a","j":[],"null":{}}"#,
+    r#"{"j":12345678901234567890123}"#,
+];
+
+#[test]
+fn what_was_read_as_arrow_is_taken_as_it_was() {
+    let declared = definition(&format!(r#"{{"fields": {EVERYTHING}}}"#));
+    let (bytes, text) = read(&declared, &ROWS);
+    for chunk_bytes in [17, bytes.len()] {
+        assert_eq!(decode(&bytes, chunk_bytes, &declared).as_deref(), Ok(&*text));
+    }
+    // Into a stream that finds its fields: types and rows are the same.
+    let undeclared = definition(r#"{"schema": "infer"}"#);
+    let found = arrow::infer(&undeclared, &first_table(&bytes)).expect("fields");
+    let types = |fields: &[tidemill_event::Field]| fields.iter().map(|field| (field.name.clone(), field.ty)).collect::<Vec<_>>();
+    assert_eq!(types(&found.fields), types(&declared.schema.fields));
+    let found = Arc::new(StreamDefinition { schema: found, ..(*undeclared).clone() });
+    assert_eq!(decode(&bytes, 100, &found).as_deref(), Ok(&*text));
+    assert_eq!(arrow::infer(&found, &first_table(&bytes)), None, "its fields are found");
+    // Fields that were unknown and are declared here go into their columns, and others are unknown.
+    let other = definition(
+        r#"{"fields": [{"name": "more", "type": "string"}, {"name": "most", "type": "json"}, {"name": "user.age", "type": "int64"}]}"#,
+    );
+    let found = decode(&bytes, 100, &other).expect("a stream");
+    expect![[r#"{"more":"text","most":{"n":1.50},"user":{"age":30},"b":true,"i":-7,"f":0.5,"d":"1.50","s":"a","x":"/w==","at":"2026-01-31T12:00:00.000001Z","ms":"1970-01-01T00:00:01.500000Z","j":{"k":[1,null,"x"]},"user.name":"Ann"}"#]]
+        .assert_eq(found.lines().next().expect("a row"));
+}
+
+#[test]
+fn texts_that_are_json_are_what_they_say() {
+    let texts = |name: &str, texts: Vec<&str>| {
+        let field = arrow_schema::Field::new(name, arrow_schema::DataType::Utf8, true)
+            .with_metadata([("ARROW:extension:name".to_owned(), "arrow.json".to_owned())].into());
+        (Arc::new(field), Arc::new(StringArray::from(texts)) as ArrayRef)
+    };
+    let columns = StructArray::from(vec![
+        texts("j", vec![r#"{"a": 1}"#, "[", "1", "2", "3"]),
+        texts("s", vec![r#""text""#, "plain", "17", "null", "null"]),
+        texts("_unknown", vec![r#"{"more": [1], "s": 2, "more": 3}"#, r#"{"i": 9}"#, r#"{"i": "x"}"#, "{", r#"{"_offset": 3}"#]),
+    ]);
+    check(
+        r#"{"fields": [{"name": "j", "type": "json"}, {"name": "s", "type": "string"}, {"name": "i", "type": "int64"}]}"#,
+        &[RecordBatch::from(columns)],
+        expect![[r#"
+            {"j":"[","s":"plain","i":9}
+            {"j":3,"s":null,"i":null}
+            a field stands there twice: send each field once {"j":{"a":1},"s":"text","more":[1],"s":2,"more":3}
+            field `s` is string and got the number 17: send a text {"j":1,"s":17,"i":"x"}
+            byte 1: it ends too early: close every text, object and array {"j":2,"s":null,"_unknown":"{"}"#]],
+    );
+}
+
+#[test]
+fn dictionaries_grow_and_are_replaced() {
+    let texts = |texts: &[&str]| -> ArrayRef { Arc::new(texts.iter().copied().collect::<DictionaryArray<Int32Type>>()) };
+    let shared = |values: &[&str], keys: Vec<i32>| -> ArrayRef {
+        let values: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
+        Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(keys), values))
+    };
+    let written = |columns: &[ArrayRef], handling| {
+        let batches: Vec<RecordBatch> = columns.iter().map(|column| batch(vec![("c", column.clone())])).collect();
+        let mut bytes = Vec::new();
+        let options = IpcWriteOptions::default().with_dictionary_handling(handling);
+        let mut writer = StreamWriter::try_new_with_options(&mut bytes, &batches[0].schema(), options).expect("a writer");
+        batches.iter().for_each(|batch| writer.write(batch).expect("written"));
+        writer.finish().expect("finished");
+        drop(writer);
+        bytes
+    };
+    let definition = definition(r#"{"fields": [{"name": "c", "type": "string"}]}"#);
+    let grown = [shared(&["a"], vec![0, 0]), shared(&["a", "b"], vec![1, 0]), shared(&["a", "b", "c"], vec![2, 1])];
+    let found = decode(&written(&grown, DictionaryHandling::Delta), 10, &definition).expect("a stream");
+    assert_eq!(found, ["a", "a", "b", "a", "c", "b"].map(|text| format!("{{\"c\":\"{text}\"}}\n")).concat());
+    let replaced = [texts(&["a", "b"]), texts(&["x", "b", "x"])];
+    let found = decode(&written(&replaced, DictionaryHandling::Resend), 10, &definition).expect("a stream");
+    assert_eq!(found, ["a", "b", "x", "b", "x"].map(|text| format!("{{\"c\":\"{text}\"}}\n")).concat());
+    // A large dictionary and thousands of deltas of one text each: 60 GB would be copied.
+    let large: Vec<String> = (0..3_000).map(|n| format!("{n:0>10000}")).collect();
+    let mut values: Vec<&str> = large.iter().map(String::as_str).collect();
+    let mut growing = vec![shared(&values, vec![0])];
+    for _ in 0..100 {
+        values.push("one more");
+        growing.push(shared(&values, vec![1]));
+    }
+    let bytes = written(&growing, DictionaryHandling::Delta);
+    let head = written(&growing[..1], DictionaryHandling::Delta).len() - 8;
+    let (head, deltas) = (&bytes[..head], &bytes[head..bytes.len() - 8]);
+    let mut reader = TableReader::new();
+    let mut pushed = reader.push(head, &mut |_| ());
+    let mut rounds = 0;
+    while pushed.is_ok() && rounds < 1_000 {
+        pushed = reader.push(deltas, &mut |_| ());
+        rounds += 1;
+    }
+    assert!(pushed.is_err_and(|fault| fault.is_too_large && fault.error.contains("many small deltas")), "after {rounds} rounds");
+}
+
+#[test]
+fn packed_batches_are_unpacked_and_bombs_are_refused() {
+    let packed = |rows: &RecordBatch, packing| {
+        let options = IpcWriteOptions::default().try_with_compression(Some(packing)).expect("a known packing");
+        let mut bytes = Vec::new();
+        let mut writer = StreamWriter::try_new_with_options(&mut bytes, &rows.schema(), options).expect("a writer");
+        writer.write(rows).expect("written");
+        writer.finish().expect("finished");
+        drop(writer);
+        bytes
+    };
+    let definition = definition(r#"{"fields": [{"name": "n", "type": "int64"}, {"name": "c", "type": "string"}]}"#);
+    let texts: Vec<String> = (0..2_000).map(|n| format!("colour {}", n % 7)).collect();
+    let colours: DictionaryArray<Int32Type> = texts.iter().map(String::as_str).collect();
+    let rows = batch(vec![("n", Arc::new(Int64Array::from_iter_values(0..2_000))), ("c", Arc::new(colours))]);
+    let plain = decode(&stream(std::slice::from_ref(&rows)), 1 << 16, &definition).expect("a stream");
+    let bomb = batch(vec![("n", Arc::new(Int64Array::from(vec![0; 1 << 20])))]);
+    let large = batch(vec![(
+        "n",
+        Arc::new(Int64Array::from_iter_values((0..5 << 20).map(|n: i64| n.wrapping_mul(0x1E37_79B9_7F4A_7C15)))),
+    )]);
+    for packing in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        let bytes = packed(&rows, packing);
+        assert_eq!(decode(&bytes, 100, &definition).as_deref(), Ok(&*plain), "{packing:?}");
+        let fault = decode(&packed(&bomb, packing), 1 << 16, &definition).expect_err("a bomb");
+        assert!(fault.is_too_large && fault.error.contains("100 times"), "{packing:?}: {fault}");
+        let fault = decode(&packed(&large, packing), 1 << 16, &definition).expect_err("too large");
+        assert!(fault.is_too_large, "{packing:?}: {fault}");
+        // A buffer that claims less than it becomes, or more, or nothing that can be: never believed.
+        let claim = 16_000_i64.to_le_bytes();
+        let at = bytes.windows(8).position(|window| window == claim).expect("a claim");
+        for lie in [0_i64, 1, 8, 15_992, 16_008, 1 << 40, -2, i64::MIN] {
+            let mut bytes = bytes.clone();
+            bytes[at..at + 8].copy_from_slice(&lie.to_le_bytes());
+            let fault = decode(&bytes, 1 << 16, &definition).expect_err("a lie");
+            assert!(fault.is_too_large == (lie == 1 << 40), "{packing:?} {lie}: {fault}");
+        }
+    }
+}
+
 #[test]
 fn values_too_long_for_a_row_are_refused_without_being_written() {
     // A dictionary of one long text that every value of a list names: 10 GiB as JSON.
@@ -221,6 +386,7 @@ proptest! {
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in any::<prop::sample::Index>(),
         is_cut in any::<bool>(),
+        packing in prop_oneof![Just(None), Just(Some(CompressionType::LZ4_FRAME)), Just(Some(CompressionType::ZSTD))],
     ) {
         let mut dictionary = StringDictionaryBuilder::<Int8Type>::new();
         dictionary.extend([Some("red"), None, Some("red")]);
@@ -235,7 +401,12 @@ proptest! {
             ("tags", Arc::new(list.finish())),
             ("at", Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3]))),
         ]);
-        let mut bytes = stream(&[rows]);
+        let options = IpcWriteOptions::default().try_with_compression(packing).expect("a known packing");
+        let mut bytes = Vec::new();
+        let mut writer = StreamWriter::try_new_with_options(&mut bytes, &rows.schema(), options).expect("a writer");
+        writer.write(&rows).expect("written");
+        writer.finish().expect("finished");
+        drop(writer);
         for (place, byte) in changes {
             let place = place.index(bytes.len());
             bytes[place] = byte;

@@ -97,10 +97,6 @@ fn check_field(field: &Field<'_>, depth: usize, columns: &mut usize) -> Result<(
 
 /// Whether a batch is one that may be built.
 pub(super) fn check_batch(batch: &RecordBatch<'_>) -> Result<(), TableFault> {
-    if batch.compression().is_some() {
-        let error = "compressed record batches are not read: write them plain, and pack the whole body with `Content-Encoding`";
-        return Err(TableFault::new(error));
-    }
     let is_bearable = |rows: i64| (0..=ROWS_MAX).contains(&rows);
     let nodes_are = batch.nodes().is_some_and(|nodes| {
         nodes.iter().all(|node| is_bearable(node.length()) && (0..=node.length()).contains(&node.null_count()))

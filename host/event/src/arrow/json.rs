@@ -8,12 +8,13 @@ use arrow_array::types::{
     Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
-use arrow_schema::{DataType, FieldRef, TimeUnit};
+use arrow_schema::{DataType, Field as ArrowField, FieldRef, TimeUnit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::table::{integer, value};
-use crate::json::{write_decimal, write_float, write_integer, write_text, write_time};
+use crate::json::{DecodeLimits, compact_value, write_decimal, write_float, write_integer, write_text, write_time};
+use crate::schema::holds_json;
 
 /// What is written would be longer than it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +34,15 @@ pub(super) fn write_object<'a>(
         }
         write_text(field.name().as_bytes(), out);
         out.push(b':');
-        write(array, row, end, out)?;
+        write(field, array, row, end, out)?;
     }
     out.push(b'}');
     Ok(())
 }
 
-/// Appends the value of a row, at most up to `end`. How deep it goes is bounded by the schema.
-pub(super) fn write(array: &dyn Array, row: usize, end: usize, out: &mut Vec<u8>) -> Result<(), TooLong> {
+/// Appends the value of a row, at most up to `end`. How deep it goes is bounded by the schema, and in a text that is JSON already by what
+/// rows may be.
+pub(super) fn write(field: &ArrowField, array: &dyn Array, row: usize, end: usize, out: &mut Vec<u8>) -> Result<(), TooLong> {
     let Some((array, row)) = value(array, row) else {
         out.extend_from_slice(b"null");
         return Ok(());
@@ -49,7 +51,10 @@ pub(super) fn write(array: &dyn Array, row: usize, end: usize, out: &mut Vec<u8>
         if out.len() + value.len() > end {
             return Err(TooLong);
         }
-        write_text(value.as_bytes(), out);
+        match json_text(field, value) {
+            Some(json) => out.extend_from_slice(&json),
+            None => write_text(value.as_bytes(), out),
+        }
     } else if let Some(value) = bytes(array, row) {
         if out.len() + value.len() > end {
             return Err(TooLong);
@@ -80,8 +85,8 @@ pub(super) fn write(array: &dyn Array, row: usize, end: usize, out: &mut Vec<u8>
                 let columns = array.as_struct().columns();
                 write_object(fields.iter().zip(columns.iter().map(|column| &**column)), row, end, out)?;
             }
-            DataType::List(_) => write_list(&array.as_list::<i32>().value(row), end, out)?,
-            DataType::LargeList(_) => write_list(&array.as_list::<i64>().value(row), end, out)?,
+            DataType::List(item) => write_list(item, &array.as_list::<i32>().value(row), end, out)?,
+            DataType::LargeList(item) => write_list(item, &array.as_list::<i64>().value(row), end, out)?,
             // Other types are refused with the schema; a time beyond what µs can say has no better text.
             _ => out.extend_from_slice(b"null"),
         }
@@ -89,13 +94,21 @@ pub(super) fn write(array: &dyn Array, row: usize, end: usize, out: &mut Vec<u8>
     if out.len() > end { Err(TooLong) } else { Ok(()) }
 }
 
-fn write_list(values: &Arc<dyn Array>, end: usize, out: &mut Vec<u8>) -> Result<(), TooLong> {
+/// The text as the JSON it is, if its column says so. One that is none stays a text.
+fn json_text(field: &ArrowField, text: &str) -> Option<Vec<u8>> {
+    if !holds_json(field) {
+        return None;
+    }
+    compact_value(text.as_bytes(), DecodeLimits::default().depth_max).ok()
+}
+
+fn write_list(item: &ArrowField, values: &Arc<dyn Array>, end: usize, out: &mut Vec<u8>) -> Result<(), TooLong> {
     out.push(b'[');
     for row in 0..values.len() {
         if row > 0 {
             out.push(b',');
         }
-        write(values, row, end, out)?;
+        write(item, values, row, end, out)?;
     }
     out.push(b']');
     Ok(())

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
-use arrow_ipc::{Message, MessageHeader};
+use arrow_ipc::{Message, MessageHeader, RecordBatch};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use super::Table;
 use super::check::{check_batch, check_schema};
+use super::packed::unpacked_bytes;
 
 /// The header of a message. Beyond: the stream is refused.
 const HEADER_BYTES_MAX: usize = 1 << 20;
@@ -24,6 +25,14 @@ const BODY_BYTES_MAX: usize = 32 << 20;
 /// Dictionaries a stream may have at once, and the bytes of all of them. Beyond: the stream is refused.
 const DICTIONARIES_MAX: usize = 1_000;
 const DICTIONARY_BYTES_MAX: usize = 32 << 20;
+/// Buffers that are packed inside a message may become so many times what came, and so much in any case: as packed bodies may.
+/// Beyond: the stream is refused.
+const UNPACKED_RATIO_MAX: u64 = 100;
+const UNPACKED_FREE_BYTES: u64 = 1 << 20;
+/// A delta copies the dictionary that it adds to. So many bytes may be copied for nothing, and so many more for each byte that came.
+/// Beyond: the stream is refused.
+const COPIED_FREE_BYTES: u64 = 1 << 30;
+const COPIED_BYTES_MAX_PER_BYTE: u64 = 100;
 
 /// A stream that cannot be read on. Tables before it stand; a retry cannot help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +49,7 @@ impl TableFault {
         Self { error: error.into(), is_too_large: false }
     }
 
-    fn too_large(error: impl Into<String>) -> Self {
+    pub(super) fn too_large(error: impl Into<String>) -> Self {
         Self { error: error.into(), is_too_large: true }
     }
 }
@@ -75,6 +84,9 @@ pub struct TableReader {
     schema: Option<SchemaRef>,
     dictionaries: HashMap<i64, ArrayRef>,
     dictionary_bytes: HashMap<i64, usize>,
+    came_bytes: u64,
+    copied_bytes: u64,
+    unpacked_bytes: u64,
 }
 
 impl Default for TableReader {
@@ -92,6 +104,9 @@ impl TableReader {
             schema: None,
             dictionaries: HashMap::new(),
             dictionary_bytes: HashMap::new(),
+            came_bytes: 0,
+            copied_bytes: 0,
+            unpacked_bytes: 0,
         }
     }
 
@@ -113,6 +128,7 @@ impl TableReader {
             let missing = wanted - self.held.len();
             let (part, rest) = chunk.split_at(missing.min(chunk.len()));
             self.held.extend_from_slice(part);
+            self.came_bytes += part.len() as u64;
             chunk = rest;
             if part.len() < missing {
                 return Ok(());
@@ -185,7 +201,7 @@ impl TableReader {
     fn message(&mut self, header: &[u8], body: &[u8], each: &mut dyn FnMut(&Table)) -> Result<(), TableFault> {
         let message = message(header)?;
         let version = message.version();
-        match (message.header_type(), &self.schema) {
+        match (message.header_type(), self.schema.clone()) {
             (MessageHeader::Schema, None) => {
                 let schema = message.header_as_schema().ok_or_else(no_header)?;
                 check_schema(&schema)?;
@@ -196,11 +212,16 @@ impl TableReader {
             (_, None) => return Err(TableFault::new("the stream does not begin with its schema")),
             (MessageHeader::DictionaryBatch, Some(schema)) => {
                 let dictionary = message.header_as_dictionary_batch().ok_or_else(no_header)?;
-                if dictionary.isDelta() {
-                    return Err(TableFault::new("dictionary deltas are not read: write every dictionary whole"));
+                let values = dictionary.data().ok_or_else(no_header)?;
+                check_batch(&values)?;
+                let bytes = self.unpack(&values, body)?;
+                let before = self.dictionary_bytes.get(&dictionary.id()).filter(|_| dictionary.isDelta()).copied().unwrap_or(0);
+                self.dictionary_bytes.insert(dictionary.id(), before + bytes);
+                self.copied_bytes += before as u64;
+                if self.copied_bytes > COPIED_FREE_BYTES + self.came_bytes.saturating_mul(COPIED_BYTES_MAX_PER_BYTE) {
+                    let error = "a large dictionary grows by many small deltas: write larger ones, or the dictionary whole";
+                    return Err(TableFault::too_large(error));
                 }
-                check_batch(&dictionary.data().ok_or_else(no_header)?)?;
-                self.dictionary_bytes.insert(dictionary.id(), body.len());
                 if self.dictionary_bytes.len() > DICTIONARIES_MAX
                     || self.dictionary_bytes.values().sum::<usize>() > DICTIONARY_BYTES_MAX
                 {
@@ -210,13 +231,14 @@ impl TableReader {
                     return Err(TableFault::too_large(error));
                 }
                 let (dictionaries, body) = (&mut self.dictionaries, Buffer::from(body));
-                guarded(|| read_dictionary(&body, dictionary, schema, dictionaries, &version))?;
+                guarded(|| read_dictionary(&body, dictionary, &schema, dictionaries, &version))?;
             }
             (MessageHeader::RecordBatch, Some(schema)) => {
                 let batch = message.header_as_record_batch().ok_or_else(no_header)?;
                 check_batch(&batch)?;
+                self.unpack(&batch, body)?;
                 let (dictionaries, body) = (&self.dictionaries, Buffer::from(body));
-                let rows = guarded(|| read_record_batch(&body, batch, Arc::clone(schema), dictionaries, None, &version))?;
+                let rows = guarded(|| read_record_batch(&body, batch, schema, dictionaries, None, &version))?;
                 each(&Table::new(rows));
             }
             (other, Some(_)) => {
@@ -225,6 +247,21 @@ impl TableReader {
             }
         }
         Ok(())
+    }
+}
+
+impl TableReader {
+    /// How many bytes the buffers of a message are when they are unpacked, which may be no bomb.
+    fn unpack(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<usize, TableFault> {
+        let bytes = unpacked_bytes(batch, body, BODY_BYTES_MAX)?;
+        if batch.compression().is_some() {
+            self.unpacked_bytes += bytes as u64;
+        }
+        if self.unpacked_bytes > UNPACKED_FREE_BYTES + self.came_bytes.saturating_mul(UNPACKED_RATIO_MAX) {
+            let error = format!("the record batches unpack to more than {UNPACKED_RATIO_MAX} times their size: write them plain");
+            return Err(TableFault::too_large(error));
+        }
+        Ok(bytes)
     }
 }
 

@@ -9,8 +9,9 @@ use arrow_schema::{DataType, Field as ArrowField, FieldRef, Fields, SchemaRef};
 use super::Table;
 use super::json::{self, TooLong};
 use super::table::{integer, value};
-use crate::batch::HOST_FIELDS;
+use crate::batch::{HOST_FIELDS, UNKNOWN_COLUMN};
 use crate::json::{Column, Reading, Refusal, RowDecoder, RowFault, Unfit, Values, Why, write_text};
+use crate::schema::holds_json;
 use crate::{EventTime, StreamDefinition, UnknownFields};
 
 /// Where a column of a table goes.
@@ -20,6 +21,8 @@ enum Place {
     /// A name of the host, which is dropped.
     Host,
     Unknown,
+    /// `_unknown` of what was read from a stream: its members stand for fields of the row.
+    Spread,
     /// A struct that paths of the schema go through.
     Inner(Vec<Place>),
 }
@@ -29,12 +32,16 @@ enum Place {
 pub(crate) struct BoundTable {
     schema: SchemaRef,
     places: Vec<Place>,
+    /// What `_unknown` holds comes behind the columns: it may name only what they are not.
+    order: Vec<usize>,
 }
 
 /// Why a value was not taken.
 enum Trouble {
     Value(usize, Why),
     Unknown(String),
+    /// Of what `_unknown` holds.
+    Fault(RowFault),
     TooLong,
 }
 
@@ -43,7 +50,7 @@ impl Trouble {
     fn inside(self, name: &str) -> Self {
         match self {
             Self::Unknown(path) => Self::Unknown(format!("{name}.{path}")),
-            Self::Value(..) | Self::TooLong => self,
+            Self::Value(..) | Self::Fault(_) | Self::TooLong => self,
         }
     }
 }
@@ -60,7 +67,9 @@ impl RowDecoder {
         let schema = table.schema();
         if !self.bound_table.as_ref().is_some_and(|bound| Arc::ptr_eq(&bound.schema, &schema)) {
             let places = bind(schema.fields(), "", self.definition());
-            self.bound_table = Some(BoundTable { schema, places });
+            let mut order: Vec<usize> = (0..places.len()).collect();
+            order.sort_by_key(|index| matches!(places[*index], Place::Spread));
+            self.bound_table = Some(BoundTable { schema, places, order });
         }
         let Some(bound) = self.bound_table.take() else { return Ok(()) };
         let before = self.rows();
@@ -82,11 +91,13 @@ impl RowDecoder {
         self.begin_attempt();
         let definition = Arc::clone(self.definition());
         let mut bytes = 0;
-        for (index, place) in bound.places.iter().enumerate() {
+        for index in bound.order.iter().copied() {
+            let place = &bound.places[index];
             let field = bound.schema.field(index);
             self.place(place, field, table.column(index), row, &mut bytes).map_err(|trouble| match trouble {
                 Trouble::TooLong => RowFault::too_long(self.limits.line_bytes_max),
                 Trouble::Unknown(name) => RowFault::unknown(&name),
+                Trouble::Fault(fault) => fault,
                 Trouble::Value(column, why) => {
                     let mut text = Vec::new();
                     if write_at(&bound.places, &bound.schema, table, row, column, &mut text).is_err() {
@@ -113,6 +124,15 @@ impl RowDecoder {
     ) -> Result<(), Trouble> {
         match place {
             Place::Host => Ok(()),
+            Place::Spread => {
+                let Some((array, row)) = value(array, row) else { return Ok(()) };
+                let text = json::text(array, row).unwrap_or_default();
+                if *bytes + text.len() > self.limits.line_bytes_max {
+                    return Err(Trouble::TooLong);
+                }
+                *bytes += self.spread(text.as_bytes()).map_err(Trouble::Fault)?;
+                Ok(())
+            }
             Place::Unknown => {
                 if array.is_null(row) || self.keep == UnknownFields::Drop {
                     return Ok(());
@@ -123,7 +143,7 @@ impl RowDecoder {
                 let begin = self.unknown.data.len();
                 self.unknown_member(field.name());
                 let end = self.unknown.data.len() + self.limits.line_bytes_max.saturating_sub(*bytes);
-                json::write(array, row, end, &mut self.unknown.data)?;
+                json::write(field, array, row, end, &mut self.unknown.data)?;
                 *bytes += self.unknown.data.len() - begin;
                 Ok(())
             }
@@ -138,11 +158,11 @@ impl RowDecoder {
                 }
                 target.seen = attempts;
                 self.filled += 1;
-                *bytes +=
-                    target.push_array(array, row, line_bytes_max, depth_max, &mut self.scratch).map_err(|why| match why {
-                        Some(why) => Trouble::Value(*column, why),
-                        None => Trouble::TooLong,
-                    })?;
+                let from = Cell { field, array, row };
+                *bytes += target.push_cell(from, line_bytes_max, depth_max, &mut self.scratch).map_err(|why| match why {
+                    Some(why) => Trouble::Value(*column, why),
+                    None => Trouble::TooLong,
+                })?;
                 if *bytes > line_bytes_max { Err(Trouble::TooLong) } else { Ok(()) }
             }
             Place::Inner(places) => {
@@ -192,6 +212,9 @@ fn bind(fields: &Fields, above: &str, definition: &StreamDefinition) -> Vec<Plac
         if above.is_empty() && HOST_FIELDS.contains(&path.as_str()) {
             return Place::Host;
         }
+        if above.is_empty() && path == UNKNOWN_COLUMN && holds_json(field) && is_text(field.data_type()) {
+            return Place::Spread;
+        }
         let inside = format!("{path}.");
         match field.data_type() {
             DataType::Struct(fields) if known.iter().any(|known| known.name.starts_with(&inside)) => {
@@ -212,34 +235,53 @@ fn write_at(
     column: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), TooLong> {
-    fn find<'a>(place: &Place, array: &'a dyn Array, column: usize) -> Option<&'a dyn Array> {
+    fn find<'a>(
+        place: &Place,
+        field: &'a ArrowField,
+        array: &'a dyn Array,
+        column: usize,
+    ) -> Option<(&'a ArrowField, &'a dyn Array)> {
         match place {
-            Place::Column(found) => (*found == column).then_some(array),
+            Place::Column(found) => (*found == column).then_some((field, array)),
             Place::Inner(places) => {
-                let columns = array.as_struct().columns();
-                places.iter().zip(columns).find_map(|(place, array)| find(place, array, column))
+                let inner = array.as_struct();
+                let columns = inner.fields().iter().zip(inner.columns());
+                places.iter().zip(columns).find_map(|(place, (field, array))| find(place, field, array, column))
             }
-            Place::Host | Place::Unknown => None,
+            Place::Host | Place::Spread | Place::Unknown => None,
         }
     }
-    let arrays = (0..schema.fields().len()).map(|index| table.column(index));
-    let found = places.iter().zip(arrays).find_map(|(place, array)| find(place, array, column));
+    let columns = (0..schema.fields().len()).map(|index| (schema.field(index), table.column(index)));
+    let found = places.iter().zip(columns).find_map(|(place, (field, array))| find(place, field, array, column));
     match found {
-        Some(array) => json::write(array, row, out.len() + 4_096, out),
+        Some((field, array)) => json::write(field, array, row, out.len() + 4_096, out),
         None => Ok(()),
     }
 }
 
+fn is_text(ty: &DataType) -> bool {
+    matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// A value that is not null, through its dictionary if it has one.
+#[derive(Clone, Copy)]
+struct Cell<'a> {
+    /// Of its column.
+    field: &'a ArrowField,
+    array: &'a dyn Array,
+    row: usize,
+}
+
 impl Column {
-    /// Takes a value that is not null and answers about how many bytes it has. `Err(None)` is one longer than `bytes_max`.
-    fn push_array(
+    /// Takes a value and answers about how many bytes it has. `Err(None)` is one longer than `bytes_max`.
+    fn push_cell(
         &mut self,
-        array: &dyn Array,
-        row: usize,
+        cell: Cell<'_>,
         bytes_max: usize,
         depth_max: u32,
         scratch: &mut Vec<u8>,
     ) -> Result<usize, Option<Why>> {
+        let Cell { field, array, row } = cell;
         match &mut self.values {
             Values::Bool(values) if *array.data_type() == DataType::Boolean => {
                 values.push(array.as_boolean().value(row));
@@ -261,7 +303,7 @@ impl Column {
                 }
             }
             Values::Text(texts) => {
-                if let Some(value) = json::text(array, row) {
+                if let Some(value) = json::text(array, row).filter(|_| !holds_json(field)) {
                     if value.len() > bytes_max {
                         return Err(None);
                     }
@@ -289,7 +331,7 @@ impl Column {
         // Another type: what it would be in JSON decides.
         let mut text = std::mem::take(scratch);
         text.clear();
-        let written = json::write(array, row, bytes_max, &mut text);
+        let written = json::write(field, array, row, bytes_max, &mut text);
         let pushed = match written {
             Err(TooLong) => Err(None),
             Ok(()) => {

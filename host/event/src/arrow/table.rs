@@ -3,7 +3,10 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, Field as ArrowField, SchemaRef};
+
+use crate::batch::UNKNOWN_COLUMN;
+use crate::schema::holds_json;
 
 /// Rows as a client sent them, checked by Arrow's own rules and no others.
 #[derive(Debug, Clone)]
@@ -33,10 +36,36 @@ impl Table {
     pub fn write_json(&self, row: usize, bytes_max: usize, out: &mut Vec<u8>) {
         let end = out.len().saturating_add(bytes_max);
         let fields = self.rows.schema_ref().fields().iter().zip(self.rows.columns().iter().map(|column| &**column));
-        if super::json::write_object(fields, row, end, out).is_err() {
+        let begin = out.len();
+        if super::json::write_object(fields.clone().filter(|(field, _)| !is_unknown(field)), row, end, out).is_err() {
             out.truncate(end);
+            return;
         }
+        // What was read as `_unknown` stands where it was.
+        for (field, array) in fields.filter(|(field, _)| is_unknown(field)) {
+            let mut value = Vec::new();
+            let written = super::json::write(field, array, row, bytes_max, &mut value);
+            if written.is_err() || matches!(&value[..], b"null" | b"{}") {
+                continue;
+            }
+            out.pop();
+            out.extend_from_slice(if out.len() > begin + 1 { b"," } else { b"" });
+            match value.strip_prefix(b"{") {
+                Some(members) => out.extend_from_slice(members),
+                // It is no object, whatever it is: not to be lost.
+                None => {
+                    out.extend_from_slice(b"\"_unknown\":");
+                    out.append(&mut value);
+                    out.push(b'}');
+                }
+            }
+        }
+        out.truncate(end);
     }
+}
+
+fn is_unknown(field: &ArrowField) -> bool {
+    field.name() == UNKNOWN_COLUMN && holds_json(field)
 }
 
 /// The array and the place in it where the value of a row stands: through a dictionary, if it is one. `None` is null.

@@ -73,7 +73,8 @@ pub fn infer(definition: &StreamDefinition, rows: &[&[u8]]) -> Option<StreamSche
     (fields != schema.fields).then(|| StreamSchema { fields, ..schema.clone() })
 }
 
-fn may_be_field(name: &str) -> bool {
+/// Whether a name that was found in data may be that of a field.
+pub(crate) fn may_be_field(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
         && !name.contains('.')

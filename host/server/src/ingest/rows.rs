@@ -13,6 +13,9 @@ use super::upload::Upload;
 use crate::bounds::LINE_BYTES_MAX;
 use crate::problem::{Kind, Problem};
 
+/// What some programs write before UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// One row as it came.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Row<'a> {
@@ -83,16 +86,14 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Its bytes, and what makes them a row again; `None` for what is no row.
+    /// Its bytes, and what makes them a row again; `None` for what is no row, and for one whose columns have types already.
     pub(crate) fn parts(self) -> Option<(Cow<'a, [u8]>, RowKind)> {
         match self {
             Self::Json(json) => Some((json.into(), RowKind::Json)),
             Self::CloudEvent(json) => Some((json.into(), RowKind::CloudEvent)),
             Self::Text(line) => Some((line.into(), RowKind::Text)),
             Self::Record(record) => Some((record.packed().into(), RowKind::Record(record.header().clone()))),
-            // Fields are found in JSON; then it is the JSON that fits them.
-            Self::Table(table, row) => Some((table_json(table, row).into(), RowKind::Json)),
-            Self::Fault(..) => None,
+            Self::Table(..) | Self::Fault(..) => None,
         }
     }
 }
@@ -112,6 +113,8 @@ impl RowKind {
 /// Cuts a body into rows. Holds one row at most.
 pub(crate) struct RowSplitter {
     form: Form,
+    /// Whether anything of the body has come.
+    came: bool,
     /// Whether a body that must be an array, or must be none, has begun.
     begun: bool,
 }
@@ -135,11 +138,28 @@ impl RowSplitter {
                 Form::Json { splitter: BodySplitter::new(LINE_BYTES_MAX), content }
             }
         };
-        Self { form, begun: false }
+        Self { form, came: false, begun: false }
     }
 
     /// Takes the next piece and calls `each` with every row that ends in it, in order. After a problem nothing more may come.
     pub(crate) fn push(&mut self, piece: &[u8], each: &mut dyn FnMut(Row<'_>)) -> Result<(), Problem> {
+        let is_first = !piece.is_empty() && !std::mem::replace(&mut self.came, true);
+        match piece.strip_prefix(BYTE_ORDER_MARK).filter(|_| is_first) {
+            None => self.cut(piece, each),
+            Some(rest) => match self.form {
+                // As white space: places in the body stay what they are.
+                Form::Json { .. } | Form::Lines { is_text: false, .. } => {
+                    self.cut(b"   ", each)?;
+                    self.cut(rest, each)
+                }
+                Form::Lines { is_text: true, .. } => self.cut(rest, each),
+                // A table knows it by itself.
+                Form::Csv(_) => self.cut(piece, each),
+            },
+        }
+    }
+
+    fn cut(&mut self, piece: &[u8], each: &mut dyn FnMut(Row<'_>)) -> Result<(), Problem> {
         match &mut self.form {
             Form::Json { splitter, content } => {
                 if !self.begun

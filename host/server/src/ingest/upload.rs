@@ -11,8 +11,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use tidemill_event::arrow;
 use tidemill_event::json::{self, RowFault};
-use tidemill_event::{EventTime, PartitionId, SchemaVersion};
+use tidemill_event::{EventTime, PartitionId, SchemaVersion, StreamDefinition, StreamSchema};
 use tidemill_log::{Append, AppendError, FrameRows, Pending, RequestMark, RequestSeen, StreamError};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
@@ -67,6 +68,8 @@ pub(crate) struct Upload {
     arrival: EventTime,
     decoder: Option<Versioned>,
     raw: Raw,
+    /// Whether a table's columns were offered as the fields of an undeclared stream.
+    adopted: bool,
     rejected: RejectedRows,
     chunks: VecDeque<Chunk>,
     in_flight: VecDeque<InFlight>,
@@ -85,6 +88,7 @@ impl Upload {
             content,
             arrival,
             raw: Raw::default(),
+            adopted: false,
             rejected: RejectedRows::default(),
             chunks: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -132,6 +136,11 @@ impl Upload {
             let Some((bytes, kind)) = row.parts() else {
                 // Rows are decided in their order, so that their number says which.
                 self.infer();
+                if let Row::Table(table, _) = row
+                    && !std::mem::replace(&mut self.adopted, true)
+                {
+                    self.widen(|definition| arrow::infer(definition, table));
+                }
                 return self.decode(index, row);
             };
             let start = self.raw.bytes.len();
@@ -198,7 +207,7 @@ impl Upload {
         let mut answer = row.decode(&mut self.decoder().decoder, arrival);
         if answer.as_ref().is_err_and(|fault| self.may_widen(fault))
             && let json = row.json(&self.decoder().decoder.definition().schema)
-            && self.widen(&[&json])
+            && self.widen(|definition| json::infer(definition, &[&json]))
         {
             answer = row.decode(&mut self.decoder().decoder, arrival);
         }
@@ -236,22 +245,23 @@ impl Upload {
         let definition = Arc::clone(self.decoder().decoder.definition());
         let json = |place: &std::ops::Range<usize>| kind.row(&raw.bytes[place.clone()]).json(&definition.schema);
         let json: Vec<_> = raw.rows.iter().map(|(_, place)| json(place)).collect();
-        self.widen(&json.iter().map(|row| &**row).collect::<Vec<_>>());
+        let json: Vec<&[u8]> = json.iter().map(|row| &**row).collect();
+        self.widen(|definition| json::infer(definition, &json));
         for (index, place) in &raw.rows {
             self.decode(*index, kind.row(&raw.bytes[place.clone()]));
         }
     }
 
-    /// Widens the stream's inferred fields so that the rows fit, and decodes for the new schema from here on. False if there was
-    /// nothing to widen, or it failed.
-    fn widen(&mut self, rows: &[&[u8]]) -> bool {
+    /// Widens the stream's inferred fields as found, and decodes for the new schema from here on. False if there was nothing to widen, or
+    /// it failed.
+    fn widen(&mut self, found: impl Fn(&StreamDefinition) -> Option<StreamSchema>) -> bool {
         self.seal();
         let door = self.door.clone();
         // The change is a durable entry of the log: it blocks, but it happens a handful of times in the life of a stream.
         let widened = block_in_place(|| {
             let _one_at_a_time = door.widening.lock();
             let definition = door.stream().definition();
-            match json::infer(&definition, rows) {
+            match found(&definition) {
                 Some(schema) => door.log().evolve_stream(door.stream().id(), schema).map(|_| true),
                 // Another request may have widened it meanwhile.
                 None => Ok(self.decoder.as_ref().is_none_or(|rows| rows.version != door.stream().version())),
@@ -328,6 +338,9 @@ impl Upload {
     pub(crate) async fn end(&mut self) -> Result<(), Problem> {
         self.infer();
         self.seal();
+        if let Some(named) = self.named.as_ref().filter(|named| self.verdict.rows() < named.skipped) {
+            return Err(another_body(named.skipped, self.verdict.rows()));
+        }
         if let Some(named) = &self.named
             && self.failed.is_none()
         {
@@ -409,6 +422,13 @@ impl Drop for Upload {
             self.door.give_back(decoder);
         }
     }
+}
+
+/// What a client is told whose retry ends before what is taken of the request already.
+fn another_body(taken: u64, rows: u64) -> Problem {
+    let detail =
+        format!("{taken} rows of the request of this name are decided already, and this body has only {rows}: it is another one");
+    Problem::new(Kind::Conflict, detail, "send the same body again, or this one under another name")
 }
 
 /// What a client is told when an append was refused.

@@ -98,6 +98,11 @@ impl Verdict {
         self.rows += rows;
     }
 
+    /// Rows that came.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// That many rows are on disk.
     pub(crate) fn accept(&mut self, rows: u64) {
         self.accepted += rows;
