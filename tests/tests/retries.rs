@@ -101,6 +101,8 @@ fn a_retry_goes_on_where_the_first_broke_off() {
             numbers(&host).len() >= landed.max(attempt * 30_000 + 1)
         });
     }
+    let other = keyed(&host, "half", &lines[..10].concat()).expect(409).json();
+    assert!(other["detail"].as_str().is_some_and(|detail| detail.contains("has only 10")), "{other}");
     let answer = keyed(&host, "half", &lines.concat()).expect(200).json();
     assert_eq!((&answer["accepted"], &answer["duplicate"]), (&json!(120_000), &Value::Null), "{answer}");
     assert_eq!(numbers(&host), (0..120_000).collect::<Vec<_>>(), "each once");

@@ -26,6 +26,8 @@ pub(crate) const DECODE_LIMITS: DecodeLimits = DecodeLimits { depth_max: 64, lin
 pub(crate) const JSON_BODY_BYTES_MAX: u64 = 32 << 20;
 /// Bytes of bodies and Arrow messages that all requests together hold because they are read whole. Beyond: 503.
 pub(crate) const JSON_HELD_BYTES_MAX: usize = 256 << 20;
+/// How fast a body comes that is held until its end, on the average, once it has taken as long as a body may stand still. Slower: 408.
+pub(crate) const WHOLE_BODY_BYTES_PER_SECOND_MIN: u64 = 16 << 10;
 /// What is still read of a body that was refused before its end, so that its client hears why. Beyond: the connection is cut.
 pub(crate) const DRAINED_BYTES_MAX: usize = 4 << 20;
 /// How long that may take. Beyond: the connection is cut.

@@ -9,12 +9,13 @@ use http_body::Body;
 use tidemill_event::arrow::TableReader;
 use tidemill_event::cloudevents;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::content::json_too_large;
 use super::pieces::Pieces;
 use super::rows::{Row, RowSplitter, no_table};
 use super::upload::Upload;
-use crate::bounds::{JSON_BODY_BYTES_MAX, LINE_BYTES_MAX, TABLE_ROWS};
+use crate::bounds::{JSON_BODY_BYTES_MAX, LINE_BYTES_MAX, TABLE_ROWS, WHOLE_BODY_BYTES_PER_SECOND_MIN};
 use crate::host::Host;
 use crate::problem::{Kind, Problem};
 
@@ -156,11 +157,12 @@ where
 struct WholeRoom<'a> {
     room: HeldRoom<'a>,
     length: u64,
+    began: Instant,
 }
 
 impl<'a> WholeRoom<'a> {
     fn new(host: &'a Host) -> Self {
-        Self { room: HeldRoom::new(host), length: 0 }
+        Self { room: HeldRoom::new(host), length: 0, began: Instant::now() }
     }
 
     fn take(&mut self, bytes: usize, bytes_max: u64) -> Result<(), Problem> {
@@ -171,6 +173,18 @@ impl<'a> WholeRoom<'a> {
         if self.length > bytes_max {
             let detail = format!("the data of one event has at most {bytes_max} bytes");
             return Err(Problem::new(Kind::TooLarge, detail, "send smaller events"));
+        }
+        // It holds room that others want: it may neither stand still nor crawl.
+        let late = self.began.elapsed().saturating_sub(self.room.host.settings().body_idle);
+        if self.length < late.as_millis() as u64 * WHOLE_BODY_BYTES_PER_SECOND_MIN / 1_000 {
+            let detail = format!(
+                "the body, of which nothing counts before its end, comes slower than {WHOLE_BODY_BYTES_PER_SECOND_MIN} bytes a second"
+            );
+            return Err(Problem::new(
+                Kind::BodyTooSlow,
+                detail,
+                "send smaller bodies, or `application/x-ndjson`, which may come as it likes",
+            ));
         }
         self.room.hold(self.length as usize)
     }

@@ -75,7 +75,12 @@ pub(crate) fn name(headers: &HeaderMap) -> Result<Option<RequestName>, Problem> 
 }
 
 fn text<'a>(headers: &'a HeaderMap, line: &HeaderName) -> Result<Option<&'a str>, Problem> {
-    let Some(value) = headers.get(line) else { return Ok(None) };
+    let mut values = headers.get_all(line).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        let detail = format!("`{line}` stands there twice");
+        return Err(Problem::new(Kind::BadParameter, detail, "send it once: it says which request this is"));
+    }
     match value.to_str() {
         Ok(text) if !text.is_empty() && text.len() <= WRITER_BYTES_MAX => Ok(Some(text)),
         Ok(_) | Err(_) => {
@@ -131,7 +136,7 @@ mod tests {
     fn check(lines: &[(&'static str, &'static str)]) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.insert(*name, http::HeaderValue::from_static(value));
+            headers.append(*name, http::HeaderValue::from_static(value));
         }
         match name(&headers) {
             Ok(None) => "none".to_owned(),
@@ -151,6 +156,7 @@ mod tests {
             &[("tidemill-sequence", "7")],
             &[("tidemill-producer", "p"), ("tidemill-sequence", "-1")],
             &[("idempotency-key", "k"), ("tidemill-sequence", "1")],
+            &[("idempotency-key", "k"), ("idempotency-key", "l")],
         ] {
             assert_eq!(check(wrong), "BadParameter", "{wrong:?}");
         }

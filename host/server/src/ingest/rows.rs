@@ -181,6 +181,10 @@ impl RowSplitter {
 
     /// As [`RowSplitter::push`], into an upload: lines of JSON go there many at once, as long as nothing about them is odd.
     pub(crate) fn push_to(&mut self, piece: &[u8], upload: &mut Upload) -> Result<(), Problem> {
+        if !self.came && piece.starts_with(BYTE_ORDER_MARK) {
+            return self.push(piece, &mut |row| upload.row(row));
+        }
+        self.came |= !piece.is_empty();
         let Form::Lines { splitter, is_text: false } = &mut self.form else {
             return self.push(piece, &mut |row| upload.row(row));
         };

@@ -406,3 +406,27 @@ fn a_refusal_reaches_a_client_that_goes_on_sending() {
     client.write(head.as_bytes());
     assert_eq!(client.answer().expect("an answer").status, 404);
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_event() {
+    check(
+        NDJSON,
+        b"\xef\xbb\xbf{\"n\":1}\n{\"n\":2}\n",
+        200,
+        2,
+        0,
+        &[r#"{"n":1,"s":null,"line":null}"#, r#"{"n":2,"s":null,"line":null}"#],
+    );
+    check(JSON, b"\xef\xbb\xbf{\"n\":1}", 200, 1, 0, &[r#"{"n":1,"s":null,"line":null}"#]);
+    check(
+        TEXT,
+        b"\xef\xbb\xbfa\n\xef\xbb\xbfb",
+        200,
+        2,
+        0,
+        &[r#"{"n":null,"s":null,"line":"a"}"#, "{\"n\":null,\"s\":null,\"line\":\"\u{feff}b\"}"],
+    );
+    let server = Server::start();
+    server.stream("s", "n:int64");
+    assert_eq!(server.post("s", JSON, b"\xef\xbb\xbf[{\"n\":1},]").json()["byte"], 12, "places are those of the body");
+}

@@ -151,3 +151,27 @@ fn an_answer_that_stands_still_in_http2_is_cut_off() {
         assert!((20..1_000).contains(&bytes), "{path}: {bytes} bytes");
     }
 }
+
+#[test]
+fn a_body_that_is_held_may_not_crawl_and_lines_may() {
+    let server = Server::with(impatient());
+    server.stream("s", "n:int64");
+    for (content, piece, crawls) in [("application/json", " ", true), ("application/x-ndjson", "{\"n\":1}\n", false)] {
+        let mut client = server.client();
+        client.write(
+            format!(
+                "POST /v1/streams/s/events HTTP/1.1\r\nhost: t\r\ncontent-type: {content}\r\ntransfer-encoding: chunked\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        // Never as long without a byte as a body may stand still, and four times as long in all.
+        for _ in 0..12 {
+            client.write(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        client.write(b"0\r\n\r\n");
+        let answer = client.answer().expect("an answer");
+        assert_eq!(answer.status, if crawls { 408 } else { 200 }, "{content}: {answer:?}");
+    }
+    assert_eq!(server.rows("s").len(), 12);
+}
