@@ -158,9 +158,9 @@ impl Upload {
     }
 
     /// Takes the lines of JSON that `lines` begins with, each of them the next row, as long as they are good; answers how many bytes.
-    /// None are taken of a named request, whose rows are decided one by one, and none before a stream has its fields.
+    /// None are taken before a stream has its fields, nor before the rows of a named request that are decided already.
     pub(crate) fn lines(&mut self, lines: &str) -> usize {
-        if self.named.is_some() || self.must_infer() {
+        if self.named.as_ref().is_some_and(|named| self.verdict.rows() < named.skipped) || self.must_infer() {
             return 0;
         }
         let arrival = self.arrival;
@@ -171,6 +171,10 @@ impl Upload {
             let bytes = decoder.lines(&lines[taken..], arrival, room, CHUNK_BYTES);
             let (taken_rows, is_full) = (decoder.rows() - rows, decoder.rows() >= CHUNK_ROWS || decoder.bytes() >= CHUNK_BYTES);
             self.verdict.next_rows(taken_rows as u64);
+            if let Some(named) = &mut self.named {
+                named.decided += taken_rows as u64;
+                named.good += taken_rows as u64;
+            }
             taken += bytes;
             if !is_full {
                 return taken;
