@@ -140,6 +140,7 @@ impl Texts {
     }
 
     /// Whether it is a dictionary so far.
+    #[inline]
     pub(crate) fn is_dictionary(&self) -> bool {
         self.form == Form::Dictionary
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_schema::{DataType, Field, Schema};
 
 use crate::text::Texts;
@@ -57,9 +57,7 @@ fn texts(parts: &[&ArrayRef], json: bool) -> ArrayRef {
         return plain(parts);
     }
     let mut texts = Texts::new();
-    let mut nulls = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
     for part in parts {
-        nulls.extend((0..part.len()).map(|row| part.is_valid(row)));
         match part.data_type() {
             DataType::Dictionary(_, _) => dictionary_part(part, &mut texts),
             _ => {
@@ -70,23 +68,41 @@ fn texts(parts: &[&ArrayRef], json: bool) -> ArrayRef {
             }
         }
     }
-    let nulls = nulls.contains(&false).then(|| NullBuffer::from(nulls));
-    texts.finish(nulls)
+    texts.finish(nulls(parts))
+}
+
+fn nulls(parts: &[&ArrayRef]) -> Option<NullBuffer> {
+    if parts.iter().all(|part| part.null_count() == 0) {
+        return None;
+    }
+    let mut valid = BooleanBufferBuilder::new(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        match part.nulls() {
+            Some(nulls) => valid.append_buffer(nulls.inner()),
+            None => valid.append_n(part.len(), true),
+        }
+    }
+    Some(NullBuffer::new(valid.finish()))
 }
 
 /// Looks each value of the part's dictionary up once, as long as the whole is a dictionary.
 fn dictionary_part(part: &ArrayRef, texts: &mut Texts) {
+    const NOT_YET: u32 = u32::MAX;
     let dictionary = part.as_dictionary::<UInt32Type>();
     let values = dictionary.values().as_string::<i32>();
-    let mut places: Vec<Option<u32>> = vec![None; values.len()];
+    let nulls = dictionary.keys().nulls();
+    let mut places = vec![NOT_YET; values.len()];
     for (row, key) in dictionary.keys().values().iter().enumerate() {
         let key = *key as usize;
-        if dictionary.keys().is_null(row) {
+        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
             texts.push_null();
-        } else if let Some(place) = places[key].filter(|_| texts.is_dictionary()) {
+            continue;
+        }
+        let place = places[key];
+        if place != NOT_YET && texts.is_dictionary() {
             texts.push_place(place);
         } else {
-            places[key] = texts.push(values.value(key).as_bytes());
+            places[key] = texts.push(values.value(key).as_bytes()).unwrap_or(NOT_YET);
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn copy_value(bytes: &[u8], at: usize, depth: u32, depth_max: u32, ou
 }
 
 /// Copies a checked value without the white space between its tokens.
-fn copy_tokens(value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn copy_tokens(value: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(byte) = value.get(at) {
         let end = match byte {
@@ -33,7 +33,15 @@ fn copy_tokens(value: &[u8], out: &mut Vec<u8>) {
 
 /// Checks the value at `at`; answers the place behind it, and whether it has no white space between its tokens. For the depths see
 /// [`copy_value`].
-pub(crate) fn check_value(bytes: &[u8], mut at: usize, depth: u32, depth_max: u32) -> Checked<(usize, bool)> {
+#[inline]
+pub(crate) fn check_value(bytes: &[u8], at: usize, depth: u32, depth_max: u32) -> Checked<(usize, bool)> {
+    match bytes.get(at) {
+        Some(b'{' | b'[') => check_container(bytes, at, depth, depth_max),
+        _ => Ok((scalar_end(bytes, at)?, true)),
+    }
+}
+
+fn check_container(bytes: &[u8], mut at: usize, depth: u32, depth_max: u32) -> Checked<(usize, bool)> {
     // One bit per open container, 1 for an object: no recursion, so hostile nesting costs no stack.
     let mut objects: u128 = 0;
     let mut open = 0;
@@ -60,11 +68,7 @@ pub(crate) fn check_value(bytes: &[u8], mut at: usize, depth: u32, depth_max: u3
                 }
             }
             _ => {
-                at = scalar_end(bytes, at)?;
-                if open == 0 {
-                    return Ok((at, true));
-                }
-                at = skip(at);
+                at = skip(scalar_end(bytes, at)?);
             }
         }
         // A value is complete, or a container was opened that is not empty.

@@ -104,7 +104,7 @@ impl RowDecoder {
             fields: Fields::new(schema),
             columns,
             keep: schema.unknown,
-            unknown: Unknown::default(),
+            unknown: Unknown::new(),
             unknown_names: Vec::new(),
             hash: RandomState::new(),
             no_room: false,
@@ -301,7 +301,7 @@ impl RowDecoder {
         if json.get(start) != Some(&b'{') {
             return Err(Trouble::NoObject);
         }
-        let end = self.object(json, start + 1, 0, 1)?;
+        let end = self.row_object(json, start + 1)?;
         if repeats_matter && !self.unknown_names.is_empty() && repeats::any(&mut self.unknown_names) {
             return Err(Trouble::Repeated);
         }

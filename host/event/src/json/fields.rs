@@ -46,6 +46,17 @@ impl Before {
     }
 }
 
+/// A member whose name is known.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub(crate) child: usize,
+    pub(crate) target: Target,
+    /// Where its quoted name is behind the value before.
+    pub(crate) name: (usize, usize),
+    /// What stands behind its colon; of a string column, behind the opening quote of its text.
+    pub(crate) value: &'a [u8],
+}
+
 #[derive(Debug)]
 pub(crate) struct Child {
     name: Box<[u8]>,
@@ -63,8 +74,8 @@ pub(crate) struct Node {
     places: Places,
     /// What came behind the brace, a stranger, and each child.
     next: Vec<Glue>,
-    /// The child that came there the last time the guess failed.
-    candidates: Vec<usize>,
+    /// The child that came there when the guess failed last, and how often in a row.
+    candidates: Vec<(usize, u32)>,
     /// The attempt in which this object was last seen: a second time in one attempt is a repeated name.
     pub(crate) seen: u64,
 }
@@ -83,7 +94,7 @@ impl Node {
             named: 0,
             places: Places::new(),
             next: vec![Glue::NONE; nothing],
-            candidates: vec![usize::MAX; nothing],
+            candidates: vec![(usize::MAX, 0); nothing],
             seen: 0,
         }
     }
@@ -94,10 +105,15 @@ impl Node {
         &self.next[before.0]
     }
 
-    /// Remembers what came behind `before`, once it has come twice: so that members without an order cost nothing.
+    /// Remembers what came behind `before`, once it has come three times in a row: so that members without an order cost nothing.
     #[inline(always)]
     pub(crate) fn learn(&mut self, before: Before, child: usize, glue: &[u8], name: (usize, usize)) {
-        if std::mem::replace(&mut self.candidates[before.0], child) == child && before != Before::STRANGER {
+        let candidate = &mut self.candidates[before.0];
+        if candidate.0 != child {
+            *candidate = (child, 0);
+        } else if candidate.1 < 1 {
+            candidate.1 += 1;
+        } else if before != Before::STRANGER {
             self.remember(before, child, glue, name);
         }
     }
@@ -115,6 +131,27 @@ impl Node {
         self.places.find(&Key::short(chunk, length), |_| true).ok().map(|child| child as usize)
     }
 
+    /// The member that `rest` begins with behind `before`, if it has a short known name and is written without white space.
+    #[inline(always)]
+    pub(crate) fn short_member<'a>(&mut self, before: Before, rest: &'a [u8]) -> Option<Found<'a>> {
+        let comma = usize::from(before != Before::BRACE);
+        let name = rest.get(comma..)?.strip_prefix(b"\"")?;
+        if comma == 1 && rest[0] != b',' {
+            return None;
+        }
+        let chunk = Chunk::first_of(name)?;
+        let length = chunk.plain_length();
+        let mut value = name.get(length..)?.strip_prefix(b"\":")?;
+        let child = self.find_short(chunk, length)?;
+        let target = self.children[child].target;
+        if let Target::Text(_) = target {
+            value = value.strip_prefix(b"\"")?;
+        }
+        let name = (comma, comma + length + 2);
+        self.learn(before, child, &rest[..rest.len() - value.len()], name);
+        Some(Found { child, target, name, value })
+    }
+
     #[inline]
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
         let is = |child: usize| same_long(&self.children[child].name, name);
@@ -129,7 +166,7 @@ impl Node {
             Err(at) => {
                 self.children.push(Child { name: name.into(), target, seen: 0 });
                 self.next.push(Glue::NONE);
-                self.candidates.push(usize::MAX);
+                self.candidates.push((usize::MAX, 0));
                 self.places.add(at, key) as usize
             }
         }
@@ -153,7 +190,7 @@ impl Node {
         self.next.truncate(Before::child(self.named).0);
         self.next.fill(Glue::NONE);
         self.candidates.truncate(self.next.len());
-        self.candidates.fill(usize::MAX);
+        self.candidates.fill((usize::MAX, 0));
         self.places.clear();
         for child in &self.children {
             let key = self.places.key(&child.name);

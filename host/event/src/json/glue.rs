@@ -7,7 +7,7 @@
 //! ```
 //! Writers keep to one form, so nearly all of a row's structure is checked by comparing these bytes, two numbers at a time.
 
-use super::fields::Target;
+use super::fields::{Before, Target};
 use crate::text::{CHUNK_BYTES, Chunk};
 
 /// The longest that is remembered.
@@ -20,6 +20,10 @@ pub(crate) struct Glue {
     words: [[u64; 2]; 2],
     masks: [[u64; 2]; 2],
     length: usize,
+    /// The column that takes the value; no column has so high a number if there is none.
+    pub(crate) column: usize,
+    /// The member as what comes before the next one.
+    pub(crate) before: Before,
     pub(crate) target: Target,
     /// The member's place among its object's.
     pub(crate) child: usize,
@@ -29,8 +33,16 @@ pub(crate) struct Glue {
 
 impl Glue {
     /// What no text begins with.
-    pub(crate) const NONE: Self =
-        Self { target: Target::Unknown, child: 0, length: 0, words: [[1; 2]; 2], masks: [[0; 2]; 2], name: (0, 0) };
+    pub(crate) const NONE: Self = Self {
+        words: [[1; 2]; 2],
+        masks: [[0; 2]; 2],
+        length: 0,
+        column: usize::MAX,
+        before: Before::STRANGER,
+        target: Target::Unknown,
+        child: 0,
+        name: (0, 0),
+    };
 
     /// These bytes, of which `name` is the name in its quotes; `None` if they are too many.
     pub(crate) fn new(bytes: &[u8], name: (usize, usize), child: usize, target: Target) -> Option<Self> {
@@ -43,7 +55,12 @@ impl Glue {
         let all = Chunk::padded(&[0xff; CHUNK_BYTES]);
         let masks = [all.first(bytes.len().min(CHUNK_BYTES)), all.first(second)];
         let words = [halves[0].words(), halves[1].first(second)];
-        Some(Self { target, child, length: bytes.len(), words, masks, name: (name.0 as u8, name.1 as u8) })
+        let column = match target {
+            Target::Column(column) | Target::Text(column) => column,
+            Target::Object(_) | Target::Host | Target::Unknown => usize::MAX,
+        };
+        let (length, before, name) = (bytes.len(), Before::child(child), (name.0 as u8, name.1 as u8));
+        Some(Self { words, masks, length, column, before, target, child, name })
     }
 
     /// What stands behind these bytes, if the text begins with them and goes on for a while: what is near its end is not looked at.
@@ -62,19 +79,10 @@ impl Glue {
         text.get(self.length..)
     }
 
-    /// How many bytes stand before the name's opening quote.
-    pub(crate) fn before_name(&self) -> usize {
-        usize::from(self.name.0)
-    }
-
-    /// How many bytes the name has, quotes counted.
-    pub(crate) fn name_length(&self) -> usize {
-        usize::from(self.name.1 - self.name.0)
-    }
-
-    /// How many bytes stand before the value.
-    pub(crate) fn before_value(&self) -> usize {
-        self.length - usize::from(matches!(self.target, Target::Text(_)))
+    /// Where the quoted name is among the bytes.
+    #[inline(always)]
+    pub(crate) fn name(&self) -> (usize, usize) {
+        (usize::from(self.name.0), usize::from(self.name.1))
     }
 }
 

@@ -104,6 +104,12 @@ fn short(rest: &[u8]) -> Option<Short<'_>> {
     Some(Short { is_negative: first == 1, digits, behind_point, rest: &rest[end..] })
 }
 
+/// What is behind the number that `rest` begins with, if it is a [`Short`] one.
+#[inline(always)]
+pub(crate) fn short_end(rest: &[u8]) -> Option<&[u8]> {
+    short(rest).map(|short| short.rest)
+}
+
 /// A float that most columns hold, nearest to the text, and what is behind it.
 #[inline(always)]
 pub(crate) fn short_float(rest: &[u8]) -> Option<(f64, &[u8])> {

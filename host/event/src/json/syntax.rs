@@ -84,16 +84,28 @@ fn skip_some_space(bytes: &[u8], mut at: usize) -> usize {
 /// The first place at or behind `at` with `"`, `\` or a control character; the length if there is none.
 #[inline(always)]
 pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(rest) = bytes.get(at..)
-        && !rest.is_empty()
-    {
-        let length = Chunk::padded(rest).plain_length();
+    while let Some(rest) = bytes.get(at..) {
+        let Some(chunk) = Chunk::first_of(rest) else { break };
+        let length = chunk.plain_length();
         at += length;
         if length < CHUNK_BYTES {
-            return at.min(bytes.len());
+            return at;
         }
     }
-    bytes.len()
+    last_plain_end(bytes, at)
+}
+
+/// As [`plain_end`], where less than a chunk is left.
+#[inline(always)]
+fn last_plain_end(bytes: &[u8], at: usize) -> usize {
+    match bytes.last_chunk() {
+        // The last chunk of all, without the bytes in it that are before `at`.
+        Some(last) if at < bytes.len() => at + Chunk::new(*last).plain_length_from(at + CHUNK_BYTES - bytes.len()),
+        _ => {
+            let ends = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+            bytes.iter().skip(at).position(ends).map_or(bytes.len(), |length| at + length)
+        }
+    }
 }
 
 /// A text without escapes, of which `rest` begins behind the opening quote: its bytes, and what is behind the closing one. `None`

@@ -5,26 +5,32 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringArray};
-use arrow_buffer::{BooleanBufferBuilder, NullBuffer, OffsetBuffer};
+use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 
 use crate::text::take;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Unknown {
     /// The objects one behind the other; the last one may still be open.
     pub(crate) data: Vec<u8>,
-    /// The rows that have one, and where it ends.
-    rows: Vec<(u32, u32)>,
+    /// Where each row's object ends, a 0 before them; up to the last row that has one. A row without one ends where it begins.
+    ends: Vec<i32>,
 }
 
 impl Unknown {
+    pub(crate) fn new() -> Self {
+        Self { data: Vec::new(), ends: vec![0] }
+    }
+
     /// Where the open row's object begins, if it has one.
+    #[inline(always)]
     fn open_at(&self) -> usize {
-        self.rows.last().map_or(0, |(_, end)| *end as usize)
+        self.ends.last().map_or(0, |end| *end as usize)
     }
 
     /// Begins a member: the comma or brace that stands before its name, if any does.
+    #[inline]
     pub(crate) fn begin_member(&mut self) {
         if self.data.len() == self.open_at() {
             self.data.push(b'{');
@@ -34,9 +40,6 @@ impl Unknown {
     }
 
     /// Ends a row that may have an object.
-    ///
-    /// # Panics
-    /// If a batch holds 4 GiB: batches are bounded far below.
     #[inline(always)]
     pub(crate) fn close(&mut self, row: usize) {
         if self.data.len() > self.open_at() {
@@ -46,41 +49,41 @@ impl Unknown {
     }
 
     /// Ends a row whose whole object is in `data`.
+    ///
+    /// # Panics
+    /// If a column holds 2 GiB: batches are bounded far below.
     pub(crate) fn close_at(&mut self, row: usize) {
-        self.rows.push((row as u32, u32::try_from(self.data.len()).expect("a column is smaller than 2 GiB")));
+        self.pad(row);
+        self.ends.push(i32::try_from(self.data.len()).expect("a column is smaller than 2 GiB"));
+    }
+
+    /// The rows before `row` that have none.
+    fn pad(&mut self, row: usize) {
+        if self.ends.len() <= row {
+            let end = self.open_at() as i32;
+            self.ends.resize(row + 1, end);
+        }
     }
 
     /// Forgets the rows from `row` on, and an open one.
     pub(crate) fn truncate(&mut self, row: usize) {
-        while self.rows.last().is_some_and(|(last, _)| *last as usize >= row) {
-            self.rows.pop();
-        }
+        self.ends.truncate(row + 1);
         self.data.truncate(self.open_at());
     }
 
     /// The column of so many rows; empty afterwards.
     pub(crate) fn finish(&mut self, rows: usize) -> ArrayRef {
-        if self.rows.is_empty() {
+        if self.data.is_empty() {
+            self.ends.truncate(1);
             return Arc::new(StringArray::new_null(rows));
         }
-        let mut valid = BooleanBufferBuilder::new(rows);
-        let mut ends = Vec::with_capacity(rows);
-        let mut end = 0;
-        for (row, next_end) in self.rows.drain(..) {
-            let gap = row as usize - ends.len();
-            valid.append_n(gap, false);
-            valid.append(true);
-            ends.extend(std::iter::repeat_n(end, gap));
-            ends.push(next_end);
-            end = next_end;
-        }
-        valid.append_n(rows - ends.len(), false);
-        ends.resize(rows, end);
-        let end = |end: u32| i32::try_from(end).expect("a column is smaller than 2 GiB");
-        let offsets: Vec<i32> = std::iter::once(0).chain(ends.into_iter().map(end)).collect();
-        let nulls = Some(NullBuffer::new(valid.finish())).filter(|nulls| nulls.null_count() > 0);
-        let offsets = OffsetBuffer::new(offsets.into());
-        Arc::new(StringArray::try_new(offsets, take(&mut self.data).into(), nulls).expect("rows are checked to be UTF-8"))
+        self.pad(rows);
+        let is_there = |row: usize| self.ends[row] < self.ends[row + 1];
+        let nulls = Some(NullBuffer::new(BooleanBuffer::collect_bool(rows, is_there))).filter(|nulls| nulls.null_count() > 0);
+        let (ends, data) = (take(&mut self.ends), take(&mut self.data));
+        self.ends.push(0);
+        let offsets = OffsetBuffer::new(ends.into());
+        Arc::new(StringArray::try_new(offsets, data.into(), nulls).expect("rows are checked to be UTF-8"))
     }
 }
 
@@ -94,7 +97,7 @@ mod tests {
     #[test]
     fn rows_without_an_object_are_null_wherever_they_are() {
         for present in 0..64u32 {
-            let mut unknown = Unknown::default();
+            let mut unknown = Unknown::new();
             for row in 0..6 {
                 if present >> row & 1 == 1 {
                     unknown.begin_member();

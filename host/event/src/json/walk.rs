@@ -8,14 +8,14 @@
 //! ```
 //! What is left behind when it stops in the middle is taken back by the caller.
 
-use super::column::Reading;
+use super::column::{Column, Reading};
 use super::container;
 use super::decode::RowDecoder;
 use super::fault::{Misfit, Trouble};
-use super::fields::{Before, Target};
+use super::fields::{Before, Found, Node, Target};
+use super::number;
 use super::syntax::{self, Syntax, SyntaxKind};
 use crate::UnknownFields;
-use crate::text::Chunk;
 
 /// A member whose name was read: what it belongs to, and where its parts are.
 #[derive(Clone, Copy)]
@@ -29,49 +29,132 @@ struct Member {
     value: usize,
 }
 
+/// Members one behind the other that come as guessed, or at least under short known names, and fill columns, each with a value of the
+/// usual form: nearly all there are. It stands apart so that all it needs stays in registers.
+struct Run<'a> {
+    /// What is behind the last value, or behind the brace.
+    rest: &'a [u8],
+    before: Before,
+    filled: usize,
+    looked_up: u64,
+}
+
+/// Why a run stopped. Of the member at fault nothing was taken.
+enum Stop<'a> {
+    /// No member of the kind follows.
+    Stranger,
+    /// A column was filled in this row already.
+    Repeated,
+    /// A known member, but not for a column, or its value has a rarer form.
+    Odd(Found<'a>),
+}
+
+impl<'a> Run<'a> {
+    /// Nothing taken yet of the object whose opening brace is before `at`.
+    #[inline(always)]
+    fn behind_brace(json: &'a [u8], at: usize) -> Self {
+        Self { rest: json.get(at..).unwrap_or_default(), before: Before::BRACE, filled: 0, looked_up: 0 }
+    }
+
+    /// Whether the object ends here, which it may behind a member.
+    fn is_at_end(&self) -> bool {
+        self.before != Before::BRACE && self.rest.first() == Some(&b'}')
+    }
+
+    /// Goes on; with names looked up where the guess is wrong, or not.
+    #[inline(never)]
+    fn go<const LOOK_UP: bool>(&mut self, object: &mut Node, columns: &mut [Column], attempts: u64) -> Stop<'a> {
+        let (mut rest, mut before, mut filled) = (self.rest, self.before, 0);
+        let stop = loop {
+            let glue = object.guess(before);
+            let (index, next, value) = match glue.behind(rest) {
+                Some(value) => (glue.column, glue.before, value),
+                None if LOOK_UP => {
+                    let Some(found) = object.short_member(before, rest) else { break Stop::Stranger };
+                    self.looked_up += 1;
+                    let (Target::Column(index) | Target::Text(index)) = found.target else { break Stop::Odd(found) };
+                    let value = match columns.get_mut(index) {
+                        Some(column) if column.seen != attempts => column.take(found.value),
+                        _ => break Stop::Repeated,
+                    };
+                    let Some(behind) = value else { break Stop::Odd(found) };
+                    columns[index].seen = attempts;
+                    (filled, before, rest) = (filled + 1, Before::child(found.child), behind);
+                    continue;
+                }
+                None => break Stop::Stranger,
+            };
+            let odd = || Stop::Odd(Found { child: glue.child, target: glue.target, name: glue.name(), value });
+            let Some(column) = columns.get_mut(index) else { break odd() };
+            if column.seen == attempts {
+                break Stop::Repeated;
+            }
+            let Some(behind) = column.take(value) else {
+                // White space in front of the value belongs to the glue: that is learned by looking the name up.
+                break if matches!(value, [b' ' | b'\t' | b'\r', ..]) { Stop::Stranger } else { odd() };
+            };
+            column.seen = attempts;
+            (filled, before, rest) = (filled + 1, next, behind);
+        };
+        (self.rest, self.before) = (rest, before);
+        self.filled += filled;
+        stop
+    }
+}
+
 impl RowDecoder {
-    /// Walks the object of `node` whose opening brace is before `at`, and answers the place behind its closing one. Recursion goes
-    /// along the paths of the schema only, which are short.
+    /// Walks the row whose opening brace is before `at`, and answers the place behind its closing one.
     ///
     /// `json` may go on behind the row, and should by some bytes: what is near its end is read the long way.
-    pub(super) fn object(&mut self, json: &[u8], at: usize, node: usize, depth: u32) -> Result<usize, Trouble> {
-        let mut rest = json.get(at..).unwrap_or_default();
-        let mut before = Before::BRACE;
+    #[inline(always)]
+    pub(super) fn row_object(&mut self, json: &[u8], at: usize) -> Result<usize, Trouble> {
+        let mut run = Run::behind_brace(json, at);
+        let stop = run.go::<false>(&mut self.fields.nodes[0], &mut self.columns, self.attempts);
+        self.filled += run.filled;
+        if let (Stop::Stranger, true) = (stop, run.is_at_end()) {
+            return Ok(json.len() - run.rest.len() + 1);
+        }
+        self.object(json, (run.rest, run.before), 0, 1)
+    }
+
+    /// Walks what is left of the object of `node`. Recursion goes along the paths of the schema only, which are short.
+    fn object<'a>(
+        &mut self,
+        json: &'a [u8],
+        (mut rest, mut before): (&'a [u8], Before),
+        node: usize,
+        depth: u32,
+    ) -> Result<usize, Trouble> {
         loop {
-            // Members that come as guessed and are columns, which nearly all are: nothing else is touched in between.
-            let object = &self.fields.nodes[node];
-            let (columns, attempts) = (self.columns.as_mut_slice(), self.attempts);
-            let guessed = loop {
-                let glue = object.guess(before);
-                let Some(value) = glue.behind(rest) else { break None };
-                let (Target::Column(index) | Target::Text(index)) = glue.target else { break Some(*glue) };
-                let column = &mut columns[index];
-                if column.seen == attempts {
-                    return Err(Trouble::Repeated);
-                }
-                match column.take(value) {
-                    Some(behind) => rest = behind,
-                    // White space in front of the value belongs to the glue: that is learned by looking the name up.
-                    None if matches!(value, [b' ' | b'\t' | b'\r', ..]) => break None,
-                    None => break Some(*glue),
-                }
-                column.seen = attempts;
-                self.filled += 1;
-                before = Before::child(glue.child);
-            };
-            if let (None, [b'}', ..]) = (&guessed, rest)
-                && before != Before::BRACE
-            {
-                return Ok(json.len() - rest.len() + 1);
+            let object = &mut self.fields.nodes[node];
+            let mut run = Run { rest, before, filled: 0, looked_up: 0 };
+            let mut stop = run.go::<false>(object, &mut self.columns, self.attempts);
+            if let (Stop::Stranger, false) = (&stop, run.is_at_end()) {
+                stop = run.go::<true>(object, &mut self.columns, self.attempts);
             }
+            Run { rest, before, .. } = run;
+            self.filled += run.filled;
+            self.looked_up_names += run.looked_up;
             let from = json.len() - rest.len();
+            let found = match stop {
+                Stop::Repeated => return Err(Trouble::Repeated),
+                Stop::Stranger if run.is_at_end() => return Ok(from + 1),
+                Stop::Stranger => None,
+                Stop::Odd(found) => match self.unknown_scalar(node, rest, &found)? {
+                    Some(behind) => {
+                        (rest, before) = (behind, Before::child(found.child));
+                        continue;
+                    }
+                    None => Some(found),
+                },
+            };
             // What is off the beaten path may cross white space, and must not cross the row's end with it.
             let row = &json[..self.row_end(json)];
-            let member = match guessed {
-                Some(glue) => {
-                    let name = from + glue.before_name();
-                    let value = syntax::skip_space(row, from + glue.before_value());
-                    Member { child: Some(glue.child), target: glue.target, name: (name, name + glue.name_length()), value }
+            let member = match found {
+                Some(Found { child, target, name, value }) => {
+                    let value = json.len() - value.len() - usize::from(matches!(target, Target::Text(_)));
+                    let value = syntax::skip_space(row, value);
+                    Member { child: Some(child), target, name: (from + name.0, from + name.1), value }
                 }
                 None => match self.next_member(row, from, node, before)? {
                     NextMember::Member(member) => member,
@@ -101,23 +184,17 @@ impl RowDecoder {
         };
         self.looked_up_names += 1;
         let object = &mut self.fields.nodes[node];
-        let (mut child, end, value) = match short_name(json, at) {
-            Some((chunk, length)) => (object.find_short(chunk, length), at + 1 + length, at + length + 3),
-            None => {
-                let (end, escaped, value) = syntax::name_end(json, at)?;
-                let raw = &json[at + 1..end];
-                if escaped {
-                    self.scratch.clear();
-                    syntax::unescape(raw, &mut self.scratch);
-                    (object.find(&self.scratch), end, value)
-                } else {
-                    (object.find(raw), end, value)
-                }
-            }
+        let (end, escaped, value) = syntax::name_end(json, at)?;
+        let raw = &json[at + 1..end];
+        let mut child = if escaped {
+            self.scratch.clear();
+            syntax::unescape(raw, &mut self.scratch);
+            object.find(&self.scratch)
+        } else {
+            object.find(raw)
         };
-        let value = syntax::skip_space(json, value);
         if child.is_none() && self.keep != UnknownFields::Reject {
-            child = self.strange_name(&json[at + 1..end], node);
+            child = self.strange_name(raw, node);
         }
         let Some(child) = child else {
             return Ok(NextMember::Member(Member { child: None, target: Target::Unknown, name: (at, end + 1), value }));
@@ -206,14 +283,15 @@ impl RowDecoder {
             return Err(Trouble::Repeated);
         }
         self.fields.nodes[inner].seen = self.attempts;
+        let begin = (json.get(member.value + 1..).unwrap_or_default(), Before::BRACE);
         if self.keep != UnknownFields::Keep {
-            return self.object(json, member.value + 1, inner, depth + 1);
+            return self.object(json, begin, inner, depth + 1);
         }
         let mark = self.unknown.data.len();
         self.unknown_name(row, member);
         self.unknown.data.push(b'{');
         let opened = self.unknown.data.len();
-        let end = self.object(json, member.value + 1, inner, depth + 1)?;
+        let end = self.object(json, begin, inner, depth + 1)?;
         if self.unknown.data.len() == opened {
             self.unknown.data.truncate(mark);
         } else {
@@ -229,12 +307,46 @@ impl RowDecoder {
         self.unknown.data.push(b':');
     }
 
+    /// Keeps an unknown member as it stands in `rest`, if its value is a text, a number or a flag of the usual form without white space
+    /// before it; answers what is behind it.
+    #[inline(always)]
+    fn unknown_scalar<'a>(&mut self, node: usize, rest: &'a [u8], found: &Found<'a>) -> Result<Option<&'a [u8]>, Trouble> {
+        let (from, to) = found.name;
+        if found.target != Target::Unknown || self.keep != UnknownFields::Keep || rest.len() - found.value.len() != to + 1 {
+            return Ok(None);
+        }
+        let behind = match found.value {
+            [b'"', text @ ..] => syntax::plain_text(text).map(|(_, behind)| behind),
+            [b'-' | b'0'..=b'9', ..] => number::short_end(found.value),
+            [b't', b'r', b'u', b'e', behind @ ..] | [b'f', b'a', b'l', b's', b'e', behind @ ..] => Some(behind),
+            _ => None,
+        };
+        let Some(behind) = behind else { return Ok(None) };
+        let child = &mut self.fields.nodes[node].children[found.child];
+        if child.seen == self.attempts {
+            return Err(Trouble::Repeated);
+        }
+        child.seen = self.attempts;
+        self.unknown.begin_member();
+        self.unknown.data.extend_from_slice(&rest[from..rest.len() - behind.len()]);
+        Ok(Some(behind))
+    }
+
     /// A field the schema does not name.
     fn unknown(&mut self, json: &[u8], node: usize, member: Member, depth: u32) -> Result<usize, Trouble> {
         match self.keep {
             UnknownFields::Keep => {
-                self.unknown_name(json, member);
-                Ok(container::copy_value(json, member.value, depth, self.limits.depth_max, &mut self.unknown.data)?)
+                let (end, is_compact) = container::check_value(json, member.value, depth, self.limits.depth_max)?;
+                self.unknown.begin_member();
+                let data = &mut self.unknown.data;
+                if is_compact && member.value == member.name.1 + 1 {
+                    data.extend_from_slice(&json[member.name.0..end]);
+                } else {
+                    data.extend_from_slice(&json[member.name.0..member.name.1]);
+                    data.push(b':');
+                    container::copy_tokens(&json[member.value..end], data);
+                }
+                Ok(end)
             }
             UnknownFields::Drop => self.drop_value(json, member.value, depth),
             UnknownFields::Reject => Err(Trouble::Misfit(Misfit::Unknown { name: member.name.0, node })),
@@ -244,15 +356,6 @@ impl RowDecoder {
     fn drop_value(&mut self, json: &[u8], at: usize, depth: u32) -> Result<usize, Trouble> {
         Ok(container::check_value(json, at, depth, self.limits.depth_max)?.0)
     }
-}
-
-/// A name of at most 15 bytes at `at` (its opening quote), as most are written: without escapes, the colon behind it.
-#[inline(always)]
-fn short_name(json: &[u8], at: usize) -> Option<(Chunk, usize)> {
-    let (b'"', rest) = json.get(at..)?.split_first()? else { return None };
-    let chunk = Chunk::first_of(rest)?;
-    let length = chunk.plain_length();
-    (rest.get(length..)?.first_chunk() == Some(b"\":")).then_some((chunk, length))
 }
 
 /// What follows a value or the opening brace.

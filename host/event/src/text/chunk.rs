@@ -12,6 +12,10 @@ pub(crate) const CHUNK_BYTES: usize = 16;
 pub(crate) struct Chunk([u8; CHUNK_BYTES]);
 
 impl Chunk {
+    pub(crate) fn new(bytes: [u8; CHUNK_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// The first bytes, if there are so many.
     #[inline(always)]
     pub(crate) fn first_of(bytes: &[u8]) -> Option<Self> {
@@ -53,10 +57,21 @@ impl Chunk {
     /// How many bytes stand before the first `"`, `\` or control character.
     #[inline(always)]
     pub(crate) fn plain_length(self) -> usize {
+        (self.marks() | 1 << CHUNK_BYTES).trailing_zeros() as usize
+    }
+
+    /// As [`Chunk::plain_length`], counted from byte `first` (at most 15) on.
+    #[inline(always)]
+    pub(crate) fn plain_length_from(self, first: usize) -> usize {
+        ((self.marks() | 1 << CHUNK_BYTES) >> first).trailing_zeros() as usize
+    }
+
+    /// A bit for each byte that ends a run of plain text.
+    #[inline(always)]
+    fn marks(self) -> u32 {
         let bytes = u8x16::new(self.0);
         let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-        let marks = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | control;
-        (marks.to_bitmask() | 1 << CHUNK_BYTES).trailing_zeros() as usize
+        (bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | control).to_bitmask()
     }
 }
 
@@ -86,6 +101,10 @@ mod tests {
                     let chunk = Chunk(bytes);
                     let ends = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
                     assert_eq!(chunk.plain_length(), bytes.iter().position(ends).unwrap_or(CHUNK_BYTES), "{bytes:?}");
+                    for first in 0..CHUNK_BYTES {
+                        let wanted = bytes[first..].iter().position(ends).unwrap_or(CHUNK_BYTES - first);
+                        assert_eq!(chunk.plain_length_from(first), wanted, "{bytes:?} from {first}");
+                    }
                 }
             }
         }
