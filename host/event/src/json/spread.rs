@@ -15,7 +15,7 @@ impl RowDecoder {
         }
         let object = repeats::last_only(&compact, &self.fields, 0);
         self.row_end = Some(object.len());
-        match self.object(&object, 1, 0, 1) {
+        match self.row_object(&object, 1) {
             Ok(_) => Ok(object.len()),
             Err(trouble) => Err(RowFault::trouble(trouble, &object, self.definition())),
         }
