@@ -1,5 +1,6 @@
 //! Kill, restart, judge: the life of a host under a crash test. The load and the judge are processes of their own.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -27,6 +28,24 @@ pub struct Judged {
     pub is_right: bool,
     /// Why not, and counts.
     pub text: String,
+}
+
+/// Asks the judge about a host, by the ledger in a folder.
+///
+/// # Panics
+/// If it could not tell.
+pub fn judged(host: &Host, ledger: &Path) -> Judged {
+    let mut check = Command::new(crate::judge());
+    check.arg("check").arg(host.url()).arg(ledger).arg(host.data().join("files"));
+    let output = check.stdin(Stdio::null()).output().expect("the judge");
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match output.status.code() {
+        Some(0) => Judged { is_right: true, text },
+        Some(1) => Judged { is_right: false, text },
+        other => {
+            panic!("the judge ended with {other:?}: {}; the host's log:\n{}", String::from_utf8_lossy(&output.stderr), host.log())
+        }
+    }
 }
 
 impl Cycles {
@@ -75,19 +94,7 @@ impl Cycles {
     /// # Panics
     /// If it could not tell.
     pub fn judge(&self, host: &Host) -> Judged {
-        let mut check = Command::new(crate::judge());
-        check.arg("check").arg(host.url()).arg(self.ledger.path()).arg(host.data().join("files"));
-        let output = check.stdin(Stdio::null()).output().expect("the judge");
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        match output.status.code() {
-            Some(0) => Judged { is_right: true, text },
-            Some(1) => Judged { is_right: false, text },
-            other => panic!(
-                "the judge ended with {other:?}: {}; the host's log:\n{}",
-                String::from_utf8_lossy(&output.stderr),
-                host.log()
-            ),
-        }
+        judged(host, self.ledger.path())
     }
 
     /// xorshift: the same seed, the same times.

@@ -53,7 +53,16 @@ impl Host {
     /// # Panics
     /// If it does not come up.
     pub fn with(options: HostOptions) -> Self {
+        Self::prepared(options, |_| ())
+    }
+
+    /// A host on a data directory that `prepare` has made, if it makes one.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn prepared(options: HostOptions, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("tidemill-test-").tempdir().expect("a folder for the host");
+        prepare(&folder.path().join("data"));
         let mut host =
             Self { options, folder, address: "127.0.0.1:0".to_owned(), child: None, printed: Arc::new(Mutex::new(Vec::new())) };
         host.launch();

@@ -12,7 +12,7 @@ mod wire;
 
 pub use answer::{Answer, request, request_with, request_within};
 pub use artefacts::{guest, judge, shared_data, target_dir, tidemill, tidemill_command, variant};
-pub use cycles::{Cycles, Judged};
+pub use cycles::{Cycles, Judged, judged};
 pub use host::{Host, HostOptions, eventually};
 pub use receiver::{Delivery, Receiver, Reply};
 pub use wire::Connection;

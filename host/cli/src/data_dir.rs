@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The layout this program reads and writes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = tidemill_backup::DATA_FORMAT;
+/// In a folder that a restore fills, until it is whole.
+pub(crate) const RESTORING: &str = "restoring";
 
 /// A data directory that no other process has; unlocked when dropped.
 #[derive(Debug)]
@@ -48,6 +50,12 @@ pub(crate) enum DataDirError {
     /// It holds something else.
     #[error("`{}` has files in it but no tidemill.json: choose an empty or new folder for --data", path.display())]
     Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A restore fills it, or was killed while it did.
+    #[error("`{}` is being restored from a backup, or was when the restore was killed: let it end, or remove the folder and restore again", path.display())]
+    Unrestored {
         /// The directory.
         path: PathBuf,
     },
@@ -109,6 +117,9 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
     if path.join("tidemill.json").exists() {
         return Ok(());
     }
+    if path.join(RESTORING).exists() {
+        return Err(DataDirError::Unrestored { path: path.to_owned() });
+    }
     for entry in fs::read_dir(path).map_err(|source| io_error("read", path, source))? {
         let name = entry.map_err(|source| io_error("read", path, source))?.file_name();
         if name != "lock" && name != "tidemill.json.new" && name != "lost+found" {
@@ -118,7 +129,7 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-fn take_lock(dir: &Path) -> Result<File, DataDirError> {
+pub(crate) fn take_lock(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join("lock");
     let mut file = File::options()
         .read(true)
@@ -160,7 +171,7 @@ fn check_format(dir: &Path) -> Result<(), DataDirError> {
 }
 
 /// Whole or not at all: a torn format file would lock its owner out.
-fn write_format(dir: &Path, path: &Path) -> io::Result<()> {
+pub(crate) fn write_format(dir: &Path, path: &Path) -> io::Result<()> {
     let text = serde_json::to_string(&FormatFile { format: FORMAT }).map_err(io::Error::other)?;
     let new = dir.join("tidemill.json.new");
     let mut file = File::create(&new)?;

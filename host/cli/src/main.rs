@@ -12,6 +12,7 @@ mod data_dir;
 mod difference;
 mod exit;
 mod logs;
+mod new_data_dir;
 mod output;
 mod paint;
 mod planted;
@@ -56,6 +57,8 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Token(command) => commands::token::run(command, client, output),
         Command::Log(command) => commands::verify::run(command, output),
         Command::Repair(args) => commands::repair::run(args, output),
+        Command::Backup(args) => commands::backup::run(args, &client()?, output),
+        Command::Restore(args) => commands::restore::run(args, output),
         Command::Push(args) => commands::push::run(args, &client()?, output),
         Command::Apply(args) => commands::apply::run(args, &client()?, output),
         Command::Send(args) => commands::send::run(args, &client()?, output),

@@ -24,12 +24,30 @@ pub struct Mark {
     pub rest: Vec<Offset>,
     /// The random part of this sink's batch keys.
     pub life: String,
+    /// The one of batches behind those that may have been sent: a host that was restored from a backup gives offsets again to other
+    /// rows, and their keys must be others too. `None`: the same.
+    pub then: Option<String>,
 }
 
 impl Mark {
     /// A sink that begins at `next`.
     pub fn new(next: Offset, life: String) -> Self {
-        Self { next, sending: None, rest: Vec::new(), life }
+        Self { next, sending: None, rest: Vec::new(), life, then: None }
+    }
+
+    /// The same sink, with nothing that may have been sent behind `next`.
+    #[must_use]
+    pub fn anew(&self, next: Offset) -> Self {
+        Self::new(next, self.then.as_ref().unwrap_or(&self.life).clone())
+    }
+
+    /// For a host that goes on from a backup, under keys of its own. What may have been sent keeps its keys.
+    #[must_use]
+    pub fn reborn(self, life: String) -> Self {
+        match self.sending {
+            Some(_) => Self { then: Some(life), ..self },
+            None => Self { life, ..self },
+        }
     }
 
     /// The batch under way, which ends at `end`, as two: the first half is sent next. `None`: it is one row.
@@ -39,16 +57,15 @@ impl Mark {
             return None;
         }
         let rest = [end].into_iter().chain(self.rest.iter().copied()).collect();
-        Some(Self { next: self.next, sending: Some(middle), rest, life: self.life.clone() })
+        Some(Self { sending: Some(middle), rest, ..self.clone() })
     }
 
     /// Behind the batch that ends at `end`: the next piece is due, if there is one.
     pub(crate) fn behind(&self, end: Offset) -> Self {
-        let (sending, rest) = match self.rest.split_first() {
-            Some((first, rest)) => (Some(*first), rest.to_vec()),
-            None => (None, Vec::new()),
-        };
-        Self { next: end, sending, rest, life: self.life.clone() }
+        match self.rest.split_first() {
+            Some((first, rest)) => Self { next: end, sending: Some(*first), rest: rest.to_vec(), ..self.clone() },
+            None => self.anew(end),
+        }
     }
 }
 
@@ -80,5 +97,16 @@ mod tests {
             mark = mark.behind(end);
         }
         assert_eq!((ends, mark), (vec![3, 4, 7], Mark::new(Offset(7), "life".to_owned())));
+    }
+
+    #[test]
+    fn what_may_have_been_sent_keeps_its_key_and_nothing_else_does() {
+        let calm = Mark::new(Offset(2), "old".to_owned()).reborn("new".to_owned());
+        assert_eq!(calm, Mark::new(Offset(2), "new".to_owned()));
+        let sending = Mark { sending: Some(Offset(7)), ..Mark::new(Offset(2), "old".to_owned()) };
+        let halved = sending.halved(Offset(7)).expect("five rows").reborn("between".to_owned()).reborn("new".to_owned());
+        let second = halved.behind(Offset(4));
+        assert_eq!((&*halved.life, &*second.life, second.sending), ("old", "old", Some(Offset(7))));
+        assert_eq!(second.behind(Offset(7)), Mark::new(Offset(7), "new".to_owned()));
     }
 }

@@ -229,7 +229,7 @@ impl SinkReader {
         let kept = self.parts.partition.trim_point();
         if kept > from {
             tracing::warn!(stream = %self.parts.partition.key().stream, %from, %kept, "rows were removed before the sink took them");
-            self.mark = Mark::new(kept, self.mark.life.clone());
+            self.mark = self.mark.anew(kept);
         }
         self.committed = from.max(kept);
         self.next = self.committed;
@@ -243,7 +243,7 @@ impl SinkReader {
         if !is_pinned {
             self.refusals = 0;
             if promise == Promise::OncePerKey {
-                self.note(Mark { sending: Some(self.next), ..Mark::new(self.committed, self.mark.life.clone()) })?;
+                self.note(Mark { sending: Some(self.next), ..self.mark.anew(self.committed) })?;
             }
         }
         let range = OffsetRange { start: self.committed, end: self.next };

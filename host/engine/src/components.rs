@@ -126,6 +126,11 @@ impl Components {
         Ok(Self { inner: Arc::new(Registry { log, runtime, folder, prepared: Mutex::default(), changes }) })
     }
 
+    /// Where their bytes are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
     /// Checks, compiles, stores. Blocking and CPU heavy: seconds for a large component.
     pub fn publish(
         &self,

@@ -16,6 +16,7 @@ use tidemill_state::StateStore;
 use crate::deployments::Deployments;
 use crate::metrics::Metrics;
 use crate::pipeline_metrics::PipelineMetrics;
+use crate::planted::Plants;
 use crate::sinks::{SinkParts, Sinks};
 use crate::task::{Checkpointer, TaskParts, Workers};
 use crate::upkeep::Upkeep;
@@ -67,6 +68,7 @@ pub(crate) struct Threads {
     pub(crate) sinks: Sinks,
     checkpointer: Mutex<Checkpointer>,
     pub(crate) metrics: Metrics,
+    pub(crate) plants: Plants,
     upkeep: Mutex<Option<Upkeep>>,
     /// Nothing is applied any more.
     pub(crate) stopping: AtomicBool,
@@ -140,6 +142,7 @@ impl Engine {
             sinks,
             checkpointer: Mutex::new(checkpointer),
             metrics,
+            plants,
             upkeep: Mutex::new(None),
             stopping: AtomicBool::new(false),
         });
@@ -188,6 +191,10 @@ impl Engine {
     pub fn abort(&self) {
         self.inner.stopping.store(true, Ordering::Release);
         self.inner.join();
+    }
+
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.inner
     }
 
     /// The components of all tenants.

@@ -11,6 +11,7 @@
 
 mod adopted_letters;
 mod apply;
+mod backup;
 mod components;
 mod custom_metrics;
 mod dead_letters;
@@ -37,6 +38,7 @@ mod task;
 mod turns;
 mod upkeep;
 
+pub use backup::{ComponentFile, HostSnapshot, HostSnapshotError};
 pub use components::{ComponentEntry, Components, DeleteComponentError, PublishError, Published};
 pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLetterQuery, RefusedLetter, ReplayedLetters};
 pub use engine::{Drained, Engine, OpenError};
@@ -50,7 +52,7 @@ pub use planted::Planted;
 pub use rates::Rates;
 pub use replays::{MovedStream, Promoted, ReplayFrom};
 pub use settings::EngineSettings;
-pub use sinks::{ReaderBeyond, sinks_beyond};
+pub use sinks::{ReaderBeyond, renew_batch_keys, sinks_beyond};
 pub use status::{
     BreakerStatus, DivergenceStatus, InputStatus, PipelineState, ReplayStatus, SinkStatus, Status, StepStatus, TaskStatus,
 };

@@ -20,6 +20,8 @@ tidemill_log::planted_bugs! {
         ReplayedOutputs "replayed-outputs",
         /// Commits behind the checkpoint are not taken again.
         ReplaySkipped "replay-skipped",
+        /// A backup takes the state some time after the log, and nobody waits with removing what the log still names.
+        StateBehindCut "state-behind-cut",
     }
 }
 

@@ -99,6 +99,14 @@ pub(crate) struct Flow {
     pub(crate) stopped: Option<Poisoned>,
 }
 
+/// A segment that snapshots need.
+#[derive(Default)]
+pub(crate) struct Pin {
+    /// How many of them.
+    pub(crate) count: u32,
+    pub(crate) bytes: u64,
+}
+
 /// What the roller is asked for.
 #[derive(Default)]
 pub(crate) struct RollOrders {
@@ -152,8 +160,10 @@ pub(crate) struct Core {
     pub(crate) began: Mark,
     /// Held while journal files are let go, and while a snapshot is taken.
     pub(crate) settling: Mutex<()>,
-    /// Segments that snapshots still need, by how many.
-    pub(crate) pinned: Mutex<HashMap<u64, u32>>,
+    /// Segments that snapshots still need.
+    pub(crate) pinned: Mutex<HashMap<u64, Pin>>,
+    /// Bytes of the journal copies of snapshots.
+    pub(crate) copied_bytes: AtomicU64,
     /// Snapshots since the start, for the names of their copies.
     pub(crate) snapshots: AtomicU64,
     pub(crate) orders: Mutex<RollOrders>,

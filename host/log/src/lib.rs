@@ -65,7 +65,7 @@ pub use requests::{RequestMark, RequestSeen, RequestState};
 pub use settings::LogSettings;
 #[cfg(feature = "power-cut-disk")]
 pub use simulated::PowerCutDisk;
-pub use snapshot::{Snapshot, SnapshotContent, SnapshotError, SnapshotFile};
+pub use snapshot::{Snapshot, SnapshotContent, SnapshotError, SnapshotFile, SnapshotReader};
 pub use stats::{LogStats, SYNC_BUCKETS};
 pub use stream::Stream;
 pub use verify::{Fault, Verified, verify};

@@ -83,6 +83,7 @@ impl Log {
             began: mark,
             settling: Mutex::new(()),
             pinned: Mutex::default(),
+            copied_bytes: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
             requests: Mutex::new(requests),
             now: AtomicI64::new(requests::TIME_UNKNOWN),
@@ -298,9 +299,20 @@ impl Log {
     /// Takes a snapshot of everything that is durable now, for a backup: rolls first, and copies what is left in the journal. Blocks.
     /// What it names stays until it is dropped; the log goes on meanwhile.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        self.snapshot_with(|| (), |()| ()).map(|(snapshot, ())| snapshot)
+    }
+
+    /// [`Log::snapshot`], with something else as of the same moment: `enter` is called shortly before the end of the snapshot is chosen,
+    /// `leave` as soon as it is, with what `enter` returned. What the log is told between the two may be in the snapshot or not; what was
+    /// durable before `enter` returned is. Both may wait for the log, but not for another snapshot.
+    pub fn snapshot_with<G, T>(
+        &self,
+        enter: impl FnOnce() -> G,
+        leave: impl FnOnce(G) -> T,
+    ) -> Result<(Snapshot, T), SnapshotError> {
         self.roll()?;
         let cut = self.durable_cut();
-        snapshot::take(&self.owner.core, cut)
+        snapshot::take(&self.owner.core, cut, enter, leave)
     }
 
     /// Resolves when a write or sync has failed: the process must stop. Safe to drop; never resolves for a log that is closed.
@@ -320,9 +332,12 @@ impl Log {
         let core = self.core();
         let counters = &core.counters;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let (segments, segment_bytes) = {
+        let (segments, segment_bytes, pinned_bytes) = {
             let manifest = core.manifest.read();
-            (manifest.segments.len() as u64, manifest.segments.values().map(|segment| segment.bytes).sum())
+            let pinned = core.pinned.lock();
+            let unneeded = pinned.iter().filter(|(segment, _)| !manifest.segments.contains_key(*segment));
+            let pinned_bytes: u64 = unneeded.map(|(_, pin)| pin.bytes).sum();
+            (manifest.segments.len() as u64, manifest.segments.values().map(|segment| segment.bytes).sum(), pinned_bytes)
         };
         LogStats {
             groups: get(&counters.groups),
@@ -339,6 +354,7 @@ impl Log {
             journal_bytes: get(&counters.live_files) * core.settings.journal_file_bytes,
             segment_bytes,
             segments,
+            snapshot_bytes: pinned_bytes + get(&core.copied_bytes),
             rolls: get(&counters.rolls),
             overloaded: get(&counters.overloaded),
             disk_full: core.space.is_full(),

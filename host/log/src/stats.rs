@@ -47,6 +47,8 @@ pub struct LogStats {
     pub segment_bytes: u64,
     /// How many there are.
     pub segments: u64,
+    /// Disk space kept only because snapshots are being copied: their copies of the journal, and segments nobody else needs.
+    pub snapshot_bytes: u64,
     /// Rolls finished.
     pub rolls: u64,
     /// Appends refused as overloaded.

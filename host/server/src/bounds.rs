@@ -90,6 +90,13 @@ pub(crate) const COMPILES_MAX: usize = 2;
 /// Components of a tenant that wait while one is compiled. Beyond: 429.
 pub(crate) const COMPILES_WAITING_MAX: usize = 2;
 
+/// Backups at once: each keeps disk space. Beyond: 429.
+pub(crate) const BACKUPS_MAX: usize = 1;
+/// Pieces of a backup on their way to its client. Full: the backup waits; nothing else does.
+pub(crate) const BACKUP_PIECES_MAX: usize = 4;
+/// Their size.
+pub(crate) const BACKUP_PIECE_BYTES: usize = 256 << 10;
+
 /// How long requests in flight may still take once the log has failed: nothing more is acknowledged. Beyond: cut.
 pub(crate) const FAILED_DRAIN: Duration = Duration::from_millis(500);
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Access;
-use crate::bounds::{COMPONENTS_HELD_MAX, JSON_HELD_BYTES_MAX, UPLOADS_MAX};
+use crate::bounds::{BACKUPS_MAX, COMPONENTS_HELD_MAX, JSON_HELD_BYTES_MAX, UPLOADS_MAX};
 use crate::compile_queue::CompileQueue;
 use crate::consumers::Consumers;
 use crate::ingest::Doors;
@@ -40,6 +40,7 @@ struct Parts {
     uploads: Arc<Semaphore>,
     component_room: Arc<Semaphore>,
     compiles: CompileQueue,
+    backups: Arc<Semaphore>,
 }
 
 impl Host {
@@ -68,6 +69,7 @@ impl Host {
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             component_room: Arc::new(Semaphore::new(COMPONENTS_HELD_MAX)),
             compiles: CompileQueue::new(),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
         }))
     }
 
@@ -137,5 +139,10 @@ impl Host {
     /// Turns at the compiler.
     pub(crate) fn compiles(&self) -> &CompileQueue {
         &self.0.compiles
+    }
+
+    /// Turns of backups.
+    pub(crate) fn backups(&self) -> Arc<Semaphore> {
+        self.0.backups.clone()
     }
 }

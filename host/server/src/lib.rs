@@ -10,6 +10,7 @@
 
 mod accept;
 mod auth;
+mod backup;
 mod body;
 mod bounds;
 mod compile_queue;

@@ -63,7 +63,7 @@ fn counters(stats: &LogStats) -> [(&'static str, &'static str, u64); 9] {
     ]
 }
 
-fn gauges(stats: &LogStats) -> [(&'static str, &'static str, u64); 7] {
+fn gauges(stats: &LogStats) -> [(&'static str, &'static str, u64); 8] {
     [
         ("tidemill_log_queue_bytes", "Appends waiting for their group", stats.queue_bytes),
         ("tidemill_log_tail_bytes", "Memory of all tails", stats.tail_bytes),
@@ -71,6 +71,7 @@ fn gauges(stats: &LogStats) -> [(&'static str, &'static str, u64); 7] {
         ("tidemill_log_journal_bytes", "Journal files that hold rows not known to be in segments", stats.journal_bytes),
         ("tidemill_log_segment_bytes", "Size of all segment files", stats.segment_bytes),
         ("tidemill_log_segments", "Segment files", stats.segments),
+        ("tidemill_log_snapshot_bytes", "Disk space kept only for backups under way", stats.snapshot_bytes),
         ("tidemill_log_disk_full", "1 while new rows are refused because the disk is nearly full", u64::from(stats.disk_full)),
     ]
 }

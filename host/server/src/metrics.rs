@@ -45,6 +45,22 @@ pub(crate) struct Metrics {
     rejected: Counter,
     connections: Gauge,
     websockets: Gauge,
+    backups: Gauge,
+    backup_ends: Family<BackupLabels, Counter>,
+}
+
+/// How a backup ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BackupEnd {
+    /// The client has all of it.
+    Finished,
+    /// The client went away, the host stopped, the disk was full.
+    BrokenOff,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BackupLabels {
+    end: &'static str,
 }
 
 /// Something that is open, and counted while it is.
@@ -72,6 +88,9 @@ impl Metrics {
         let (connections, websockets) = (Gauge::default(), Gauge::default());
         registry.register("tidemill_http_connections", "Connections that are open", connections.clone());
         registry.register("tidemill_http_websockets", "Those of them that are WebSockets", websockets.clone());
+        let (backups, backup_ends) = (Gauge::default(), Family::<BackupLabels, Counter>::default());
+        registry.register("tidemill_backups_running", "Backups under way", backups.clone());
+        registry.register("tidemill_backups", "Backups that ended, finished or broken off", backup_ends.clone());
         registry.register(
             "tidemill_http_request_seconds",
             "Time from a request's header to its answer's header, by route and status class",
@@ -82,7 +101,7 @@ impl Metrics {
         registry.register_collector(Box::new(LogMetrics::new(log)));
         let labels = RouteLabels { method: "POST", route: EVENTS_ROUTE.to_owned(), status: "2xx" };
         let events_ok = requests.get_or_create(&labels).clone();
-        Self { registry, requests, events_ok, accepted, rejected, connections, websockets }
+        Self { registry, requests, events_ok, accepted, rejected, connections, websockets, backups, backup_ends }
     }
 
     /// A request with events was answered.
@@ -99,6 +118,20 @@ impl Metrics {
     /// A WebSocket is open until what is returned is dropped.
     pub(crate) fn websocket(&self) -> Open {
         Open::count(&self.websockets)
+    }
+
+    /// A backup is under way until what is returned is dropped.
+    pub(crate) fn backup(&self) -> Open {
+        Open::count(&self.backups)
+    }
+
+    /// A backup ended.
+    pub(crate) fn backup_ended(&self, end: BackupEnd) {
+        let end = match end {
+            BackupEnd::Finished => "finished",
+            BackupEnd::BrokenOff => "broken_off",
+        };
+        self.backup_ends.get_or_create(&BackupLabels { end }).inc();
     }
 
     /// A request was answered.

@@ -6,8 +6,8 @@ use utoipa::OpenApi;
 
 use crate::problem::{Kind, Problem};
 use crate::{
-    components, consumers, dead_letters, health, ingest, metrics, pipeline_logs, pipelines, problem, read, replays, streams,
-    tokens,
+    backup, components, consumers, dead_letters, health, ingest, metrics, pipeline_logs, pipelines, problem, read, replays,
+    streams, tokens,
 };
 
 #[derive(OpenApi)]
@@ -22,6 +22,7 @@ use crate::{
         health::ready,
         metrics::metrics,
         openapi,
+        backup::get_backup,
         streams::list_streams,
         streams::get_stream,
         streams::put_stream,

@@ -9,8 +9,8 @@ use http::{Method, Uri};
 use crate::host::Host;
 use crate::problem::{Kind, Problem};
 use crate::{
-    components, consumers, dead_letters, health, ingest, metrics, openapi, pipeline_logs, pipelines, read, replays, streams,
-    tokens,
+    backup, components, consumers, dead_letters, health, ingest, metrics, openapi, pipeline_logs, pipelines, read, replays,
+    streams, tokens,
 };
 
 /// Every route. Requests with events come here only if the accept loop did not answer them already.
@@ -20,6 +20,7 @@ pub(crate) fn router(host: Host) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/openapi.json", get(openapi::openapi))
+        .route("/v1/backup", get(backup::get_backup))
         .route("/v1/streams", get(streams::list_streams))
         .route("/v1/streams/{stream}", get(streams::get_stream).put(streams::put_stream).delete(streams::delete_stream))
         .route("/v1/streams/{stream}/events", get(read::get_events).post(ingest::post_events))

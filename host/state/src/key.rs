@@ -38,6 +38,13 @@ pub(crate) fn version_prefix(prefix: &[u8], operator: u32, key: &[u8]) -> Vec<u8
     encoded
 }
 
+/// Whether it is the key of a version: a task, and what stands behind it.
+pub(crate) fn is_whole(stored: &[u8]) -> bool {
+    let Some((length, rest)) = stored.split_first_chunk::<2>() else { return false };
+    let Some((task, rest)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))) else { return false };
+    std::str::from_utf8(task).is_ok() && decode(rest).is_some()
+}
+
 /// Reads what stands behind the task's prefix. `None` if it is no such key.
 pub(crate) fn decode(rest: &[u8]) -> Option<StoredKey> {
     let (operator, rest) = rest.split_first_chunk::<4>()?;

@@ -14,11 +14,13 @@
 mod key;
 #[cfg(feature = "simulated")]
 mod simulated;
+mod snapshot;
 mod store;
 mod task;
 mod tree;
 
 #[cfg(feature = "simulated")]
 pub use simulated::SimulatedTree;
+pub use snapshot::{Hold, ImportError, StateRecord, StateSnapshot};
 pub use store::{Change, StateError, StateStore};
 pub use task::{CheckpointId, TaskId};

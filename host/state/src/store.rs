@@ -1,9 +1,11 @@
 //! The store: write slices, sync, load, retire, forget.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ahash::AHashMap;
 use fjall::{Database, KeyspaceCreateOptions};
+use parking_lot::RwLock;
 
 use crate::key::{StoredKey, decode, encode, task_prefix, version_prefix};
 use crate::tree::Tree;
@@ -31,18 +33,20 @@ pub struct StateError {
     pub source: fjall::Error,
 }
 
-fn failed(doing: &'static str) -> impl Fn(fjall::Error) -> StateError {
+pub(crate) fn failed(doing: &'static str) -> impl Fn(fjall::Error) -> StateError {
     move |source| StateError { doing, source }
 }
 
 /// Keys that go into one atomic batch. The tree gathers a batch in memory and holds its journal's lock while inserting it, so a
 /// large checkpoint must not be one batch: it would stop every other task's.
-const BATCH_KEYS_MAX: usize = 1024;
+pub(crate) const BATCH_KEYS_MAX: usize = 1024;
 
 /// The state of every task of the host. Cheap to clone; safe from many threads, one writer per task.
 #[derive(Clone)]
 pub struct StateStore {
-    versions: Tree,
+    pub(crate) versions: Tree,
+    /// Held to read while something is removed: a backup holds it to write ([`Self::hold`]).
+    pub(crate) removals: Arc<RwLock<()>>,
 }
 
 impl StateStore {
@@ -50,13 +54,17 @@ impl StateStore {
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         let database = Database::builder(dir).worker_threads(1).open().map_err(failed("opening"))?;
         let pairs = database.keyspace("state", KeyspaceCreateOptions::default).map_err(failed("opening"))?;
-        Ok(Self { versions: Tree::Lsm { database, pairs } })
+        Ok(Self::over(Tree::Lsm { database, pairs }))
     }
 
     /// A store over the tree's double.
     #[cfg(feature = "simulated")]
     pub fn simulated(tree: crate::SimulatedTree) -> Self {
-        Self { versions: Tree::Simulated(tree) }
+        Self::over(Tree::Simulated(tree))
+    }
+
+    fn over(versions: Tree) -> Self {
+        Self { versions, removals: Arc::default() }
     }
 
     /// Writes changed keys of `task` under `checkpoint`. Not durable before [`Self::sync`], not true before the caller says so
@@ -158,6 +166,7 @@ impl StateStore {
     }
 
     fn remove(&self, dead: Vec<Vec<u8>>) -> Result<(), StateError> {
+        let _removing = self.removals.read();
         for slice in dead.chunks(BATCH_KEYS_MAX) {
             let removed = slice.iter().map(|key| (key.clone(), None)).collect();
             self.versions.commit(removed).map_err(failed("removing"))?;

@@ -2,7 +2,7 @@
 //!
 //! It is the LSM tree, or for tests its double in memory, which loses what was not synced. What a checkpoint is, it does not know.
 
-use fjall::{Database, Keyspace, PersistMode, UserKey, UserValue};
+use fjall::{Database, Keyspace, PersistMode, Readable, UserKey, UserValue};
 
 #[cfg(feature = "simulated")]
 use crate::simulated::SimulatedTree;
@@ -48,12 +48,42 @@ impl Tree {
         }
     }
 
+    /// Everything there is now, to be read while others go on.
+    pub(crate) fn freeze(&self) -> FrozenTree {
+        match self {
+            Self::Lsm { database, pairs } => FrozenTree::Lsm { snapshot: database.snapshot(), pairs: pairs.clone() },
+            #[cfg(feature = "simulated")]
+            Self::Simulated(tree) => FrozenTree::Simulated(tree.prefix(&[])),
+        }
+    }
+
     /// Every batch committed before is on disk when this returns.
     pub(crate) fn sync(&self) -> Result<(), fjall::Error> {
         match self {
             Self::Lsm { database, .. } => database.persist(PersistMode::SyncAll),
             #[cfg(feature = "simulated")]
             Self::Simulated(tree) => tree.sync(),
+        }
+    }
+}
+
+/// A tree as it was at one moment. The LSM tree keeps what it would have cleared away while there is one.
+pub(crate) enum FrozenTree {
+    Lsm {
+        snapshot: fjall::Snapshot,
+        pairs: Keyspace,
+    },
+    #[cfg(feature = "simulated")]
+    Simulated(Vec<Pair>),
+}
+
+impl FrozenTree {
+    /// Every pair, ascending by key.
+    pub(crate) fn pairs(self) -> Box<dyn Iterator<Item = Pair> + Send> {
+        match self {
+            Self::Lsm { snapshot, pairs } => Box::new(snapshot.iter(&pairs).map(fjall::Guard::into_inner)),
+            #[cfg(feature = "simulated")]
+            Self::Simulated(pairs) => Box::new(pairs.into_iter()),
         }
     }
 }

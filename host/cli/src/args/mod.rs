@@ -2,6 +2,7 @@
 //!
 //! Here is what every command takes, and the list of commands; what each of them takes stands in a file with its neighbours.
 
+mod backup;
 mod component;
 mod connections;
 mod consumers;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::backup::{BackupArgs, RestoreArgs};
 pub(crate) use self::component::{BuildArgs, CompileArgs, ComponentsAction, ComponentsArgs, NewArgs, PushArgs, TestArgs};
 use self::connections::ConnectionArgs;
 pub(crate) use self::consumers::ConsumersCommand;
@@ -84,6 +86,10 @@ pub(crate) enum Command {
     Log(LogCommand),
     /// Show what a cut at damage in the journal would lose, and cut there if told so; while the host is stopped.
     Repair(RepairArgs),
+    /// Copy everything a running host has into one file.
+    Backup(BackupArgs),
+    /// Make a data directory from a backup.
+    Restore(RestoreArgs),
     /// Make a component project of your own.
     New(NewArgs),
     /// Build a component project into one WebAssembly component.

@@ -1,6 +1,7 @@
 //! One file per command. Each takes what was typed, talks to the host or the disk, and prints; none keeps anything.
 
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod build;
 pub(crate) mod consumers;
 pub(crate) mod control;
@@ -10,6 +11,7 @@ pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod push;
 pub(crate) mod repair;
+pub(crate) mod restore;
 pub(crate) mod schema;
 pub(crate) mod send;
 pub(crate) mod serve;

@@ -20,6 +20,9 @@ use crate::task::Replayed;
 /// Letters of one sink and partition that may wait; one more is refused.
 const WAITING_MAX: usize = 10_000;
 
+/// More parcels than any host sends between a backup and its end.
+const NUMBERS_OF_A_LIFE: u64 = 1 << 32;
+
 /// What one sink of one partition sends again. The lock is held while the document is stored: by whoever asks, and by the lane
 /// between two requests, never during one.
 pub(crate) struct Again {
@@ -58,6 +61,14 @@ struct Stored {
     next: u64,
     replayed: Vec<(u64, u64)>,
     parcels: Vec<Parcel>,
+}
+
+/// The document of a restored host: parcels there are keep their numbers, and later ones have none that the host that was backed up
+/// can have used. `None`: it is no such document.
+pub(super) fn renumbered(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut stored: Stored = serde_json::from_slice(bytes).ok()?;
+    stored.next += NUMBERS_OF_A_LIFE;
+    serde_json::to_vec(&stored).ok()
 }
 
 impl Again {

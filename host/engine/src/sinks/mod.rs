@@ -8,6 +8,7 @@
 //! never holds back its pipeline: its rows are in the log, and it lags, visibly.
 
 mod again;
+mod backup;
 mod begin;
 mod beyond;
 mod lane;
@@ -26,6 +27,8 @@ use parking_lot::Mutex;
 use tidemill_event::{PipelineName, TenantName};
 use tidemill_log::Log;
 
+pub(crate) use self::backup::marks_of_targets;
+pub use self::backup::renew_batch_keys;
 pub(crate) use self::begin::marks_of_added;
 pub use self::beyond::{ReaderBeyond, sinks_beyond};
 use self::lane::Lane;

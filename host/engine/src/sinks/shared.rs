@@ -100,6 +100,11 @@ impl SinkShared {
         }
     }
 
+    /// The first row that is not at the target for certain.
+    pub(crate) fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// Rows on disk that are not at the target.
     pub(crate) fn lag_records(&self) -> u64 {
         self.partition.end(Visibility::Durable).0.saturating_sub(self.next.load(Ordering::Relaxed))

@@ -169,6 +169,11 @@ impl Task {
         let partition = shared.id.partition;
         let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
         let recovered = recover(&progress_partition, shared.id.run)?;
+        // Loading removes what its checkpoint has replaced. That is certain only when the checkpoint is: neither a crash nor a backup
+        // may find a log that names the one before. An entry behind it says so.
+        if progress_partition.end(Visibility::Durable) < recovered.end {
+            parts.log.put_documents(Vec::new()).map_err(|error| error.to_string())?;
+        }
         // What a silent task measures is counted nowhere.
         let calls = match &logs {
             Some(_) => parts.metrics.calls_of(&plan.tenant, &plan.definition.name),

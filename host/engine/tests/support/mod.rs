@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub(crate) mod chained;
 pub(crate) mod moody;
 
 use std::path::PathBuf;
@@ -122,6 +123,14 @@ impl Platter {
             Self::Memory(disk, tree) => Self::Memory(disk, tree.cut(keep)),
         }
     }
+}
+
+/// What a file sink wrote.
+pub(crate) struct WrittenFile {
+    pub(crate) partition: u64,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) rows: Vec<Value>,
 }
 
 /// A running host.
@@ -247,14 +256,41 @@ impl Host {
         Self::try_open(dir, platter, setup, printed, micros)
     }
 
-    /// The rows of the NDJSON files of a file target, in the order of their names, as they are on the platter in memory.
+    /// A host on a folder that holds what a backup held.
+    pub(crate) fn restored(dir: tempfile::TempDir, setup: Setup) -> Result<Self, String> {
+        let noon = Arc::new(AtomicI64::new(1_700_000_000_000_000));
+        Self::try_open(Arc::new(dir), Platter::Folder, Setup { simulated: false, ..setup }, Printed::default(), noon)
+    }
+
+    /// The rows of the NDJSON files of a file target, in the order of their names.
     pub(crate) fn written(&self, target: &str) -> Vec<Value> {
-        let Platter::Memory(disk, _) = &self.platter else { panic!("files in a folder are looked at there") };
+        self.files(target).into_iter().flat_map(|file| file.rows).collect()
+    }
+
+    /// The NDJSON files of a file target, in the order of their names.
+    pub(crate) fn files(&self, target: &str) -> Vec<WrittenFile> {
         let folder = self.path("files").join(target);
-        let mut paths = disk.paths();
+        let mut paths = match &self.platter {
+            Platter::Memory(disk, _) => disk.paths(),
+            Platter::Folder => {
+                let entries = std::fs::read_dir(&folder).into_iter().flatten();
+                entries.map(|entry| entry.expect("an entry").path()).collect()
+            }
+        };
         paths.retain(|path| path.parent() == Some(&folder) && path.extension().is_some_and(|end| end == "ndjson"));
-        let text: Vec<String> = paths.iter().map(|path| String::from_utf8(disk.bytes(path)).expect("UTF-8")).collect();
-        text.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        paths.sort();
+        let read = |path: PathBuf| {
+            let bytes = match &self.platter {
+                Platter::Memory(disk, _) => disk.bytes(&path),
+                Platter::Folder => std::fs::read(&path).expect("a file"),
+            };
+            let text = String::from_utf8(bytes).expect("UTF-8");
+            let name = path.file_stem().expect("a name").to_str().expect("UTF-8").to_owned();
+            let numbers: Vec<u64> = name.split('-').map(|digits| digits.parse().expect("a number")).collect();
+            let rows = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            WrittenFile { partition: numbers[0], start: numbers[1], end: numbers[2], rows }
+        };
+        paths.into_iter().map(read).collect()
     }
 
     /// The `calls`-th write or sync of state from now fails, and all after it.

@@ -127,7 +127,10 @@ impl Content {
         match &self.below {
             Some(below) => {
                 let there = below.len()?.min(end).saturating_sub(at) as usize;
-                below.read_at(at, &mut buffer[..there])?;
+                // All of it may be pending yet, and lie behind the end of the file below.
+                if there > 0 {
+                    below.read_at(at, &mut buffer[..there])?;
+                }
             }
             None => overlay(buffer, at, 0, &self.synced),
         }
