@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill_tests::judging::{COUNTED, PRODUCERS, RECOUNTED, load, prepare};
-use tidemill_tests::{Host, HostOptions, eventually, guest, judged, tidemill_command};
+use tidemill_tests::{Host, HostOptions, Receiver, eventually, guest, judged, tidemill_command};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -145,6 +145,39 @@ fn retries_of_before_are_recognised_after() {
     assert_eq!(send_keyed(&second, "before")["duplicate"], json!(true));
     assert_eq!(send_keyed(&second, "behind")["duplicate"], Value::Null, "it came behind the backup, so it is gone");
     assert_eq!(second.rows("events").len(), 2);
+}
+
+/// Offsets behind the backup are given again. A receiver that remembers what the old host sent must not take other rows for those.
+#[test]
+fn webhooks_of_the_restored_host_are_not_taken_for_the_old_ones() {
+    let mut first = Host::start();
+    let receiver = Receiver::start();
+    first.put("/v1/streams/clicks", &json!({"fields": [{"name": "n", "type": "int64"}]})).expect(201);
+    let hooked = format!("from: clicks\nto:\n- webhook: {{url: '{}', batch: {{rows: 1}}}}\n", receiver.url());
+    first.apply("hooked", &hooked).expect(201);
+    let got = |count: usize| eventually(&format!("{count} rows"), PATIENCE, || receiver.lines().len() >= count);
+    for n in 0..5 {
+        first.send("clicks", &json!({"n": n})).expect(200);
+    }
+    got(5);
+    let folder = tempfile::tempdir().expect("a folder");
+    let tar = folder.path().join("a.tar");
+    backup(&first, &tar);
+    for n in 5..10 {
+        first.send("clicks", &json!({"n": n})).expect(200);
+    }
+    got(10);
+    first.kill();
+    let second = Host::prepared(HostOptions::default(), |data| drop(said(&restore(&tar, data))));
+    for n in 100..105 {
+        second.send("clicks", &json!({"n": n})).expect(200);
+    }
+    let numbers =
+        || receiver.lines().iter().map(|line| serde_json::from_str::<Value>(line).expect("a row")["n"].clone()).collect();
+    eventually("the new rows", PATIENCE, || {
+        let numbers: Vec<Value> = numbers();
+        (100..105).all(|n| numbers.contains(&json!(n)))
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::run::{cargo, root, run, target_dir};
 
 /// What measures a whole host, by the load program's name for it.
-const HOST_BENCHES: [&str; 7] = ["ingest", "single", "path", "latency", "idle", "soak", "restart"];
+const HOST_BENCHES: [&str; 8] = ["ingest", "single", "path", "latency", "idle", "soak", "backup", "restart"];
 
 /// All of them, or those of that name: `http` is all that measure a whole host.
 /// `arguments` go to a bench of a whole host.

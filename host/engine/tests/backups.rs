@@ -152,7 +152,10 @@ fn damage_anywhere_is_refused_and_nothing_less_than_all_is_taken() {
         // A part that is left out.
         let whole = 512 + bytes.div_ceil(512) * 512;
         refused(&[&tar[..*at], &tar[at + whole..]].concat(), &format!("without {name}"));
-        // A part that comes twice.
+        // A part that comes twice; behind the seal nothing counts.
+        if name == "seal.json" {
+            continue;
+        }
         refused(&[&tar[..at + whole], &tar[*at..]].concat(), &format!("{name} twice"));
     }
     // Onto a disk.

@@ -36,6 +36,7 @@ const LOOK_PIECES: u32 = 32;
         (status = 200, description = "The backup, as long as it takes", body = Vec<u8>, content_type = "application/x-tar"),
         (status = 403, description = "The role is not `admin`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Another backup is under way", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 507, description = "The disk is nearly full", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The host cannot make one now", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -44,6 +45,14 @@ pub(crate) async fn get_backup(State(host): State<Host>) -> Result<Response, Pro
         let detail = "another backup is under way: each keeps disk space while it lasts";
         Problem::new(Kind::TooMany, detail, "wait until that one is done; `tidemill_backups_running` in /metrics says when")
     })?;
+    if host.log().stats().disk_full {
+        let remedy = "make room first: other files, streams, a shorter retention";
+        return Err(Problem::new(
+            Kind::DiskFull,
+            "the host's disk is nearly full, and a backup keeps space while it lasts",
+            remedy,
+        ));
+    }
     let taken_at = host.clock().now();
     let taking = host.clone();
     // Nobody waits for a snapshot that nobody wants any more: it is dropped when it is there.

@@ -9,6 +9,7 @@
 //! a busy machine too, latencies less so. A latency under a paced load counts from the moment the request was due, so that a host
 //! that stalls is charged for the requests it held up.
 
+mod backup;
 mod disk;
 mod drive;
 mod events;
@@ -27,8 +28,7 @@ use std::process::ExitCode;
 
 use measured::Measured;
 
-const USE: &str =
-    "use tidemill-load ingest|single|path|latency|idle|soak URL PROCESS GUESTS [ARGUMENT], or tidemill-load restart GUESTS [GIB]";
+const USE: &str = "use tidemill-load ingest|single|path|latency|idle|soak|backup URL PROCESS GUESTS [ARGUMENT], or tidemill-load restart GUESTS [GIB]";
 
 fn main() -> ExitCode {
     let typed: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +60,7 @@ fn of_running(name: &str, host: &Measured<'_>, guests: &Path, argument: Option<&
         "latency" => latency::latency(host, guests),
         "idle" => idle::idle(host),
         "soak" => soak::soak(host, guests, argument),
+        "backup" => backup::backup(host, argument),
         other => Err(io::Error::other(format!("there is no bench `{other}`; {USE}"))),
     }
 }
