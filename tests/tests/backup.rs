@@ -105,9 +105,9 @@ fn a_host_comes_back_from_a_backup_taken_under_load() {
         let before = ledger(&all);
         let made = backup(&first, &tar);
         std::thread::sleep(Duration::from_millis(300));
-        first.kill();
         (before, made)
     });
+    first.kill();
     assert!(made["state_records"].as_u64() > Some(0) && made["rows_below_cut"].as_u64() > Some(100), "{made}");
     assert!(run(&["backup"], &tar, Some(&first)).status.code() == Some(2), "a backup is not replaced unasked");
 
