@@ -166,8 +166,9 @@ impl StateStore {
     }
 
     fn remove(&self, dead: Vec<Vec<u8>>) -> Result<(), StateError> {
-        let _removing = self.removals.read();
         for slice in dead.chunks(BATCH_KEYS_MAX) {
+            // By slice: a backup that holds the store waits for one, and whoever removes behind it not for a whole task.
+            let _removing = self.removals.read();
             let removed = slice.iter().map(|key| (key.clone(), None)).collect();
             self.versions.commit(removed).map_err(failed("removing"))?;
         }
