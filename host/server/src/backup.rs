@@ -28,13 +28,13 @@ use crate::problem::{Kind, Problem, ProblemDocument};
 /// How many pieces are sent between two looks at the disk.
 const LOOK_PIECES: u32 = 32;
 
-/// Everything the host has, as a tar: `tidemill restore` makes a data directory of it. For the role `admin`. Whatever was acknowledged
+/// Everything the host has, as a tar: `tidemill restore` makes a data directory of it. For administrators of the tenant `default`, who operate the host. Whatever was acknowledged
 /// before the request is in it; the host goes on meanwhile. A tar that does not end with `seal.json` is not whole.
 #[utoipa::path(
     get, path = "/v1/backup", tag = "host",
     responses(
         (status = 200, description = "The backup, as long as it takes", body = Vec<u8>, content_type = "application/x-tar"),
-        (status = 403, description = "The role is not `admin`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The token is none of an administrator of the tenant `default`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Another backup is under way", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 507, description = "The disk is nearly full", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The host cannot make one now", body = ProblemDocument, content_type = "application/problem+json"),
