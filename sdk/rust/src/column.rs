@@ -312,10 +312,12 @@ impl<'a> Column for Texts<'a> {
     /// Asks once per dictionary entry, or once per row if there are more entries than rows.
     fn test(&self, rows: usize, mut passes: impl FnMut(&'a str) -> bool) -> Mask {
         let Some(entries) = self.entries.filter(|_| self.entry_count() <= rows) else {
-            return Mask::of(rows, |row| passes(self.get(row)));
+            let there = self.entries.map_or(self.entry_count(), <[_]>::len);
+            assert!(rows <= there, "{rows} rows of a column of {there}");
+            return Mask::of(rows, |row| passes(self.at(Row::of(row, rows))));
         };
         let verdicts: Vec<bool> = (0..self.entry_count()).map(|entry| passes(self.value(entry))).collect();
-        Mask::of_chunks(entries, |entry| verdicts[u32::from_le_bytes(*entry) as usize])
+        Mask::of_chunks(entries, |entry| trusted::value(&verdicts, u32::from_le_bytes(*entry) as usize))
     }
 }
 
