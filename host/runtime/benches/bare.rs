@@ -28,6 +28,9 @@ const GUEST: &str = r#"(component
   (func (export "lists") (param "a" (list u8)) (param "b" (list u8)) (result (list u8))
     (canon lift (core func $core "lists") (memory $memory) (realloc $realloc))))"#;
 
+/// The layout and the data of a call.
+type Lists<'a> = (&'a [u8], &'a [u8]);
+
 /// Fuel and deadline, as a call of one row is granted them.
 fn grant(store: &mut Store<()>) {
     store.set_fuel(20_050_000).expect("an engine with fuel");
@@ -45,7 +48,7 @@ pub(crate) fn bare<M: Measurement + 'static>(criterion: &mut Criterion<M>) {
     let instance = Linker::new(&engine).instantiate(&mut store, &component).expect("an instance");
     let empty: TypedFunc<(), ()> = instance.get_typed_func(&mut store, "empty").expect("a function");
     let list: TypedFunc<(&[u8],), ()> = instance.get_typed_func(&mut store, "list").expect("a function");
-    let lists: TypedFunc<(&[u8], &[u8]), (WasmList<u8>,)> = instance.get_typed_func(&mut store, "lists").expect("a function");
+    let lists: TypedFunc<Lists<'_>, (WasmList<u8>,)> = instance.get_typed_func(&mut store, "lists").expect("a function");
 
     let (layout, data) = ([0_u8; 28], [0_u8; 8]);
     let mut group = criterion.benchmark_group("bare");
