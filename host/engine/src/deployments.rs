@@ -368,13 +368,19 @@ impl Deployments {
         // The run's number stays: whatever is left of this run in progress and state is not the next one's.
         let mut removed = vec![(StoredPipeline::key(tenant, name), None)];
         removed.extend(self.threads.log.documents(&mark_prefix(tenant, name)).into_iter().map(|(key, _)| (key, None)));
-        self.threads.log.put_documents(removed).map_err(|error| ControlError::Unavailable(error.to_string()))?;
+        if let Err(error) = self.threads.log.put_documents(removed) {
+            if !deployed.stored.paused {
+                self.go_on(&deployed);
+            }
+            return Err(ControlError::Unavailable(error.to_string()));
+        }
         for task in &deployed.tasks {
             task.update(|seen| seen.state = TaskState::Stopped);
         }
         self.forget(&deployed);
-        self.threads.metrics.forget(tenant, name);
         self.deployed.write().remove(&(tenant.clone(), name.clone()));
+        // Behind that: whoever reads metrics gives every pipeline that is there its series.
+        self.threads.metrics.forget(tenant, name);
         Ok(())
     }
 }

@@ -154,7 +154,7 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
             lines.extend(table(head, &rows).into_iter().map(|line| format!("  {line}")));
         }
     };
-    section("tasks", "tasks", &["PARTITION", "STATE", "READS", "NEXT", "LAG", "IN/s", "BUSY", "CHECKPOINT"], &task_rows);
+    section("tasks", "tasks", &["PARTITION", "STATE", "READS", "NEXT", "LAG", "KEPT", "IN/s", "BUSY", "CHECKPOINT"], &task_rows);
     section(
         "components",
         "steps",
@@ -210,12 +210,19 @@ fn task_rows(task: &Value) -> Vec<Vec<String>> {
             text(input, "/stream").to_owned(),
             grouped(number(input, "/offset")),
             grouped(number(input, "/lag_records")),
+            kept(input),
             own(rate(task, "/last_10s/rows_in_per_second")),
             own(percent(task, "/last_10s/busy")),
             own(checkpoint.clone()),
         ]
     };
     inputs.iter().enumerate().map(row).collect()
+}
+
+/// Rows it has taken that retention keeps for its last checkpoint.
+fn kept(input: &Value) -> String {
+    let from = input.get("kept_from").and_then(Value::as_u64);
+    from.map_or_else(|| "-".to_owned(), |from| grouped(number(input, "/offset").saturating_sub(from)))
 }
 
 fn step_row(step: &Value) -> Vec<String> {
@@ -254,7 +261,7 @@ mod tests {
             "dead_letters": 3, "endings": {"trap": 1}, "event_time": "2026-11-21T12:00:00.000000Z", "last_error": null,
             "last_10s": {"rows_in_per_second": 1204.3, "rows_out_per_second": 1.7, "busy": 0.031, "back_pressure": 0.0},
             "last_minute": {"rows_in_per_second": 900.0, "rows_out_per_second": 0.0, "busy": 0.02, "back_pressure": 0.5},
-            "tasks": [{"partition": 0, "state": "running", "inputs": [{"stream": "cards", "offset": 8000, "lag_records": 1200}, {"stream": "wires", "offset": 192, "lag_records": 0}],
+            "tasks": [{"partition": 0, "state": "running", "inputs": [{"stream": "cards", "offset": 8000, "lag_records": 1200, "kept_from": 7000}, {"stream": "wires", "offset": 192, "lag_records": 0, "kept_from": 192}],
                 "last_10s": {"rows_in_per_second": 1204.3, "busy": 0.031}, "checkpoint": 3, "checkpoint_age_ms": 12_000, "checkpoint_bytes": 2048}],
             "steps": [{"step": "steps[1].rule", "component": "count@1.0.0", "calls": 9, "rows": 8192, "time_us": 123, "fuel": 81920, "memory_bytes": 131072,
                 "memory_peak_bytes": 131072, "keys": 7, "endings": {"trap": 1}}],
@@ -271,9 +278,9 @@ mod tests {
               last minute  900 rows/s in, 0 rows/s out, busy 2 %, waits for the log 50 %
               in all       8,192 rows in, 17 out, 3 dead letters, 1 × trap
             tasks
-              PARTITION  STATE    READS   NEXT    LAG  IN/s   BUSY  CHECKPOINT
-              0          running  cards  8,000  1,200  1,204  3 %   #3, 12 s ago, 2.0 KiB
-                                  wires    192      0
+              PARTITION  STATE    READS   NEXT    LAG   KEPT  IN/s   BUSY  CHECKPOINT
+              0          running  cards  8,000  1,200  1,000  1,204  3 %   #3, 12 s ago, 2.0 KiB
+                                  wires    192      0      0
             components
               STEP           COMPONENT    CALLS   ROWS  CPU/ROW  FUEL/ROW     MEMORY       PEAK  KEYS  ENDED OTHERWISE
               steps[1].rule  count@1.0.0      9  8,192    15 ns        10  128.0 KiB  128.0 KiB     7         1 × trap
