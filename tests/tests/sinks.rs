@@ -208,4 +208,15 @@ fn rows_that_a_receiver_refuses_are_dead_letters_where_the_pipeline_says_so() {
         let sink = host.get("/v1/pipelines/picky/status").expect(200).json()["sinks"][0].clone();
         counted.as_object().expect("members").iter().all(|(name, value)| sink[name] == *value)
     });
+    // The receiver is mended: the row goes to it again, once.
+    let replay = || {
+        let path = "/v1/pipelines/picky/dead-letters/replay";
+        host.ask("POST", path, Some("application/json"), b"{\"query\": {}}").expect(200).json()
+    };
+    assert_eq!(replay(), json!({"replayed": 1, "refused": []}));
+    eventually("it arrives", PATIENCE, || receiver.lines().last().is_some_and(|line| line.contains("\"n\":2")));
+    assert_eq!(replay(), json!({"replayed": 0, "refused": []}));
+    let letters = host.get("/v1/pipelines/picky/dead-letters").expect(200).json();
+    assert_eq!(letters["dead_letters"][0]["replayed"], json!(true), "{letters}");
+    assert_eq!(receiver.lines().len(), 3);
 }
