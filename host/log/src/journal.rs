@@ -216,7 +216,7 @@ impl Journal {
 
     /// The slot of a file that is to be ready when the current one is full; `None` if one is, if there is time for it, or if there are
     /// as many files as there may be.
-    pub(crate) fn to_prepare(&mut self, files_max: u64) -> Option<u64> {
+    pub(crate) fn next_to_prepare(&mut self, files_max: u64) -> Option<u64> {
         let files = self.closed.len() as u64 + 1;
         if !self.is_near_its_end() || files >= files_max {
             return None;
@@ -225,7 +225,7 @@ impl Journal {
         Some(self.next_slot - 1)
     }
 
-    /// Whether [`Journal::to_prepare`] might have something to say.
+    /// Whether [`Journal::next_to_prepare`] might have something to say.
     pub(crate) fn is_near_its_end(&self) -> bool {
         self.free.is_empty() && self.at >= self.current.file.bytes / PREPARE_AT
     }

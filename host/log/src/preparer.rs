@@ -35,7 +35,7 @@ pub(crate) fn run(core: &Core) -> Result<(), Poisoned> {
                     return Ok(());
                 }
                 if !core.space.is_full()
-                    && let Some(slot) = journal.to_prepare(files_max)
+                    && let Some(slot) = journal.next_to_prepare(files_max)
                 {
                     break slot;
                 }
