@@ -25,6 +25,7 @@ mod instant;
 mod lines;
 mod number;
 mod repeats;
+mod run;
 mod spread;
 mod syntax;
 mod unknown;
