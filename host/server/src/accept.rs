@@ -25,11 +25,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
+use crate::answer::{Answer, Served};
 use crate::bounds::{HEADER_BYTES_MAX, HEADERS_MAX, HTTP2_KEEP_ALIVE, HTTP2_STREAMS_MAX, READ_BUFFER_BYTES};
 use crate::host::Host;
 use crate::ingest;
 use crate::metrics::{EVENTS_ROUTE, Open};
-use crate::patience::{Answer, Patience, Served};
+use crate::patience::Patience;
 use crate::problem::{Kind, Problem};
 use crate::reply::Reply;
 use crate::websocket;

@@ -9,6 +9,7 @@
 //! engine's. The service is [`Settings`] and [`Service::run`].
 
 mod accept;
+mod answer;
 mod auth;
 mod backup;
 mod body;

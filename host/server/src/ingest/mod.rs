@@ -18,6 +18,7 @@ mod small;
 mod teller;
 mod unpack;
 mod upload;
+mod valid;
 mod verdict;
 
 use std::fmt::Display;
@@ -40,6 +41,7 @@ use self::pieces::Pieces;
 use self::retry::{RequestName, Turn};
 use self::upload::Upload;
 pub(crate) use self::upload::{append_problem, stream_problem};
+use self::valid::WhileValid;
 pub(crate) use self::verdict::Accepted;
 use self::verdict::Verdict;
 use crate::auth::Caller;
@@ -130,11 +132,11 @@ where
         && length.is_some_and(|length| length <= SHARED_BODY_BYTES_MAX)
         && name.is_none()
         && !door.stream().definition().schema.infer;
-    let pieces = Pieces::new(encoding, body);
     if shared {
-        let body = small::whole(host, pieces).await?;
+        let body = small::whole(host, Pieces::new(encoding, body)).await?;
         return small::take(host, &door, content, ack, &body).await;
     }
+    let pieces = Pieces::new(encoding, WhileValid::new(body, host, caller));
     // In a box: a small request, which waits above, is no larger for it.
     Box::pin(async move {
         let admitted = async {

@@ -7,6 +7,7 @@
 //! A browser sends its cookies and its reach into the local network along with a handshake from any page, so a handshake whose
 //! `Origin` is not the host itself is refused.
 
+mod closing;
 mod frame;
 mod handshake;
 mod session;

@@ -23,20 +23,18 @@ use futures_util::{SinkExt, StreamExt, poll};
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{Method, Request};
 use tidemill_log::Stream;
-use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
-use tungstenite::protocol::CloseFrame;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, Utf8Bytes};
 
+use super::closing::{End, broken, close};
 use super::frame::{BadFrame, Frame, Id, plain, published, refused};
 use super::handshake::Socket;
 use super::subscription::{Given, Subscription};
 use crate::auth::{Action, Caller};
 use crate::bounds::{
-    DRAIN_WAIT, DRAINED_BYTES_MAX, WEBSOCKET_BAD_FRAMES_MAX, WEBSOCKET_BUFFER_BYTES, WEBSOCKET_CLOSING,
-    WEBSOCKET_CONTROL_FRAMES_MAX, WEBSOCKET_MESSAGE_BYTES_MAX, WEBSOCKET_PUBLISH_BYTES_MAX, WEBSOCKET_PUBLISHES_MAX,
-    WEBSOCKET_SUBSCRIPTIONS_MAX,
+    WEBSOCKET_BAD_FRAMES_MAX, WEBSOCKET_CONTROL_FRAMES_MAX, WEBSOCKET_MESSAGE_BYTES_MAX, WEBSOCKET_PUBLISH_BYTES_MAX,
+    WEBSOCKET_PUBLISHES_MAX, WEBSOCKET_SUBSCRIPTIONS_MAX,
 };
 use crate::host::Host;
 use crate::ingest;
@@ -50,12 +48,6 @@ pub(super) struct Session {
     host: Host,
     caller: Caller,
     stream: Arc<Stream>,
-}
-
-/// How a session ends: with a code of RFC 6455 and a text, or without a word because the other side is gone.
-enum End {
-    Close(CloseCode, String),
-    Gone,
 }
 
 /// A session at work.
@@ -123,32 +115,6 @@ impl Session {
             }
         }
     }
-}
-
-/// Says why, and waits a moment for the other side's answer.
-async fn close(mut socket: Socket, code: CloseCode, reason: String) {
-    let closing = async {
-        let frame = CloseFrame { code, reason: reason.into() };
-        socket.send(Message::Close(Some(frame))).await.ok()?;
-        while let Some(Ok(_)) = socket.next().await {}
-        Some(())
-    };
-    // Whoever does not answer is cut off.
-    let _ = timeout(WEBSOCKET_CLOSING, closing).await;
-    // A message that was refused by its length is still on its way, and the library reads no further. A connection that is closed over
-    // bytes nobody has read is reset, and a reset overtakes the frame that says why: so they are read for a moment, and forgotten.
-    let connection = socket.get_mut();
-    let drained = async {
-        let mut piece = vec![0; WEBSOCKET_BUFFER_BYTES];
-        let mut bytes = 0;
-        while bytes < DRAINED_BYTES_MAX {
-            match connection.read(&mut piece).await {
-                Ok(0) | Err(_) => break,
-                Ok(read) => bytes += read,
-            }
-        }
-    };
-    let _ = timeout(DRAIN_WAIT, drained).await;
 }
 
 impl Running {
@@ -378,18 +344,6 @@ impl Running {
                 })
             }
         }
-    }
-}
-
-/// What a socket that cannot be read any more is told.
-fn broken(error: tungstenite::Error) -> End {
-    match error {
-        tungstenite::Error::Capacity(_) => {
-            End::Close(CloseCode::Size, format!("a message has at most {WEBSOCKET_MESSAGE_BYTES_MAX} bytes"))
-        }
-        tungstenite::Error::Protocol(error) => End::Close(CloseCode::Protocol, error.to_string()),
-        tungstenite::Error::Utf8(_) => End::Close(CloseCode::Invalid, "a text message is UTF-8".to_owned()),
-        _ => End::Gone,
     }
 }
 

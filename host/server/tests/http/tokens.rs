@@ -129,3 +129,29 @@ fn what_a_token_left_open_ends_with_it() {
     assert_eq!(ask(&server, &admin, "POST", "/v1/streams/s/events", r#"{"n":1}"#).status, 200);
     assert!(kept.chunk().is_some(), "others go on");
 }
+
+#[test]
+fn an_upload_ends_with_its_token() {
+    let server = server();
+    let admin = server.bearer(Role::Admin);
+    let stream = r#"{"fields": [{"name": "n", "type": "int64"}]}"#;
+    assert_eq!(ask(&server, &admin, "PUT", "/v1/streams/s", stream).status, 201);
+    let (id, bearer) = server.token(&json!({"role": "ingest"}));
+    let mut upload = server.client();
+    let head = format!(
+        "POST /v1/streams/s/events HTTP/1.1\r\nhost: test\r\nauthorization: {bearer}\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    upload.write(head.as_bytes());
+    upload.write(b"8\r\n{\"n\":1}\n\r\n");
+    let rows = || ask(&server, &admin, "GET", "/v1/streams/s/events", "").body.lines().count();
+    let began = Instant::now();
+    while rows() == 0 && began.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(ask(&server, &admin, "DELETE", &format!("/v1/tokens/{id}"), "").status, 204);
+    let answer = upload.answer().expect("an answer");
+    assert!(began.elapsed() < Duration::from_secs(9), "before a body that stands still is given up");
+    assert_eq!((answer.status, &answer.json()["accepted"]), (400, &json!(1)), "{answer:?}");
+    assert!(answer.body.contains("the token was revoked"), "{answer:?}");
+    assert_eq!(rows(), 1, "what was taken stays");
+}
