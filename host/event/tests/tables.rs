@@ -180,10 +180,12 @@ fn read(definition: &Arc<StreamDefinition>, lines: &[&str]) -> (Vec<u8>, String)
     let rows = decoder.finish();
     let (mut bytes, mut text) = (Vec::new(), Vec::new());
     let mut written = ArrowStream::new(definition.schema.clone());
-    let runs = [0..rows.num_rows()];
-    written.write(&rows, &definition.schema, (PartitionId(1), Offset(5)), &runs, &mut bytes).expect("written");
+    let all = 0..rows.num_rows();
+    written
+        .write(&rows, &definition.schema, (PartitionId(1), Offset(5)), std::slice::from_ref(&all), &mut bytes)
+        .expect("written");
     written.finish(&mut bytes).expect("ended");
-    RowEncoder::new(&definition.schema, None).encode(&rows, 0..rows.num_rows(), Offset::ZERO, &mut text);
+    RowEncoder::new(&definition.schema, None).encode(&rows, all, Offset::ZERO, &mut text);
     (bytes, String::from_utf8(text).expect("UTF-8"))
 }
 
