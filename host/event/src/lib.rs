@@ -19,6 +19,7 @@ mod rejection;
 mod schema;
 mod text;
 mod time;
+pub mod units;
 mod verdict;
 
 pub use backoff::Backoff;

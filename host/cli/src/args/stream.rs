@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use tidemill_event::units;
 
 use crate::commands::send::Packing;
-use crate::settings::parse_duration;
 
 /// `tidemill send`.
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub(crate) struct SendArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "write an integer and `ms`, `s`, `m`, `h` or `d`".to_owned())
+    units::duration(text).ok_or_else(|| "write an integer and `ms`, `s`, `m`, `h` or `d`".to_owned())
 }
 
 /// What a file of events holds.

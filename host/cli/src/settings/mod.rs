@@ -5,7 +5,6 @@
 
 mod connections;
 mod sources;
-mod units;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,12 +12,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use tidemill_event::units;
 
 pub(crate) use self::connections::ConnectionSettings;
 pub(crate) use self::sources::VARIABLES;
 use self::sources::{Found, Given, parse_environment, parse_file};
-pub(crate) use self::units::parse_duration;
-use self::units::parse_size;
 use crate::args::{LogForm, ServeArgs};
 
 /// Everything `serve` was told.
@@ -143,7 +141,7 @@ impl Found {
         let webhooks_private = self.webhooks_private.is_some_and(|(allowed, _)| allowed);
         let disk_reserve_bytes = match self.disk_reserve {
             None => None,
-            Some((text, place)) => Some(parse_size(&text).ok_or_else(|| {
+            Some((text, place)) => Some(units::size(&text).ok_or_else(|| {
                 fault(&place, format!("`{text}` is no size: write a whole number and KiB, MiB or GiB, such as 64MiB"))
             })?),
         };
@@ -163,7 +161,7 @@ impl Found {
 }
 
 fn duration(text: &str, place: &str) -> Result<Duration, SettingsFault> {
-    parse_duration(text)
+    units::duration(text)
         .ok_or_else(|| fault(place, format!("`{text}` is no duration: write a whole number and ms, s, m, h or d, such as 10s")))
 }
 

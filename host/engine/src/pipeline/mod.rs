@@ -14,7 +14,6 @@ mod schema;
 mod sources;
 mod suggest;
 mod target;
-mod units;
 
 pub(crate) use definition::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind, Text,

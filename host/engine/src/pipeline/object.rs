@@ -1,9 +1,11 @@
 //! Reading one object of the document: keys are taken one by one, and what nobody took is refused by name.
 
+use tidemill_event::units;
+
 use crate::Fault;
+use crate::pipeline::Text;
 use crate::pipeline::document::{Key, Node, NodeValue};
 use crate::pipeline::suggest::nearest;
-use crate::pipeline::{Text, units};
 
 /// Words of the grammar that this version does not have yet. They are refused by name rather than as unknown.
 const LATER: [&str; 20] = [

@@ -9,7 +9,6 @@
 mod check;
 mod compare;
 mod read;
-mod units;
 mod write;
 
 use std::fmt;

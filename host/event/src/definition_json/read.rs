@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::units::{read_duration, read_size};
 use super::{DefinitionFaults, Faults};
+use crate::units;
 use crate::{
     CompatibilityMode, Field, FieldType, MissingTime, Retention, StreamDefinition, StreamSchema, TimeField, TimeUnit,
     UnknownFields,
@@ -259,6 +259,11 @@ fn read_key(value: Option<&Value>, faults: &mut Faults) -> Vec<Arc<str>> {
     }
 }
 
+/// `10GiB`, or as we write what is no multiple of a larger unit: `123B`.
+fn size_or_bytes(text: &str) -> Option<u64> {
+    units::size(text).or_else(|| text.strip_suffix('B')?.parse().ok())
+}
+
 fn read_retention(value: Option<&Value>, faults: &mut Faults) -> Retention {
     let body = match value {
         None => return Retention::default(),
@@ -270,14 +275,14 @@ fn read_retention(value: Option<&Value>, faults: &mut Faults) -> Retention {
     };
     known_keys("retention", body, &["age", "bytes"], faults);
     let age = body.get("age").and_then(|value| {
-        let age = value.as_str().and_then(read_duration);
+        let age = value.as_str().and_then(units::duration).filter(|age| !age.is_zero());
         if age.is_none() {
             faults.add("retention.age", format!("{value} is no duration: write an integer and ms, s, m, h or d, like \"7d\""));
         }
         age
     });
     let bytes = body.get("bytes").and_then(|value| {
-        let bytes = value.as_str().and_then(read_size);
+        let bytes = value.as_str().and_then(size_or_bytes).filter(|bytes| *bytes > 0);
         if bytes.is_none() {
             faults.add("retention.bytes", format!("{value} is no size: write an integer and KiB, MiB or GiB, like \"10GiB\""));
         }

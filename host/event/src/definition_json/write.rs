@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::units::{write_duration, write_size};
+use crate::units::{write_duration, write_size};
 use crate::{Field, FieldType, MissingTime, SchemaVersion, StreamDefinition, TimeField, UnknownFields};
 
 /// The definition with its schema's version, as `GET /v1/streams/{stream}` shows it and the log stores it.

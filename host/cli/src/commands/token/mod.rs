@@ -3,7 +3,7 @@
 mod offline;
 
 use serde_json::{Value, json};
-use tidemill_event::{Clock, EventTime, TenantName};
+use tidemill_event::{Clock, EventTime, TenantName, units};
 use tidemill_log::Log;
 use tidemill_server::{NewToken, Role, TokenWish, Tokens};
 use ureq::SendBody;
@@ -15,7 +15,6 @@ use crate::client::{Client, encoded};
 use crate::clock::SystemClock;
 use crate::exit::Failure;
 use crate::output::Output;
-use crate::settings::parse_duration;
 use crate::table::table;
 
 /// Does one of the sub-commands; `client` is called where a host that runs is meant.
@@ -103,7 +102,7 @@ fn expires_at(args: &CreateTokenArgs) -> Result<Option<EventTime>, Failure> {
 
 /// `90d` from now, or an RFC 3339 time.
 fn time(text: &str, now: EventTime) -> Result<EventTime, Failure> {
-    let later = parse_duration(text).and_then(|duration| now.0.checked_add(duration.as_micros().try_into().ok()?));
+    let later = units::duration(text).and_then(|duration| now.0.checked_add(duration.as_micros().try_into().ok()?));
     let at = later.map(EventTime).or_else(|| EventTime::parse_rfc3339(text));
     at.ok_or_else(|| Failure::wrong_use(format!("--expires: `{text}` is neither a duration such as 90d nor an RFC 3339 time")))
 }
