@@ -84,6 +84,8 @@ impl Deployed {
     /// `replay` is the run beside it.
     pub(crate) fn status(&self, replay: Option<&Self>) -> Status {
         let now = Instant::now();
+        // Before the tasks: what is said to have failed says why, also when it fails at this moment.
+        let state = self.state();
         let tasks: Vec<_> = self.tasks.iter().map(|task| task.status(now)).collect();
         let mut endings = BTreeMap::new();
         for task in &tasks {
@@ -94,7 +96,7 @@ impl Deployed {
         let task_error = tasks.iter().find_map(|task| task.last_error.clone());
         Status {
             pipeline: self.name.to_string(),
-            state: self.state(),
+            state,
             plan: self.stored.plan,
             run: self.stored.run,
             lag_records: tasks.iter().map(|task| task.lag_records).sum(),
