@@ -453,7 +453,9 @@ impl Task {
         }
         if self.parts.plants.has(Planted::CommitWithoutRange) && !frames.is_empty() {
             let apart = Append::atomic(std::mem::take(&mut frames));
-            self.parts.log.append_waiting(apart).map_err(|error| format!("its outputs: {error}"))?;
+            let pending = self.parts.log.append_waiting(apart).map_err(|error| format!("its outputs: {error}"))?;
+            // In a group of its own: in one group with the commit there is no moment between them.
+            pending.wait().map_err(|error| format!("its outputs: {error}"))?;
         }
         let record = encode(&Record::Commit(commit.clone()), self.progress.schema(), self.parts.clock.now());
         frames.push(self.progress.frame(self.partition, record));
