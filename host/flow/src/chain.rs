@@ -2,7 +2,7 @@
 
 use tidemill_event::Breaker;
 
-use crate::{FlowBatch, KeyedTable, OnFailing, Operator, Outcome, StepId};
+use crate::{FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
 /// All steps of one task, with their state.
 #[derive(Default)]
@@ -38,15 +38,20 @@ impl Chain {
         })
     }
 
-    /// The steps with keyed state, by number.
-    pub fn tables(&mut self) -> impl Iterator<Item = (StepId, &mut KeyedTable)> {
+    /// The least watermark at which some step would act though no row comes.
+    pub fn due(&self) -> Option<Watermark> {
+        self.steps.iter().filter_map(|step| step.due()).min()
+    }
+
+    /// The steps with state, by number.
+    pub fn tables(&mut self) -> impl Iterator<Item = (StepId, &mut dyn StepState)> {
         self.steps.iter_mut().filter_map(|step| {
             let id = step.step();
             step.state().map(|table| (id, table))
         })
     }
 
-    /// One number over all keyed state: the same for the same state, however it came about. See [`KeyedTable::checksum`].
+    /// One number over all state: the same for the same state, however it came about. See [`StepState::checksum`].
     pub fn state_checksum(&mut self) -> u64 {
         self.tables().fold(0, |sum, (step, table)| sum.wrapping_add(table.checksum().wrapping_mul(2 * u64::from(step.0) + 1)))
     }

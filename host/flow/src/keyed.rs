@@ -19,6 +19,7 @@ use arrow_schema::DataType;
 use hashbrown::HashTable;
 use tidemill_event::{Field, KeyedState};
 
+use crate::StepState;
 use crate::checksum::checksum;
 use crate::keys::KeyColumn;
 use crate::state_column::StateColumn;
@@ -323,6 +324,28 @@ impl KeyedTable {
         *bytes = rest;
         self.columns.iter_mut().try_for_each(|column| column.decode(slot, bytes))?;
         bytes.is_empty().then_some(())
+    }
+}
+
+impl StepState for KeyedTable {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn changed_len(&self) -> usize {
+        self.changed_len()
+    }
+
+    fn take_changes(&mut self) -> Vec<KeyChange> {
+        self.take_changes()
+    }
+
+    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
+        self.restore([(key, value)])
+    }
+
+    fn checksum(&mut self) -> u64 {
+        self.checksum()
     }
 }
 

@@ -12,22 +12,32 @@
 //! values of its own traits ([`Predicate`], [`Projection`], [`Guest`]). What an operator answers is a function of its
 //! rows, of its state, and of what the task recorded ([`RecordedEnding`]); never of hash order, of time, or of where a batch was cut.
 
+mod aggregate;
 mod aside;
 mod batch;
 mod calls;
 mod chain;
 mod checksum;
 mod columns;
+mod entries;
+mod group;
+mod join;
 mod keyed;
 mod keys;
 mod operator;
 mod outcome;
+mod over;
+mod rows;
 mod rule;
 mod select;
+mod sketch;
+mod state;
 mod state_column;
+mod time;
 mod transform;
 mod waiting;
 mod where_step;
+mod window;
 
 #[cfg(test)]
 mod example;
@@ -38,15 +48,24 @@ mod split_tests;
 #[cfg(test)]
 mod waiting_tests;
 
+pub use aggregate::{Accumulators, Aggregate, AggregateCall, AggregateRefused, Aggregates, Finished, Reversible};
 pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};
 pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX};
 pub use chain::Chain;
+pub use join::{IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, WindowJoin, WindowJoinSettings};
 pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
 pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};
 pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, StepId, Wait};
+pub use over::{Over, OverSettings};
 pub use rule::{Keep, RuleSettings, RuleStep};
 pub use select::{Extend, NamedProjection, Select};
+pub use state::StepState;
+pub use time::{ClockStep, LaneId, LaneView, Lanes, Marks, TimeSettings, Watermark};
 pub use transform::{TransformSettings, TransformStep};
 pub use waiting::{Group, GroupChange, Place, Sources, WAITING_BYTES_MAX, WAITING_ROWS_MAX, Waiting};
 pub use where_step::Where;
+pub use window::{
+    CountWindow, Gap, Judged, LateRows, Order, SessionRefused, SessionWindow, SlicedWindow, Slicing, SlicingRefused, Top,
+    WINDOW_END, WINDOW_NO, WINDOW_START, WindowSettings,
+};

@@ -3,13 +3,13 @@
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use tidemill_event::{Breaker, CallFailure, RuleAnswer, RuleCall, TransformAnswer};
 
-use crate::{FlowBatch, KeyedTable, OnFailing, Outcome, StepId};
+use crate::{FlowBatch, OnFailing, Outcome, StepId, StepState, Watermark};
 
 /// One step of a task.
 ///
 /// The operator promises: every input row ends in the returned batch, in `output.dead` or in `output.put_back`, unless the step is there
-/// to drop it (a `where`, a rule that keeps matching rows, a transform that makes no row of it); the order of rows is kept; a failing
-/// call leaves its state as it was. It must not look at anything but its input, its state and what `output` has recorded. The driver promises to give
+/// to drop it (a `where`, a rule that keeps matching rows, a transform that makes no row of it) or to keep it (a window), or in
+/// `output.late`; the order of rows is kept; a failing call leaves its state as it was. A batch without rows whose marks go on is time that went by. It must not look at anything but its input, its state and what `output` has recorded. The driver promises to give
 /// rows in partition order and, after a crash, the same batches with the same recordings.
 pub trait Operator: Send {
     /// Which step of the pipeline it is.
@@ -18,11 +18,15 @@ pub trait Operator: Send {
     /// Takes a batch. An empty batch comes out as an empty batch with the step's columns, and no call is made for it.
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch;
 
-    /// Its keyed state, for checkpoints; `None` for steps without.
-    fn state(&mut self) -> Option<&mut KeyedTable>;
+    /// Its state, for checkpoints; `None` for steps without.
+    fn state(&mut self) -> Option<&mut dyn StepState>;
 
     /// What takes its component out when it keeps failing, with what happens then; `None` for steps without a component.
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)>;
+
+    /// The least watermark at which it would do something though no row comes; `None`: it waits for no time. Time that a clock makes go by
+    /// goes by only if somebody waits for it.
+    fn due(&self) -> Option<Watermark>;
 }
 
 /// What an expression made of a batch.

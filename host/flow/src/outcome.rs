@@ -10,7 +10,9 @@ use arrow_array::RecordBatch;
 use tidemill_event::{CallFailure, Ending, EventTime, Reason, RuleCall, Usage};
 
 use crate::calls::Answer;
-use crate::{FlowBatch, Guest};
+use crate::join::Side;
+use crate::window::LateRows;
+use crate::{FlowBatch, Guest, Marks, Watermark};
 
 /// A step of a pipeline, counted from 0 in the order of `steps`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,6 +118,14 @@ pub struct Outcome {
     pub endings: Vec<RecordedEnding>,
     /// Calls made, in order.
     pub calls: Vec<CallReport>,
+    /// Rows that came too late, by step, then in row order.
+    pub late: Vec<LateRows>,
+    /// (row, window) pairs that came too late for each other.
+    pub dropped_late: u64,
+    /// Rows that missed some of their windows, but not all.
+    pub late_partial: u64,
+    marks: Arc<Marks>,
+    side: Side,
     recorded: Vec<RecordedEnding>,
     clock: EventTime,
     clock_read: Cell<bool>,
@@ -130,6 +140,11 @@ impl Outcome {
             put_back: Vec::new(),
             endings: Vec::new(),
             calls: Vec::new(),
+            late: Vec::new(),
+            dropped_late: 0,
+            late_partial: 0,
+            marks: Arc::new(Marks::steady(Watermark::NONE, 0)),
+            side: Side::Left,
             recorded: Vec::new(),
             clock,
             clock_read: Cell::new(false),
@@ -141,6 +156,28 @@ impl Outcome {
     /// was, nobody asked.
     pub fn replay(clock: EventTime, recorded: Vec<RecordedEnding>) -> Self {
         Self { recorded, ..Self::new(clock) }
+    }
+
+    /// The watermark along the batch. Without it there is none, and nothing is ever late or closes.
+    pub fn with_marks(mut self, marks: Marks) -> Self {
+        self.marks = Arc::new(marks);
+        self
+    }
+
+    /// The batch is of that input of a join; of the left one unless said.
+    pub fn from_side(mut self, side: Side) -> Self {
+        self.side = side;
+        self
+    }
+
+    /// Which input of a join the batch is of.
+    pub(crate) fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The watermark along the batch.
+    pub(crate) fn marks(&self) -> Arc<Marks> {
+        self.marks.clone()
     }
 
     /// The batch comes back to `step`, whose component asked for that so often.

@@ -15,7 +15,7 @@ use crate::aside::set_aside;
 use crate::batch::field_of;
 use crate::calls::Calls;
 use crate::where_step::without;
-use crate::{FlowBatch, Isolation, Judge, Keyed, KeyedTable, OnFailing, Operator, Outcome, StepId};
+use crate::{FlowBatch, Isolation, Judge, Keyed, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
 /// Which rows go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,13 +92,17 @@ impl Operator for RuleStep {
         made.unwrap_or_else(|| adding.nothing(&input))
     }
 
-    fn state(&mut self) -> Option<&mut KeyedTable> {
-        self.calls.keyed.as_mut().map(|keyed| &mut keyed.table)
+    fn state(&mut self) -> Option<&mut dyn StepState> {
+        self.calls.keyed.as_mut().map(|keyed| &mut keyed.table as &mut dyn StepState)
     }
 
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
         let Isolation { on_failing, breaker } = &mut self.calls.isolation;
         Some((breaker, *on_failing))
+    }
+
+    fn due(&self) -> Option<Watermark> {
+        None
     }
 }
 

@@ -15,7 +15,7 @@ use tidemill_event::{Breaker, Field, Reason};
 
 use crate::batch::{assemble, field_of};
 use crate::where_step::without;
-use crate::{Computed, FlowBatch, KeyedTable, OnFailing, Operator, Outcome, Projection, StepId};
+use crate::{Computed, FlowBatch, OnFailing, Operator, Outcome, Projection, StepId, StepState, Watermark};
 
 /// A column and how it is computed.
 pub struct NamedProjection {
@@ -65,11 +65,15 @@ impl Operator for Select {
         FlowBatch { rows: assemble(fields, columns, input.len()), origin: input.origin }
     }
 
-    fn state(&mut self) -> Option<&mut KeyedTable> {
+    fn state(&mut self) -> Option<&mut dyn StepState> {
         None
     }
 
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        None
+    }
+
+    fn due(&self) -> Option<Watermark> {
         None
     }
 }
@@ -84,11 +88,15 @@ impl Operator for Extend {
         input.with_columns(computed)
     }
 
-    fn state(&mut self) -> Option<&mut KeyedTable> {
+    fn state(&mut self) -> Option<&mut dyn StepState> {
         None
     }
 
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        None
+    }
+
+    fn due(&self) -> Option<Watermark> {
         None
     }
 }

@@ -19,7 +19,7 @@ use crate::batch::{assemble, field_of};
 use crate::calls::Calls;
 use crate::rule::{RuleStep, null_outputs};
 use crate::where_step::without;
-use crate::{Apply, FlowBatch, Isolation, Keyed, KeyedTable, OnFailing, Operator, Outcome, StepId};
+use crate::{Apply, FlowBatch, Isolation, Keyed, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
 /// What a transform step is told by the plan.
 pub struct TransformSettings {
@@ -171,13 +171,17 @@ impl Operator for TransformStep {
         made.unwrap_or_else(|| making.nothing(&input))
     }
 
-    fn state(&mut self) -> Option<&mut KeyedTable> {
-        self.calls.keyed.as_mut().map(|keyed| &mut keyed.table)
+    fn state(&mut self) -> Option<&mut dyn StepState> {
+        self.calls.keyed.as_mut().map(|keyed| &mut keyed.table as &mut dyn StepState)
     }
 
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
         let Isolation { on_failing, breaker } = &mut self.calls.isolation;
         Some((breaker, *on_failing))
+    }
+
+    fn due(&self) -> Option<Watermark> {
+        None
     }
 }
 

@@ -4,7 +4,7 @@ use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBufferBuilder;
 use tidemill_event::{Breaker, Reason};
 
-use crate::{FlowBatch, KeyedTable, OnFailing, Operator, Outcome, Predicate, StepId, Tested};
+use crate::{FlowBatch, OnFailing, Operator, Outcome, Predicate, StepId, StepState, Tested, Watermark};
 
 /// The step.
 pub struct Where {
@@ -37,11 +37,15 @@ impl Operator for Where {
         input.filtered(&keep)
     }
 
-    fn state(&mut self) -> Option<&mut KeyedTable> {
+    fn state(&mut self) -> Option<&mut dyn StepState> {
         None
     }
 
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        None
+    }
+
+    fn due(&self) -> Option<Watermark> {
         None
     }
 }

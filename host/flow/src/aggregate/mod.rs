@@ -1,0 +1,33 @@
+//! Aggregates: columns of accumulators, one place per group, whatever the window around them.
+//!
+//! ```text
+//!              groups (one number a row)
+//! rows ──► update ──► accumulators ──► merge (groups into groups) ──► finish ──► a column, one value per group
+//!                          │  ▲
+//!                       encode decode ──► checkpoints
+//! ```
+//! Every native accumulator but those of `first`, `last` and `top_k` is a function of the set of rows it has seen: no order and no tree of merges shows.
+//! Nulls are skipped except by `count(*)`; of no rows an aggregate is null, a count 0.
+
+mod accumulators;
+mod approximate;
+mod average;
+pub(crate) mod bytes;
+mod calls;
+mod count;
+mod deviation;
+mod distinct;
+mod edge;
+mod exact;
+mod extreme;
+mod kind;
+mod numbers;
+mod sum;
+mod wide;
+
+#[cfg(test)]
+mod model_tests;
+
+pub use accumulators::{Accumulators, Finished, Reversible};
+pub use calls::{AggregateCall, Aggregates};
+pub use kind::{Aggregate, AggregateRefused};

@@ -1,0 +1,166 @@
+//! Key columns of a batch as ordered key bytes, and keys back into columns.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType, UInt32Type};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_schema::DataType;
+use tidemill_event::FieldType;
+
+use crate::group::ordered::{
+    put_bool, put_bytes, put_decimal, put_float, put_int, put_null, take_bool, take_bytes, take_decimal, take_float, take_int,
+    take_presence,
+};
+
+/// A column whose rows are written as ordered key bytes: its type is looked at once.
+pub(crate) enum KeyWriter<'a> {
+    Bool(&'a BooleanArray),
+    Int64(&'a Int64Array),
+    Timestamp(&'a TimestampMicrosecondArray),
+    Float64(&'a Float64Array),
+    Decimal(&'a Decimal128Array),
+    Text(&'a StringArray),
+    Bytes(&'a BinaryArray),
+    Dictionary(&'a DictionaryArray<UInt32Type>, &'a StringArray),
+}
+
+impl<'a> KeyWriter<'a> {
+    /// # Panics
+    /// If the column is of a type no event batch has.
+    pub(crate) fn new(column: &'a dyn Array) -> Self {
+        match column.data_type() {
+            DataType::Boolean => Self::Bool(column.as_boolean()),
+            DataType::Int64 => Self::Int64(column.as_primitive::<Int64Type>()),
+            DataType::Float64 => Self::Float64(column.as_primitive::<Float64Type>()),
+            DataType::Decimal128(..) => Self::Decimal(column.as_primitive::<Decimal128Type>()),
+            DataType::Timestamp(..) => Self::Timestamp(column.as_primitive::<TimestampMicrosecondType>()),
+            DataType::Utf8 => Self::Text(column.as_string::<i32>()),
+            DataType::Binary => Self::Bytes(column.as_binary::<i32>()),
+            DataType::Dictionary(..) => {
+                let column = column.as_dictionary::<UInt32Type>();
+                Self::Dictionary(column, column.values().as_string::<i32>())
+            }
+            other => panic!("no event batch has a column of {other}"),
+        }
+    }
+
+    /// Appends the bytes of one row.
+    #[inline]
+    pub(crate) fn put(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Bool(column) if column.is_valid(row) => put_bool(column.value(row), out),
+            Self::Int64(column) if column.is_valid(row) => put_int(column.value(row), out),
+            Self::Timestamp(column) if column.is_valid(row) => put_int(column.value(row), out),
+            Self::Float64(column) if column.is_valid(row) => put_float(column.value(row), out),
+            Self::Decimal(column) if column.is_valid(row) => put_decimal(column.value(row), out),
+            Self::Text(column) if column.is_valid(row) => put_bytes(column.value(row).as_bytes(), out),
+            Self::Bytes(column) if column.is_valid(row) => put_bytes(column.value(row), out),
+            Self::Dictionary(column, values) => match column.key(row).filter(|entry| values.is_valid(*entry)) {
+                Some(entry) => put_bytes(values.value(entry).as_bytes(), out),
+                None => put_null(out),
+            },
+            Self::Bool(_)
+            | Self::Int64(_)
+            | Self::Timestamp(_)
+            | Self::Float64(_)
+            | Self::Decimal(_)
+            | Self::Text(_)
+            | Self::Bytes(_) => put_null(out),
+        }
+    }
+}
+
+/// Appends the ordered key bytes of one row of a column.
+///
+/// # Panics
+/// If the column is of a type no event batch has.
+pub(crate) fn put_row(column: &dyn Array, row: usize, out: &mut Vec<u8>) {
+    KeyWriter::new(column).put(row, out);
+}
+
+/// A column of a key under way.
+enum Builder {
+    Bool(Vec<Option<bool>>),
+    Int64(Vec<Option<i64>>),
+    Timestamp(Vec<Option<i64>>),
+    Float64(Vec<Option<f64>>),
+    Decimal(Vec<Option<i128>>, u8, i8),
+    Text(StringBuilder),
+    Bytes(BinaryBuilder),
+}
+
+/// Ordered key bytes back into one column each; the inverse of [`KeyWriter`].
+pub(crate) struct KeyColumns {
+    builders: Vec<Builder>,
+    scratch: Vec<u8>,
+}
+
+impl KeyColumns {
+    pub(crate) fn new(types: &[FieldType]) -> Self {
+        let builder = |ty: &FieldType| match *ty {
+            FieldType::Bool => Builder::Bool(Vec::new()),
+            FieldType::Int64 => Builder::Int64(Vec::new()),
+            FieldType::Timestamp(_) => Builder::Timestamp(Vec::new()),
+            FieldType::Float64 => Builder::Float64(Vec::new()),
+            FieldType::Decimal { precision, scale } => Builder::Decimal(Vec::new(), precision, scale as i8),
+            FieldType::String | FieldType::Json => Builder::Text(StringBuilder::new()),
+            FieldType::Bytes => Builder::Bytes(BinaryBuilder::new()),
+        };
+        Self { builders: types.iter().map(builder).collect(), scratch: Vec::new() }
+    }
+
+    /// One more key. `None`: these bytes are no such key.
+    pub(crate) fn push(&mut self, mut key: &[u8]) -> Option<()> {
+        for builder in &mut self.builders {
+            let is_there = take_presence(&mut key)?;
+            match builder {
+                Builder::Bool(values) => values.push(if is_there { Some(take_bool(&mut key)?) } else { None }),
+                Builder::Int64(values) | Builder::Timestamp(values) => {
+                    values.push(if is_there { Some(take_int(&mut key)?) } else { None });
+                }
+                Builder::Float64(values) => values.push(if is_there { Some(take_float(&mut key)?) } else { None }),
+                Builder::Decimal(values, ..) => values.push(if is_there { Some(take_decimal(&mut key)?) } else { None }),
+                Builder::Text(_) | Builder::Bytes(_) if is_there => {
+                    self.scratch.clear();
+                    take_bytes(&mut key, &mut self.scratch)?;
+                    match builder {
+                        Builder::Text(values) => values.append_value(str::from_utf8(&self.scratch).ok()?),
+                        Builder::Bytes(values) => values.append_value(&self.scratch),
+                        Builder::Bool(_)
+                        | Builder::Int64(_)
+                        | Builder::Timestamp(_)
+                        | Builder::Float64(_)
+                        | Builder::Decimal(..) => {
+                            return None;
+                        }
+                    }
+                }
+                Builder::Text(values) => values.append_null(),
+                Builder::Bytes(values) => values.append_null(),
+            }
+        }
+        key.is_empty().then_some(())
+    }
+
+    pub(crate) fn finish(self) -> Vec<ArrayRef> {
+        let column = |builder: Builder| -> ArrayRef {
+            match builder {
+                Builder::Bool(values) => Arc::new(BooleanArray::from(values)),
+                Builder::Int64(values) => Arc::new(Int64Array::from(values)),
+                Builder::Timestamp(values) => Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")),
+                Builder::Float64(values) => Arc::new(Float64Array::from(values)),
+                Builder::Decimal(values, precision, scale) => {
+                    Arc::new(Decimal128Array::from(values).with_data_type(DataType::Decimal128(precision, scale)))
+                }
+                Builder::Text(mut values) => Arc::new(values.finish()),
+                Builder::Bytes(mut values) => Arc::new(values.finish()),
+            }
+        };
+        self.builders.into_iter().map(column).collect()
+    }
+}

@@ -1,0 +1,10 @@
+//! Rows to keys, keys to slots: the dense numbers under which operators keep what they know of a key.
+
+mod index;
+mod intern;
+mod key_columns;
+pub(crate) mod ordered;
+
+pub(crate) use index::KeyIndex;
+pub(crate) use intern::Intern;
+pub(crate) use key_columns::{KeyColumns, KeyWriter, put_row};

@@ -1,0 +1,25 @@
+//! Joins: rows of two inputs that belong together.
+
+mod interval;
+mod output;
+mod window;
+
+#[cfg(test)]
+mod example;
+#[cfg(test)]
+mod interval_tests;
+#[cfg(test)]
+mod window_tests;
+
+pub use interval::{IntervalJoin, JoinSettings};
+pub use output::{JoinKind, JoinSide};
+pub use window::{WindowJoin, WindowJoinSettings};
+
+/// Which input of a join a batch is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The one named first.
+    Left,
+    /// The other.
+    Right,
+}

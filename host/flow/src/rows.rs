@@ -1,0 +1,251 @@
+//! Rows that an operator keeps, by number: the batches they came in as long as enough of a batch is needed, and each row as bytes.
+//!
+//! ```text
+//! row ──► (chunk, place)      a chunk is a batch, or rows of several gathered anew when most of what is held is needed by nobody
+//! row as bytes                per column 00, or 01 and the value as in ordered key bytes; doubles bit by bit
+//! ```
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use arrow_select::interleave::interleave;
+use tidemill_event::Field;
+
+use crate::batch::assemble;
+use crate::group::ordered::put_exact_float;
+use crate::group::{KeyColumns, put_row};
+
+/// Rows held beyond four times of what is needed are gathered anew, but not for fewer.
+const WASTED_ROWS_MIN: usize = 16_384;
+
+/// Where a row is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    chunk: u32,
+    row: u32,
+}
+
+/// The rows, all of the same columns.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    fields: Vec<Field>,
+    chunks: Vec<Option<RecordBatch>>,
+    /// How many rows of each chunk are needed.
+    needed: Vec<u32>,
+    places: Vec<Place>,
+    free_rows: Vec<u32>,
+    free_chunks: Vec<u32>,
+    live: usize,
+    held: usize,
+}
+
+impl Rows {
+    /// Rows of these columns.
+    pub(crate) fn new(fields: Vec<Field>) -> Self {
+        Self {
+            fields,
+            chunks: Vec::new(),
+            needed: Vec::new(),
+            places: Vec::new(),
+            free_rows: Vec::new(),
+            free_chunks: Vec::new(),
+            live: 0,
+            held: 0,
+        }
+    }
+
+    /// The columns.
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// Arrays by row need room for so many.
+    pub(crate) fn slots(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Some rows of a batch, by number; the batch may have more columns.
+    ///
+    /// # Panics
+    /// If a column is not there.
+    pub(crate) fn add(&mut self, batch: &RecordBatch, picked: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let mut picked = picked.into_iter().peekable();
+        if picked.peek().is_none() {
+            return Vec::new();
+        }
+        let column = |field: &Field| -> ArrayRef {
+            let column = batch.column_by_name(&field.name).unwrap_or_else(|| panic!("no column `{}` in the batch", field.name));
+            // All chunks have the same types, so that rows of several go side by side.
+            match column.data_type() {
+                DataType::Dictionary(_, values) => cast(column, values).expect("a dictionary casts to its values"),
+                _ => column.clone(),
+            }
+        };
+        let fields: Vec<_> = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
+        let columns = self.fields.iter().map(column).collect();
+        let chunk = self.add_chunk(assemble(fields, columns, batch.num_rows()));
+        picked.map(|row| self.add_row(Place { chunk, row })).collect()
+    }
+
+    fn add_chunk(&mut self, rows: RecordBatch) -> u32 {
+        self.held += rows.num_rows();
+        if let Some(chunk) = self.free_chunks.pop() {
+            self.chunks[chunk as usize] = Some(rows);
+            return chunk;
+        }
+        self.chunks.push(Some(rows));
+        self.needed.push(0);
+        self.chunks.len() as u32 - 1
+    }
+
+    fn add_row(&mut self, place: Place) -> u32 {
+        self.needed[place.chunk as usize] += 1;
+        self.live += 1;
+        if let Some(row) = self.free_rows.pop() {
+            self.places[row as usize] = place;
+            return row;
+        }
+        self.places.push(place);
+        self.places.len() as u32 - 1
+    }
+
+    /// Nobody needs the row any more. Its number is another's soon.
+    pub(crate) fn remove(&mut self, row: u32) {
+        let Place { chunk, .. } = self.places[row as usize];
+        self.free_rows.push(row);
+        self.live -= 1;
+        self.needed[chunk as usize] -= 1;
+        if self.needed[chunk as usize] == 0 {
+            let rows = self.chunks[chunk as usize].take().map_or(0, |rows| rows.num_rows());
+            self.held -= rows;
+            self.free_chunks.push(chunk);
+        }
+    }
+
+    /// Gathers what is needed if most of what is held is not. `live`: all rows there are, in any order.
+    pub(crate) fn compact(&mut self, live: impl Iterator<Item = u32>) {
+        if self.held <= WASTED_ROWS_MIN + 4 * self.live {
+            return;
+        }
+        let rows: Vec<u32> = live.collect();
+        let columns = self.gather(rows.iter().map(|row| Some(*row)));
+        let fields = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
+        let gathered = assemble(fields, columns, rows.len());
+        self.chunks.clear();
+        self.needed.clear();
+        self.free_chunks.clear();
+        self.held = 0;
+        let chunk = self.add_chunk(gathered);
+        self.needed[chunk as usize] = rows.len() as u32;
+        (0u32..).zip(rows).for_each(|(place, row)| self.places[row as usize] = Place { chunk, row: place });
+    }
+
+    /// The columns of these rows, in this order; `None` is a row of nulls.
+    pub(crate) fn gather(&self, rows: impl Iterator<Item = Option<u32>>) -> Vec<ArrayRef> {
+        // Only chunks in use take part; the first is a null for each column.
+        let mut number = vec![0; self.chunks.len()];
+        let mut used: Vec<&RecordBatch> = Vec::new();
+        let mut indices = Vec::with_capacity(rows.size_hint().0);
+        for row in rows {
+            let Some(row) = row else {
+                indices.push((0, 0));
+                continue;
+            };
+            let Place { chunk, row } = self.places[row as usize];
+            let known = &mut number[chunk as usize];
+            if *known == 0 {
+                used.push(self.chunks[chunk as usize].as_ref().expect("a row's chunk is there"));
+                *known = used.len();
+            }
+            indices.push((*known, row as usize));
+        }
+        let column = |(at, field): (usize, &Field)| {
+            let null = arrow_array::new_null_array(&field.ty.arrow(), 1);
+            let mut arrays: Vec<&dyn Array> = vec![null.as_ref()];
+            arrays.extend(used.iter().map(|rows| rows.column(at).as_ref()));
+            interleave(&arrays, &indices).expect("chunks have the same types")
+        };
+        self.fields.iter().enumerate().map(column).collect()
+    }
+
+    /// Appends a row as bytes.
+    pub(crate) fn encode(&self, row: u32, out: &mut Vec<u8>) {
+        let Place { chunk, row } = self.places[row as usize];
+        let rows = self.chunks[chunk as usize].as_ref().expect("a row's chunk is there");
+        for column in rows.columns() {
+            match column.as_primitive_opt::<Float64Type>() {
+                Some(doubles) if doubles.is_valid(row as usize) => put_exact_float(doubles.value(row as usize), out),
+                _ => put_row(column.as_ref(), row as usize, out),
+            }
+        }
+    }
+
+    /// A row from its bytes. `None`: these bytes are no such row.
+    pub(crate) fn decode(&mut self, bytes: &[u8]) -> Option<u32> {
+        let types: Vec<_> = self.fields.iter().map(|field| field.ty).collect();
+        let mut columns = KeyColumns::new(&types);
+        columns.push(bytes)?;
+        let fields = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
+        let chunk = self.add_chunk(assemble(fields, columns.finish(), 1));
+        Some(self.add_row(Place { chunk, row: 0 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::example::{all_types_first, dictionary_batch, plain_batch};
+    use tidemill_event::FieldType;
+
+    #[test]
+    fn every_type_is_kept_and_read_back() {
+        let first = all_types_first();
+        let fields: Vec<Field> =
+            first.schema_ref().fields().iter().map(|field| Field::from_arrow(field).expect("a field")).collect();
+        let mut rows = Rows::new(fields);
+        let [row] = rows.add(&first, [0])[..] else { panic!("one row") };
+        let mut bytes = Vec::new();
+        rows.encode(row, &mut bytes);
+        let again = rows.decode(&bytes).expect("what was encoded");
+        assert_eq!(rows.gather([Some(again)].into_iter()), first.columns());
+        assert!((0..bytes.len()).all(|short| rows.decode(&bytes[..short]).is_none()));
+    }
+
+    proptest! {
+        /// Rows are those that were added, whatever was removed and gathered anew, and whatever form their columns had.
+        #[test]
+        fn rows_are_those_that_were_added(batches in proptest::collection::vec((proptest::collection::vec(proptest::option::of("[ab]{0,3}"), 1..9), any::<bool>(), any::<u16>()), 0..12)) {
+            let mut rows = Rows::new(vec![Field::new("k", FieldType::String, true)]);
+            let mut model: Vec<(u32, Option<String>)> = Vec::new();
+            for (keys, dictionary, kept) in batches {
+                let batch = if dictionary { dictionary_batch(&keys) } else { plain_batch(&keys) };
+                let added = rows.add(&batch, 0..keys.len() as u32);
+                model.extend(added.into_iter().zip(keys));
+                let mut place = 0;
+                model.retain(|(row, _)| {
+                    place += 1;
+                    let stays = kept >> (place % 16) & 1 == 1;
+                    if !stays {
+                        rows.remove(*row);
+                    }
+                    stays
+                });
+                // As if much were wasted.
+                rows.held += WASTED_ROWS_MIN * usize::from(kept & 1);
+                rows.compact(model.iter().map(|(row, _)| *row));
+                rows.held = rows.chunks.iter().flatten().map(RecordBatch::num_rows).sum();
+                prop_assert_eq!(rows.live, model.len());
+                let told = rows.gather(model.iter().map(|(row, _)| Some(*row)).chain([None]));
+                let told: Vec<Option<&str>> = told[0].as_string::<i32>().iter().collect();
+                let expected: Vec<Option<&str>> = model.iter().map(|(_, key)| key.as_deref()).chain([None]).collect();
+                prop_assert_eq!(told, expected);
+            }
+        }
+    }
+}

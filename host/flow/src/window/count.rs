@@ -1,0 +1,179 @@
+//! Windows that count rows: the 1st to Nth row of a key, the N+1st to 2Nth, … in order of arrival. Unfilled ones say nothing.
+//!
+//! No row is late for them. A result comes out with the row that fills its window, and has the greatest time of its rows.
+
+use tidemill_event::batch::times;
+use tidemill_event::{Breaker, EventTime, Field};
+
+use crate::aggregate::bytes::{take_i64, take_u32, take_u64};
+use crate::aggregate::{AggregateRefused, Aggregates};
+use crate::entries::Entries;
+use crate::group::KeyIndex;
+use crate::state::corrupt;
+use crate::time::Watermark;
+use crate::window::pane::{Pane, rows_of};
+use crate::window::{Bounds, WindowSettings, output_fields};
+use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
+
+/// What the keys of counted windows begin with in the store.
+const COUNTED: u8 = 2;
+
+/// The window of a key that is being filled.
+#[derive(Debug, Clone, Copy, Default)]
+struct Filling {
+    /// How many of the key were filled before.
+    number: u64,
+    /// Rows in it; a group belongs to it only if there are any.
+    rows: u32,
+    group: u32,
+    newest: i64,
+    is_known: bool,
+}
+
+/// The step.
+pub struct CountWindow {
+    step: StepId,
+    size: u32,
+    state: Counting,
+}
+
+struct Counting {
+    index: KeyIndex,
+    aggregates: Aggregates,
+    filling: Vec<Filling>,
+    /// By slot: a key stays, its number goes on.
+    entries: Entries,
+}
+
+impl CountWindow {
+    /// Windows of `size` rows, without a row. `lateness`, `judged` and `top` of the settings mean nothing here. Errors: an aggregate that does not go with
+    /// its argument.
+    ///
+    /// # Panics
+    /// If the size is 0.
+    pub fn new(size: u32, settings: WindowSettings) -> Result<Self, AggregateRefused> {
+        assert!(size > 0, "a window has rows");
+        let aggregates = Aggregates::new(&settings.aggregates)?;
+        let state = Counting { index: KeyIndex::new(settings.by), aggregates, filling: Vec::new(), entries: Entries::default() };
+        Ok(Self { step: settings.step, size, state })
+    }
+
+    /// The columns that come out, `_time` aside.
+    pub fn fields(&self) -> Vec<Field> {
+        output_fields(self.state.index.by(), Bounds::Number, self.state.aggregates.fields(), None)
+    }
+}
+
+impl Counting {
+    fn know(&mut self, slot: u32) {
+        let filling = &mut self.filling[slot as usize];
+        if !filling.is_known {
+            *filling = Filling { is_known: true, ..Filling::default() };
+            self.index.hold(slot);
+        }
+    }
+}
+
+impl Operator for CountWindow {
+    fn step(&self) -> StepId {
+        self.step
+    }
+
+    fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
+        let state = &mut self.state;
+        let (mut slots, mut groups, mut panes) = (Vec::new(), Vec::with_capacity(input.len()), Vec::new());
+        state.index.slots_of(&input.rows, &mut slots);
+        state.filling.resize(state.index.slots(), Filling::default());
+        for (row, (slot, time)) in slots.iter().zip(times(&input.rows).values()).enumerate() {
+            state.know(*slot);
+            let filling = &mut state.filling[*slot as usize];
+            if filling.rows == 0 {
+                filling.group = state.aggregates.allocate();
+                filling.newest = *time;
+            }
+            groups.push(filling.group);
+            filling.rows += 1;
+            filling.newest = filling.newest.max(*time);
+            if filling.rows == self.size {
+                let (number, newest) = (filling.number as i64, EventTime(filling.newest));
+                let origin = input.origin[row];
+                panes.push(Pane { slot: *slot, group: filling.group, start: number, end: 0, time: newest, origin });
+                filling.number += 1;
+                filling.rows = 0;
+            }
+            state.entries.touch(*slot);
+        }
+        state.aggregates.update(&groups, &input.rows);
+        let made = rows_of(&panes, &state.index, &state.aggregates, Bounds::Number, None, self.step, output);
+        panes.iter().for_each(|pane| state.aggregates.release(pane.group));
+        made
+    }
+
+    fn state(&mut self) -> Option<&mut dyn StepState> {
+        Some(&mut self.state)
+    }
+
+    fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        None
+    }
+
+    fn due(&self) -> Option<Watermark> {
+        None
+    }
+}
+
+fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, filling: &[Filling], index: &KeyIndex, aggregates: &Aggregates) {
+    key.push(COUNTED);
+    index.put_key(slot, key);
+    let Filling { number, rows, group, newest, .. } = filling[slot as usize];
+    value.extend_from_slice(&number.to_le_bytes());
+    value.extend_from_slice(&rows.to_le_bytes());
+    if rows > 0 {
+        value.extend_from_slice(&newest.to_le_bytes());
+        aggregates.encode(group, value);
+    }
+}
+
+impl StepState for Counting {
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn changed_len(&self) -> usize {
+        self.entries.changed_len()
+    }
+
+    fn take_changes(&mut self) -> Vec<KeyChange> {
+        let Self { index, aggregates, filling, entries } = self;
+        entries.take_changes(|slot, key, value| encode(slot, key, value, filling, index, aggregates))
+    }
+
+    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
+        let mut rest = value;
+        let mut read = || {
+            let (COUNTED, of_key) = key.split_first().map(|(tag, rest)| (*tag, rest))? else { return None };
+            let slot = self.index.slot_of_key(of_key)?;
+            self.filling.resize(self.index.slots(), Filling::default());
+            self.know(slot);
+            self.entries.restored(slot);
+            let filling = &mut self.filling[slot as usize];
+            (filling.number, filling.rows) = (take_u64(&mut rest)?, take_u32(&mut rest)?);
+            if filling.rows > 0 {
+                filling.newest = take_i64(&mut rest)?;
+                filling.group = self.aggregates.allocate();
+                self.aggregates.decode(filling.group, &mut rest)?;
+            }
+            rest.is_empty().then_some(())
+        };
+        let read = read();
+        read.ok_or_else(|| {
+            let fields: Vec<&str> = self.aggregates.fields().map(|field| &*field.name).collect();
+            corrupt(key, &format!("number, rows, newest, {}", fields.join(", ")), value.len() - rest.len())
+        })
+    }
+
+    fn checksum(&mut self) -> u64 {
+        let Self { index, aggregates, filling, entries } = self;
+        entries.checksum(|slot, key, value| encode(slot, key, value, filling, index, aggregates))
+    }
+}

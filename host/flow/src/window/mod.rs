@@ -1,0 +1,109 @@
+//! Windows: rows of a key and a stretch of time, and what is said of them once the watermark has passed.
+
+mod blocks;
+mod count;
+mod key_list;
+mod late;
+mod pane;
+mod running;
+mod session;
+mod sliced;
+mod slices;
+mod slicing;
+mod top;
+
+#[cfg(test)]
+pub(crate) mod example;
+#[cfg(test)]
+mod list_tests;
+#[cfg(test)]
+mod sliced_tests;
+#[cfg(test)]
+mod stored_tests;
+
+pub use count::CountWindow;
+pub use late::LateRows;
+pub use session::{Gap, SessionRefused, SessionWindow};
+pub use sliced::SlicedWindow;
+pub(crate) use slicing::Stretch;
+pub use slicing::{Slicing, SlicingRefused};
+pub use top::{Order, Top};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_event::Field;
+
+use crate::{AggregateCall, StepId};
+
+/// The first instant of a window.
+pub const WINDOW_START: &str = "window_start";
+/// The first instant behind it.
+pub const WINDOW_END: &str = "window_end";
+/// The number of a window that counts rows, from 0.
+pub const WINDOW_NO: &str = "window_no";
+
+/// What decides that a row is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// The watermark of its own lane: the rows are the task's input.
+    ByLane,
+    /// The task's: a step before made the rows, or gave them another time.
+    ByTask,
+}
+
+/// What all kinds of windows have.
+pub struct WindowSettings {
+    /// Which step it is.
+    pub step: StepId,
+    /// The key's columns; none: one key for all.
+    pub by: Vec<Field>,
+    /// What is said of each window.
+    pub aggregates: Vec<AggregateCall>,
+    /// How long after its end a window still takes rows.
+    pub lateness: Duration,
+    /// What decides that a row is late.
+    pub judged: Judged,
+    /// Of each window only the first keys in an order.
+    pub top: Option<Top>,
+}
+
+/// The columns a window makes beside its key and its aggregates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bounds {
+    /// `window_start` and `window_end`.
+    Times,
+    /// `window_no`.
+    Number,
+    /// None.
+    None,
+}
+
+impl Bounds {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Times => &[WINDOW_START, WINDOW_END],
+            Self::Number => &[WINDOW_NO],
+            Self::None => &[],
+        }
+    }
+}
+
+/// The columns that come out of a window: those of the key, of the window, of the aggregates, the rank.
+pub(crate) fn output_fields<'a>(
+    by: &[Field],
+    bounds: Bounds,
+    aggregates: impl Iterator<Item = &'a Field>,
+    rank: Option<&Arc<str>>,
+) -> Vec<Field> {
+    use tidemill_event::FieldType;
+    let bound = |name: &&str| {
+        let ty = if *name == WINDOW_NO { FieldType::Int64 } else { FieldType::Timestamp(None) };
+        Field::new(name, ty, false)
+    };
+    let mut fields: Vec<Field> = by.to_vec();
+    fields.extend(bounds.names().iter().map(bound));
+    fields.extend(aggregates.cloned());
+    fields.extend(rank.map(|name| Field::new(name, FieldType::Int64, false)));
+    fields
+}
