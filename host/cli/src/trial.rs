@@ -145,7 +145,7 @@ impl Trial {
             begin += length;
         }
         if !description.state.is_empty() {
-            trial.state = step.state().map_or(0, KeyedTable::checksum);
+            trial.state = step.state().map_or(0, |state| state.checksum());
         }
         Ok(trial)
     }
