@@ -9,13 +9,14 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use tidemill_event::batch::{time_field, times};
 use tidemill_event::{Breaker, Field, Reason};
 
 use crate::aggregate::bytes::{take, take_i64, take_u32, take_u64};
+use crate::aggregate::calls::Results;
 use crate::aggregate::{AggregateRefused, Aggregates};
 use crate::batch::assemble;
 use crate::checksum::checksum;
@@ -183,7 +184,7 @@ impl OverState {
     }
 
     /// What the aggregates say of each row and those before it.
-    fn look_back(&mut self, rows: &RecordBatch, size: usize) -> (Vec<(ArrowField, ArrayRef)>, Vec<(usize, String)>) {
+    fn look_back(&mut self, rows: &RecordBatch, size: usize) -> Results {
         let mut slots = Vec::new();
         self.index.slots_of(rows, &mut slots);
         self.before.resize(self.index.slots(), VecDeque::new());
@@ -234,7 +235,7 @@ impl OverState {
         arguments.compact(before.iter().flatten().map(|before| before.row));
         let results = self.aggregates.finish(&groups);
         groups.into_iter().for_each(|group| self.aggregates.release(group));
-        (results.columns, results.failed)
+        results
     }
 }
 
@@ -247,8 +248,8 @@ impl Operator for Over {
         let marks = output.marks();
         let origins = self.admit(&input, &marks, output);
         let rows = self.state.release(&marks, &origins);
-        let (added, failed) = self.state.look_back(&rows.rows, self.size);
-        let rows = rows.with_columns(added);
+        let Results { columns, failed } = self.state.look_back(&rows.rows, self.size);
+        let rows = rows.with_columns(columns);
         if failed.is_empty() {
             return rows;
         }

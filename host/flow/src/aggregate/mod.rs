@@ -13,7 +13,7 @@ mod accumulators;
 mod approximate;
 mod average;
 pub(crate) mod bytes;
-mod calls;
+pub(crate) mod calls;
 mod count;
 mod deviation;
 mod distinct;

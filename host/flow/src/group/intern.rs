@@ -201,7 +201,7 @@ mod tests {
         fn slots_are_those_of_a_map(steps in proptest::collection::vec((any::<bool>(), 0i64..12), 0..200)) {
             let (mut ints, mut texts) = (Intern::ints(), Intern::bytes());
             let mut model: HashMap<i64, (u32, u32, u32)> = HashMap::new();
-            let text = |value: i64| "long enough to lie beside the table "[..value as usize * 3].as_bytes().to_vec();
+            let text = |value: i64| b"long enough to lie beside the table "[..value as usize * 3].to_vec();
             let mut most = 0;
             for (hold, value) in steps {
                 if hold {

@@ -45,12 +45,14 @@ fn shown(key: &Option<String>, keyed: bool) -> String {
     if keyed { format!("{} ", key.clone().unwrap_or("-".to_owned())) } else { String::new() }
 }
 
+/// Key, start, until, rows in the order of arrival.
+type OpenSession = (Option<String>, i64, i64, Vec<(usize, Row)>);
+
 /// Sessions as lists of rows, found again after each.
 fn sessions(keyed: bool, gap: Option<i64>, rows: &[Row], schedule: &Schedule) -> Told {
     let mut told = Told::default();
     let reach = |row: &Row| gap.unwrap_or(row.value.unwrap_or(-1));
-    // (key, start, until, rows in the order of arrival)
-    let mut open: Vec<(Option<String>, i64, i64, Vec<(usize, Row)>)> = Vec::new();
+    let mut open: Vec<OpenSession> = Vec::new();
     schedule.play(rows, |happens| match happens {
         Happens::Row(number, row, watermark) => {
             if reach(row) < 0 {
