@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill_event::{EventTime, PipelineName, StreamName};
-use tidemill_flow::OnFailing;
+use tidemill_flow::{OnFailing, TimeSettings};
 
 use crate::pipeline::Target;
 
@@ -62,6 +62,10 @@ pub(crate) struct Source {
     pub(crate) alias: Option<String>,
     pub(crate) start: Start,
     pub(crate) on_trim: OnTrim,
+    /// How far behind the newest row of its lane a row may be without being late.
+    pub(crate) out_of_orderness: Duration,
+    /// A lane of it that is silent so long holds no window open; `None`: it does for ever.
+    pub(crate) idle: Option<Duration>,
     pub(crate) path: String,
     pub(crate) line: usize,
 }
@@ -157,6 +161,8 @@ pub(crate) struct PipelineDefinition {
     pub(crate) name: PipelineName,
     pub(crate) run: Run,
     pub(crate) on_divergence: OnDivergence,
+    /// How its time runs where no source says otherwise.
+    pub(crate) time: TimeSettings,
     /// At least one; several are one stream, by column name.
     pub(crate) sources: Vec<Source>,
     pub(crate) steps: Vec<Step>,

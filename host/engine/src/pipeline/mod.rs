@@ -14,6 +14,7 @@ mod schema;
 mod sources;
 mod suggest;
 mod target;
+mod time;
 
 pub(crate) use definition::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind, Text,

@@ -8,7 +8,7 @@ use crate::pipeline::document::{Key, Node, NodeValue};
 use crate::pipeline::suggest::nearest;
 
 /// Words of the grammar that this version does not have yet. They are refused by name rather than as unknown.
-const LATER: [&str; 20] = [
+const LATER: [&str; 18] = [
     "window",
     "join",
     "over",
@@ -16,8 +16,6 @@ const LATER: [&str; 20] = [
     "pattern",
     "alert",
     "functions",
-    "out_of_orderness",
-    "idle",
     "lateness",
     "top",
     "tumbling",
@@ -119,6 +117,13 @@ impl<'a> Object<'a> {
     pub(crate) fn duration(&mut self, name: &str, faults: &mut Vec<Fault>) -> Option<std::time::Duration> {
         let text = self.text(name, faults)?;
         self.converted(name, &text, units::duration(&text.text), "an integer and ms, s, m, h or d: `50ms`", faults)
+    }
+
+    /// Takes a duration, or `off`.
+    pub(crate) fn duration_or_off(&mut self, name: &str, faults: &mut Vec<Fault>) -> Option<Option<std::time::Duration>> {
+        let text = self.text(name, faults)?;
+        let value = if text.text == "off" { Some(None) } else { units::duration(&text.text).map(Some) };
+        self.converted(name, &text, value, "an integer and ms, s, m, h or d, `30s`, or `off`", faults)
     }
 
     /// Takes a size.

@@ -7,6 +7,7 @@ use crate::Fault;
 use crate::pipeline::document::{Node, NodeValue, read};
 use crate::pipeline::object::{Object, is_later, listed, text_of};
 use crate::pipeline::sources::sources;
+use crate::pipeline::time::time;
 use crate::pipeline::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, target,
 };
@@ -64,6 +65,7 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
     let on_divergence = object
         .choice("on_divergence", &[("continue", OnDivergence::Continue), ("stop", OnDivergence::Stop)], faults)
         .unwrap_or(OnDivergence::Continue);
+    let time = time(object.take("time"), faults);
     let sources = match object.take("from") {
         Some(node) => sources(node, faults),
         None => {
@@ -79,8 +81,8 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
             Vec::new()
         }
     };
-    object.finish(&["pipeline", "run", "on_divergence", "from", "steps", "to"], faults);
-    Some(PipelineDefinition { name: name.clone(), run, on_divergence, sources: sources?, steps, targets })
+    object.finish(&["pipeline", "run", "on_divergence", "time", "from", "steps", "to"], faults);
+    Some(PipelineDefinition { name: name.clone(), run, on_divergence, time, sources: sources?, steps, targets })
 }
 
 pub(super) fn list<'a>(node: &'a Node, path: &str, example: &str, faults: &mut Vec<Fault>) -> &'a [Node] {
@@ -268,8 +270,8 @@ mod tests {
 
     #[test]
     fn yaml_and_json_say_the_same() {
-        let yaml = "from: {stream: a, as: x, start: [7, 9], on_trim: skip}\nsteps:\n- where: n > 1\n- rule: r@1\n  config: {t: 1, s: '2', l: [true, ~]}\n  by: [u]\n  keep: all\n  as: hit\n  limits: {fuel_per_row: 7, memory: 2MiB, output: 1KiB, deadline: 50ms}\n- select: {o: n * 2, one: 1}\n- transform: t@2\n  keep_input: true\nto:\n- stream: b\n- file: {path: f/g}\n- stdout\n";
-        let json = r#"{"from": {"stream": "a", "as": "x", "start": [7, 9], "on_trim": "skip"}, "steps": [{"where": "n > 1"},
+        let yaml = "time: {bound: off, max_drift: 10m}\nfrom: {stream: a, as: x, start: [7, 9], on_trim: skip, out_of_orderness: 5s, idle: off}\nsteps:\n- where: n > 1\n- rule: r@1\n  config: {t: 1, s: '2', l: [true, ~]}\n  by: [u]\n  keep: all\n  as: hit\n  limits: {fuel_per_row: 7, memory: 2MiB, output: 1KiB, deadline: 50ms}\n- select: {o: n * 2, one: 1}\n- transform: t@2\n  keep_input: true\nto:\n- stream: b\n- file: {path: f/g}\n- stdout\n";
+        let json = r#"{"time": {"bound": "off", "max_drift": "10m"}, "from": {"stream": "a", "as": "x", "start": [7, 9], "on_trim": "skip", "out_of_orderness": "5s", "idle": "off"}, "steps": [{"where": "n > 1"},
             {"rule": "r@1", "config": {"t": 1, "s": "2", "l": [true, null]}, "by": ["u"], "keep": "all", "as": "hit",
              "limits": {"fuel_per_row": 7, "memory": "2MiB", "output": "1KiB", "deadline": "50ms"}},
             {"select": {"o": "n * 2", "one": 1}}, {"transform": "t@2", "keep_input": true}],
@@ -291,12 +293,12 @@ mod tests {
     #[test]
     fn every_fault_is_found_at_once_with_its_line() {
         check(
-            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: 30s\nsteps:\n- were: a > 1\n- window: {tumbling: 1h}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
+            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: never\nsteps:\n- were: a > 1\n- window: {tumbling: 1h}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
             expect![[r#"
                 1: pipeline: the text says `q`, the address says `p` -> make them the same, or leave `pipeline` out
                 2: run: `sometimes` is none of the values there are -> use `live` or `once`
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
-                5: from.idle: `idle` is not in this version -> here it can be `stream`, `as`, `start` or `on_trim`
+                5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
                 8: steps[1].window: `window` is not in this version -> a step is one of `where`, `select`, `extend`, `rule` or `transform`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
@@ -310,7 +312,7 @@ mod tests {
                 22: to[1].file.path: `../x` is no folder inside `files/` -> write names of letters, digits, `.`, `_`, `-` with `/` between them: `reports/daily`
                 23: to[2].stream: `a.rejected` has a dot, and dotted names are the host's: choose a name without one -> name a stream of your own: `results`
                 25: to[4]: this target is named twice -> remove one of the two
-                26: extra: there is no `extra` -> here it can be `pipeline`, `run`, `on_divergence`, `from`, `steps` or `to`
+                26: extra: there is no `extra` -> here it can be `pipeline`, `run`, `on_divergence`, `time`, `from`, `steps` or `to`
             "#]],
         );
     }

@@ -46,6 +46,7 @@ mod tests {
         let to = || json!(["stdout"]);
         check("", &mut json!({"from": "a", "to": ["stdout"]}), |document| document);
         check("source", &mut json!({"stream": "a"}), |source| json!({"from": source, "to": to()}));
+        check("time", &mut json!({}), |time| json!({"from": "a", "time": time, "to": to()}));
         for (name, mut step) in [("rule", json!({"rule": "a@1"})), ("transform", json!({"transform": "a@1"}))] {
             check(name, &mut step, |step| json!({"from": "a", "steps": [step], "to": to()}));
         }

@@ -1,11 +1,14 @@
 //! `from`: a stream, an object, or a list of them. Several streams are one, by column name, so nothing can be said of one alone but
-//! where it begins and what happens when rows of it were removed.
+//! where it begins, how its time runs, and what happens when rows of it were removed.
+
+use std::time::Duration;
 
 use tidemill_event::{EventTime, StreamName};
 
 use crate::Fault;
 use crate::pipeline::document::{Node, NodeValue};
 use crate::pipeline::object::{Object, text_of};
+use crate::pipeline::time::IDLE;
 use crate::pipeline::{OnTrim, Source, Start, Text};
 
 /// More streams are refused.
@@ -59,8 +62,16 @@ fn refuse_joins(sources: &[Source], faults: &mut Vec<Fault>) {
 fn source(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Source> {
     if let NodeValue::Scalar { .. } = node.value {
         let stream = stream_name(&text_of(node, path, faults)?, path, faults)?;
-        let path = path.to_owned();
-        return Some(Source { stream, alias: None, start: Start::Earliest, on_trim: OnTrim::Stop, path, line: node.line });
+        return Some(Source {
+            stream,
+            alias: None,
+            start: Start::Earliest,
+            on_trim: OnTrim::Stop,
+            out_of_orderness: Duration::ZERO,
+            idle: Some(IDLE),
+            path: path.to_owned(),
+            line: node.line,
+        });
     }
     let mut object = Object::of(node, path, "{stream: clicks}", faults)?;
     let stream = match object.text("stream", faults) {
@@ -74,12 +85,16 @@ fn source(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Source> {
     let at = object.member("start");
     let start = object.take("start").and_then(|node| start(node, &at, faults));
     let on_trim = object.choice("on_trim", &[("stop", OnTrim::Stop), ("skip", OnTrim::Skip)], faults);
-    object.finish(&["stream", "as", "start", "on_trim"], faults);
+    let out_of_orderness = object.duration("out_of_orderness", faults);
+    let idle = object.duration_or_off("idle", faults);
+    object.finish(&["stream", "as", "start", "on_trim", "out_of_orderness", "idle"], faults);
     Some(Source {
         stream: stream?,
         alias,
         start: start.unwrap_or(Start::Earliest),
         on_trim: on_trim.unwrap_or(OnTrim::Stop),
+        out_of_orderness: out_of_orderness.unwrap_or(Duration::ZERO),
+        idle: idle.unwrap_or(Some(IDLE)),
         path: path.to_owned(),
         line: node.line,
     })

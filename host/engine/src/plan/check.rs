@@ -98,9 +98,16 @@ pub(crate) fn check(
     let targets = checker.targets(&definition, output.as_ref());
     let Checker { mut faults, next_operator, .. } = checker;
     match (output, sources) {
-        (Some(output), Some(sources)) if faults.is_empty() => {
-            Ok(Plan { tenant: catalog.tenant.clone(), definition, sources, steps, output, targets, next_operator })
-        }
+        (Some(output), Some(sources)) if faults.is_empty() => Ok(Plan {
+            tenant: catalog.tenant.clone(),
+            time: definition.time,
+            definition,
+            sources,
+            steps,
+            output,
+            targets,
+            next_operator,
+        }),
         _ => {
             faults.sort_by_key(|fault| fault.line);
             Err(faults)

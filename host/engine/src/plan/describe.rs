@@ -1,5 +1,7 @@
 //! A plan as JSON: what `?dry_run=true` and an apply answer.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tidemill_event::Field;
 
@@ -53,11 +55,27 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             "stream": source.name(),
             "version": source.version.0,
             "partitions": source.stream.partitions().len(),
+            "out_of_orderness": length(Some(source.out_of_orderness)),
+            "idle": length(source.idle),
         })).collect::<Vec<_>>(),
+        "time": {"bound": length(plan.time.bound), "max_drift": length(plan.time.drift_max)},
         "tasks": plan.sources.tasks(),
         "steps": steps,
         "to": targets,
     })
+}
+
+/// As the grammar writes it: `90s`, `250ms`, `off`.
+pub(super) fn length(duration: Option<Duration>) -> String {
+    let Some(duration) = duration else { return "off".to_owned() };
+    let millis = duration.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = units.into_iter().find(|(unit, _)| millis > 0 && millis % unit == 0);
+    match whole {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
 }
 
 fn columns(fields: &[Field]) -> Vec<Value> {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::pipeline::{OnDivergence, OnTrim, PipelineDefinition, Run, Target, document, parse};
+use crate::plan::describe::length;
 use crate::plan::{Plan, PlannedTarget};
 use crate::stored::StoredPipeline;
 
@@ -98,6 +99,8 @@ fn settings(old: &PipelineDefinition, new: &PipelineDefinition, changes: &mut Ve
     };
     setting("run", run(old.run), run(new.run));
     setting("on_divergence", on_divergence(old.on_divergence), on_divergence(new.on_divergence));
+    setting("time.bound", &length(old.time.bound), &length(new.time.bound));
+    setting("time.max_drift", &length(old.time.drift_max), &length(new.time.drift_max));
 }
 
 fn sources(plan: &Plan, old: &PipelineDefinition, before: &StoredPipeline, new_run: bool, changes: &mut Vec<Change>) {
@@ -121,6 +124,13 @@ fn sources(plan: &Plan, old: &PipelineDefinition, before: &StoredPipeline, new_r
         }
         if was.on_trim != text.on_trim {
             details.push(format!("on_trim: {} → {}", on_trim(was.on_trim), on_trim(text.on_trim)));
+        }
+        if was.out_of_orderness != text.out_of_orderness {
+            let (before, now) = (length(Some(was.out_of_orderness)), length(Some(text.out_of_orderness)));
+            details.push(format!("out_of_orderness: {before} → {now}; the watermark goes on from where it is"));
+        }
+        if was.idle != text.idle {
+            details.push(format!("idle: {} → {}", length(was.idle), length(text.idle)));
         }
         if was.alias != text.alias {
             details.push("`as` is another".to_owned());

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use tidemill_event::{Field, StreamSchema, TenantName, UnknownFields};
 use tidemill_expr::Expression;
+use tidemill_flow::TimeSettings;
 
 use crate::pipeline::{KeepRows, PipelineDefinition};
 
@@ -39,6 +40,8 @@ pub(crate) use target::{PlannedTarget, made};
 pub(crate) struct Plan {
     pub(crate) tenant: TenantName,
     pub(crate) definition: PipelineDefinition,
+    /// How its time runs; what hangs on one source stands there.
+    pub(crate) time: TimeSettings,
     /// What it reads.
     pub(crate) sources: Arc<Sources>,
     pub(crate) steps: Vec<PlannedStep>,

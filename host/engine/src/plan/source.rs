@@ -8,6 +8,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemill_event::{
     EventTime, Field, FieldType, Offset, PartitionId, SchemaVersion, StreamDefinition, StreamId, StreamSchema, UnknownFields,
@@ -28,6 +29,10 @@ pub(crate) struct PlannedSource {
     pub(crate) definition: Arc<StreamDefinition>,
     pub(crate) start: Start,
     pub(crate) on_trim: OnTrim,
+    /// How far behind the newest row of its lane a row may be without being late.
+    pub(crate) out_of_orderness: Duration,
+    /// A lane of it that is silent so long holds nothing back; `None`: it does for ever.
+    pub(crate) idle: Option<Duration>,
 }
 
 impl PlannedSource {
@@ -161,7 +166,15 @@ fn source_of(source: &Source, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Re
         let error = format!("`{}` has no version {}", id.stream, version.0);
         return Err(Fault::new(&source.path, source.line, error, "apply the pipeline again"));
     };
-    Ok(PlannedSource { stream, version, definition, start: source.start.clone(), on_trim: source.on_trim })
+    Ok(PlannedSource {
+        stream,
+        version,
+        definition,
+        start: source.start.clone(),
+        on_trim: source.on_trim,
+        out_of_orderness: source.out_of_orderness,
+        idle: source.idle,
+    })
 }
 
 fn refuse_start(source: &Source, stream: &Stream) -> Result<(), Fault> {
