@@ -90,6 +90,35 @@ impl FieldType {
             Self::Timestamp(_) => timestamp_type(),
         }
     }
+
+    /// The type that holds values of an Arrow type, whoever made them: smaller integers and floats widen, all text is a string, dates and
+    /// times are instants. `None`: no type of ours does.
+    pub fn holding(values: &DataType) -> Option<Self> {
+        Some(match values {
+            DataType::Boolean => Self::Bool,
+            DataType::Int8
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::UInt8
+            | DataType::UInt16
+            | DataType::UInt32
+            | DataType::UInt64 => Self::Int64,
+            DataType::Float16 | DataType::Float32 | DataType::Float64 => Self::Float64,
+            DataType::Decimal32(precision, scale)
+            | DataType::Decimal64(precision, scale)
+            | DataType::Decimal128(precision, scale)
+            | DataType::Decimal256(precision, scale)
+                if *precision <= 38 =>
+            {
+                Self::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? }
+            }
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::String,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Self::Bytes,
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Self::Timestamp(None),
+            _ => return None,
+        })
+    }
 }
 
 /// The metadata with which everybody marks a column of JSON texts: the canonical extension type `arrow.json`.

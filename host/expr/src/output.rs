@@ -14,43 +14,19 @@ use crate::error::ExpressionError;
 ///
 /// Smaller integers and floats widen, dates and times without a zone are instants in UTC, all text is a string.
 pub(crate) fn field_type(data_type: &DataType) -> Result<FieldType, ExpressionError> {
-    Ok(match data_type {
-        DataType::Boolean => FieldType::Bool,
-        DataType::Int8
-        | DataType::Int16
-        | DataType::Int32
-        | DataType::Int64
-        | DataType::UInt8
-        | DataType::UInt16
-        | DataType::UInt32
-        | DataType::UInt64 => FieldType::Int64,
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => FieldType::Float64,
-        DataType::Decimal32(precision, scale)
-        | DataType::Decimal64(precision, scale)
-        | DataType::Decimal128(precision, scale)
-        | DataType::Decimal256(precision, scale)
-            if *scale >= 0 && *precision <= 38 =>
-        {
-            FieldType::Decimal { precision: *precision, scale: *scale as u8 }
-        }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => FieldType::String,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => FieldType::Bytes,
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => FieldType::Timestamp(None),
-        DataType::Null => {
-            return Err(ExpressionError::new("a bare null has no type", "give it one: `cast(null as varchar)`"));
-        }
-        DataType::Duration(_) | DataType::Interval(_) => {
-            return Err(ExpressionError::new(
-                "a length of time is no value a stream can hold",
-                "for the µs between two times write `cast(a as bigint) - cast(b as bigint)`, for a part of a time `date_part('hour', a)`",
-            ));
-        }
-        other => {
-            return Err(ExpressionError::new(
-                format!("{other} is no value a stream can hold"),
-                "make it a bool, int64, float64, decimal, string, bytes or timestamp, for example with `cast(… as varchar)`",
-            ));
-        }
+    if let Some(ty) = FieldType::holding(data_type) {
+        return Ok(ty);
+    }
+    Err(match data_type {
+        DataType::Null => ExpressionError::new("a bare null has no type", "give it one: `cast(null as varchar)`"),
+        DataType::Duration(_) | DataType::Interval(_) => ExpressionError::new(
+            "a length of time is no value a stream can hold",
+            "for the µs between two times write `cast(a as bigint) - cast(b as bigint)`, for a part of a time `date_part('hour', a)`",
+        ),
+        other => ExpressionError::new(
+            format!("{other} is no value a stream can hold"),
+            "make it a bool, int64, float64, decimal, string, bytes or timestamp, for example with `cast(… as varchar)`",
+        ),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Schemas found in tables (contract §2): a column of an Arrow stream has a type already, which JSON could only guess at.
 
-use arrow_schema::{DataType, Field as ArrowField, TimeUnit as ArrowTimeUnit};
+use arrow_schema::{DataType, Field as ArrowField};
 
 use super::Table;
 use crate::batch::{HOST_FIELDS, UNKNOWN_COLUMN};
@@ -50,34 +50,18 @@ fn field_type(column: &ArrowField) -> FieldType {
         DataType::Dictionary(_, values) => values,
         ty => ty,
     };
-    match ty {
-        DataType::Boolean => FieldType::Bool,
-        DataType::Int8
-        | DataType::Int16
-        | DataType::Int32
-        | DataType::Int64
-        | DataType::UInt8
-        | DataType::UInt16
-        | DataType::UInt32
-        | DataType::UInt64 => FieldType::Int64,
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => FieldType::Float64,
-        DataType::Decimal32(precision, scale)
-        | DataType::Decimal64(precision, scale)
-        | DataType::Decimal128(precision, scale) => FieldType::Decimal { precision: *precision, scale: scale.unsigned_abs() },
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if holds_json(column) => FieldType::Json,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => FieldType::String,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => FieldType::Bytes,
-        DataType::Date32 | DataType::Date64 => FieldType::Timestamp(None),
+    match FieldType::holding(ty) {
+        Some(FieldType::String) if holds_json(column) => FieldType::Json,
         // The unit in which it is kept says nothing about how it should read, unless it was read from us.
-        DataType::Timestamp(
-            ArrowTimeUnit::Second | ArrowTimeUnit::Millisecond | ArrowTimeUnit::Microsecond | ArrowTimeUnit::Nanosecond,
-            _,
-        ) => FieldType::Timestamp(match column.metadata().get(TYPE_METADATA).map(String::as_str) {
-            Some("s") => Some(TimeUnit::Seconds),
-            Some("ms") => Some(TimeUnit::Millis),
-            Some("us") => Some(TimeUnit::Micros),
-            Some(_) | None => None,
-        }),
-        _ => FieldType::Json,
+        Some(FieldType::Timestamp(_)) if matches!(ty, DataType::Timestamp(..)) => {
+            FieldType::Timestamp(match column.metadata().get(TYPE_METADATA).map(String::as_str) {
+                Some("s") => Some(TimeUnit::Seconds),
+                Some("ms") => Some(TimeUnit::Millis),
+                Some("us") => Some(TimeUnit::Micros),
+                Some(_) | None => None,
+            })
+        }
+        Some(ty) => ty,
+        None => FieldType::Json,
     }
 }
