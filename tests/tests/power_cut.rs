@@ -11,7 +11,7 @@ const CYCLES_PLANTED: u32 = 60;
 
 fn host(flags: &[&str]) -> Host {
     let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-    let host = Host::with(HostOptions { binary: variant("planted"), flags });
+    let host = Host::with(HostOptions { binary: variant("planted"), flags, ..HostOptions::default() });
     prepare(&host.url(), Some(&guest("test-count-per-key"))).expect("stream and pipelines");
     host
 }

@@ -5,11 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::duckdb;
 use crate::host::Host;
 use crate::run::{cargo, root, run, target_dir};
 
 /// What measures a whole host, by the load program's name for it.
-const HOST_BENCHES: [&str; 8] = ["ingest", "single", "path", "latency", "idle", "soak", "backup", "restart"];
+const HOST_BENCHES: [&str; 10] =
+    ["ingest", "single", "path", "latency", "idle", "soak", "backup", "restart", "nexmark", "transactions"];
 
 /// All of them, or those of that name: `http` is all that measure a whole host.
 /// `arguments` go to a bench of a whole host.
@@ -45,15 +47,23 @@ fn run_host(names: &[&str], arguments: &[&str]) -> Result<()> {
         let mut load = Command::new(target.join("release/tidemill-load"));
         load.arg(name);
         let what = format!("bench {name} (a whole host)");
-        if *name == "restart" {
-            // It starts and kills hosts of its own. Beside our builds, since a system's folder for short-lived files may be memory.
-            run(&what, load.arg(&guests).args(arguments).env("TMPDIR", &folder))?;
+        // These start hosts of their own. Beside our builds, since a system's folder for short-lived files may be memory.
+        let own = match *name {
+            "restart" => Some(guests.clone()),
+            "nexmark" => Some(root().join("examples/nexmark")),
+            _ => None,
+        };
+        if let Some(from) = own {
+            run(&what, load.arg(from).args(arguments).env("TMPDIR", &folder))?;
             continue;
         }
         let host = Host::start(&binary, &folder.join("data"))?;
-        load.args([host.url(), &host.process_id().to_string()]).arg(&guests);
+        // What a bench of files writes stands beside the host's data, on the same disk.
+        let from = if *name == "transactions" { &folder } else { &guests };
+        load.args([host.url(), &host.process_id().to_string()]).arg(from);
         match *name {
-            "ingest" => load.args(crate::duckdb::script()?),
+            "ingest" => load.args(duckdb::script(duckdb::PARSE_AND_FILTER)?),
+            "transactions" => load.args(duckdb::script(duckdb::TRANSACTIONS)?),
             "single" => load.arg(target.join("release/tidemill-echo")),
             _ => load.args(arguments),
         };

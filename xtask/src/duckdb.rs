@@ -11,18 +11,21 @@ use crate::run::{run, step, target_dir};
 /// The version that figures in docs/benchmarks.md are of.
 const VERSION: &str = "2.0.0";
 
-const SCRIPT: &str = include_str!("duckdb.py");
+/// Parses and filters a file of events.
+pub(crate) const PARSE_AND_FILTER: (&str, &str) = ("parse-and-filter", include_str!("duckdb.py"));
+/// Aggregates transactions per user and minute.
+pub(crate) const TRANSACTIONS: (&str, &str) = ("transactions", include_str!("duckdb_transactions.py"));
 
 /// A program that takes a file of events and prints the CPU seconds DuckDB took; `None`, said aloud, where it cannot be had.
-pub(crate) fn script() -> Result<Option<PathBuf>> {
+pub(crate) fn script((name, text): (&str, &str)) -> Result<Option<PathBuf>> {
     let folder = target_dir()?.join("tools/duckdb");
     let python = folder.join("bin/python3");
     if let Err(error) = install(&folder, &python) {
         step(&format!("without DuckDB, which needs python3 with venv and its registry: {error:#}"));
         return Ok(None);
     }
-    let script = folder.join("parse-and-filter");
-    fs::write(&script, format!("#!{}\n{SCRIPT}", python.display())).context("the script for DuckDB")?;
+    let script = folder.join(name);
+    fs::write(&script, format!("#!{}\n{text}", python.display())).context("the script for DuckDB")?;
     run("making the script for DuckDB a program", Command::new("chmod").arg("+x").arg(&script))?;
     Ok(Some(script))
 }

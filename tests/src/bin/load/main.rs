@@ -3,6 +3,7 @@
 //! ```text
 //! tidemill-load NAME URL PROCESS GUESTS [ARGUMENT]
 //! tidemill-load restart GUESTS [GIB]
+//! tidemill-load nexmark EXAMPLE [MILLIONS]
 //! ```
 //! Speaks HTTP on kept connections of loopback, from a fixed number of threads, for a fixed time, and prints a table. CPU time is
 //! taken from `/proc`, the host's and the generator's own apart, in steps of a clock tick; so figures per CPU-second mean something on
@@ -17,10 +18,12 @@ mod idle;
 mod ingest;
 mod latency;
 mod measured;
+mod nexmark;
 mod path;
 mod restart;
 mod single;
 mod soak;
+mod transactions;
 
 use std::io;
 use std::path::Path;
@@ -28,12 +31,13 @@ use std::process::ExitCode;
 
 use measured::Measured;
 
-const USE: &str = "use tidemill-load ingest|single|path|latency|idle|soak|backup URL PROCESS GUESTS [ARGUMENT], or tidemill-load restart GUESTS [GIB]";
+const USE: &str = "use tidemill-load ingest|single|path|latency|idle|soak|backup|transactions URL PROCESS FOLDER [ARGUMENT], tidemill-load restart GUESTS [GIB], or tidemill-load nexmark EXAMPLE [MILLIONS]";
 
 fn main() -> ExitCode {
     let typed: Vec<String> = std::env::args().skip(1).collect();
     let done = match typed.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["restart", guests, rest @ ..] => restart::restart(rest.first().copied(), Path::new(guests)),
+        ["nexmark", example, rest @ ..] => nexmark::nexmark(Path::new(example), rest.first().copied()),
         [name, url, process, guests, rest @ ..] => {
             of_running(name, &Measured { url, process }, Path::new(guests), rest.first().copied())
         }
@@ -61,6 +65,7 @@ fn of_running(name: &str, host: &Measured<'_>, guests: &Path, argument: Option<&
         "idle" => idle::idle(host),
         "soak" => soak::soak(host, guests, argument),
         "backup" => backup::backup(host, argument),
+        "transactions" => transactions::transactions(host, guests, argument.map(Path::new)),
         other => Err(io::Error::other(format!("there is no bench `{other}`; {USE}"))),
     }
 }
