@@ -32,13 +32,26 @@ pub(crate) fn put(api: &impl Api, path: &str, body: &Value) -> Result<Value> {
 pub(crate) fn must(api: &impl Api, method: &str, path: &str, content_type: &str, body: &[u8]) -> Result<Value> {
     let answer = api.ask(method, path, content_type, body)?;
     if !(200..300).contains(&answer.status) {
-        let said: Vec<&str> = answer.body.split_whitespace().collect();
-        bail!("{method} {path}: {} {}", answer.status, said.join(" "));
+        bail!("{method} {path}: {} {}", answer.status, reason(&answer.body));
     }
     if answer.body.is_empty() {
         return Ok(Value::Null);
     }
     serde_json::from_str(&answer.body).with_context(|| format!("{method} {path}: the answer is no JSON"))
+}
+
+/// What a problem says, on one line: of a pipeline every fault, with what to write instead.
+fn reason(body: &str) -> String {
+    let problem: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+    let texts = |value: &Value, names: &[&str]| -> Vec<String> {
+        names.iter().filter_map(|name| value[*name].as_str().map(str::to_owned)).collect()
+    };
+    let mut said = texts(&problem, &["detail"]);
+    for fault in problem["faults"].as_array().into_iter().flatten() {
+        said.push(texts(fault, &["path", "error", "remedy"]).join(": "));
+    }
+    let said = if said.is_empty() { body.to_owned() } else { said.join("; ") };
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The rows of a stream as they are now, in the order of their offsets.

@@ -90,6 +90,14 @@ impl Query {
         Self::parse_rest(id.clone(), members).with_context(|| format!("query `{id}`"))
     }
 
+    /// Whether the query is about a stream or table of this name.
+    pub fn asks_for(&self, name: &str) -> bool {
+        match &self.form {
+            Form::Window(window) => window.stream == name,
+            Form::Pipeline(pipeline) => pipeline.values().any(|value| names(value, name)),
+        }
+    }
+
     fn parse_rest(id: String, mut members: Members) -> Result<Self> {
         let out_of_order = members.take("out_of_order").map(|value| out_of_order(&value)).transpose()?;
         let (rows, dropped_late) = (members.natural("rows")?, members.natural("dropped_late")?);
@@ -101,6 +109,15 @@ impl Query {
         // Descriptions in words are nobody's business; anything else would change what is asked.
         members.nothing_but_texts()?;
         Ok(Self { id, form, out_of_order, dropped_late, rows })
+    }
+}
+
+fn names(value: &Value, name: &str) -> bool {
+    match value {
+        Value::String(text) => text == name,
+        Value::Array(values) => values.iter().any(|value| names(value, name)),
+        Value::Object(members) => members.values().any(|value| names(value, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -68,28 +68,21 @@ impl Streams {
 
     /// Declares every stream.
     pub fn declare(&self, api: &impl Api) -> Result<()> {
-        for file in self.files.values().filter(|file| !file.is_table()) {
-            let names_into =
-                |path: &str| self.text.contains(&format!("{path}.")) || self.text.contains(&format!("{path}\\\".\\\""));
-            put(api, &format!("/v1/streams/{}", file.name), &file.definition(self.partitions, &names_into))?;
-        }
-        Ok(())
+        self.files.values().try_for_each(|file| self.declare_one(api, file))
     }
 
     /// Puts every table and sends every event, each file in one request.
     pub fn send(&self, api: &impl Api) -> Result<()> {
-        for file in self.files.values() {
-            if file.is_table() {
-                must(api, "PUT", &format!("/v1/tables/{}", file.name), "application/x-ndjson", &file.body)?;
-                continue;
-            }
-            let path = format!("/v1/streams/{}/events", file.name);
-            let answer = must(api, "POST", &path, "application/x-ndjson", &file.body)?;
-            if answer["accepted"] != json!(file.rows) {
-                bail!("`{}` has {} rows, and the host took {}: {}", file.name, file.rows, answer["accepted"], answer["rejected"]);
-            }
+        self.files.values().try_for_each(|file| send_one(api, file))
+    }
+
+    fn declare_one(&self, api: &impl Api, file: &EventFile) -> Result<()> {
+        if file.is_table() {
+            return Ok(());
         }
-        Ok(())
+        // An object is a field of JSON, unless a query names one of its members.
+        let names_into = |path: &str| self.text.contains(&format!("{path}.")) || self.text.contains(&format!("{path}\\\".\\\""));
+        put(api, &format!("/v1/streams/{}", file.name), &file.definition(self.partitions, &names_into)).map(drop)
     }
 
     /// Applies the query's pipeline.
@@ -151,22 +144,38 @@ impl Streams {
         self.judge(api, query, &status)
     }
 
-    /// Declares, sends, and asks every query, telling each verdict as it falls.
-    pub fn run(&self, api: &impl Api, mut told: impl FnMut(&Verdict)) -> Result<Vec<Verdict>> {
-        self.declare(api)?;
-        self.send(api)?;
+    /// Declares, sends, and asks every query, telling each verdict as it falls. A file that the host does not take fails those who ask for it.
+    pub fn run(&self, api: &impl Api, mut told: impl FnMut(&Verdict)) -> Vec<Verdict> {
+        let mut refused = BTreeMap::new();
+        for (name, file) in &self.files {
+            if let Err(error) = self.declare_one(api, file).and_then(|()| send_one(api, file)) {
+                refused.insert(name.as_str(), format!("`{name}` was not taken: {error:#}"));
+            }
+        }
+        let ask = |query: &Query| {
+            let lacking = refused.iter().find(|(name, _)| query.asks_for(name));
+            lacking.map_or_else(|| self.ask(api, query).map_err(|error| format!("{error:#}")), |(_, why)| Err(why.clone()))
+        };
         let mut verdicts = Vec::new();
         for (id, query) in &self.queries {
-            let outcome = match query {
-                Ok(query) => self.ask(api, query).map_err(|error| format!("{error:#}")),
-                Err(why) => Err(why.clone()),
-            };
+            let outcome = query.as_ref().map_err(String::clone).and_then(ask);
             let verdict = Verdict { id: id.clone(), outcome };
             told(&verdict);
             verdicts.push(verdict);
         }
-        Ok(verdicts)
+        verdicts
     }
+}
+
+fn send_one(api: &impl Api, file: &EventFile) -> Result<()> {
+    if file.is_table() {
+        return must(api, "PUT", &format!("/v1/tables/{}", file.name), "application/x-ndjson", &file.body).map(drop);
+    }
+    let answer = must(api, "POST", &format!("/v1/streams/{}/events", file.name), "application/x-ndjson", &file.body)?;
+    if answer["accepted"] != json!(file.rows) {
+        bail!("it has {} rows, and the host took {}: {}", file.rows, answer["accepted"], answer["rejected"]);
+    }
+    Ok(())
 }
 
 /// Prints a verdict as one line: `ok ID`, or `FAILED ID: why`.

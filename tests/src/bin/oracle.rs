@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let typed: Vec<String> = std::env::args().skip(1).collect();
     let judged = match typed.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         // A folder that cannot be read is said before a host is started.
-        ["streams", folder] => Streams::open(Path::new(folder)).and_then(|streams| streams.run(&Host::start(), tell)),
+        ["streams", folder] => Streams::open(Path::new(folder)).map(|streams| streams.run(&Host::start(), tell)),
         ["nexmark", folder, example] => {
             Nexmark::open(Path::new(folder), Path::new(example)).and_then(|nexmark| nexmark.run(&Host::start(), tell))
         }

@@ -108,7 +108,8 @@ fn compare(script: &Path, path: &Path, events: u64, results: usize, ours_s: f64)
     let output = Command::new(script).arg(path).output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut words = said.split_whitespace();
-    let (cpu_s, rows) = (words.next().and_then(|word| word.parse::<f64>().ok()), words.next().and_then(|word| word.parse().ok()));
+    let (cpu_s, rows) =
+        (words.next().and_then(|word| word.parse::<f64>().ok()), words.next().and_then(|word| word.parse::<usize>().ok()));
     let (Some(cpu_s), Some(rows)) = (cpu_s, rows) else {
         return Err(io::Error::other(format!("DuckDB: `{said}` {}", String::from_utf8_lossy(&output.stderr))));
     };
