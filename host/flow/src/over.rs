@@ -27,7 +27,7 @@ use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
 use crate::where_step::without;
-use crate::window::LateRows;
+use crate::window::LateList;
 use crate::{AggregateCall, FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
 
 /// What the keys of waiting rows, and of keys with rows before, begin with in the store.
@@ -123,19 +123,17 @@ impl Over {
 
     /// Rows that came too late leave; the others wait. Answers their input rows, in the order of their numbers.
     fn admit(&mut self, input: &FlowBatch, marks: &Marks, output: &mut Outcome) -> Vec<u32> {
-        let (mut taken, mut late) = (Vec::with_capacity(input.len()), Vec::new());
+        let (mut taken, mut late) = (Vec::with_capacity(input.len()), LateList::default());
         for (row, time) in (0u32..).zip(times(&input.rows).values()) {
             let origin = input.origin[row as usize];
             let judge = match self.judged {
                 Judged::ByLane => marks.judge(origin),
                 Judged::ByTask => marks.before(origin),
             };
-            if *time < judge.0 { late.push(row) } else { taken.push(row) }
+            if *time < judge.0 { late.push(row, judge, None) } else { taken.push(row) }
         }
-        if !late.is_empty() {
-            output.dropped_late += late.len() as u64;
-            output.late.push(LateRows { step: self.step, rows: input.picked(&late) });
-        }
+        output.dropped_late += late.len() as u64;
+        late.tell(self.step, input, output);
         let state = &mut self.state;
         let rows = state.waiting.add(&input.rows, taken.iter().copied());
         let mut origins = Vec::with_capacity(rows.len());

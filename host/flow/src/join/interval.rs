@@ -28,7 +28,7 @@ use crate::join::{JoinKind, JoinSide, Side};
 use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
-use crate::window::LateRows;
+use crate::window::LateList;
 use crate::{FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, Predicate, StateCorrupt, StepId, StepState};
 
 /// What the keys of kept rows begin with in the store.
@@ -215,7 +215,7 @@ impl IntervalJoin {
             Side::Left => &mut state.left,
             Side::Right => &mut state.right,
         };
-        let (mut taken, mut late) = (Vec::with_capacity(input.len()), Vec::new());
+        let (mut taken, mut late) = (Vec::with_capacity(input.len()), LateList::default());
         for (row, time) in (0u32..).zip(times(&input.rows).values()) {
             let origin = input.origin[row as usize];
             let judge = match self.judged {
@@ -223,15 +223,13 @@ impl IntervalJoin {
                 Judged::ByTask => marks.before(origin),
             };
             if judge.has_passed(EventTime(of.last_instant(*time))) {
-                late.push(row);
+                late.push(row, judge, None);
             } else {
                 taken.push(row);
             }
         }
-        if !late.is_empty() {
-            output.dropped_late += late.len() as u64;
-            output.late.push(LateRows { step: self.output.step, rows: input.picked(&late) });
-        }
+        output.dropped_late += late.len() as u64;
+        late.tell(self.output.step, input, output);
         let slots = key_slots(&mut state.index, &of.key, &input.rows);
         let room = state.index.slots();
         state.left.lists.resize(room, VecDeque::new());

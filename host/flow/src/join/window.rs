@@ -25,7 +25,7 @@ use crate::join::{JoinKind, JoinSide, Side};
 use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
-use crate::window::{LateRows, Stretch};
+use crate::window::{LateList, Stretch};
 use crate::{FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, Predicate, Slicing, StateCorrupt, StepId, StepState};
 
 /// What the keys of kept rows begin with in the store.
@@ -252,7 +252,7 @@ impl WindowJoin {
         let key = self.state.side(side).key.clone();
         let slots = key_slots(&mut self.state.index, &key, &input.rows);
         let times = times(&input.rows).values();
-        let (mut taken, mut late) = (Vec::with_capacity(input.len()), Vec::new());
+        let (mut taken, mut late) = (Vec::with_capacity(input.len()), LateList::default());
         for (row, time) in (0u32..).zip(times) {
             let origin = input.origin[row as usize];
             let judge = match self.judged {
@@ -263,15 +263,16 @@ impl WindowJoin {
             match (stretch.first <= stretch.last).then(|| self.first_window(&stretch, judge, output)) {
                 // A row in no window is no match of anything, and not late.
                 None => {}
-                Some(None) => late.push(row),
+                Some(None) => {
+                    let start = self.state.slicing.start_of(stretch.first);
+                    late.push(row, judge, Some((start, stretch.last)));
+                }
                 // A key with a null has no match: such a row is kept only if it comes out without one.
                 Some(Some(_)) if slots[row as usize] == NO_KEY && !self.output.kind.keeps(side) => {}
                 Some(Some(from)) => taken.push((row, stretch.start, from)),
             }
         }
-        if !late.is_empty() {
-            output.late.push(LateRows { step: self.output.step, rows: input.picked(&late) });
-        }
+        late.tell(self.output.step, input, output);
         let rows = self.state.side(side).rows.add(&input.rows, taken.iter().map(|(row, ..)| *row));
         for (row, (place, start, from)) in rows.into_iter().zip(taken) {
             let state = self.state.side(side);

@@ -25,7 +25,11 @@ fn check(settings: TimeSettings, out_of_orderness: &[u64], script: &str, expecte
         if let Some(tick) = word.strip_prefix("tick@") {
             let (now, wanted) = tick.split_once('/').map_or((tick, None), |(now, wanted)| (now, Some(wanted)));
             let number = |text: &str| text.parse::<i64>().expect("a number");
-            if let Some(step) = lanes.tick(EventTime(number(now)), wanted.map(|wanted| Watermark(number(wanted)))) {
+            let (now, wanted) = (EventTime(number(now)), wanted.map(|wanted| Watermark(number(wanted))));
+            let wakes_at = lanes.wakes_at(wanted);
+            let step = lanes.tick(now, wanted);
+            assert_eq!(step.is_some(), wakes_at.is_some_and(|at| at <= now), "{word}: it wakes at {wakes_at:?}");
+            if let Some(step) = step {
                 lanes.apply(&step);
             }
         } else {
@@ -69,8 +73,8 @@ fn an_idle_lane_holds_nothing_back_and_comes_back_at_the_tasks_watermark() {
     check(
         settings(Some(10), None, None),
         &[0, 0],
-        "0:5 1-100 tick@109 tick@110 0:7 1:3 1:9 0:12",
-        expect![["0:5=-<1 1-100=-<1 tick@109=-<1 tick@110=5<0 0:7=7<0 1:3=7<0<1 1:9=7<0 0:12=9<1"]],
+        "0:5 1-100 tick@109/9 tick@110 tick@110/9 0:7 1:3 1:9 0:12",
+        expect![["0:5=-<1 1-100=-<1 tick@109/9=-<1 tick@110=-<1 tick@110/9=5<0 0:7=7<0 1:3=7<0<1 1:9=7<0 0:12=9<1"]],
     );
 }
 
@@ -79,8 +83,8 @@ fn time_in_which_a_lane_was_held_is_not_silence() {
     check(
         settings(Some(10), None, None),
         &[0, 0],
-        "0:5 1-100 1! tick@115 1-116 tick@125 tick@126",
-        expect![["0:5=-<1 1-100=-<1 1!=-<1 tick@115=-<1 1-116=-<1 tick@125=-<1 tick@126=5<0"]],
+        "0:5 1-100 1! tick@115/9 1-116 tick@125/9 tick@126/9",
+        expect![["0:5=-<1 1-100=-<1 1!=-<1 tick@115/9=-<1 1-116=-<1 tick@125/9=-<1 tick@126/9=5<0"]],
     );
 }
 
@@ -139,11 +143,13 @@ proptest! {
             let marks = lanes.rows(LaneId(lane), &times);
             seen.extend((0..times.len() as u32).map(|row| (marks.before(row).0, marks.judge(row).0)));
             from += times.len();
-            let mut bytes = Vec::new();
-            lanes.encode(&mut bytes);
             let mut again = self::lanes(settings(None, None, None), &bounds);
-            prop_assert!(again.decode(&bytes[1..]).is_none());
-            again.decode(&bytes).expect("what was kept");
+            again.restore(lanes.watermark());
+            for lane in (0..3).map(LaneId) {
+                let bytes = lanes.encode(lane);
+                prop_assert!(again.decode(lane, &bytes[1..]).is_none());
+                again.decode(lane, &bytes).expect("what was kept");
+            }
             lanes = again;
         }
         prop_assert_eq!(seen, expected);

@@ -15,6 +15,9 @@ use tidemill_event::EventTime;
 
 use crate::time::{ClockStep, Marks, Watermark};
 
+/// Bytes that a checkpoint keeps of a lane.
+pub const LANE_BYTES: usize = 17;
+
 /// A lane of a task, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneId(pub u32);
@@ -22,7 +25,7 @@ pub struct LaneId(pub u32);
 /// How a task's time runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeSettings {
-    /// A lane that is silent so long holds nothing back; `None`: it does for ever.
+    /// A lane that is silent so long holds nothing back, unless it is told another time; `None`: it does for ever.
     pub idle_after: Option<Duration>,
     /// When all lanes are silent so long, time goes on at the clock's speed, so that windows close; `None`: it stands still.
     pub bound: Option<Duration>,
@@ -46,6 +49,7 @@ pub struct LaneView {
 #[derive(Debug, Clone, Copy)]
 struct Lane {
     out_of_orderness: i64,
+    idle_after: Option<Duration>,
     newest: i64,
     watermark: i64,
     is_idle: bool,
@@ -70,12 +74,18 @@ impl Lanes {
         assert!(!out_of_orderness.is_empty(), "a task reads something");
         let lane = |bound: &Duration| Lane {
             out_of_orderness: micros(*bound),
+            idle_after: settings.idle_after,
             newest: i64::MIN,
             watermark: i64::MIN,
             is_idle: false,
             silent: None,
         };
         Self { settings, lanes: out_of_orderness.iter().map(lane).collect(), watermark: i64::MIN }
+    }
+
+    /// After how long a silent lane holds nothing back, where that is not what holds for all.
+    pub fn set_idle(&mut self, id: LaneId, after: Option<Duration>) {
+        self.lanes[id.0 as usize].idle_after = after;
     }
 
     /// Rows of clients, by their times.
@@ -161,9 +171,10 @@ impl Lanes {
         let is_over = |lane: &Lane, limit: Option<Duration>| {
             limit.zip(silent_for(lane)).is_some_and(|(limit, silent)| silent >= micros(limit))
         };
+        let is_heard = self.is_heard(wanted);
         let idle: Vec<LaneId> = (0u32..)
             .zip(&self.lanes)
-            .filter(|(_, lane)| !lane.is_idle && lane.watermark < i64::MAX && is_over(lane, self.settings.idle_after))
+            .filter(|(_, lane)| is_heard && !lane.is_idle && lane.watermark < i64::MAX && is_over(lane, lane.idle_after))
             .map(|(id, _)| LaneId(id))
             .collect();
         // An idle task whose lanes all left would have no least: then the greatest of them holds.
@@ -182,6 +193,29 @@ impl Lanes {
             .filter(|reached| *reached > self.watermark && wanted.is_some_and(|wanted| wanted.0 <= *reached))
             .map(Watermark);
         (watermark.is_some() || !idle.is_empty()).then_some(ClockStep { idle, watermark })
+    }
+
+    /// Whether it matters to anybody that a lane is idle: others go on without it, and somebody waits for that or is held by it.
+    fn is_heard(&self, wanted: Option<Watermark>) -> bool {
+        self.lanes.len() > 1 && (wanted.is_some() || self.settings.drift_max.is_some())
+    }
+
+    /// When `tick` has something to say at the earliest, if everything stays as silent as it is; `None`: never.
+    pub fn wakes_at(&self, wanted: Option<Watermark>) -> Option<EventTime> {
+        let open = || self.lanes.iter().filter(|lane| lane.watermark < i64::MAX);
+        let until_idle = |lane: &Lane| Some(lane.silent?.0.saturating_add(micros(lane.idle_after?)));
+        let idle = open().filter(|lane| self.is_heard(wanted) && !lane.is_idle).filter_map(until_idle).min();
+        let bound = self.settings.bound.zip(wanted).filter(|_| open().next().is_some()).and_then(|(bound, wanted)| {
+            let silent: Option<Vec<i64>> = open().map(|lane| Some(lane.silent?.0)).collect();
+            let over = silent?.into_iter().max()?.saturating_add(micros(bound));
+            let reaches = |lane: &Lane| {
+                let ahead = wanted.0.saturating_sub(lane.newest.saturating_sub(lane.out_of_orderness));
+                lane.silent.map(|since| since.0.saturating_add(ahead))
+            };
+            let reached = open().filter(|lane| lane.newest > i64::MIN).filter_map(reaches).min()?;
+            (reached < i64::MAX).then_some(over.max(reached))
+        });
+        idle.into_iter().chain(bound).min().map(EventTime)
     }
 
     /// Does what a clock decided. Answers the batch without rows that says so.
@@ -223,40 +257,45 @@ impl Lanes {
             .collect()
     }
 
-    /// Appends what a checkpoint keeps: the task's watermark and per lane its newest, its watermark, and whether it is idle.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.watermark.to_le_bytes());
-        for lane in &self.lanes {
-            out.extend_from_slice(&lane.newest.to_le_bytes());
-            out.extend_from_slice(&lane.watermark.to_le_bytes());
-            out.push(u8::from(lane.is_idle));
-        }
+    /// What a checkpoint keeps of a lane: its newest, its watermark, and whether it is idle. The task's watermark is kept beside.
+    pub fn encode(&self, id: LaneId) -> [u8; LANE_BYTES] {
+        let lane = &self.lanes[id.0 as usize];
+        let mut bytes = [0; LANE_BYTES];
+        bytes[..8].copy_from_slice(&lane.newest.to_le_bytes());
+        bytes[8..16].copy_from_slice(&lane.watermark.to_le_bytes());
+        bytes[16] = u8::from(lane.is_idle);
+        bytes
     }
 
-    /// Takes over what was kept. `None`: these bytes are of other lanes, and nothing changes.
-    pub fn decode(&mut self, bytes: &[u8]) -> Option<()> {
-        let (watermark, mut rest) = bytes.split_first_chunk::<8>()?;
-        let mut lanes = self.lanes.clone();
-        for lane in &mut lanes {
-            let (newest, behind) = rest.split_first_chunk::<8>()?;
-            let (watermark, behind) = behind.split_first_chunk::<8>()?;
-            let ([is_idle @ (0 | 1)], behind) = behind.split_first_chunk::<1>()? else { return None };
-            lane.newest = i64::from_le_bytes(*newest);
-            lane.watermark = i64::from_le_bytes(*watermark);
-            lane.is_idle = *is_idle == 1;
-            rest = behind;
-        }
-        if !rest.is_empty() {
-            return None;
-        }
-        self.watermark = i64::from_le_bytes(*watermark);
-        self.lanes = lanes;
+    /// Takes over the task's watermark, before the lanes.
+    pub fn restore(&mut self, watermark: Watermark) {
+        self.watermark = watermark.0;
+    }
+
+    /// Takes over what was kept of a lane. `None`: these bytes are of no lane, and nothing changes.
+    pub fn decode(&mut self, id: LaneId, bytes: &[u8]) -> Option<()> {
+        let (newest, rest) = bytes.split_first_chunk::<8>()?;
+        let (watermark, rest) = rest.split_first_chunk::<8>()?;
+        let [is_idle @ (0 | 1)] = rest else { return None };
+        let lane = &mut self.lanes[id.0 as usize];
+        lane.newest = i64::from_le_bytes(*newest);
+        lane.watermark = i64::from_le_bytes(*watermark);
+        lane.is_idle = *is_idle == 1;
         Some(())
     }
 
+    /// Whether the lane has ended.
+    pub fn has_ended(&self, id: LaneId) -> bool {
+        self.lanes[id.0 as usize].watermark == i64::MAX
+    }
+
     fn least(&self) -> i64 {
-        // All idle: time stands still until a clock or a row moves it.
-        self.lanes.iter().filter(|lane| !lane.is_idle).map(|lane| lane.watermark).min().unwrap_or(self.watermark)
+        if self.lanes.iter().all(|lane| lane.watermark == i64::MAX) {
+            return i64::MAX;
+        }
+        // All that have not ended are idle: time stands still until a clock or a row moves it.
+        let open = self.lanes.iter().filter(|lane| !lane.is_idle && lane.watermark < i64::MAX);
+        open.map(|lane| lane.watermark).min().unwrap_or(self.watermark)
     }
 
     fn least_but(&self, id: LaneId) -> i64 {

@@ -9,6 +9,6 @@ mod watermark;
 mod lane_tests;
 
 pub use clock_step::ClockStep;
-pub use lanes::{LaneId, LaneView, Lanes, TimeSettings};
+pub use lanes::{LANE_BYTES, LaneId, LaneView, Lanes, TimeSettings};
 pub use marks::Marks;
 pub use watermark::Watermark;

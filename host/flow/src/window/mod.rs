@@ -22,7 +22,8 @@ mod sliced_tests;
 mod stored_tests;
 
 pub use count::CountWindow;
-pub use late::LateRows;
+pub(crate) use late::LateList;
+pub use late::{LateRows, Missed};
 pub use session::{Gap, SessionRefused, SessionWindow};
 pub use sliced::SlicedWindow;
 pub(crate) use slicing::Stretch;
@@ -80,6 +81,11 @@ pub(crate) enum Bounds {
 }
 
 impl Bounds {
+    /// A stretch of time, where windows are that.
+    fn of(self, start: i64, end: i64) -> Option<(i64, i64)> {
+        (self == Self::Times).then_some((start, end))
+    }
+
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Times => &[WINDOW_START, WINDOW_END],

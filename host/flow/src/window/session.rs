@@ -28,7 +28,7 @@ use crate::state::corrupt;
 use crate::time::Watermark;
 use crate::where_step::without;
 use crate::window::pane::{Pane, rows_of};
-use crate::window::{Bounds, Judged, LateRows, WindowSettings, output_fields};
+use crate::window::{Bounds, Judged, LateList, WindowSettings, output_fields};
 use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
 
 /// What the keys of sessions begin with in the store.
@@ -249,7 +249,7 @@ impl Operator for SessionWindow {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
         let (input, gaps) = self.gaps(input, output);
-        let mut late = Vec::new();
+        let mut late = LateList::default();
         let mut kept = BooleanBufferBuilder::new(input.len());
         let times_of: Vec<i64> = times(&input.rows).values().to_vec();
         for (row, time) in times_of.iter().enumerate() {
@@ -260,14 +260,14 @@ impl Operator for SessionWindow {
             let is_late = judge.has_passed(EventTime(time.saturating_add(gaps[row])));
             kept.append(!is_late);
             if is_late {
-                late.push(row as u32);
+                late.push(row as u32, judge, Some((*time, time.saturating_add(gaps[row]))));
             }
         }
         output.dropped_late += late.len() as u64;
         let (rows, gaps) = if late.is_empty() {
             (input, gaps)
         } else {
-            output.late.push(LateRows { step: self.step, rows: input.picked(&late) });
+            late.tell(self.step, &input, output);
             let kept = BooleanArray::new(kept.finish(), None);
             (input.filtered(&kept), kept.values().set_indices().map(|row| gaps[row]).collect())
         };

@@ -29,7 +29,7 @@ use crate::window::pane::{Pane, rows_of};
 use crate::window::running::Running;
 use crate::window::slices::{Member, PartId, SLICE, Slices};
 use crate::window::slicing::Stretch;
-use crate::window::{Bounds, Judged, LateRows, Slicing, Top, WindowSettings, output_fields};
+use crate::window::{Bounds, Judged, LateList, Slicing, Top, WindowSettings, output_fields};
 use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
 
 /// Panes that are made into rows at once.
@@ -362,7 +362,7 @@ impl Operator for SlicedWindow {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
         let (mut runs, mut run_from) = (Vec::new(), 0);
-        let (mut kept, mut late) = (BooleanBufferBuilder::new(input.len()), Vec::new());
+        let (mut kept, mut late) = (BooleanBufferBuilder::new(input.len()), LateList::default());
         // First the fate of every row; what is not taken leaves, and what is taken alone is noted.
         let mut alone: Vec<(usize, PartId, u32)> = Vec::new();
         let mut stretch: Option<Stretch> = None;
@@ -389,7 +389,10 @@ impl Operator for SlicedWindow {
                     alone.push((taken.len(), id, origin));
                     taken.push(id);
                 }
-                Fate::Late => late.push(row as u32),
+                Fate::Late => {
+                    let window = self.bounds.of(self.slicing.start_of(here.first), here.last);
+                    late.push(row as u32, judge, window);
+                }
                 Fate::Between => {}
             }
             kept.append(is_taken);
@@ -397,9 +400,7 @@ impl Operator for SlicedWindow {
                 self.state.newest = self.state.newest.max(*time);
             }
         }
-        if !late.is_empty() {
-            output.late.push(LateRows { step: self.step, rows: input.picked(&late) });
-        }
+        late.tell(self.step, &input, output);
         let rows = if taken.len() == input.len() { input } else { input.filtered(&BooleanArray::new(kept.finish(), None)) };
         let mut emission = Emission::default();
         for (at, id, origin) in alone {
