@@ -17,7 +17,7 @@ use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, 
 use crate::sinks::marks_of_added;
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
-use crate::task::{dead_letter_definition, progress_definition};
+use crate::task::{dead_letter_definition, late_definition, progress_definition};
 use crate::{Applied, ApplyError, Fault};
 
 impl Deployments {
@@ -215,6 +215,9 @@ impl Deployments {
         let partitions = plan.sources.tasks();
         let name = plan.definition.name.as_str();
         self.make_stream(&plan.tenant, StreamName::derived(name, "dead-letters"), dead_letter_definition(partitions))?;
+        if plan.has_late_rows() {
+            self.make_stream(&plan.tenant, StreamName::derived(name, "late"), late_definition(partitions))?;
+        }
         if plan.has_sinks() {
             let output =
                 self.make_stream(&plan.tenant, StreamName::derived(name, "output"), made(&plan.output, Vec::new(), partitions))?;

@@ -203,6 +203,7 @@ impl Deployments {
         let progress = found(progress_name(&plan.definition.name, stored.run))?;
         let output = |stream: StreamName| found(role.output(stream, stored.run));
         let dead_letters = output(StreamName::derived(name, "dead-letters"))?;
+        let late = if plan.has_late_rows() { Some(output(StreamName::derived(name, "late"))?) } else { None };
         let mut outputs = Vec::new();
         for target in &plan.targets {
             if let PlannedTarget::Stream { name, .. } = target {
@@ -226,6 +227,7 @@ impl Deployments {
                 shared: shared.clone(),
                 progress: progress.clone(),
                 dead_letters: dead_letters.clone(),
+                late: late.clone(),
                 outputs: outputs.clone(),
                 inputs,
                 logs: (role == Role::Main).then(|| logs.clone()),

@@ -277,6 +277,9 @@ pub(crate) fn outputs(plan: &Plan, run: u64) -> Vec<(StreamName, StreamName)> {
         })
         .collect();
     streams.push(StreamName::derived(name, "dead-letters"));
+    if plan.has_late_rows() {
+        streams.push(StreamName::derived(name, "late"));
+    }
     if plan.has_sinks() {
         streams.push(StreamName::derived(name, "output"));
     }

@@ -61,6 +61,17 @@ impl Plan {
         })
     }
 
+    /// Whether rows can come too late for a step: then there is a stream for them.
+    pub(crate) fn has_late_rows(&self) -> bool {
+        self.steps.iter().any(|step| match &step.kind {
+            PlannedKind::Where(_)
+            | PlannedKind::Select(_)
+            | PlannedKind::Extend(_)
+            | PlannedKind::Rule { .. }
+            | PlannedKind::Transform { .. } => false,
+        })
+    }
+
     /// Sandboxes its tasks hold.
     pub(crate) fn instances(&self) -> usize {
         self.components().count() * self.sources.tasks() as usize

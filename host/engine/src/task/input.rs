@@ -12,7 +12,7 @@ use tidemill_event::{Offset, StreamSchema};
 use tidemill_log::{Block, Partition, ReadError, ReadLimit, Visibility};
 
 use crate::pipeline::OnTrim;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedSource};
 use crate::task::record::Checkpoint;
 
 /// What a worker needs to make an input.
@@ -33,6 +33,7 @@ pub(super) struct Input {
     pub(super) partition: Arc<Partition>,
     pub(super) next: Offset,
     end: Option<Offset>,
+    goes_on: bool,
 }
 
 impl Input {
@@ -42,7 +43,7 @@ impl Input {
         let stream = partition.key().stream.stream.as_str();
         let left = checkpoint.filter(|checkpoint| checkpoint.plan >= since).and_then(|checkpoint| checkpoint.input.get(stream));
         let next = left.map_or(start, |left| Offset(*left));
-        Self { number, partition, next, end }
+        Self { number, partition, next, end, goes_on: left.is_some() }
     }
 
     /// The stream's name.
@@ -50,11 +51,27 @@ impl Input {
         self.partition.key().stream.stream.as_str()
     }
 
-    pub(super) fn on_trim(&self, plan: &Plan) -> OnTrim {
-        plan.sources.list[self.number].on_trim
+    /// What the plan says of it.
+    pub(super) fn source<'a>(&self, plan: &'a Plan) -> &'a PlannedSource {
+        &plan.sources.list[self.number]
     }
 
-    fn is_at_end(&self) -> bool {
+    pub(super) fn on_trim(&self, plan: &Plan) -> OnTrim {
+        self.source(plan).on_trim
+    }
+
+    /// The checkpoint knew it: it is not read anew.
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// There are rows to take now.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.is_at_end() && self.partition.end(Visibility::Sequenced) > self.next
+    }
+
+    /// It is read up to somewhere, and has come there.
+    pub(super) fn is_at_end(&self) -> bool {
         self.end.is_some_and(|end| self.next >= end)
     }
 
@@ -114,12 +131,17 @@ impl Inputs {
         self.list.iter().all(Input::is_at_end)
     }
 
-    /// The first input in turn that has rows, and they; or that cannot be read.
-    pub(super) fn read(&self, rows_max: usize, bytes_max: usize) -> Option<(usize, Result<Block, ReadError>)> {
+    /// All of them, the one whose turn it is first.
+    pub(super) fn in_turn(&self) -> Vec<usize> {
         let count = self.list.len();
-        (0..count).map(|step| (self.turn + step) % count).find_map(|at| {
-            let read = self.list[at].read(rows_max, bytes_max).transpose()?;
-            Some((at, read))
+        (0..count).map(|step| (self.turn + step) % count).collect()
+    }
+
+    /// The first of these inputs that has rows, and they; or that cannot be read.
+    pub(super) fn read(&self, order: &[usize], rows_max: usize, bytes_max: usize) -> Option<(usize, Result<Block, ReadError>)> {
+        order.iter().find_map(|at| {
+            let read = self.list[*at].read(rows_max, bytes_max).transpose()?;
+            Some((*at, read))
         })
     }
 

@@ -1,4 +1,4 @@
-//! What a task keeps beside the keyed state of its steps: rows that wait, breakers, dead letters that were replayed. In the state store
+//! What a task keeps beside the keyed state of its steps: rows that wait, breakers, dead letters that were replayed, how far time is. In the state store
 //! under operator numbers that no step has.
 
 use std::collections::HashMap;
@@ -9,6 +9,8 @@ use tidemill_state::Change;
 
 use crate::plan::Plan;
 use crate::task::Replayed;
+use crate::task::input::Inputs;
+use crate::task::time::TaskTime;
 use crate::task::waiting_record::{decode, encode};
 
 /// Rows that wait (`waiting_record.rs`).
@@ -17,6 +19,8 @@ const WAITING: u32 = u32::MAX;
 const BREAKERS: u32 = u32::MAX - 1;
 /// Dead letters that were replayed, under no key.
 const REPLAYED: u32 = u32::MAX - 2;
+/// How far time is, under no key: [`TaskTime::to_bytes`].
+const TIME: u32 = u32::MAX - 3;
 
 /// What [`restore`] found.
 pub(crate) struct Kept {
@@ -26,8 +30,8 @@ pub(crate) struct Kept {
     pub(crate) replayed: Replayed,
 }
 
-/// What changed since the last checkpoint. Breakers are a few bytes: they are written each time.
-pub(crate) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting, replayed: &Replayed) -> Vec<Change> {
+/// What changed since the last checkpoint. Breakers and time are a few bytes: they are written each time.
+pub(super) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting, replayed: &Replayed, time: Vec<u8>) -> Vec<Change> {
     let components: HashMap<u32, &str> = plan.components().map(|(step, planned)| (step, &*planned.pin.name)).collect();
     let mut changes: Vec<Change> = waiting
         .take_changes()
@@ -41,6 +45,7 @@ pub(crate) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting, rep
         let value = Some(breaker.to_bytes().to_vec());
         changes.push(Change { operator: BREAKERS, key: step.0.to_be_bytes().to_vec(), value });
     }
+    changes.push(Change { operator: TIME, key: Vec::new(), value: Some(time) });
     if *replayed != Replayed::default() {
         changes.push(Change { operator: REPLAYED, key: Vec::new(), value: Some(replayed.to_bytes()) });
     }
@@ -48,7 +53,12 @@ pub(crate) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting, rep
 }
 
 /// Takes what was kept out of `state`.
-pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: &[Change]) -> Result<Kept, String> {
+pub(super) fn restore(
+    plan: &Plan,
+    chain: &mut Chain,
+    (time, inputs): (&mut TaskTime, &Inputs),
+    state: &[Change],
+) -> Result<Kept, String> {
     let kept: HashMap<u32, &[u8]> = state
         .iter()
         .filter(|change| change.operator == BREAKERS)
@@ -73,6 +83,10 @@ pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: &[Change]) -> Resul
     let replayed = state.iter().find(|change| change.operator == REPLAYED).and_then(|change| change.value.as_deref());
     let damaged = "what dead letters were replayed does not read back";
     let replayed = replayed.map_or_else(|| Ok(Replayed::default()), |bytes| Replayed::from_bytes(bytes).ok_or(damaged))?;
+    let kept = state.iter().find(|change| change.operator == TIME).and_then(|change| change.value.as_deref());
+    if let Some(bytes) = kept {
+        time.restore(bytes, inputs).ok_or("how far time was does not read back")?;
+    }
     Ok(Kept { waiting, homeless, replayed })
 }
 

@@ -1,37 +1,34 @@
-//! The task itself: takes a batch, runs it through the steps, appends one entry; hands its state over for checkpoints.
+//! The task itself: opens where the last one ended, takes a batch, runs it through the steps. What follows is in `committing.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
-use crossbeam_channel::{Sender, TryRecvError, bounded};
+use crossbeam_channel::Sender;
 use rustix::time::{ClockId, clock_gettime};
-use tidemill_event::batch::{checksum, times};
-use tidemill_event::{BreakerState, Clock, EventTime, Offset, OffsetRange, PartitionId};
+use tidemill_event::batch::times;
+use tidemill_event::{Clock, EventTime, Offset, OffsetRange, PartitionId};
 use tidemill_flow::{Chain, FlowBatch, Outcome, Place, Sources, StepId, Waiting};
-use tidemill_log::{Append, Listening, Log, OnDurable, Partition, Pending, ReadError, Visibility};
+use tidemill_log::{Listening, Log, OnDurable, Partition, Pending, ReadError, Visibility};
 use tidemill_runtime::{Grants, Runtime};
-use tidemill_state::{Change, CheckpointId, StateStore};
+use tidemill_state::{CheckpointId, StateStore};
 
 use crate::logs::PipelineLogs;
 use crate::metrics::Metrics;
 use crate::pipeline::OnTrim;
 use crate::plan::{CallControl, CallMetricsFamilies, Plan, Voice, chain};
 use crate::planted::{Planted, Plants};
-use crate::status::StepStatus;
 use crate::task::checkpointer::Job;
+use crate::task::committing::Taken;
 use crate::task::frames::Output;
 use crate::task::input::{InputSeed, Inputs};
-use crate::task::record::{Back, Checkpoint, Commit, Hex, Record, encode};
 use crate::task::recovery::{Recovered, recover};
-use crate::task::restore::{operator_of, restore};
+use crate::task::restore::restore;
 use crate::task::returning::Ahead;
+use crate::task::time::TaskTime;
 use crate::task::totals::Totals;
-use crate::task::{Replayed, TaskShared, TaskState, dead_letters, keeping};
-
-/// A task that takes rows makes a checkpoint at least this often, however little they cost: until then its sources keep them.
-const CHECKPOINT_AT_LATEST: Duration = Duration::from_secs(600);
+use crate::task::{Replayed, TaskShared, TaskState, keeping};
 
 /// What tasks share: the parts of the engine.
 #[derive(Clone)]
@@ -57,6 +54,8 @@ pub(crate) struct TaskSeed {
     /// `{pipeline}.progress`, `.dead-letters`, and `.output` if there are files or standard output.
     pub(crate) progress: Arc<tidemill_log::Stream>,
     pub(crate) dead_letters: Arc<tidemill_log::Stream>,
+    /// `{pipeline}.late`, if rows can be late.
+    pub(crate) late: Option<Arc<tidemill_log::Stream>>,
     pub(crate) outputs: Vec<Arc<tidemill_log::Stream>>,
     /// What it takes.
     pub(crate) inputs: Vec<InputSeed>,
@@ -75,21 +74,10 @@ pub(crate) enum Turn {
     Worked,
     /// There is nothing to take now.
     Idle,
-    /// There is nothing to take now, and rows that wait are due then.
+    /// There is nothing to take now; then rows that wait are due, or time goes by.
     Waits(EventTime),
     /// The task takes nothing any more.
     Ended,
-}
-
-/// What a commit took: rows of an input, or what was waiting.
-#[derive(Debug, Default)]
-pub(super) struct Taken {
-    pub(super) stream: String,
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) back: Option<Back>,
-    pub(super) homeless: Vec<i64>,
-    pub(super) replayed: Vec<u64>,
 }
 
 /// A task on its worker.
@@ -104,8 +92,10 @@ pub(crate) struct Task {
     pub(super) progress_partition: Arc<Partition>,
     pub(super) progress: Arc<Output>,
     pub(super) dead_letters: Output,
+    pub(super) late: Option<Output>,
     pub(super) outputs: Vec<Output>,
     pub(super) chain: Chain,
+    pub(super) time: TaskTime,
     pub(super) control: Arc<CallControl>,
     pub(super) recovered: Recovered,
     pub(super) accept_divergence: bool,
@@ -138,14 +128,16 @@ pub(crate) struct Task {
     pub(super) row_cost: Duration,
     pub(super) checkpoint: CheckpointId,
     /// When the last one was taken, or the task began.
-    saved_at: Instant,
+    pub(super) saved_at: Instant,
     /// Told when the checkpoint on its way is true.
     pub(super) under_way: Option<crossbeam_channel::Receiver<()>>,
     pub(super) last_commit: Option<(Pending, usize)>,
     /// Time it waited for room in the log, not told yet.
-    waited: Duration,
+    pub(super) waited: Duration,
     /// The latest event time it took since then.
-    newest: Option<EventTime>,
+    pub(super) newest: Option<EventTime>,
+    /// Rows since a commit had a checksum of all state.
+    pub(super) unchecked_rows: u64,
     /// Instances are new since the last commit.
     pub(super) fresh: bool,
     pub(super) ended: bool,
@@ -165,7 +157,7 @@ impl Task {
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, String> {
         let (letters_from, accept_divergence) = (seed.letters_from, seed.accept_divergence);
-        let TaskSeed { plan, plan_number, shared, progress, dead_letters, outputs, inputs, logs, .. } = seed;
+        let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, outputs, inputs, logs, .. } = seed;
         let partition = shared.id.partition;
         let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
         let recovered = recover(&progress_partition, shared.id.run)?;
@@ -184,6 +176,7 @@ impl Task {
         let control = Arc::new(CallControl::new(voice));
         let mut chain = chain(&plan, &parts.runtime, &parts.grants, &control, &calls);
         let inputs = Inputs::new(inputs, recovered.checkpoint.as_ref());
+        let mut time = TaskTime::new(&plan, &inputs);
         let (id, totals) = match &recovered.checkpoint {
             Some(checkpoint) => (CheckpointId(checkpoint.id), checkpoint.totals.clone()),
             None => (CheckpointId::EMPTY, Totals::default()),
@@ -191,7 +184,7 @@ impl Task {
         let recovered_plan = recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.plan);
         let loaded = if parts.plants.has(Planted::StoreDecides) { CheckpointId(u64::MAX) } else { id };
         let state = parts.store.load(&shared.id, loaded).map_err(|error| error.to_string())?;
-        let keeping::Kept { waiting, homeless, replayed } = keeping::restore(&plan, &mut chain, &state)?;
+        let keeping::Kept { waiting, homeless, replayed } = keeping::restore(&plan, &mut chain, (&mut time, &inputs), &state)?;
         restore(&plan, &mut chain, state)?;
         inputs.iter().for_each(|input| shared.set_next(input.partition.key(), input.next));
         shared.keep_from(&inputs.places());
@@ -200,6 +193,7 @@ impl Task {
         let seen_replayed = Arc::new((letters_at, replayed.clone()));
         shared.update(|seen| {
             seen.totals = totals.clone();
+            seen.time = time.seen();
             seen.replayed = Some(seen_replayed);
         });
         control.set_replaying(!recovered.commits.is_empty());
@@ -221,8 +215,10 @@ impl Task {
             progress_partition,
             progress: Arc::new(Output::new(progress)),
             dead_letters: Output::new(dead_letters),
+            late: late.map(Output::new),
             outputs: outputs.into_iter().map(Output::new).collect(),
             chain,
+            time,
             control,
             recovered,
             accept_divergence,
@@ -246,6 +242,7 @@ impl Task {
             last_commit: None,
             waited: Duration::ZERO,
             newest: None,
+            unchecked_rows: 0,
             fresh: true,
             ended: false,
             calls,
@@ -277,19 +274,23 @@ impl Task {
             Ahead::Stopped(why) => return Err(why),
             Ahead::Clear(due) => due,
         };
+        if self.time_goes_by()? {
+            return Ok(Turn::Worked);
+        }
         if self.inputs.is_at_end() && self.waiting.is_empty() {
             self.take_checkpoint(true, None);
             self.ended = true;
             return Ok(Turn::Ended);
         }
-        Ok(match (self.live()?, due) {
-            (Turn::Idle, Some(due)) => Turn::Waits(due),
-            (turn, _) => turn,
+        Ok(match self.live()? {
+            Turn::Idle => due.into_iter().chain(self.wakes_at()).min().map_or(Turn::Idle, Turn::Waits),
+            turn => turn,
         })
     }
 
     fn live(&mut self) -> Result<Turn, String> {
-        let Some((at, read)) = self.inputs.read(self.rows_wanted(), self.parts.batch_bytes_max) else {
+        let order = self.time.order(&self.inputs, self.chain.due().is_some());
+        let Some((at, read)) = self.inputs.read(&order, self.rows_wanted(), self.parts.batch_bytes_max) else {
             self.shared.caught_up(Instant::now());
             return Ok(Turn::Idle);
         };
@@ -304,10 +305,11 @@ impl Task {
         let range = OffsetRange { start: block.start, end: block.start.plus(rows.num_rows()) };
         self.saw(&rows);
         let (taken, sources) = self.block_of(at, range, &rows);
-        let mut outcome = Outcome::new(self.clock);
+        let marks = self.time.rows(at, &rows);
+        let mut outcome = Outcome::new(self.clock).with_marks(marks);
         let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
         let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
-        self.commit(&commit, &sources, output, &outcome, begun)?;
+        self.commit(commit, &sources, output, &outcome, begun)?;
         Ok(Turn::Worked)
     }
 
@@ -322,29 +324,6 @@ impl Task {
         let first = Place { stream: stream.into(), partition: self.partition, offset: range.start };
         let taken = Taken { stream: stream.to_owned(), start: range.start.0, end: range.end.0, ..Taken::default() };
         (taken, Sources::block(rows.clone(), first))
-    }
-
-    /// Makes a batch's effects one entry, and counts them.
-    pub(super) fn commit(
-        &mut self,
-        commit: &Commit,
-        sources: &Sources,
-        output: FlowBatch,
-        outcome: &Outcome,
-        begun: Duration,
-    ) -> Result<(), String> {
-        self.append(commit, sources, output, outcome)?;
-        self.replace_after(outcome);
-        self.account(commit, outcome, cpu_time().saturating_sub(begun));
-        self.tell_of_breakers();
-        if let Some(at) = self.inputs.of_stream(&commit.stream) {
-            self.took(at, Offset(commit.end));
-        }
-        self.parts.metrics.commits.inc();
-        if self.cost >= self.parts.checkpoint_after || self.saved_at.elapsed() >= CHECKPOINT_AT_LATEST {
-            self.take_checkpoint(false, None);
-        }
-        Ok(())
     }
 
     /// Rows that fit into the time a batch may take, by what rows cost so far.
@@ -388,218 +367,6 @@ impl Task {
         self.shared.update(|seen| {
             seen.state = TaskState::Held;
             seen.last_error = Some(why);
-        });
-    }
-
-    /// Takes over what a batch put back, and says what it did. The same for a batch that is taken again.
-    pub(super) fn settle(
-        &mut self,
-        taken: Taken,
-        sources: &Sources,
-        output: &FlowBatch,
-        outcome: &mut Outcome,
-        clock: EventTime,
-    ) -> Commit {
-        let took_state = taken.back.is_some() || !taken.replayed.is_empty();
-        let needs_clock = outcome.needs_clock() || took_state;
-        let from_line = taken.back.filter(|back| back.line).map(|back| StepId(back.step));
-        self.totals.put_back += outcome.put_back.iter().map(|back| back.rows.len() as u64).sum::<u64>();
-        self.waiting.take_over(outcome, sources, clock, from_line);
-        let Taken { stream, start, end, back, homeless, replayed } = taken;
-        Commit {
-            run: self.shared.id.run,
-            plan: self.plan_number,
-            stream,
-            start,
-            end,
-            fresh: std::mem::take(&mut self.fresh),
-            rows: output.len() as u64,
-            sum: Hex(checksum(&output.rows)),
-            dead: outcome.dead.len() as u64,
-            state: Hex(self.chain.state_checksum().wrapping_add(self.waiting.checksum())),
-            answers: self.control.take_answers().iter().map(Into::into).collect(),
-            endings: outcome.endings.iter().map(Into::into).collect(),
-            clock: needs_clock.then_some(clock.0),
-            back,
-            probe: std::mem::take(&mut self.probed),
-            homeless,
-            replayed,
-        }
-    }
-
-    /// No rows, as they come out of the steps.
-    pub(super) fn nothing(&self) -> FlowBatch {
-        FlowBatch::new(RecordBatch::new_empty(Arc::new(self.plan.output.arrow())))
-    }
-
-    /// Outputs, dead letters and progress: one entry.
-    pub(super) fn append(
-        &mut self,
-        commit: &Commit,
-        sources: &Sources,
-        output: FlowBatch,
-        outcome: &Outcome,
-    ) -> Result<(), String> {
-        let mut frames = Vec::with_capacity(self.outputs.len() + 2);
-        if !output.is_empty() {
-            for target in &mut self.outputs {
-                target.frames(&output.rows, &self.plan.output, self.partition, &mut frames)?;
-            }
-        }
-        if !outcome.dead.is_empty() {
-            let schema = self.dead_letters.schema();
-            let rows = dead_letters::rows(&self.plan, &outcome.dead, sources, schema);
-            frames.push(self.dead_letters.frame(self.dead_letters.place(self.partition), rows));
-        }
-        if self.parts.plants.has(Planted::CommitWithoutRange) && !frames.is_empty() {
-            let apart = Append::atomic(std::mem::take(&mut frames));
-            let pending = self.parts.log.append_waiting(apart).map_err(|error| format!("its outputs: {error}"))?;
-            // In a group of its own: in one group with the commit there is no moment between them.
-            pending.wait().map_err(|error| format!("its outputs: {error}"))?;
-        }
-        let record = encode(&Record::Commit(commit.clone()), self.progress.schema(), self.parts.clock.now());
-        frames.push(self.progress.frame(self.partition, record));
-        let last = frames.len() - 1;
-        let append = Append { on_durable: self.on_durable.take(), ..Append::atomic(frames) };
-        let asked = Instant::now();
-        let pending = self.parts.log.append_waiting(append).map_err(|error| format!("its commit: {error}"))?;
-        self.waited += asked.elapsed();
-        self.last_commit = Some((pending, last));
-        Ok(())
-    }
-
-    /// A call that did not return costs every step its instance: a replay does not make the call, and can still do the same.
-    pub(super) fn replace_after(&self, outcome: &Outcome) {
-        if !outcome.endings.is_empty() {
-            self.control.replace_instances();
-        }
-    }
-
-    pub(super) fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
-        self.totals.rows_in += commit.end - commit.start;
-        self.totals.rows_out += commit.rows;
-        self.totals.dead += commit.dead;
-        self.totals.commits += 1;
-        for ending in &outcome.endings {
-            *self.totals.endings.entry(ending.ending.as_str().to_owned()).or_default() += 1;
-        }
-        self.cost += spent;
-        let per_row = spent / u32::try_from(commit.rows_taken().max(1)).unwrap_or(u32::MAX);
-        self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
-        let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();
-        let plan = &self.plan;
-        let breakers: Vec<(u32, BreakerState)> =
-            self.chain.breakers().map(|(step, breaker, _)| (step.0, breaker.state())).collect();
-        let waiting = self.waiting.rows() as u64;
-        let waited = std::mem::take(&mut self.waited);
-        self.shared.update(|seen| {
-            seen.totals.clone_from(&self.totals);
-            seen.waiting = waiting;
-            seen.busy += spent;
-            seen.blocked += waited;
-            seen.event_time = self.newest;
-            for call in &outcome.calls {
-                let step = seen.steps.entry(call.step.0).or_insert_with(|| StepStatus::new(plan, call.step.0));
-                step.called(call);
-            }
-            for (step, keys) in keys {
-                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
-            }
-            for (step, breaker) in breakers {
-                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).breaker = breaker.into();
-            }
-        });
-    }
-
-    /// A checkpoint did not become true, and its task says why: what it would have saved is in no later one.
-    fn failed_to_save(&mut self) -> bool {
-        match self.under_way.as_ref().map(|under_way| under_way.try_recv()) {
-            Some(Ok(())) => self.under_way = None,
-            Some(Err(TryRecvError::Disconnected)) => return true,
-            Some(Err(TryRecvError::Empty)) | None => {}
-        }
-        false
-    }
-
-    /// A checkpoint is on its way.
-    fn is_saving(&self) -> bool {
-        self.under_way.as_ref().is_some_and(|under_way| matches!(under_way.try_recv(), Err(TryRecvError::Empty)))
-    }
-
-    /// Hands the changed state to the checkpointer, unless one is on its way. Instances are replaced with it.
-    pub(super) fn take_checkpoint(&mut self, finishes: bool, done: Option<Sender<()>>) {
-        if self.is_saving() && !finishes && done.is_none() {
-            return;
-        }
-        let plan = self.plan.clone();
-        let mut changes = Vec::new();
-        for (step, table) in self.chain.tables() {
-            let Some(operator) = operator_of(&plan, step.0) else { continue };
-            changes.extend(table.take_changes().into_iter().map(|change| Change {
-                operator,
-                key: change.key.into_vec(),
-                value: change.value.map(<[u8]>::into_vec),
-            }));
-        }
-        changes.extend(keeping::changes(&plan, &mut self.chain, &mut self.waiting, &self.replayed));
-        self.checkpoint = self.checkpoint.next();
-        let (commit, frame) = self.last_commit.take().map_or((None, 0), |(pending, frame)| (Some(pending), frame));
-        let (told, under_way) = bounded(1);
-        self.under_way = Some(under_way);
-        let job = Job {
-            shared: self.shared.clone(),
-            progress: self.progress_partition.clone(),
-            output: self.progress.clone(),
-            checkpoint: Checkpoint {
-                run: self.shared.id.run,
-                plan: self.plan_number,
-                id: self.checkpoint.0,
-                // What was recovered is covered; the checkpointer knows what of this start is.
-                as_of: self.recovered.end.0,
-                input: self.inputs.places(),
-                totals: self.totals.clone(),
-            },
-            changes,
-            commit,
-            frame,
-            finishes,
-            done: done.or(Some(told)),
-        };
-        self.cost = Duration::ZERO;
-        self.saved_at = Instant::now();
-        self.control.replace_instances();
-        self.fresh = true;
-        if self.jobs.send(job).is_err() {
-            self.shared.fail("no checkpoint can be made: the host's checkpointer has stopped, restart the host".to_owned());
-        }
-    }
-
-    /// Ends the task as it stands, when its last commit is on disk.
-    pub(crate) fn give_way(mut self) {
-        if let Some((commit, _)) = self.last_commit.take() {
-            let _ = commit.wait();
-        } else if let Some(under_way) = self.under_way.take() {
-            // The checkpointer has the commit and waits for it first.
-            let _ = under_way.recv();
-        }
-    }
-
-    /// Ends the task behind a checkpoint; `done` is told when that is true. While it still replays there is nothing to save.
-    pub(crate) fn stop(mut self, done: Sender<()>) {
-        // Replay without a commit behind it is covered too: the next start shall have nothing to do.
-        let uncovered = self.last_commit.is_some() || self.cost > Duration::ZERO || self.is_saving();
-        if self.recovered.commits.is_empty() && !self.ended && uncovered && self.shared.state() != TaskState::Failed {
-            self.take_checkpoint(false, Some(done));
-        } else {
-            let _ = done.send(());
-        }
-        // What it has not taken may go now, as its stream's retention says.
-        self.shared.let_go();
-        let blocked = self.blocked;
-        self.shared.update(|seen| {
-            if seen.state == TaskState::Running || blocked && seen.state == TaskState::Held {
-                seen.state = TaskState::Stopped;
-            }
         });
     }
 }

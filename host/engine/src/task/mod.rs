@@ -13,10 +13,13 @@
 //! leaves the log (checkpoints, sinks, replies) waits for the durable mark.
 
 mod checkpointer;
+mod committing;
 mod dead_letters;
 mod frames;
 mod input;
 mod keeping;
+mod late_rows;
+mod letters;
 mod machine;
 mod record;
 mod recovery;
@@ -25,7 +28,9 @@ mod replayed;
 mod replaying;
 mod restore;
 mod returning;
+mod saving;
 mod shared;
+mod time;
 mod totals;
 mod waiting_record;
 mod worker;
@@ -33,9 +38,11 @@ mod worker;
 pub(crate) use checkpointer::Checkpointer;
 pub(crate) use dead_letters::dead_letter_definition;
 pub(crate) use input::InputSeed;
+pub(crate) use late_rows::late_definition;
 pub(crate) use machine::{TaskParts, TaskSeed};
 pub(crate) use record::progress_definition;
 pub(crate) use replayed::Replayed;
 pub(crate) use shared::{TaskShared, TaskState};
+pub(crate) use time::SeenTime;
 
 pub(crate) use worker::Workers;

@@ -52,8 +52,18 @@ pub(crate) struct Commit {
     pub(crate) sum: Hex,
     /// Rows that went to the dead letters.
     pub(crate) dead: u64,
-    /// Checksum of all state afterwards.
-    pub(crate) state: Hex,
+    /// Rows that came too late for a step.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) late: u64,
+    /// Checksum of all state afterwards; not every commit has one, because it costs a look at each entry that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<Hex>,
+    /// The task's watermark afterwards, µs; absent before there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) watermark: Option<i64>,
+    /// Time went by, and no row was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) time: Option<TimeStep>,
     /// What each component call answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) answers: Vec<(u32, Hex)>,
@@ -84,6 +94,25 @@ impl Commit {
     }
 }
 
+/// What became of a task's time though no row came.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimeStep {
+    /// Streams that hold nothing back from now on, until they have rows again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) idle: Vec<String>,
+    /// Where a clock moved the watermark to, µs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clock: Option<i64>,
+    /// Streams of which a `once` has taken all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ended: Vec<String>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Rows that came back to a step: how many of the first ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +139,8 @@ pub(crate) struct Checkpoint {
     pub(crate) as_of: u64,
     /// The next row of each stream.
     pub(crate) input: BTreeMap<String, u64>,
+    /// Checksum of all state.
+    pub(crate) state: Hex,
     pub(crate) totals: Totals,
 }
 
@@ -206,7 +237,10 @@ mod tests {
                 rows: 4,
                 sum: Hex(u64::MAX),
                 dead: 2,
-                state: Hex(7),
+                late: 3,
+                state: Some(Hex(7)),
+                watermark: Some(i64::MAX),
+                time: Some(TimeStep { idle: vec!["a".into()], clock: Some(-9), ended: vec!["b".into()] }),
                 answers: vec![(1, Hex(0xabc))],
                 endings: vec![StoredEnding(1, 0, "out_of_fuel".into())],
                 clock: Some(-1),
@@ -221,6 +255,7 @@ mod tests {
                 id: 3,
                 as_of: 17,
                 input: [("clicks".into(), 9)].into(),
+                state: Hex(8),
                 totals: Totals::default(),
             }),
         ];
@@ -234,7 +269,7 @@ mod tests {
     fn a_record_of_a_newer_host_is_not_half_understood() {
         assert!(
             serde_json::from_str::<Record>(
-                r#"{"checkpoint": {"run": 1, "plan": 1, "id": 1, "as_of": 0, "input": {}, "totals": {}, "lanes": []}}"#
+                r#"{"checkpoint": {"run": 1, "plan": 1, "id": 1, "as_of": 0, "input": {}, "state": "00", "totals": {}, "lanes": []}}"#
             )
             .is_err()
         );

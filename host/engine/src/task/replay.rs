@@ -7,13 +7,14 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use tidemill_event::batch::concat;
 use tidemill_event::{EventTime, Offset, OffsetRange};
-use tidemill_flow::{FlowBatch, Group, Outcome, Sources, StepId};
+use tidemill_flow::{FlowBatch, Group, Marks, Outcome, Sources, StepId};
 use tidemill_log::{ReadError, ReadLimit, Visibility};
 
 use crate::pipeline::OnDivergence;
 use crate::planted::Planted;
 use crate::status::DivergenceStatus;
-use crate::task::machine::{Taken, Task, Turn, cpu_time};
+use crate::task::committing::Taken;
+use crate::task::machine::{Task, Turn, cpu_time};
 use crate::task::record::Commit;
 use crate::task::returning::HOMELESS;
 
@@ -22,7 +23,9 @@ type TakenAgain = (Taken, Sources, Again);
 
 /// Rows that a commit took.
 enum Again {
-    Block(FlowBatch),
+    /// With the watermark along them.
+    Block(FlowBatch, Marks),
+    Time(Marks),
     Back(StepId, u32, FlowBatch),
     Buried(Group),
     Nothing,
@@ -50,9 +53,16 @@ impl Task {
         }
         let mut outcome = Outcome::replay(clock, committed.endings.iter().map(|ending| ending.recorded()).collect());
         let output = match rows {
-            Again::Block(rows) => self.chain.run(rows, &mut outcome),
+            Again::Block(rows, marks) => {
+                outcome = outcome.with_marks(marks);
+                self.chain.run(rows, &mut outcome)
+            }
+            Again::Time(marks) => {
+                outcome = outcome.with_marks(marks);
+                self.chain.run(self.no_rows(), &mut outcome)
+            }
             Again::Back(step, attempts, rows) => {
-                outcome = outcome.entering(step, attempts);
+                outcome = outcome.with_marks(self.time.steady(&sources)).entering(step, attempts);
                 self.chain.run_from(step, rows, &mut outcome)
             }
             Again::Buried(group) => {
@@ -62,7 +72,8 @@ impl Task {
             Again::Nothing => self.nothing(),
         };
         self.fresh = committed.fresh;
-        let again = self.settle(taken, &sources, &output, &mut outcome, clock);
+        let mut again = self.settle(taken, &sources, &output, &mut outcome, clock);
+        again.state = committed.state.map(|_| self.state_checksum());
         self.replace_after(&outcome);
         // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
         if committed.plan == self.plan_number {
@@ -99,13 +110,18 @@ impl Task {
             let nothing = Sources::each(self.nothing().rows.slice(0, 0), Vec::new());
             return Ok(Some((taken, nothing, Again::Nothing)));
         }
+        if let Some(step) = committed.time.clone() {
+            let (taken, sources, marks) = self.step_of_time(step);
+            return Ok(Some((taken, sources, Again::Time(marks))));
+        }
         let Some(at) = self.inputs.of_stream(&committed.stream) else { return Ok(None) };
         let range = OffsetRange { start: Offset(committed.start), end: Offset(committed.end) };
         match self.read_exactly(at, range) {
             Ok(rows) => {
                 self.saw(&rows);
                 let (taken, sources) = self.block_of(at, range, &rows);
-                Ok(Some((taken, sources, Again::Block(FlowBatch::new(rows)))))
+                let marks = self.time.rows(at, &rows);
+                Ok(Some((taken, sources, Again::Block(FlowBatch::new(rows), marks))))
             }
             Err(ReadError::Trimmed { trim_point, .. }) => {
                 let (start, stream) = (range.start, &committed.stream);
@@ -197,12 +213,15 @@ fn difference(committed: &Commit, again: &Commit) -> Option<(Option<u32>, String
         let step = committed.answers.get(again.answers.len()).or_else(|| again.answers.get(committed.answers.len()));
         return Some((step.map(|answer| answer.0), "a call ended otherwise for the same rows".to_owned()));
     }
-    let counts = |commit: &Commit| format!("{} rows out, {} dead", commit.rows, commit.dead);
-    if (committed.rows, committed.dead) != (again.rows, again.dead) {
+    let counts = |commit: &Commit| format!("{} rows out, {} dead, {} late", commit.rows, commit.dead, commit.late);
+    if (committed.rows, committed.dead, committed.late) != (again.rows, again.dead, again.late) {
         return Some((None, format!("{} were committed, {} came now", counts(committed), counts(again))));
     }
     if committed.sum != again.sum {
         return Some((None, "the values of the rows that came out differ".to_owned()));
+    }
+    if committed.watermark != again.watermark {
+        return Some((None, "the watermark differs".to_owned()));
     }
     (committed.state != again.state).then(|| (None, "the state differs".to_owned()))
 }
@@ -223,7 +242,10 @@ mod tests {
             rows,
             sum: Hex(sum),
             dead: 0,
-            state: Hex(state),
+            late: 0,
+            state: Some(Hex(state)),
+            watermark: None,
+            time: None,
             answers: answers.iter().map(|(step, sum)| (*step, Hex(*sum))).collect(),
             endings: Vec::new(),
             clock: None,

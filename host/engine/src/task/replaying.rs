@@ -17,8 +17,9 @@ use tidemill_log::{ReadLimit, Visibility};
 
 use crate::dead_letters::{DeadLetterId, RefusedLetter, ReplayedLetters};
 use crate::plan::{Plan, PlannedKind};
+use crate::task::committing::Taken;
 use crate::task::keeping::has_columns;
-use crate::task::machine::{Taken, Task, cpu_time};
+use crate::task::machine::{Task, cpu_time};
 
 /// Who is told how a replay went.
 pub(crate) type ReplayAnswered = Sender<Result<ReplayedLetters, String>>;
@@ -81,7 +82,7 @@ impl Task {
         let mut outcome = Outcome::new(now);
         let replayed = taken.iter().map(|offset| offset.0).collect();
         let commit = self.settle(Taken { replayed, ..Taken::default() }, &nothing, &output, &mut outcome, now);
-        self.commit(&commit, &nothing, output, &outcome, begun)
+        self.commit(commit, &nothing, output, &outcome, begun)
     }
 
     /// The letters that a commit took in, again.

@@ -11,7 +11,8 @@ use tidemill_event::{Breaker, BreakerState, EventTime};
 use tidemill_flow::{BREAKER, Group, OnFailing, Outcome, StepId};
 
 use crate::task::TaskState;
-use crate::task::machine::{Taken, Task, cpu_time};
+use crate::task::committing::Taken;
+use crate::task::machine::{Task, cpu_time};
 use crate::task::record::{Back, Commit};
 
 /// Why rows are dead whose step is no more.
@@ -128,10 +129,11 @@ impl Task {
         let group = group.expect("rows that are next are there");
         let begun = cpu_time();
         let back = Back { step: group.step.0, rows: group.rows.len() as u64, line: line.is_some() };
-        let mut outcome = Outcome::new(now).entering(group.step, group.attempts);
+        let marks = self.time.steady(&group.sources);
+        let mut outcome = Outcome::new(now).with_marks(marks).entering(group.step, group.attempts);
         let output = self.chain.run_from(group.step, group.rows, &mut outcome);
         let commit = self.settle(Taken { back: Some(back), ..Taken::default() }, &group.sources, &output, &mut outcome, now);
-        self.commit(&commit, &group.sources, output, &outcome, begun)?;
+        self.commit(commit, &group.sources, output, &outcome, begun)?;
         Ok(Ahead::Worked)
     }
 
@@ -156,7 +158,7 @@ impl Task {
                 let output = self.nothing();
                 let taken = Taken { homeless: vec![number], ..Taken::default() };
                 let commit = self.settle(taken, &group.sources, &output, &mut outcome, now);
-                self.commit(&commit, &group.sources, output, &outcome, begun)?;
+                self.commit(commit, &group.sources, output, &outcome, begun)?;
             }
         }
         Ok(())

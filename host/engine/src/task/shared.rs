@@ -13,8 +13,8 @@ use tidemill_state::{CheckpointId, TaskId};
 use crate::plan::Plan;
 use crate::rates::{Counters, History};
 use crate::status::{DivergenceStatus, InputStatus, PipelineState, StepStatus, TaskStatus};
-use crate::task::Replayed;
 use crate::task::totals::Totals;
+use crate::task::{Replayed, SeenTime};
 
 /// How a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +74,7 @@ pub(crate) struct Seen {
     pub(crate) busy: Duration,
     pub(crate) blocked: Duration,
     pub(crate) event_time: Option<EventTime>,
+    pub(crate) time: SeenTime,
     pub(crate) checkpoint_at: Option<Instant>,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) steps: BTreeMap<u32, StepStatus>,

@@ -14,6 +14,12 @@ pub(crate) struct Totals {
     pub(crate) rows_out: u64,
     /// Rows in the dead letters.
     pub(crate) dead: u64,
+    /// Rows that came too late for a step.
+    pub(crate) late: u64,
+    /// (row, window) pairs that came too late for each other.
+    pub(crate) dropped_late: u64,
+    /// Rows that missed some of their windows, but not all.
+    pub(crate) late_partial: u64,
     /// Rows left out because they were removed before they could be taken (`on_trim: skip`).
     pub(crate) skipped: u64,
     /// How often rows were put back for later.

@@ -1,0 +1,203 @@
+//! A task's time: one lane for each input, whose least is the task's watermark; and steps of it that no row makes.
+//!
+//! ```text
+//! rows of an input ─► its lane ─► marks beside the batch ─► the steps
+//! silence          ─► the clock says: idle, or time goes on ─┐
+//! `once`, its end  ─► the lane has ended ────────────────────┴─► an empty batch with marks, a commit that says why
+//! ```
+//! What a clock decided is in the commit that took it. A replay reads it there, so that the same rows are late and the same windows close.
+
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::Schema;
+use tidemill_event::batch::{time_field, times};
+use tidemill_event::{EventTime, Offset};
+use tidemill_flow::{ClockStep, FlowBatch, LANE_BYTES, LaneId, LaneView, Lanes, Marks, Outcome, Place, Sources, Watermark};
+
+use crate::pipeline::Run;
+use crate::plan::Plan;
+use crate::task::committing::Taken;
+use crate::task::input::Inputs;
+use crate::task::machine::{Task, cpu_time};
+use crate::task::record::TimeStep;
+
+/// The lanes of a task, by number of its inputs.
+pub(super) struct TaskTime {
+    lanes: Lanes,
+    /// The last step forward was a clock's.
+    by_clock: bool,
+}
+
+impl TaskTime {
+    /// Before any row.
+    pub(super) fn new(plan: &Plan, inputs: &Inputs) -> Self {
+        let sources: Vec<_> = inputs.iter().map(|input| input.source(plan)).collect();
+        let mut lanes = Lanes::new(plan.time, &sources.iter().map(|source| source.out_of_orderness).collect::<Vec<_>>());
+        for (lane, source) in (0..).map(LaneId).zip(&sources) {
+            lanes.set_idle(lane, source.idle);
+        }
+        Self { lanes, by_clock: false }
+    }
+
+    /// Rows of an input are taken.
+    pub(super) fn rows(&mut self, at: usize, rows: &RecordBatch) -> Marks {
+        self.by_clock &= rows.num_rows() == 0;
+        self.lanes.rows(lane(at), times(rows).values())
+    }
+
+    /// Rows are taken that were judged when they first came: time stands still.
+    pub(super) fn steady(&self, sources: &Sources) -> Marks {
+        Marks::steady(self.lanes.watermark(), sources.rows.num_rows())
+    }
+
+    /// The task's watermark; `None` before there is one.
+    pub(super) fn watermark(&self) -> Option<i64> {
+        Some(self.lanes.watermark().0).filter(|watermark| *watermark > Watermark::NONE.0)
+    }
+
+    /// What others see.
+    pub(super) fn seen(&self) -> SeenTime {
+        SeenTime { watermark: self.lanes.watermark(), lanes: self.lanes.view(), by_clock: self.by_clock }
+    }
+
+    /// Which inputs may be read, and in which order. If somebody `waits` for time, the one that is furthest behind in it comes first: so two
+    /// streams of a backfill stay together, and little has to be kept of the one that is ahead.
+    pub(super) fn order(&self, inputs: &Inputs, waits: bool) -> Vec<usize> {
+        let mut order = inputs.in_turn();
+        if order.len() > 1 {
+            order.retain(|at| self.lanes.may_read(lane(*at)));
+            if waits {
+                let lanes = self.lanes.view();
+                order.sort_by_key(|at| lanes[*at].watermark);
+            }
+        }
+        order
+    }
+
+    fn step(&mut self, step: &TimeStep, inputs: &Inputs) -> Marks {
+        let start = self.lanes.watermark();
+        let lanes = |streams: &[String]| -> Vec<LaneId> {
+            streams.iter().filter_map(|stream| inputs.of_stream(stream)).map(lane).collect()
+        };
+        for lane in lanes(&step.ended) {
+            self.lanes.end(lane);
+        }
+        let clock = ClockStep { idle: lanes(&step.idle), watermark: step.clock.map(Watermark) };
+        self.lanes.apply(&clock);
+        self.by_clock = step.clock.is_some();
+        Marks::passing(start, self.lanes.watermark())
+    }
+
+    /// As `docs/formats/engine.md` has it.
+    pub(super) fn to_bytes(&self, inputs: &Inputs) -> Vec<u8> {
+        let mut bytes = self.lanes.watermark().0.to_le_bytes().to_vec();
+        for (at, input) in inputs.iter().enumerate() {
+            let name = input.stream().as_bytes();
+            bytes.extend((name.len() as u16).to_le_bytes());
+            bytes.extend(name);
+            bytes.extend(self.lanes.encode(lane(at)));
+        }
+        bytes
+    }
+
+    /// Takes over what was kept. A lane that is read anew begins where the task stands. `None`: the bytes are damaged.
+    pub(super) fn restore(&mut self, bytes: &[u8], inputs: &Inputs) -> Option<()> {
+        let (watermark, mut rest) = bytes.split_first_chunk::<8>()?;
+        self.lanes.restore(Watermark(i64::from_le_bytes(*watermark)));
+        while !rest.is_empty() {
+            let (length, behind) = rest.split_first_chunk::<2>()?;
+            let (name, behind) = behind.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+            let (kept, behind) = behind.split_at_checked(LANE_BYTES)?;
+            let at = inputs.of_stream(std::str::from_utf8(name).ok()?).filter(|at| inputs.get(*at).goes_on());
+            if let Some(at) = at {
+                self.lanes.decode(lane(at), kept)?;
+            }
+            rest = behind;
+        }
+        Some(())
+    }
+}
+
+/// What others see of a task's time.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenTime {
+    pub(crate) watermark: Watermark,
+    /// In the order of the inputs.
+    pub(crate) lanes: Vec<LaneView>,
+    /// The last step forward was a clock's.
+    pub(crate) by_clock: bool,
+}
+
+impl Default for SeenTime {
+    fn default() -> Self {
+        Self { watermark: Watermark::NONE, lanes: Vec::new(), by_clock: false }
+    }
+}
+
+impl Task {
+    /// Lets time go by that no row moves, if it has to. `None`: there was nothing of the kind.
+    pub(super) fn time_goes_by(&mut self) -> Result<bool, String> {
+        let Some(step) = self.end_of_inputs().or_else(|| self.clock_step()) else { return Ok(false) };
+        let begun = cpu_time();
+        let (taken, sources, marks) = self.step_of_time(step);
+        let mut outcome = Outcome::new(self.clock).with_marks(marks);
+        let output = self.chain.run(self.no_rows(), &mut outcome);
+        let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
+        self.commit(commit, &sources, output, &outcome, begun)?;
+        Ok(true)
+    }
+
+    /// Does a step of time. Rows it lets out have come from nowhere, which stands in for the events they were made of.
+    pub(super) fn step_of_time(&mut self, step: TimeStep) -> (Taken, Sources, Marks) {
+        let marks = self.time.step(&step, &self.inputs);
+        let newest = self.time.lanes.view().iter().filter_map(|lane| lane.newest).max().unwrap_or(EventTime(0));
+        let time = TimestampMicrosecondArray::from(vec![newest.0]).with_timezone("UTC");
+        let nowhere = RecordBatch::try_new(Arc::new(Schema::new(vec![time_field()])), vec![Arc::new(time)]).expect("one column");
+        let place = Place { stream: NOWHERE.into(), partition: self.partition, offset: Offset(0) };
+        (Taken { time: Some(step), ..Taken::default() }, Sources::block(nowhere, place), marks)
+    }
+
+    /// No rows, as they come to the first step.
+    pub(super) fn no_rows(&self) -> FlowBatch {
+        FlowBatch::new(RecordBatch::new_empty(Arc::new(self.plan.sources.schema.arrow())))
+    }
+
+    /// When the clock has something to say, if all stays silent.
+    pub(super) fn wakes_at(&self) -> Option<EventTime> {
+        self.time.lanes.wakes_at(self.chain.due())
+    }
+
+    /// A `once` has taken all of some inputs. Rows that wait come first: they are not late because others had ended.
+    fn end_of_inputs(&self) -> Option<TimeStep> {
+        if self.plan.definition.run != Run::Once || !self.waiting.is_empty() {
+            return None;
+        }
+        let inputs = self.inputs.iter().enumerate();
+        let ended = inputs.filter(|(at, input)| input.is_at_end() && !self.time.lanes.has_ended(lane(*at)));
+        let ended: Vec<String> = ended.map(|(_, input)| input.stream().to_owned()).collect();
+        (!ended.is_empty()).then(|| TimeStep { ended, ..TimeStep::default() })
+    }
+
+    /// What the clock has to say now that it was looked at every input.
+    fn clock_step(&mut self) -> Option<TimeStep> {
+        for (at, input) in self.inputs.iter().enumerate() {
+            // What has rows is not silent, though it may have to wait for others; what is at its end says nothing any more.
+            if input.is_at_end() || input.has_rows() {
+                self.time.lanes.busy(lane(at));
+            } else {
+                self.time.lanes.nothing(lane(at), self.clock);
+            }
+        }
+        let ClockStep { idle, watermark } = self.time.lanes.tick(self.clock, self.chain.due())?;
+        let name = |lane: &LaneId| self.inputs.get(lane.0 as usize).stream().to_owned();
+        Some(TimeStep { idle: idle.iter().map(name).collect(), clock: watermark.map(|to| to.0), ended: Vec::new() })
+    }
+}
+
+/// The stream of what time made: no stream has such a name.
+pub(super) const NOWHERE: &str = "";
+
+fn lane(at: usize) -> LaneId {
+    LaneId(at as u32)
+}
