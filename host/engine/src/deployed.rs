@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidemill_event::{PipelineName, StreamName, TenantName};
+use tidemill_event::{EventTime, PipelineName, StreamName, TenantName};
 
 use crate::logs::PipelineLogs;
 use crate::pipeline::{TargetKind, parse};
@@ -13,7 +13,7 @@ use crate::rates::Rates;
 use crate::sinks::SinkShared;
 use crate::status::{PipelineState, ReplayStatus, Status, steps_together};
 use crate::stored::StoredPipeline;
-use crate::task::{TaskShared, TaskState};
+use crate::task::{SeenTime, TaskShared, TaskState};
 
 /// What a run is to its pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +81,13 @@ impl Deployed {
         self.tasks.iter().flat_map(of_task).collect()
     }
 
-    /// `replay` is the run beside it.
-    pub(crate) fn status(&self, replay: Option<&Self>) -> Status {
+    /// `replay` is the run beside it, `clock` the time by which event time is behind.
+    pub(crate) fn status(&self, replay: Option<&Self>, clock: EventTime) -> Status {
         let now = Instant::now();
         // Before the tasks: what is said to have failed says why, also when it fails at this moment.
         let state = self.state();
-        let tasks: Vec<_> = self.tasks.iter().map(|task| task.status(now)).collect();
+        let tasks: Vec<_> = self.tasks.iter().map(|task| task.status(now, clock)).collect();
+        let times: Vec<_> = self.tasks.iter().map(|task| task.time()).collect();
         let mut endings = BTreeMap::new();
         for task in &tasks {
             for (ending, count) in &task.endings {
@@ -113,6 +114,10 @@ impl Deployed {
             rows_in: tasks.iter().map(|task| task.rows_in).sum(),
             rows_out: tasks.iter().map(|task| task.rows_out).sum(),
             dead_letters: tasks.iter().map(|task| task.dead_letters).sum(),
+            late: tasks.iter().map(|task| task.late).sum(),
+            dropped_late: tasks.iter().map(|task| task.dropped_late).sum(),
+            late_partial: tasks.iter().map(|task| task.late_partial).sum(),
+            time: SeenTime::together(&times, clock),
             endings,
             sinks: self.sinks.iter().map(|sink| sink.status()).collect(),
             divergences: self.tasks.iter().filter_map(|task| task.seen().divergence).collect(),

@@ -89,7 +89,7 @@ impl Deployments {
 
     pub(crate) fn status(&self, tenant: &TenantName, name: &PipelineName) -> Option<Status> {
         let replay = self.get_replay(tenant, name);
-        self.get(tenant, name).map(|deployed| deployed.status(replay.as_deref()))
+        self.get(tenant, name).map(|deployed| deployed.status(replay.as_deref(), self.threads.targets.clock.now()))
     }
 
     /// Starts what the log knows of.

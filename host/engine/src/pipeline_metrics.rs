@@ -68,10 +68,13 @@ type Shown = (String, Status);
 type Gauge = (&'static str, &'static str, fn(&Status) -> f64);
 type Counter = (&'static str, &'static str, fn(&Status) -> u64);
 
-const GAUGES: [Gauge; 6] = [
+const GAUGES: [Gauge; 7] = [
     ("tidemill_pipeline_lag_rows", "Rows on disk that a pipeline has not taken", |status| status.lag_records as f64),
     ("tidemill_pipeline_behind_seconds", "For how long its next row has been there, about", |status| {
         status.behind_ms as f64 / 1e3
+    }),
+    ("tidemill_pipeline_moved_by_clock", "1 while a clock moves event time, because all it reads is silent", |status| {
+        f64::from(u8::from(status.time.moved_by_clock))
     }),
     ("tidemill_pipeline_rows_in_per_second", "Rows taken a second, over ten seconds", |status| {
         status.last_10s.rows_in_per_second
@@ -87,10 +90,15 @@ const GAUGES: [Gauge; 6] = [
     }),
 ];
 
-const COUNTERS: [Counter; 4] = [
+const COUNTERS: [Counter; 7] = [
     ("tidemill_pipeline_rows_in", "Rows taken since the run began", |status| status.rows_in),
     ("tidemill_pipeline_rows_out", "Rows sent on since the run began", |status| status.rows_out),
     ("tidemill_pipeline_dead_letters", "Rows that failed in a step since the run began", |status| status.dead_letters),
+    ("tidemill_pipeline_late_rows", "Rows that came too late for a step since the run began", |status| status.late),
+    ("tidemill_pipeline_dropped_late", "Pairs of a row and a window that came too late for each other", |status| {
+        status.dropped_late
+    }),
+    ("tidemill_pipeline_late_partial", "Rows that missed some of their windows, but not all", |status| status.late_partial),
     ("tidemill_pipeline_divergences", "Commits that came out otherwise when taken again", |status| {
         status.divergences.iter().map(|divergence| divergence.commits).sum()
     }),
@@ -104,7 +112,8 @@ impl Collector for PipelineMetrics {
         count.encode(encoder.encode_descriptor("tidemill_pipelines", "Pipelines there are", None, count.metric_type())?)?;
         let metrics = &deployments.threads.metrics;
         let shown = all.iter().filter(|deployed| metrics.names(&deployed.tenant, &deployed.name));
-        let statuses: Vec<Shown> = shown.map(|deployed| (deployed.tenant.to_string(), deployed.status(None))).collect();
+        let now = deployments.threads.targets.clock.now();
+        let statuses: Vec<Shown> = shown.map(|deployed| (deployed.tenant.to_string(), deployed.status(None, now))).collect();
         let of = |(tenant, status): &Shown| OfPipeline { tenant: tenant.clone(), pipeline: status.pipeline.clone() };
         for (name, help, value) in GAUGES {
             let mut series = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -118,9 +127,23 @@ impl Collector for PipelineMetrics {
                 ConstCounter::new(value(&status.1)).encode(series.encode_family(&of(status))?)?;
             }
         }
+        watermarks(&mut encoder, &statuses)?;
         states(&mut encoder, &statuses)?;
         steps(&mut encoder, &statuses)
     }
+}
+
+/// How far the clock is ahead of event time, where there is such a time.
+fn watermarks(encoder: &mut DescriptorEncoder<'_>, statuses: &[Shown]) -> Result<(), fmt::Error> {
+    let name = "tidemill_pipeline_watermark_lag_seconds";
+    let mut series = encoder.encode_descriptor(name, "How far the clock is ahead of its watermark", None, MetricType::Gauge)?;
+    for (tenant, status) in statuses {
+        if let Some(behind) = status.time.behind_clock_ms {
+            let labels = OfPipeline { tenant: tenant.clone(), pipeline: status.pipeline.clone() };
+            ConstGauge::new(behind as f64 / 1e3).encode(series.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// One for the state it is in, so that a rule can count the others.

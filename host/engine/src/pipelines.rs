@@ -183,7 +183,9 @@ impl Pipelines {
 
     /// How the replay of a pipeline stands, if there is one.
     pub fn replay_status(&self, tenant: &TenantName, name: &PipelineName) -> Option<Status> {
-        self.deployments.get_replay(tenant, name).map(|deployed| deployed.status(None))
+        self.deployments
+            .get_replay(tenant, name)
+            .map(|deployed| deployed.status(None, self.deployments.threads.targets.clock.now()))
     }
 
     /// Puts the replay in place of the pipeline's run, at one cut of its streams. Blocking, at most some minutes.

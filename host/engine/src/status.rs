@@ -44,6 +44,8 @@ pub struct Status {
     pub behind_ms: u64,
     /// The latest event time taken since the host started, RFC 3339.
     pub event_time: Option<String>,
+    /// How far event time is: the least of its tasks.
+    pub time: TimeStatus,
     /// How fast it went over the last ten seconds.
     pub last_10s: Rates,
     /// And over the last minute.
@@ -58,6 +60,12 @@ pub struct Status {
     pub rows_out: u64,
     /// Rows that failed in a step.
     pub dead_letters: u64,
+    /// Rows that came too late for a step and went to `{pipeline}.late`.
+    pub late: u64,
+    /// Pairs of a row and a window that came too late for each other.
+    pub dropped_late: u64,
+    /// Rows that missed some of their windows, but not all.
+    pub late_partial: u64,
     /// Calls that did not return, by ending.
     pub endings: BTreeMap<String, u64>,
     /// One per partition.
@@ -85,6 +93,8 @@ pub struct TaskStatus {
     pub behind_ms: u64,
     /// The latest event time taken since the host started, RFC 3339.
     pub event_time: Option<String>,
+    /// How far event time is.
+    pub time: TimeStatus,
     /// How fast it went over the last ten seconds.
     pub last_10s: Rates,
     /// And over the last minute.
@@ -95,6 +105,12 @@ pub struct TaskStatus {
     pub rows_out: u64,
     /// Rows that failed in a step.
     pub dead_letters: u64,
+    /// Rows that came too late for a step.
+    pub late: u64,
+    /// Pairs of a row and a window that came too late for each other.
+    pub dropped_late: u64,
+    /// Rows that missed some of their windows, but not all.
+    pub late_partial: u64,
     /// Rows left out because they were removed before they could be taken (`on_trim: skip`).
     pub skipped: u64,
     /// Rows that wait to come back to a step: its component asked for that, or it is taken out.
@@ -132,6 +148,36 @@ pub struct InputStatus {
     pub lag_records: u64,
     /// Retention removes no row from there on, because the task's last checkpoint begins there; `None`: it holds nothing back.
     pub kept_from: Option<u64>,
+    /// No earlier event of it is expected, RFC 3339; `end`: none at all. `None` before its first row.
+    pub watermark: Option<String>,
+    /// Its latest event time.
+    pub event_time: Option<String>,
+    /// It has been silent for so long that nothing waits for it.
+    pub is_idle: bool,
+    /// The task's watermark would be further on without it.
+    pub holds_back: bool,
+}
+
+/// How far event time is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct TimeStatus {
+    /// No earlier event is expected, RFC 3339; `end`: none at all. `None` before the first row.
+    pub watermark: Option<String>,
+    /// How far the host's clock is ahead of that; `None` where there is no such time.
+    pub behind_clock_ms: Option<i64>,
+    /// All was silent for so long that the clock moved it last: the pipeline's `time: {bound: …}`.
+    pub moved_by_clock: bool,
+    /// What it waits for: without these it would be further on.
+    pub held_back_by: Vec<HeldBack>,
+}
+
+/// A lane that holds a watermark back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldBack {
+    /// The stream.
+    pub stream: String,
+    /// And its partition.
+    pub partition: u32,
 }
 
 /// One component step of a task, with the same version of its component, since the host started: a pause or another plan begins

@@ -43,6 +43,6 @@ pub(crate) use machine::{TaskParts, TaskSeed};
 pub(crate) use record::progress_definition;
 pub(crate) use replayed::Replayed;
 pub(crate) use shared::{TaskShared, TaskState};
-pub(crate) use time::SeenTime;
+pub(crate) use time::{SeenTime, shown};
 
 pub(crate) use worker::Workers;

@@ -14,7 +14,7 @@ use crate::plan::Plan;
 use crate::rates::{Counters, History};
 use crate::status::{DivergenceStatus, InputStatus, PipelineState, StepStatus, TaskStatus};
 use crate::task::totals::Totals;
-use crate::task::{Replayed, SeenTime};
+use crate::task::{Replayed, SeenTime, shown};
 
 /// How a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -203,7 +203,14 @@ impl TaskShared {
         });
     }
 
-    pub(crate) fn status(&self, now: Instant) -> TaskStatus {
+    /// How far its time is, with its partition and the streams it takes.
+    pub(crate) fn time(&self) -> (SeenTime, PartitionId, Vec<String>) {
+        let time = self.seen.lock().time.clone();
+        (time, self.id.partition, self.places().into_iter().map(|(stream, _)| stream).collect())
+    }
+
+    /// `clock` is the time by which event time is behind.
+    pub(crate) fn status(&self, now: Instant, clock: EventTime) -> TaskStatus {
         let counters = self.counters(now);
         let (rates, behind) = {
             let speed = self.speed.lock();
@@ -213,15 +220,25 @@ impl TaskShared {
         let kept: Vec<u64> = self.holds.lock().iter().map(|hold| hold.from().0).collect();
         let input = |(at, (partition, next)): (usize, &(Arc<Partition>, AtomicU64))| {
             let next = next.load(Ordering::Relaxed);
+            let lane = seen.time.lanes.get(at);
             InputStatus {
                 kept_from: kept.get(at).copied(),
                 stream: partition.key().stream.stream.to_string(),
                 offset: next,
                 lag_records: partition.end(Visibility::Durable).0.saturating_sub(next),
+                watermark: lane.and_then(|lane| shown(lane.watermark)),
+                event_time: lane.and_then(|lane| lane.newest).map(EventTime::to_rfc3339),
+                is_idle: lane.is_some_and(|lane| lane.is_idle),
+                holds_back: lane.is_some_and(|lane| lane.holds_back),
             }
         };
         let inputs: Vec<InputStatus> = self.inputs.iter().enumerate().map(input).collect();
+        let streams: Vec<String> = inputs.iter().map(|input| input.stream.clone()).collect();
         TaskStatus {
+            time: seen.time.status(&streams, self.id.partition, clock),
+            late: seen.totals.late,
+            dropped_late: seen.totals.dropped_late,
+            late_partial: seen.totals.late_partial,
             partition: self.id.partition.0,
             state: match seen.state {
                 TaskState::Running => PipelineState::Running,

@@ -12,15 +12,19 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::Schema;
 use tidemill_event::batch::{time_field, times};
-use tidemill_event::{EventTime, Offset};
+use tidemill_event::{EventTime, Offset, PartitionId};
 use tidemill_flow::{ClockStep, FlowBatch, LANE_BYTES, LaneId, LaneView, Lanes, Marks, Outcome, Place, Sources, Watermark};
 
 use crate::pipeline::Run;
 use crate::plan::Plan;
+use crate::status::{HeldBack, TimeStatus};
 use crate::task::committing::Taken;
 use crate::task::input::Inputs;
 use crate::task::machine::{Task, cpu_time};
 use crate::task::record::TimeStep;
+
+/// So many lanes that hold a pipeline back are named.
+const HELD_BACK_SHOWN_MAX: usize = 16;
 
 /// The lanes of a task, by number of its inputs.
 pub(super) struct TaskTime {
@@ -127,6 +131,48 @@ pub(crate) struct SeenTime {
     pub(crate) lanes: Vec<LaneView>,
     /// The last step forward was a clock's.
     pub(crate) by_clock: bool,
+}
+
+impl SeenTime {
+    /// Of a task that takes this partition of `streams`, the streams in the order of its inputs. `clock` is the time.
+    pub(crate) fn status(&self, streams: &[String], partition: PartitionId, clock: EventTime) -> TimeStatus {
+        let held = self.lanes.iter().zip(streams).filter(|(lane, _)| lane.holds_back);
+        let held_back_by = held.map(|(_, stream)| HeldBack { stream: stream.clone(), partition: partition.0 }).collect();
+        TimeStatus {
+            watermark: shown(self.watermark),
+            behind_clock_ms: is_time(self.watermark).then(|| clock.0.saturating_sub(self.watermark.0) / 1000),
+            moved_by_clock: self.by_clock,
+            held_back_by,
+        }
+    }
+
+    /// Of several tasks, with their partitions and streams: that of the one that is furthest behind.
+    pub(crate) fn together(tasks: &[(Self, PartitionId, Vec<String>)], clock: EventTime) -> TimeStatus {
+        let Some((least, ..)) = tasks.iter().min_by_key(|(time, ..)| time.watermark) else { return TimeStatus::default() };
+        let all_alike = tasks.iter().all(|(time, ..)| time.watermark == least.watermark);
+        let mut together = least.status(&[], PartitionId(0), clock);
+        for (time, partition, streams) in tasks.iter().filter(|(time, ..)| time.watermark == least.watermark) {
+            let own = time.status(streams, *partition, clock).held_back_by;
+            if own.is_empty() && !all_alike {
+                // It reads one lane, and that is what others are ahead of.
+                let stream = streams.first().cloned().unwrap_or_default();
+                together.held_back_by.push(HeldBack { stream, partition: partition.0 });
+            }
+            together.held_back_by.extend(own);
+        }
+        together.held_back_by.truncate(HELD_BACK_SHOWN_MAX);
+        together
+    }
+}
+
+/// A watermark as people read it; `None`: there is none.
+pub(crate) fn shown(watermark: Watermark) -> Option<String> {
+    (watermark > Watermark::NONE).then(|| watermark.to_string())
+}
+
+/// Whether it is a time, and not the end of all or none.
+fn is_time(watermark: Watermark) -> bool {
+    (Watermark(i64::MIN + 1)..Watermark::END).contains(&watermark)
 }
 
 impl Default for SeenTime {

@@ -108,11 +108,15 @@ pub(crate) fn outcome_with(host: &Host, files: impl FnOnce(&Host) -> Vec<Value>)
     }
     let mut states = BTreeMap::new();
     for name in ["p1", "p2"] {
+        // Its tasks end behind a checkpoint, which says what all state is.
+        let (tenant, pipeline) = (super::tenant(), super::pipeline(name));
+        host.engine.pipelines().pause(&tenant, &pipeline).map_err(|error| format!("{name} cannot be paused: {error}"))?;
         for row in host.rows(&format!("{name}.progress")) {
-            if let Some(commit) = row["record"].get("commit") {
-                states.insert((name, row["_partition"].as_u64().unwrap_or_default()), commit["state"].clone());
+            if let Some(checkpoint) = row["record"].get("checkpoint") {
+                states.insert((name, row["_partition"].as_u64().unwrap_or_default()), checkpoint["state"].clone());
             }
         }
+        host.engine.pipelines().resume(&tenant, &pipeline).map_err(|error| format!("{name} cannot be resumed: {error}"))?;
     }
     Ok((rows, states))
 }
