@@ -178,6 +178,7 @@ impl Deployments {
             paused: same_run.is_some_and(|stored| stored.paused),
             sources: sources.collect::<Result<_, _>>()?,
             pinned: plan.components().map(|(_, planned)| planned.pin.clone()).collect(),
+            states: plan.native_states(),
             next_operator: plan.next_operator,
             output_starts,
             letters_from,

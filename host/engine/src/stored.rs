@@ -21,6 +21,9 @@ pub(crate) struct StoredPipeline {
     pub(crate) sources: Vec<StoredSource>,
     /// What each component reference means.
     pub(crate) pinned: Vec<Pin>,
+    /// The state of the host's own steps: windows, joins. That of components is pinned with them.
+    #[serde(default)]
+    pub(crate) states: Vec<StoredState>,
     /// The next number for a step with state.
     pub(crate) next_operator: u32,
     /// Per partition of `{pipeline}.output`, where files and standard output begin.
@@ -62,6 +65,19 @@ pub(crate) struct Pin {
     pub(crate) state_shape: Option<String>,
 }
 
+/// The state of a step of the host's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredState {
+    /// The step, from 0.
+    pub(crate) step: u32,
+    /// `window`, `over`, ….
+    pub(crate) word: String,
+    /// The number under which it is kept. It stays when a change of plan keeps the state.
+    pub(crate) operator: u32,
+    /// What it depends on.
+    pub(crate) shape: String,
+}
+
 /// The stream in which the tasks of a run keep what they took.
 pub(crate) fn progress_name(pipeline: &PipelineName, run: u64) -> StreamName {
     let first = StreamName::derived(pipeline.as_str(), "progress");
@@ -71,6 +87,19 @@ pub(crate) fn progress_name(pipeline: &PipelineName, run: u64) -> StreamName {
 impl StoredPipeline {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+
+    /// The number and shape of the state that a step had.
+    pub(crate) fn state_of(&self, step: u32) -> Option<(u32, &str)> {
+        let pinned = self.pinned.iter().find(|pin| pin.step == step);
+        let of_component = pinned.and_then(|pin| Some((pin.operator?, pin.state_shape.as_deref()?)));
+        let own = || self.states.iter().find(|state| state.step == step).map(|state| (state.operator, state.shape.as_str()));
+        of_component.or_else(own)
+    }
+
+    /// Whether it kept state under this number.
+    pub(crate) fn has_state(&self, operator: u32) -> bool {
+        self.pinned.iter().any(|pin| pin.operator == Some(operator)) || self.states.iter().any(|state| state.operator == operator)
     }
 
     pub(crate) fn source(&self, stream: &str) -> Option<&StoredSource> {

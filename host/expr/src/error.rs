@@ -32,7 +32,8 @@ impl fmt::Display for Place {
 }
 
 impl ExpressionError {
-    pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// Of no particular place.
+    pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { message: message.into(), at: None, remedy: remedy.into() }
     }
 

@@ -8,6 +8,7 @@ use arrow_schema::{Field as ArrowField, Schema};
 use arrow_select::concat::concat;
 use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_sql::sqlparser::ast::Expr as Tree;
 use tidemill_event::FieldType;
 
 use crate::dictionary::OnDictionary;
@@ -36,6 +37,22 @@ struct Parts {
     nullable: bool,
 }
 
+/// Does what recurses as deep as an expression is.
+pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, ExpressionError> + Send) -> Result<T, ExpressionError> {
+    std::thread::scope(|threads| {
+        let builder = std::thread::Builder::new().name("expression".to_owned()).stack_size(PLANNING_STACK_BYTES);
+        let planning = builder.spawn_scoped(threads, work).map_err(|error| {
+            ExpressionError::new(format!("no thread to plan on: {error}"), "try again when the machine has more memory")
+        })?;
+        planning.join().unwrap_or_else(|_| {
+            Err(ExpressionError::new(
+                "the planner gave up on this expression",
+                "write it another way, and tell us: it is our fault",
+            ))
+        })
+    })
+}
+
 /// What an expression made of a batch.
 #[derive(Debug, Clone)]
 pub struct Evaluated {
@@ -48,18 +65,7 @@ pub struct Evaluated {
 impl Expression {
     /// Parses and plans `sql` against the columns of `scope`. Takes milliseconds; not for every batch.
     pub fn parse(sql: &str, scope: &Scope) -> Result<Self, ExpressionError> {
-        std::thread::scope(|threads| {
-            let builder = std::thread::Builder::new().name("expression".to_owned()).stack_size(PLANNING_STACK_BYTES);
-            let planning = builder.spawn_scoped(threads, || Self::parse_here(sql, scope)).map_err(|error| {
-                ExpressionError::new(format!("no thread to plan on: {error}"), "try again when the machine has more memory")
-            })?;
-            planning.join().unwrap_or_else(|_| {
-                Err(ExpressionError::new(
-                    "the planner gave up on this expression",
-                    "write it another way, and tell us: it is our fault",
-                ))
-            })
-        })
+        on_large_stack(|| Self::of_tree(syntax::parse(sql)?, scope))
     }
 
     /// Parses a condition: an expression that answers yes or no (or null, which is no).
@@ -75,9 +81,9 @@ impl Expression {
         ))
     }
 
-    fn parse_here(sql: &str, scope: &Scope) -> Result<Self, ExpressionError> {
+    /// Plans what was read. It recurses: see [`on_large_stack`].
+    pub(crate) fn of_tree(mut tree: Tree, scope: &Scope) -> Result<Self, ExpressionError> {
         let functions = Functions::new();
-        let mut tree = syntax::parse(sql)?;
         let columns = resolve(&mut tree, scope, &functions)?;
         let Plan { physical, data_type, nullable, bare } = plan(tree, scope, &columns, &functions)?;
         let ty = match bare {

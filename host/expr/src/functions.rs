@@ -16,7 +16,7 @@ use crate::error::ExpressionError;
 use crate::scope::nearest;
 
 /// Functions of a window, which people reach for in a `where`.
-const AGGREGATES: [&str; 28] = [
+pub(crate) const AGGREGATES: [&str; 28] = [
     "any_value",
     "approx_distinct",
     "approx_median",

@@ -16,10 +16,12 @@
 //!
 //! This is the only crate of pipelines that knows DataFusion, and none of its types are in the API.
 
+mod aggregates;
 mod checked;
 mod dictionary;
 mod error;
 mod expression;
+mod forms;
 mod functions;
 mod output;
 mod plan;
@@ -28,6 +30,7 @@ mod scope;
 mod short_circuit;
 mod syntax;
 
+pub use aggregates::{AggregateText, Aggregated, Part};
 pub use error::ExpressionError;
 pub use expression::{Evaluated, Expression};
 pub use scope::{Scope, ScopeColumn};

@@ -1,22 +1,18 @@
 //! Names in the syntax tree become columns of the scope, and what an expression may not have is refused where it stands.
 //!
-//! The walk knows every form an expression may have; a form it does not know is refused. (It is written out, not made from the
-//! parser's visitors: those are generic over all of SQL, and compiling them takes longer than the rest of this crate.)
+//! A form that an expression may not have (`forms.rs`) is refused.
 
 use std::collections::BTreeSet;
 
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
-    UnaryOperator, Value,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, Value,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::error::ExpressionError;
+use crate::forms::{DEPTH_MAX, children};
 use crate::functions::Functions;
 use crate::scope::Scope;
-
-/// How deep a tree may be; a deeper one is refused. `a and b and c …` is as deep as it is long.
-const DEPTH_MAX: usize = 400;
 
 type Result<T> = std::result::Result<T, ExpressionError>;
 
@@ -59,33 +55,6 @@ impl Resolve<'_> {
                     return Err(ExpressionError::new("placeholders have no value here", "write the value itself").at(span));
                 }
             }
-            Expr::TypedString(_) => {}
-            Expr::IsFalse(inner)
-            | Expr::IsNotFalse(inner)
-            | Expr::IsTrue(inner)
-            | Expr::IsNotTrue(inner)
-            | Expr::IsNull(inner)
-            | Expr::IsNotNull(inner)
-            | Expr::IsUnknown(inner)
-            | Expr::IsNotUnknown(inner)
-            | Expr::Nested(inner) => self.expr(inner)?,
-            Expr::UnaryOp { op: UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not, expr } => self.expr(expr)?,
-            Expr::BinaryOp { left, right, .. } | Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
-                self.all([left.as_mut(), right.as_mut()])?;
-            }
-            Expr::InList { expr, list, .. } => {
-                self.expr(expr)?;
-                self.all(list)?;
-            }
-            Expr::Between { expr, low, high, .. } => self.all([expr.as_mut(), low.as_mut(), high.as_mut()])?,
-            Expr::Like { any: false, expr, pattern, .. }
-            | Expr::ILike { any: false, expr, pattern, .. }
-            | Expr::SimilarTo { expr, pattern, .. } => self.all([expr.as_mut(), pattern.as_mut()])?,
-            Expr::Cast { expr, .. } | Expr::Extract { expr, .. } | Expr::Ceil { expr, .. } | Expr::Floor { expr, .. } => {
-                self.expr(expr)?;
-            }
-            Expr::AtTimeZone { timestamp, time_zone } => self.all([timestamp.as_mut(), time_zone.as_mut()])?,
-            Expr::Position { expr, r#in } => self.all([expr.as_mut(), r#in.as_mut()])?,
             Expr::Substring { expr, substring_from, substring_for, .. } => {
                 self.expr(expr)?;
                 self.all(substring_from.iter_mut().chain(&mut *substring_for).map(AsMut::as_mut))?;
@@ -93,21 +62,6 @@ impl Resolve<'_> {
                 let arguments = [std::mem::replace(expr, from.clone()), from].into_iter().chain(substring_for.take());
                 *tree = substr(arguments.map(|argument| *argument).collect());
             }
-            Expr::Trim { expr, trim_what, trim_characters, .. } => {
-                self.expr(expr)?;
-                self.all(trim_what.iter_mut().map(AsMut::as_mut))?;
-                self.all(trim_characters.iter_mut().flatten())?;
-            }
-            Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
-                self.all([expr.as_mut(), overlay_what.as_mut(), overlay_from.as_mut()])?;
-                self.all(overlay_for.iter_mut().map(AsMut::as_mut))?;
-            }
-            Expr::Case { operand, conditions, else_result, .. } => {
-                self.all(operand.iter_mut().map(AsMut::as_mut))?;
-                self.all(conditions.iter_mut().flat_map(|arm| [&mut arm.condition, &mut arm.result]))?;
-                self.all(else_result.iter_mut().map(AsMut::as_mut))?;
-            }
-            Expr::Interval(interval) => self.expr(&mut interval.value)?,
             Expr::Function(function) => self.call(function, span)?,
             Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => return Err(subquery().at(span)),
             Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => {
@@ -125,6 +79,9 @@ impl Resolve<'_> {
                 .at(span));
             }
             other => {
+                if let Some(children) = children(other) {
+                    return self.all(children);
+                }
                 return Err(ExpressionError::new(
                     format!("`{other}` is SQL that expressions do not have"),
                     "use operators, `case`, `in`, `between`, `like`, `cast` and functions",

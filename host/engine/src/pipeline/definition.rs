@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings};
 
-use crate::pipeline::Target;
+use crate::pipeline::{OverStep, Target, WindowStep};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +124,10 @@ pub(crate) enum StepKind {
     },
     /// Asks a transform.
     Transform { component: ComponentStep, keep_input: bool },
+    /// Says something of the rows of a window.
+    Window(WindowStep),
+    /// Says something of each row and those before it.
+    Over(OverStep),
 }
 
 impl StepKind {
@@ -135,6 +139,8 @@ impl StepKind {
             Self::Extend(_) => "extend",
             Self::Rule { .. } => "rule",
             Self::Transform { .. } => "transform",
+            Self::Window(_) => "window",
+            Self::Over(_) => "over",
         }
     }
 }

@@ -15,6 +15,7 @@ mod sources;
 mod suggest;
 mod target;
 mod time;
+mod window;
 
 pub(crate) use definition::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind, Text,
@@ -23,3 +24,4 @@ pub(crate) use parse::{Reading, parse, read_pipeline};
 pub use schema::PIPELINE_SCHEMA;
 pub(crate) use suggest::nearest;
 pub(crate) use target::{FileTarget, OnRefused, Target, TargetKind, WebhookTarget};
+pub(crate) use window::{OverStep, SessionGap, TopStep, WindowKind, WindowStep};

@@ -8,26 +8,7 @@ use crate::pipeline::document::{Key, Node, NodeValue};
 use crate::pipeline::suggest::nearest;
 
 /// Words of the grammar that this version does not have yet. They are refused by name rather than as unknown.
-const LATER: [&str; 18] = [
-    "window",
-    "join",
-    "over",
-    "lookup",
-    "pattern",
-    "alert",
-    "functions",
-    "lateness",
-    "top",
-    "tumbling",
-    "hopping",
-    "session",
-    "cumulating",
-    "postgres",
-    "kafka",
-    "delta",
-    "shadow",
-    "canary",
-];
+const LATER: [&str; 10] = ["join", "lookup", "pattern", "alert", "functions", "postgres", "kafka", "delta", "shadow", "canary"];
 
 /// Whether the grammar has that word, in a later version.
 pub(crate) fn is_later(word: &str) -> bool {
@@ -66,6 +47,11 @@ impl<'a> Object<'a> {
     /// The keys there are, in order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'a Key> + use<'a> {
         self.members.iter().map(|(key, _)| key)
+    }
+
+    /// A key's value, which is yet to be taken.
+    pub(crate) fn peek(&self, name: &str) -> Option<&'a Node> {
+        self.members.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
     }
 
     /// Takes a key's value.

@@ -9,10 +9,10 @@ use crate::pipeline::object::{Object, is_later, listed, text_of};
 use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, target,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, target, window,
 };
 
-const STEP_WORDS: [&str; 5] = ["where", "select", "extend", "rule", "transform"];
+const STEP_WORDS: [&str; 7] = ["where", "select", "extend", "rule", "transform", "window", "over"];
 /// More steps are refused.
 const STEPS_MAX: usize = 256;
 
@@ -166,6 +166,8 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "where" => text_of(value, &path, faults).map(StepKind::Where),
         "select" => columns(value, &path, faults).map(StepKind::Select),
         "extend" => columns(value, &path, faults).map(StepKind::Extend),
+        "window" => window::window(value, &path, faults).map(StepKind::Window),
+        "over" => window::over(value, &path, faults).map(StepKind::Over),
         "rule" => {
             let component = component(value, &path, object, faults);
             let keeps = [("matching", KeepRows::Matching), ("failing", KeepRows::Failing), ("all", KeepRows::All)];
@@ -187,7 +189,8 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
     }
 }
 
-fn columns(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Vec<(Text, Text)>> {
+/// Names, and the expressions that make them.
+pub(super) fn columns(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Vec<(Text, Text)>> {
     let object = Object::of(node, path, "{o: origin, km: distance * 1.609}", faults)?;
     let NodeValue::Object(members) = &node.value else { return None };
     if members.is_empty() {
@@ -211,6 +214,17 @@ fn columns(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Vec<(Text
         })
         .collect();
     Some(columns)
+}
+
+/// A list of names, or one alone.
+pub(super) fn names(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<Vec<Text>> {
+    if let NodeValue::Scalar { .. } = node.value {
+        return text_of(node, path, faults).map(|one| vec![one]);
+    }
+    let items = list(node, path, "[origin]", faults);
+    let texts: Vec<Option<Text>> =
+        items.iter().enumerate().map(|(at, item)| text_of(item, &format!("{path}[{at}]"), faults)).collect();
+    texts.into_iter().collect()
 }
 
 fn component(value: &Node, path: &str, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<ComponentStep> {
@@ -270,11 +284,13 @@ mod tests {
 
     #[test]
     fn yaml_and_json_say_the_same() {
-        let yaml = "time: {bound: off, max_drift: 10m}\nfrom: {stream: a, as: x, start: [7, 9], on_trim: skip, out_of_orderness: 5s, idle: off}\nsteps:\n- where: n > 1\n- rule: r@1\n  config: {t: 1, s: '2', l: [true, ~]}\n  by: [u]\n  keep: all\n  as: hit\n  limits: {fuel_per_row: 7, memory: 2MiB, output: 1KiB, deadline: 50ms}\n- select: {o: n * 2, one: 1}\n- transform: t@2\n  keep_input: true\nto:\n- stream: b\n- file: {path: f/g}\n- stdout\n";
+        let yaml = "time: {bound: off, max_drift: 10m}\nfrom: {stream: a, as: x, start: [7, 9], on_trim: skip, out_of_orderness: 5s, idle: off}\nsteps:\n- where: n > 1\n- rule: r@1\n  config: {t: 1, s: '2', l: [true, ~]}\n  by: [u]\n  keep: all\n  as: hit\n  limits: {fuel_per_row: 7, memory: 2MiB, output: 1KiB, deadline: 50ms}\n- select: {o: n * 2, one: 1}\n- transform: t@2\n  keep_input: true\n- window: {hopping: {size: 1h, every: 15m}, by: [o], select: {n: count(*), s: sum(one) filter (where one > 0)}, lateness: 5s, top: {n: 3, order: [n desc, o]}}\n- over: {rows: 5, select: {m: avg(n)}}\nto:\n- stream: b\n- file: {path: f/g}\n- stdout\n";
         let json = r#"{"time": {"bound": "off", "max_drift": "10m"}, "from": {"stream": "a", "as": "x", "start": [7, 9], "on_trim": "skip", "out_of_orderness": "5s", "idle": "off"}, "steps": [{"where": "n > 1"},
             {"rule": "r@1", "config": {"t": 1, "s": "2", "l": [true, null]}, "by": ["u"], "keep": "all", "as": "hit",
              "limits": {"fuel_per_row": 7, "memory": "2MiB", "output": "1KiB", "deadline": "50ms"}},
-            {"select": {"o": "n * 2", "one": 1}}, {"transform": "t@2", "keep_input": true}],
+            {"select": {"o": "n * 2", "one": 1}}, {"transform": "t@2", "keep_input": true},
+            {"window": {"hopping": {"size": "1h", "every": "15m"}, "by": ["o"], "select": {"n": "count(*)", "s": "sum(one) filter (where one > 0)"},
+             "lateness": "5s", "top": {"n": 3, "order": ["n desc", "o"]}}}, {"over": {"rows": 5, "select": {"m": "avg(n)"}}}],
             "to": [{"stream": "b"}, {"file": {"path": "f/g"}}, "stdout"]}"#;
         let name = "p".parse().expect("a name");
         let without_lines = |text: &str| {
@@ -293,14 +309,14 @@ mod tests {
     #[test]
     fn every_fault_is_found_at_once_with_its_line() {
         check(
-            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: never\nsteps:\n- were: a > 1\n- window: {tumbling: 1h}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
+            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: never\nsteps:\n- were: a > 1\n- pattern: {define: a}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
             expect![[r#"
                 1: pipeline: the text says `q`, the address says `p` -> make them the same, or leave `pipeline` out
                 2: run: `sometimes` is none of the values there are -> use `live` or `once`
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].window: `window` is not in this version -> a step is one of `where`, `select`, `extend`, `rule` or `transform`
+                8: steps[1].pattern: `pattern` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window` or `over`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`
@@ -313,6 +329,38 @@ mod tests {
                 23: to[2].stream: `a.rejected` has a dot, and dotted names are the host's: choose a name without one -> name a stream of your own: `results`
                 25: to[4]: this target is named twice -> remove one of the two
                 26: extra: there is no `extra` -> here it can be `pipeline`, `run`, `on_divergence`, `time`, `from`, `steps` or `to`
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_windows_is_found_at_once() {
+        check(
+            "from: a\nsteps:\n- window: {tumbling: 1h, hopping: {size: 1h, every: 5m}, select: {n: count(*)}}\n- window: {by: [a], lateness: 5}\n- window: {tumblin: 1h, select: {n: count(*)}}\n- window: {session: 30m, offset: 5m, lateness: 1m, select: {n: count(*)}, top: {n: 3, order: n desc}}\n- window: {hopping: {size: 1h, evry: 5m}, select: {}}\n- window: {count: 0, select: {n: count(*)}}\n- window: {global: 1h, select: {n: count(*)}, lateness: 1s}\n- window: {cumulating: {size: 1d}, select: {n: count(*)}, top: {order: [n down]}}\n- window: {session: {gap: 3}, select: {n: count(*)}}\n- window: 1h\n- over: {rows: 0, select: {m: avg(x)}}\n- over: {by: a, select: {m: avg(x)}, top: {n: 3}}\nto:\n- stdout\n",
+            expect![[r#"
+                3: steps[0].window: `tumbling` and `hopping` in one window -> keep one of them; a second `window` step can follow
+                4: steps[1].window: nothing says which rows a window has -> add `tumbling`, `hopping`, `session`, `cumulating`, `count` or `global`: `tumbling: 1h`
+                4: steps[1].window.select: `select` is missing -> add `select: {n: count(*)}`
+                4: steps[1].window.lateness: `5` is no such value -> write an integer and ms, s, m, h or d: `50ms`
+                5: steps[2].window: nothing says which rows a window has -> add `tumbling`, `hopping`, `session`, `cumulating`, `count` or `global`: `tumbling: 1h`
+                5: steps[2].window.tumblin: there is no `tumblin` -> did you mean `tumbling`?
+                6: steps[3].window.lateness: a session takes no `lateness`: a late row may move where it begins, and what was said cannot be taken back -> wait longer instead: a larger `out_of_orderness` at the source
+                6: steps[3].window.top: keys are ranked within a window that all of them have, and these windows are of one key each -> rank in a `window: {tumbling: …, top: …}` behind this one
+                6: steps[3].window.offset: `offset` cannot stand here -> remove it
+                7: steps[4].window.hopping.every: `every` is missing -> add `every: 1h`
+                7: steps[4].window.hopping.evry: there is no `evry` -> did you mean `every`?
+                7: steps[4].window.select: no column is named -> write `{o: origin}`
+                8: steps[5].window.count: 0 rows are no window -> write a number of rows: `count: 100`
+                9: steps[6].window.global: a text where an object is needed -> write `global: {}`
+                10: steps[7].window.cumulating.step: `step` is missing -> add `step: 1h`
+                10: steps[7].window.top.n: `n` is missing -> add `n: 3`
+                10: steps[7].window.top.order: `n down` is no order -> write a column, and `desc` for the greatest first: `n desc`
+                11: steps[8].window.session.gap_ms: `gap_ms` is missing -> add `gap_ms: timeout_ms`
+                11: steps[8].window.session.gap: there is no `gap` -> here it can be `gap_ms`
+                12: steps[9].window: a text where an object is needed -> write `{tumbling: 1h, by: [origin], select: {n: count(*)}}`
+                13: steps[10].over.rows: 0 rows cannot be looked back at -> write a number from 1 to 10000; for longer stretches there are windows
+                14: steps[11].over.rows: `rows` is missing -> add `rows: 5`
+                14: steps[11].over.top: there is no `top` -> here it can be `by`, `rows` or `select`
             "#]],
         );
     }

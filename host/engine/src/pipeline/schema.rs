@@ -50,6 +50,23 @@ mod tests {
         for (name, mut step) in [("rule", json!({"rule": "a@1"})), ("transform", json!({"transform": "a@1"}))] {
             check(name, &mut step, |step| json!({"from": "a", "steps": [step], "to": to()}));
         }
+        let select = || json!({"n": "count(*)"});
+        let window = |window| json!({"from": "a", "steps": [{"window": window}], "to": to()});
+        check("windows", &mut json!({"tumbling": "1h", "select": select()}), window);
+        check("hopping", &mut json!({"size": "1h", "every": "1m"}), |inner| {
+            window(json!({"hopping": inner, "select": select()}))
+        });
+        check("cumulating", &mut json!({"size": "1h", "step": "1m"}), |inner| {
+            window(json!({"cumulating": inner, "select": select()}))
+        });
+        check("session-gap", &mut json!({"gap_ms": "g"}), |inner| window(json!({"session": inner, "select": select()})));
+        let top = |inner| window(json!({"tumbling": "1h", "select": select(), "top": inner}));
+        check("top", &mut json!({"n": 1, "order": ["n"]}), top);
+        check(
+            "rows-before",
+            &mut json!({"rows": 3, "select": select()}),
+            |over| json!({"from": "a", "steps": [{"over": over}], "to": to()}),
+        );
         check("limits", &mut json!({}), |limits| json!({"from": "a", "steps": [{"rule": "a@1", "limits": limits}], "to": to()}));
         check("file", &mut json!({"path": "a"}), |file| json!({"from": "a", "to": [{"file": file}]}));
         check("roll", &mut json!({}), |roll| json!({"from": "a", "to": [{"file": {"path": "a", "roll": roll}}]}));

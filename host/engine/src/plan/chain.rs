@@ -7,14 +7,16 @@ use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::{
-    Chain, Computed, Extend, Isolation, Keyed, KeyedTable, NamedProjection, Operator, Predicate, Projection, RuleSettings,
-    RuleStep, Select, StepId, Tested, TransformSettings, TransformStep, Where,
+    Chain, Composed, Computed, CountWindow, Extend, Isolation, Keyed, KeyedTable, NamedProjection, Operator, Over, OverSettings,
+    Predicate, Projection, RuleSettings, RuleStep, Select, SessionWindow, SlicedWindow, StepId, Tested, TransformSettings,
+    TransformStep, Where, WindowSettings,
 };
 use tidemill_runtime::{Grants, Runtime};
 
+use crate::plan::aggregates::PlannedAggregates;
 use crate::plan::call::ComponentCall;
 use crate::plan::check::keep;
-use crate::plan::{CallControl, CallMetricsFamilies, Plan, PlannedComponent, PlannedKind};
+use crate::plan::{CallControl, CallMetricsFamilies, Plan, PlannedComponent, PlannedKind, PlannedOver, PlannedWindow, Windows};
 
 /// Makes them. State is empty; instances are made at their first call.
 pub(crate) fn chain(
@@ -71,10 +73,55 @@ pub(crate) fn chain(
                     };
                     Box::new(TransformStep::new(settings, Box::new(call(id.0, component))))
                 }
+                PlannedKind::Window(planned) => window(id, planned),
+                PlannedKind::Over(planned) => over(id, planned),
             }
         })
         .collect();
     Chain::new(steps)
+}
+
+/// What is planned was checked with the same types.
+const CHECKED: &str = "aggregates were checked with their arguments";
+
+fn window(step: StepId, planned: &PlannedWindow) -> Box<dyn Operator> {
+    let settings = WindowSettings {
+        step,
+        by: planned.by.clone(),
+        aggregates: planned.aggregates.calls.clone(),
+        lateness: planned.lateness,
+        judged: planned.judged,
+        top: planned.top.clone(),
+    };
+    let operator: Box<dyn Operator> = match &planned.windows {
+        Windows::Sliced(slicing) => Box::new(SlicedWindow::new(*slicing, settings).expect(CHECKED)),
+        Windows::Session(gap) => Box::new(SessionWindow::new(gap.clone(), settings).expect(CHECKED)),
+        Windows::Count(rows) => Box::new(CountWindow::new(*rows, settings).expect(CHECKED)),
+    };
+    composed(step, &planned.aggregates, &planned.columns, operator)
+}
+
+fn over(step: StepId, planned: &PlannedOver) -> Box<dyn Operator> {
+    let settings = OverSettings {
+        step,
+        by: planned.by.clone(),
+        rows: planned.rows,
+        aggregates: planned.aggregates.calls.clone(),
+        fields: planned.fields.clone(),
+        judged: planned.judged,
+    };
+    composed(step, &planned.aggregates, &planned.columns, Box::new(Over::new(settings).expect(CHECKED)))
+}
+
+/// With what is computed before and behind it; by itself where that is nothing.
+fn composed(step: StepId, planned: &PlannedAggregates, columns: &[Field], operator: Box<dyn Operator>) -> Box<dyn Operator> {
+    if planned.before.is_empty() && planned.after.is_empty() {
+        return operator;
+    }
+    let extend = |columns: &[(Field, Expression)]| (!columns.is_empty()).then(|| Extend::new(step, projections(columns)));
+    let hidden = planned.before.iter().map(|(field, _)| field.name.clone()).collect();
+    let columns = columns.iter().map(|field| field.name.clone()).collect();
+    Box::new(Composed::new(extend(&planned.before), operator, extend(&planned.after), hidden, columns))
 }
 
 fn keyed(component: &PlannedComponent) -> Option<Keyed> {

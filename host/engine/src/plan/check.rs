@@ -67,6 +67,7 @@ pub(crate) fn check(
             Pinning::As(stored) => stored.next_operator,
         },
         last_by: None,
+        has_changed_times: false,
         faults,
     };
     let alias = definition.sources.first().and_then(|source| source.alias.clone());
@@ -124,6 +125,8 @@ pub(super) struct Checker<'a> {
     pub(super) used: Vec<u32>,
     pub(super) next_operator: u32,
     pub(super) last_by: Option<Vec<Arc<str>>>,
+    /// A step before gave rows other times, or held them back: their lanes' watermarks say nothing of them any more.
+    pub(super) has_changed_times: bool,
     pub(super) faults: Vec<Fault>,
 }
 
@@ -167,6 +170,14 @@ impl Checker<'_> {
                 let columns = columns.extended(&added);
                 Some((PlannedKind::Rule { component: planned, keep: *keep, answer }, columns))
             }
+            StepKind::Window(wanted) => {
+                let (planned, columns) = self.window(at, step, wanted, columns)?;
+                Some((PlannedKind::Window(Box::new(planned)), columns))
+            }
+            StepKind::Over(wanted) => {
+                let (planned, columns) = self.over(at, step, wanted, columns)?;
+                Some((PlannedKind::Over(Box::new(planned)), columns))
+            }
             StepKind::Transform { component, keep_input } => {
                 let planned = self.component(at, step, component, Kind::Transform, columns)?;
                 if planned.on_failing == OnFailing::Pass && !keep_input {
@@ -175,6 +186,7 @@ impl Checker<'_> {
                     self.fault(format!("{}.on_failing", step.path), component.reference.line, error, remedy);
                     return None;
                 }
+                self.has_changed_times |= planned.component.description().time.is_some();
                 let made = RuleStep::added_fields(&planned.component.description().outputs, None, planned.on_failing);
                 let made: Vec<_> = made.into_iter().map(|field| (field, None)).collect();
                 let columns = if *keep_input { columns?.extended(&made) } else { columns?.replaced(&made) };
@@ -196,8 +208,7 @@ impl Checker<'_> {
         match Expression::parse(&text.text, &columns.scope()) {
             Ok(expression) => Some(expression),
             Err(error) => {
-                let line = text.line + error.at.map_or(0, |(line, _)| line.saturating_sub(1) as usize);
-                self.fault(path, line, error.message, error.remedy);
+                self.expression_fault(path, text, error);
                 None
             }
         }
@@ -325,31 +336,8 @@ impl Checker<'_> {
             self.fault(path, wanted.by_line, error, "remove `by`");
             return names;
         }
-        let Some(columns) = columns else { return names };
-        for (name, text) in names.iter().zip(by) {
-            if columns.field(name).is_none() {
-                let remedy = match nearest(name, columns.names()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => {
-                        format!("there are {}", columns.names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
-                    }
-                };
-                self.fault(&path, text.line, format!("there is no column `{name}`"), remedy);
-            }
-        }
-        // Rows of one key must meet in one task: by the source's key they do, or because there is only one task.
-        let Some(sources) = self.sources.clone() else { return names };
-        let key = sources.key();
-        let kept: Vec<Option<&Arc<str>>> = names.iter().map(|name| columns.source_of(name)).collect();
-        let co_located = !key.is_empty() && key.iter().all(|key| kept.contains(&Some(key)));
-        if sources.tasks() > 1 && !co_located {
-            let error = format!("rows of one key would be in several of the {}", sources.described());
-            let remedy = format!(
-                "read {} with the key [{}], or with one partition: re-keying inside a pipeline is not in this version",
-                if sources.list.len() > 1 { "streams that all have as many partitions," } else { "a stream" },
-                names.join(", ")
-            );
-            self.fault(path, wanted.by_line, error, remedy);
+        if let Some(columns) = columns {
+            self.key_fields(by, wanted.by_line, &path, columns);
         }
         names
     }

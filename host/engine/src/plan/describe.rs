@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill_event::Field;
+use tidemill_flow::AggregateCall;
 
 use crate::pipeline::Run;
+use crate::plan::aggregates::PlannedAggregates;
 use crate::plan::component::type_name;
-use crate::plan::{Plan, PlannedTarget};
+use crate::plan::{Plan, PlannedKind, PlannedTarget};
 use crate::stored::StoredPipeline;
 
 /// The plan, and what putting it in place of `previous` changes.
@@ -21,11 +23,25 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             if let Some((_, component)) = plan.components().find(|(place, _)| *place == at as u32) {
                 described["component"] = json!(component.label());
                 described["digest"] = json!(component.pin.digest);
-                if let Some(operator) = component.pin.operator {
-                    described["by"] = json!(component.by);
-                    let kept = previous.is_some_and(|previous| previous.pinned.iter().any(|pin| pin.operator == Some(operator)));
-                    described["state"] = json!(if kept { "kept" } else { "new" });
+            }
+            if let PlannedKind::Window(window) = &step.kind {
+                described["window"] = json!(window.described);
+                described["aggregates"] = json!(aggregates(&window.aggregates));
+                if !window.lateness.is_zero() {
+                    described["lateness"] = json!(length(Some(window.lateness)));
                 }
+                if let Some(top) = &window.top {
+                    described["top"] = json!(top.n);
+                }
+            }
+            if let PlannedKind::Over(over) = &step.kind {
+                described["rows"] = json!(over.rows);
+                described["aggregates"] = json!(aggregates(&over.aggregates));
+            }
+            if let (Some(state), Some(by)) = (plan.state_of(at as u32), plan.key_of(at as u32)) {
+                described["by"] = json!(by);
+                let kept = previous.is_some_and(|previous| previous.has_state(state.operator));
+                described["state"] = json!(if kept { "kept" } else { "new" });
             }
             described
         })
@@ -63,6 +79,16 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
         "steps": steps,
         "to": targets,
     })
+}
+
+/// Each with the column it is of: `max(delay_min)`.
+fn aggregates(planned: &PlannedAggregates) -> Vec<String> {
+    let call = |call: &AggregateCall| {
+        let of = call.argument.as_ref().map_or("*", |field| &*field.name);
+        let filter = call.filter.as_ref().map_or_else(String::new, |name| format!(" filter (where {name})"));
+        format!("{}({of}){filter}", call.aggregate)
+    };
+    planned.calls.iter().map(call).collect()
 }
 
 /// As the grammar writes it: `90s`, `250ms`, `off`.

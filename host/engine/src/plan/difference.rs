@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::pipeline::{OnDivergence, OnTrim, PipelineDefinition, Run, Target, document, parse};
 use crate::plan::describe::length;
-use crate::plan::{Plan, PlannedTarget};
+use crate::plan::{KeptState, Plan, PlannedTarget};
 use crate::stored::StoredPipeline;
 
 /// What becomes of one piece.
@@ -155,7 +155,7 @@ fn step_texts(text: &str) -> Vec<Map<String, Value>> {
     steps.into_iter().filter_map(|step| if let Value::Object(members) = step { Some(members) } else { None }).collect()
 }
 
-const WORDS: [&str; 5] = ["where", "select", "extend", "rule", "transform"];
+const WORDS: [&str; 7] = ["where", "select", "extend", "rule", "transform", "window", "over"];
 
 /// `rule: high-value@1`.
 fn shown(step: &Map<String, Value>) -> String {
@@ -188,7 +188,7 @@ fn steps(
     let kept: BTreeSet<u32> = if new_run.is_some() {
         BTreeSet::new()
     } else {
-        plan.components().filter_map(|(_, planned)| planned.pin.operator).collect()
+        (0..plan.steps.len() as u32).filter_map(|step| plan.state_of(step)).map(|state| state.operator).collect()
     };
     for (was, is) in paired(old, new) {
         let old_pin = was.and_then(|was| before.pinned.iter().find(|pin| pin.step == was as u32));
@@ -212,18 +212,16 @@ fn steps(
             }
             (None, None) => continue,
         };
-        let had_state = old_pin.and_then(|pin| pin.operator);
-        change.state = match planned.and_then(|planned| Some((planned.pin.operator?, planned.pin.state_shape.as_deref()?))) {
-            Some((operator, _)) if kept.contains(&operator) && before.pinned.iter().any(|pin| pin.operator == Some(operator)) => {
-                Some(StateChange::Kept)
-            }
-            Some((_, shape)) => Some(StateChange::New(match (new_run, old_pin.and_then(|pin| pin.state_shape.as_deref())) {
+        let old_state = was.and_then(|was| before.state_of(was as u32));
+        change.state = match is.and_then(|is| plan.state_of(is as u32)) {
+            Some(state) if kept.contains(&state.operator) && before.has_state(state.operator) => Some(StateChange::Kept),
+            Some(KeptState { shape, .. }) => Some(StateChange::New(match (new_run, old_state) {
                 (Some(_), _) => "the run is new".to_owned(),
-                (None, Some(old)) => format!("its state was {old} and is {shape}"),
+                (None, Some((_, old))) => format!("its state was {old} and is {shape}"),
                 (None, None) => format!("no such step before kept {shape}"),
             })),
-            None => had_state
-                .filter(|operator| !kept.contains(operator))
+            None => old_state
+                .filter(|(operator, _)| !kept.contains(operator))
                 .map(|_| StateChange::Lost("no step of the new plan goes on with it".to_owned())),
         };
         let says_something = change.change != ChangeKind::Changed
@@ -235,8 +233,14 @@ fn steps(
     }
 }
 
-/// Members that differ, `by: ["user"] → ["card"]`.
+/// Members that differ, `by: ["user"] → ["card"]`; of a step that is one object, that object's.
 fn members_changed(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
+    if let ([(word, Value::Object(old))], [(same, Value::Object(new))]) =
+        (&*old.iter().collect::<Vec<_>>(), &*new.iter().collect::<Vec<_>>())
+        && word == same
+    {
+        return members_changed(old, new);
+    }
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let value = |step: &Map<String, Value>, name: &str| step.get(name).map_or_else(|| "(not said)".to_owned(), plain);
     let differs = |name: &&String| old.get(*name) != new.get(*name);

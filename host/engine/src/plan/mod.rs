@@ -6,6 +6,7 @@
 //!                                                           └─ describe ─► the JSON of `?dry_run=true`
 //! ```
 
+mod aggregates;
 mod call;
 mod chain;
 mod check;
@@ -14,8 +15,11 @@ mod columns;
 mod component;
 mod describe;
 mod difference;
+mod key;
 mod source;
+mod state;
 mod target;
+mod window;
 
 use std::sync::Arc;
 
@@ -34,7 +38,9 @@ pub(crate) use describe::describe;
 pub(crate) use difference::difference;
 pub use difference::{Change, ChangeKind, StateChange};
 pub(crate) use source::{PlannedSource, Sources};
+pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
+pub(crate) use window::{PlannedOver, PlannedWindow, Windows};
 
 /// A pipeline that can run.
 pub(crate) struct Plan {
@@ -57,7 +63,11 @@ impl Plan {
     pub(crate) fn components(&self) -> impl Iterator<Item = (u32, &Arc<PlannedComponent>)> {
         self.steps.iter().enumerate().filter_map(|(at, step)| match &step.kind {
             PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => Some((at as u32, component)),
-            PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) => None,
+            PlannedKind::Where(_)
+            | PlannedKind::Select(_)
+            | PlannedKind::Extend(_)
+            | PlannedKind::Window(_)
+            | PlannedKind::Over(_) => None,
         })
     }
 
@@ -69,6 +79,8 @@ impl Plan {
             | PlannedKind::Extend(_)
             | PlannedKind::Rule { .. }
             | PlannedKind::Transform { .. } => false,
+            PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
+            PlannedKind::Over(_) => true,
         })
     }
 
@@ -133,4 +145,6 @@ pub(crate) enum PlannedKind {
     Extend(Vec<(Field, Expression)>),
     Rule { component: Arc<PlannedComponent>, keep: KeepRows, answer: Option<Arc<str>> },
     Transform { component: Arc<PlannedComponent>, keep_input: bool },
+    Window(Box<PlannedWindow>),
+    Over(Box<PlannedOver>),
 }

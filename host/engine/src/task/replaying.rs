@@ -188,6 +188,11 @@ impl Task {
         let at = (0..self.plan.steps.len() as u32)
             .find(|at| self.plan.step_name(*at) == step && components.get(at).copied() == word("component"))
             .ok_or_else(|| format!("the pipeline has no such step any more ({step})"))?;
+        if matches!(self.plan.steps[at as usize].kind, PlannedKind::Window(_) | PlannedKind::Over(_)) {
+            return Err(format!(
+                "what `{step}` could not say is of many rows, and those are not kept: a replay of the pipeline takes them again"
+            ));
+        }
         let at = if word("reason") == Some(Reason::Schema.as_str()) { behind(&self.plan, at)? } else { at };
         // The JSON as it is kept: numbers keep every digit.
         let json = |member: &str| {
@@ -214,7 +219,15 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
     let kind = plan.steps.get(step as usize).map(|step| &step.kind);
     let time = match kind {
         Some(PlannedKind::Transform { component, .. }) => component.component.description().time.as_deref(),
-        Some(PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) | PlannedKind::Rule { .. }) | None => None,
+        Some(
+            PlannedKind::Where(_)
+            | PlannedKind::Select(_)
+            | PlannedKind::Extend(_)
+            | PlannedKind::Rule { .. }
+            | PlannedKind::Window(_)
+            | PlannedKind::Over(_),
+        )
+        | None => None,
     };
     match time {
         Some(time) => Err(format!(

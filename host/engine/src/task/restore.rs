@@ -12,7 +12,7 @@ type Row = (Vec<u8>, Vec<u8>);
 
 /// The number under which the state of a step is kept.
 pub(crate) fn operator_of(plan: &Plan, step: u32) -> Option<u32> {
-    plan.components().find(|(at, _)| *at == step).and_then(|(_, planned)| planned.pin.operator)
+    plan.state_of(step).map(|state| state.operator)
 }
 
 /// Puts stored state into the steps it belongs to. State of a step that the plan no longer has stays where it is.

@@ -1,0 +1,301 @@
+//! `window` and `over`: which rows belong together, and what is said of them.
+//!
+//! ```yaml
+//! - window: {tumbling: 1h, offset: 17m, by: [origin], select: {n: count(*)}, lateness: 0s, top: {n: 3, order: [n desc, origin], as: rank}}
+//! - over: {by: [origin], rows: 5, select: {m: avg(delay_min)}}
+//! ```
+
+use std::time::Duration;
+
+use crate::Fault;
+use crate::pipeline::Text;
+use crate::pipeline::document::{Node, NodeValue};
+use crate::pipeline::object::{Object, listed};
+use crate::pipeline::parse::{columns, names};
+
+/// How rows are put into windows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WindowKind {
+    /// One behind the other.
+    Tumbling { size: Duration, offset: Duration },
+    /// One every so often; they overlap, or leave some time out.
+    Hopping { size: Duration, every: Duration, offset: Duration },
+    /// Growing by steps up to the whole size.
+    Cumulating { size: Duration, step: Duration, offset: Duration },
+    /// Rows that follow each other within a gap.
+    Session(SessionGap),
+    /// So many rows of a key.
+    Count(u32),
+    /// All rows there are.
+    Global,
+}
+
+/// How far rows of a session may lie apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SessionGap {
+    /// All the same.
+    Fixed(Duration),
+    /// Each row says it: an expression, in ms.
+    Millis(Text),
+}
+
+/// Of each window only the first keys in an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopStep {
+    pub(crate) n: u64,
+    /// Columns, and whether the greatest comes first.
+    pub(crate) order: Vec<(Text, bool)>,
+    /// The column of the rank.
+    pub(crate) rank: Text,
+}
+
+/// A `window` step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WindowStep {
+    pub(crate) kind: WindowKind,
+    /// Empty: one key for all.
+    pub(crate) by: Vec<Text>,
+    pub(crate) select: Vec<(Text, Text)>,
+    pub(crate) lateness: Duration,
+    pub(crate) top: Option<TopStep>,
+    pub(crate) line: usize,
+}
+
+/// An `over` step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OverStep {
+    pub(crate) by: Vec<Text>,
+    /// How many rows, the row itself included.
+    pub(crate) rows: u32,
+    pub(crate) select: Vec<(Text, Text)>,
+    pub(crate) line: usize,
+}
+
+/// The word that says which windows; exactly one stands in a `window`.
+const KINDS: [&str; 6] = ["tumbling", "hopping", "session", "cumulating", "count", "global"];
+/// More rows to look back at are refused: each of them is kept per key.
+const OVER_ROWS_MAX: u64 = 10_000;
+/// More keys of a window are refused.
+const TOP_MAX: u64 = 100_000;
+/// The column of a rank that is not named.
+const RANK: &str = "rank";
+
+/// Reads what stands behind `window:`.
+pub(super) fn window(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<WindowStep> {
+    let mut object = Object::of(node, path, "{tumbling: 1h, by: [origin], select: {n: count(*)}}", faults)?;
+    let words: Vec<&str> = object.keys().map(|key| key.name.as_str()).filter(|word| KINDS.contains(word)).collect();
+    let word = match words.as_slice() {
+        [word] => Some(*word),
+        [] => {
+            let remedy = format!("add {}: `tumbling: 1h`", listed(&KINDS, "or"));
+            faults.push(Fault::new(path, node.line, "nothing says which rows a window has", remedy));
+            None
+        }
+        several => {
+            let error = format!("{} in one window", listed(several, "and"));
+            faults.push(Fault::new(path, node.line, error, "keep one of them; a second `window` step can follow"));
+            None
+        }
+    };
+    let takes_offset = matches!(word, Some("tumbling" | "hopping" | "cumulating") | None);
+    let offset = if takes_offset { object.duration("offset", faults) } else { None };
+    let kind = word.and_then(|word| kind(word, offset.unwrap_or_default(), &mut object, faults));
+    // What is not known cannot be said to stand in a wrong place.
+    if word.is_none() {
+        for word in &words {
+            object.take(word);
+        }
+    }
+    let by = by(&mut object, faults);
+    let select = select(&mut object, "select: {n: count(*)}", faults);
+    let lateness_line = object.keys().find(|key| key.name == "lateness").map(|key| key.line);
+    let lateness = object.duration("lateness", faults).unwrap_or_default();
+    let top_at = object.member("top");
+    let top_node = object.take("top");
+    let top = top_node.and_then(|node| top(node, &top_at, faults));
+    if let (Some(line), false) = (lateness_line, lateness.is_zero())
+        && let Some((error, remedy)) = kind.as_ref().and_then(without_lateness)
+    {
+        faults.push(Fault::new(object.member("lateness"), line, error, remedy));
+    }
+    if let (Some(node), Some("session" | "count")) = (top_node, word) {
+        let error = "keys are ranked within a window that all of them have, and these windows are of one key each";
+        let remedy = "rank in a `window: {tumbling: …, top: …}` behind this one";
+        faults.push(Fault::new(&top_at, node.line, error, remedy));
+    }
+    let mut known: Vec<&str> = KINDS.to_vec();
+    known.extend(["offset", "by", "select", "lateness", "top"]);
+    object.finish(&known, faults);
+    Some(WindowStep { kind: kind?, by: by?, select: select?, lateness, top, line: node.line })
+}
+
+/// Why windows of this kind take no `lateness`, and what to write instead.
+fn without_lateness(kind: &WindowKind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        WindowKind::Tumbling { .. } | WindowKind::Hopping { .. } | WindowKind::Cumulating { .. } => None,
+        WindowKind::Session(_) => Some((
+            "a session takes no `lateness`: a late row may move where it begins, and what was said cannot be taken back",
+            "wait longer instead: a larger `out_of_orderness` at the source",
+        )),
+        WindowKind::Count(_) => Some(("no row is late for a window that counts rows", "remove `lateness`")),
+        WindowKind::Global => Some(("no row is late for a window without an end", "remove `lateness`")),
+    }
+}
+
+fn kind(word: &str, offset: Duration, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<WindowKind> {
+    let path = object.member(word);
+    match word {
+        "tumbling" => Some(WindowKind::Tumbling { size: object.duration(word, faults)?, offset }),
+        "hopping" => {
+            let [size, every] = durations(object.take(word)?, &path, ["size", "every"], "{size: 1h, every: 15m}", faults)?;
+            Some(WindowKind::Hopping { size, every, offset })
+        }
+        "cumulating" => {
+            let [size, step] = durations(object.take(word)?, &path, ["size", "step"], "{size: 1d, step: 1h}", faults)?;
+            Some(WindowKind::Cumulating { size, step, offset })
+        }
+        "session" => {
+            let is_object = object.peek(word).is_some_and(|node| matches!(node.value, NodeValue::Object(_)));
+            if !is_object {
+                return Some(WindowKind::Session(SessionGap::Fixed(object.duration(word, faults)?)));
+            }
+            let mut inner = Object::of(object.take(word)?, &path, "{gap_ms: timeout_ms}", faults)?;
+            let gap = inner.text("gap_ms", faults);
+            if gap.is_none() {
+                inner.missing("gap_ms", "gap_ms: timeout_ms", faults);
+            }
+            inner.finish(&["gap_ms"], faults);
+            Some(WindowKind::Session(SessionGap::Millis(gap?)))
+        }
+        "count" => {
+            let line = object.peek(word).map_or(object.line, |node| node.line);
+            let rows = object.number(word, faults)?;
+            match u32::try_from(rows) {
+                Ok(rows @ 1..) => Some(WindowKind::Count(rows)),
+                _ => {
+                    faults.push(Fault::new(
+                        path,
+                        line,
+                        format!("{rows} rows are no window"),
+                        "write a number of rows: `count: 100`",
+                    ));
+                    None
+                }
+            }
+        }
+        _ => {
+            let inner = Object::of(object.take(word)?, &path, "global: {}", faults)?;
+            inner.finish(&[], faults);
+            Some(WindowKind::Global)
+        }
+    }
+}
+
+/// An object of two durations.
+fn durations(node: &Node, path: &str, names: [&'static str; 2], example: &str, faults: &mut Vec<Fault>) -> Option<[Duration; 2]> {
+    let mut object = Object::of(node, path, example, faults)?;
+    let values = names.map(|name| {
+        if object.peek(name).is_none() {
+            object.missing(name, &format!("{name}: 1h"), faults);
+            return None;
+        }
+        object.duration(name, faults)
+    });
+    object.finish(&names, faults);
+    let [first, second] = values;
+    Some([first?, second?])
+}
+
+/// `by`; empty where it is not said.
+pub(super) fn by(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<Vec<Text>> {
+    let path = object.member("by");
+    match object.take("by") {
+        Some(node) => names(node, &path, faults),
+        None => Some(Vec::new()),
+    }
+}
+
+fn select(object: &mut Object<'_>, example: &str, faults: &mut Vec<Fault>) -> Option<Vec<(Text, Text)>> {
+    let path = object.member("select");
+    match object.take("select") {
+        Some(node) => columns(node, &path, faults),
+        None => {
+            object.missing("select", example, faults);
+            None
+        }
+    }
+}
+
+fn top(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<TopStep> {
+    let mut object = Object::of(node, path, "{n: 3, order: [n desc, origin], as: rank}", faults)?;
+    let n = match object.peek("n") {
+        Some(_) => object.number("n", faults),
+        None => {
+            object.missing("n", "n: 3", faults);
+            None
+        }
+    };
+    if let Some(n) = n.filter(|n| !(1..=TOP_MAX).contains(n)) {
+        let remedy = format!("write a number from 1 to {TOP_MAX}");
+        faults.push(Fault::new(object.member("n"), object.line, format!("{n} keys cannot be kept of a window"), remedy));
+    }
+    let order_at = object.member("order");
+    let order = match object.take("order") {
+        Some(node) => {
+            let texts = names(node, &order_at, faults)?;
+            if texts.is_empty() {
+                faults.push(Fault::new(&order_at, node.line, "keys are in no order", "write `order: [n desc]`"));
+            }
+            texts.into_iter().map(|text| direction(text, &order_at, faults)).collect::<Option<Vec<_>>>()
+        }
+        None => {
+            object.missing("order", "order: [n desc]", faults);
+            None
+        }
+    };
+    let rank = object.text("as", faults).unwrap_or(Text { text: RANK.to_owned(), line: node.line });
+    object.finish(&["n", "order", "as"], faults);
+    Some(TopStep { n: n?, order: order?, rank })
+}
+
+/// `n desc`, `n asc`, `n`.
+fn direction(text: Text, path: &str, faults: &mut Vec<Fault>) -> Option<(Text, bool)> {
+    let (column, word) = match text.text.trim().rsplit_once(char::is_whitespace) {
+        Some((column, word)) => (column.trim(), word),
+        None => (text.text.trim(), "asc"),
+    };
+    let is_descending = match word.to_ascii_lowercase().as_str() {
+        "desc" => true,
+        "asc" => false,
+        _ => {
+            let error = format!("`{}` is no order", text.text);
+            faults.push(Fault::new(path, text.line, error, "write a column, and `desc` for the greatest first: `n desc`"));
+            return None;
+        }
+    };
+    let column = column.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(column);
+    Some((Text { text: column.to_owned(), line: text.line }, is_descending))
+}
+
+/// Reads what stands behind `over:`.
+pub(super) fn over(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<OverStep> {
+    let mut object = Object::of(node, path, "{by: [origin], rows: 5, select: {m: avg(delay_min)}}", faults)?;
+    let by = by(&mut object, faults);
+    let rows_node = object.peek("rows");
+    let rows = match rows_node {
+        Some(_) => object.number("rows", faults),
+        None => {
+            object.missing("rows", "rows: 5", faults);
+            None
+        }
+    };
+    if let Some(rows) = rows.filter(|rows| !(1..=OVER_ROWS_MAX).contains(rows)) {
+        let remedy = format!("write a number from 1 to {OVER_ROWS_MAX}; for longer stretches there are windows");
+        let line = rows_node.map_or(node.line, |node| node.line);
+        faults.push(Fault::new(object.member("rows"), line, format!("{rows} rows cannot be looked back at"), remedy));
+    }
+    let select = select(&mut object, "select: {m: avg(delay_min)}", faults);
+    object.finish(&["by", "rows", "select"], faults);
+    let rows = rows.filter(|rows| (1..=OVER_ROWS_MAX).contains(rows))?;
+    Some(OverStep { by: by?, rows: rows as u32, select: select?, line: node.line })
+}

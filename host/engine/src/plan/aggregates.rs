@@ -1,0 +1,275 @@
+//! What `select` says of many rows, taken apart: arguments before the operator, aggregates in it, what is computed of them behind it.
+//!
+//! ```text
+//! {n: count(*), per_km: sum(fare * 100) / sum(km)}
+//!     before   "fare * 100"
+//!     calls    n = count(*) · "sum(fare * 100)" = sum of "fare * 100" · "sum(km)" = sum of km
+//!     after    per_km = "sum(fare * 100)" / "sum(km)"
+//! ```
+//! Columns that nobody asked for by name are called by their text, and do not come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidemill_event::Field;
+use tidemill_expr::{AggregateText, Aggregated, Expression, ExpressionError, Part, Scope, ScopeColumn};
+use tidemill_flow::{Aggregate, AggregateCall};
+
+use crate::pipeline::Text;
+use crate::plan::check::Checker;
+use crate::plan::columns::Columns;
+use crate::plan::component::type_name;
+
+/// A `select` over many rows.
+#[derive(Default)]
+pub(crate) struct PlannedAggregates {
+    /// Computed of each row, hidden.
+    pub(crate) before: Vec<(Field, Expression)>,
+    pub(crate) calls: Vec<AggregateCall>,
+    /// Computed of what the aggregates say.
+    pub(crate) after: Vec<(Field, Expression)>,
+    /// What was asked for, in order.
+    pub(crate) selected: Vec<Field>,
+}
+
+impl PlannedAggregates {
+    /// What state of these depends on: `sum(fare * 100) of int64`.
+    pub(super) fn shape(&self) -> String {
+        let call = |call: &AggregateCall| {
+            let of = call.argument.as_ref().map_or_else(String::new, |field| format!(" {} {}", field.name, type_name(field.ty)));
+            let filter = call.filter.as_ref().map_or_else(String::new, |name| format!(" where {name}"));
+            format!("{:?}{of}{filter}", call.aggregate)
+        };
+        self.calls.iter().map(call).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The names of the aggregates there are.
+const AGGREGATES: [&str; 17] = [
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "first",
+    "last",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "var_pop",
+    "var_samp",
+    "count_distinct",
+    "approx_distinct",
+    "approx_quantile",
+    "approx_median",
+    "top_k",
+];
+
+/// Where a `select` stands.
+#[derive(Clone, Copy)]
+pub(super) struct Selecting<'a> {
+    /// `steps[2].window.select`.
+    pub(super) path: &'a str,
+    /// The rows' own columns.
+    pub(super) input: &'a Columns,
+    /// What stands beside the results, and may be named beside them.
+    pub(super) beside: &'a [Field],
+}
+
+impl Checker<'_> {
+    /// Reads a `select` over many rows. `None`: with a fault for everything that is wrong with it.
+    pub(super) fn aggregates(&mut self, select: &[(Text, Text)], place: Selecting<'_>) -> Option<PlannedAggregates> {
+        let faults_before = self.faults.len();
+        let read: Vec<(&Text, &Text, Aggregated)> = select
+            .iter()
+            .filter_map(|(name, text)| match Aggregated::parse(&text.text, &AGGREGATES) {
+                Ok(read) => Some((name, text, read)),
+                Err(error) => {
+                    self.expression_fault(&format!("{}.{}", place.path, name.text), text, error);
+                    None
+                }
+            })
+            .collect();
+        let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+        read.iter().flat_map(|(.., read)| &read.calls).for_each(|call| *uses.entry(&call.name).or_default() += 1);
+        let mut planned = PlannedAggregates::default();
+        let (mut results, mut refused): (Vec<Field>, BTreeSet<&str>) = (Vec::new(), BTreeSet::new());
+        for (name, text, aggregated) in &read {
+            let path = format!("{}.{}", place.path, name.text);
+            for call in &aggregated.calls {
+                let column = if is_own(aggregated) && uses[call.name.as_str()] == 1 { &name.text } else { &call.name };
+                if results.iter().any(|known| &*known.name == column) || refused.contains(call.name.as_str()) {
+                    continue;
+                }
+                match self.call(call, column, place, &mut planned) {
+                    Ok(field) => results.push(field),
+                    Err(error) => {
+                        refused.insert(&call.name);
+                        self.expression_fault(&path, text, error);
+                    }
+                }
+            }
+        }
+        self.refuse_taken(select, &results, place);
+        let columns: Vec<&Field> = place.beside.iter().chain(&results).collect();
+        for (name, text, aggregated) in &read {
+            if let Some(field) = results.iter().find(|field| *field.name == *name.text && is_own(aggregated)) {
+                planned.selected.push(field.clone());
+                continue;
+            }
+            // What a call without a type would be part of is not known either.
+            if aggregated.calls.iter().any(|call| refused.contains(call.name.as_str())) {
+                continue;
+            }
+            match planned_rest(&aggregated.rest, &columns, place.input) {
+                Ok(expression) => {
+                    let field = Field::new(&name.text, expression.field_type(), expression.nullable());
+                    planned.selected.push(field.clone());
+                    planned.after.push((field, expression));
+                }
+                Err(error) => self.expression_fault(&format!("{}.{}", place.path, name.text), text, error),
+            }
+        }
+        (self.faults.len() == faults_before).then_some(planned)
+    }
+
+    /// Results that are called as what stands beside them.
+    fn refuse_taken(&mut self, select: &[(Text, Text)], results: &[Field], place: Selecting<'_>) {
+        let is_beside = |name: &str| place.beside.iter().any(|known| *known.name == *name);
+        for (name, _) in select.iter().filter(|(name, _)| is_beside(&name.text)) {
+            let error = format!("`{}` is a column that comes out beside the results", name.text);
+            self.fault(format!("{}.{}", place.path, name.text), name.line, error, "give the result another name");
+        }
+        let is_asked_for = |field: &Field| select.iter().any(|(name, _)| *name.text == *field.name);
+        if let Some(hidden) = results.iter().find(|field| is_beside(&field.name) && !is_asked_for(field)) {
+            let error = format!("`{}` is a column and an aggregate", hidden.name);
+            let line = select.first().map_or(1, |(name, _)| name.line);
+            self.fault(place.path, line, error, "name the column otherwise in an `extend` before");
+        }
+    }
+
+    /// One call: its column, with what has to be computed before it.
+    fn call(
+        &mut self,
+        call: &AggregateText,
+        column: &str,
+        place: Selecting<'_>,
+        planned: &mut PlannedAggregates,
+    ) -> Result<Field, ExpressionError> {
+        let with_place = |mut error: ExpressionError| {
+            error.at = error.at.or(call.at);
+            error
+        };
+        let (aggregate, argument) = aggregate_of(call).map_err(with_place)?;
+        let argument = argument.map(|part| computed(part, place.input, &mut planned.before)).transpose()?;
+        let filter = match &call.filter {
+            None => None,
+            Some(part) => {
+                let field = computed(part, place.input, &mut planned.before)?;
+                if field.ty != tidemill_event::FieldType::Bool {
+                    let error = format!("`filter (where {part})` is {}, not true or false", type_name(field.ty));
+                    return Err(with_place(ExpressionError::new(
+                        error,
+                        "compare it with something: `filter (where amount > 0)`",
+                    )));
+                }
+                Some(field.name)
+            }
+        };
+        let (ty, nullable) = aggregate.output(argument.as_ref().map(|field| field.ty)).map_err(|refused| {
+            let of = argument.as_ref().map_or_else(String::new, |field| format!(": `{}` is {}", field.name, type_name(field.ty)));
+            let remedy = "convert the argument, `cast(x as double)`, or use another aggregate";
+            with_place(ExpressionError::new(format!("{refused}{of}"), remedy))
+        })?;
+        planned.calls.push(AggregateCall { name: column.into(), aggregate, argument, filter });
+        Ok(Field::new(column, ty, nullable))
+    }
+
+    /// A fault of an expression, on its own line.
+    pub(super) fn expression_fault(&mut self, path: &str, text: &Text, error: ExpressionError) {
+        let line = text.line + error.at.map_or(0, |(line, _)| line.saturating_sub(1) as usize);
+        self.fault(path, line, error.message, error.remedy);
+    }
+}
+
+/// Whether there is nothing to it but one aggregate.
+fn is_own(aggregated: &Aggregated) -> bool {
+    aggregated.rest.is_name() && aggregated.calls.len() == 1
+}
+
+/// The column that an argument is, or the hidden one that is computed of it.
+fn computed(part: &Part, input: &Columns, before: &mut Vec<(Field, Expression)>) -> Result<Field, ExpressionError> {
+    let expression = part.plan(&input.scope())?;
+    if part.is_name()
+        && let [column] = expression.columns()
+        && let Some(field) = input.field(column)
+    {
+        return Ok(field.clone());
+    }
+    let field = Field::new(&part.to_string(), expression.field_type(), expression.nullable());
+    if input.field(&field.name).is_some() {
+        let error = format!("`{}` is a column and an expression", field.name);
+        return Err(ExpressionError::new(error, "name the column otherwise in an `extend` before"));
+    }
+    if before.iter().all(|(known, _)| known.name != field.name) {
+        before.push((field.clone(), expression));
+    }
+    Ok(field)
+}
+
+/// What is computed of the results; a column of single rows in it is named as what it is.
+fn planned_rest(rest: &Part, columns: &[&Field], input: &Columns) -> Result<Expression, ExpressionError> {
+    let column = |field: &Field| ScopeColumn { qualifier: None, field: field.clone() };
+    let scope: Vec<ScopeColumn> = columns.iter().map(|field| column(field)).collect();
+    rest.plan(&Scope::new(scope.clone())).map_err(|error| {
+        let known = |field: &Field| columns.iter().any(|known| known.name == field.name);
+        let of_rows = input.scope().columns().iter().filter(|column| !known(&column.field)).cloned().collect::<Vec<_>>();
+        match rest.plan(&Scope::new(scope.into_iter().chain(of_rows).collect())) {
+            Ok(_) => {
+                let error = ExpressionError::new(
+                    format!("`{rest}` has a column of single rows outside of an aggregate"),
+                    "aggregate it, `max(x)`, or name it in `by`",
+                );
+                ExpressionError { at: error.at, ..error }
+            }
+            Err(_) => error,
+        }
+    })
+}
+
+/// Which aggregate a call means, and its argument.
+fn aggregate_of(call: &AggregateText) -> Result<(Aggregate, Option<&Part>), ExpressionError> {
+    let name = call.function.as_str();
+    let refused = |error: String, remedy: &str| Err(ExpressionError::new(error, remedy));
+    if call.is_distinct && name != "count" {
+        return refused(format!("`{name}` takes no `distinct`"), "there is `count(distinct x)`");
+    }
+    let numbers = |form: &str| format!("`{name}` takes a column and a number: `{form}`");
+    let number = || call.arguments.get(1).and_then(Part::number);
+    match (name, call.arguments.as_slice()) {
+        ("approx_quantile", [of, _]) => match number().and_then(|digits| digits.parse::<f64>().ok()) {
+            Some(quantile) if (0.0..=1.0).contains(&quantile) => {
+                Ok((Aggregate::ApproximateQuantile((quantile * 1e6).round() as u32), Some(of)))
+            }
+            _ => refused(numbers("approx_quantile(x, 0.95)"), "write the quantile as a number from 0 to 1"),
+        },
+        ("top_k", [of, _]) => match number().and_then(|digits| digits.parse::<u16>().ok()) {
+            Some(k @ 1..) => Ok((Aggregate::TopK(k), Some(of))),
+            _ => refused(numbers("top_k(x, 10)"), "write how many values as a number from 1 to 65535"),
+        },
+        ("approx_quantile", _) => refused(numbers("approx_quantile(x, 0.95)"), "write both"),
+        ("top_k", _) => refused(numbers("top_k(x, 10)"), "write both"),
+        ("approx_median", [of]) => Ok((Aggregate::ApproximateQuantile(500_000), Some(of))),
+        ("count", [of]) if call.is_distinct => Ok((Aggregate::CountDistinct, Some(of))),
+        ("count", []) => Ok((Aggregate::Count, None)),
+        (_, [of]) => match Aggregate::named(name) {
+            Some(aggregate) => Ok((aggregate, Some(of))),
+            None => refused(
+                format!("there is no aggregate `{name}`"),
+                "`count`, `sum`, `avg`, `min`, `max` are some of those there are",
+            ),
+        },
+        (_, arguments) => {
+            refused(format!("`{name}` takes one argument, and has {}", arguments.len()), "write one: `sum(amount)`")
+        }
+    }
+}
