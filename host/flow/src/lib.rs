@@ -34,6 +34,7 @@ mod select;
 mod sketch;
 mod state;
 mod state_column;
+mod thin;
 mod time;
 mod transform;
 mod waiting;
@@ -63,11 +64,12 @@ pub use over::{Over, OverSettings};
 pub use rule::{Keep, RuleSettings, RuleStep};
 pub use select::{Extend, NamedProjection, Select};
 pub use state::StepState;
+pub use thin::{Limit, LimitSettings, Sample, SampleRefused};
 pub use time::{ClockStep, LANE_BYTES, LaneId, LaneView, Lanes, Marks, TimeSettings, Watermark};
 pub use transform::{TransformSettings, TransformStep};
 pub use waiting::{Group, GroupChange, Place, Sources, WAITING_BYTES_MAX, WAITING_ROWS_MAX, Waiting};
 pub use where_step::Where;
 pub use window::{
-    CountWindow, Gap, Judged, LateRows, Missed, Order, SessionRefused, SessionWindow, SlicedWindow, Slicing, SlicingRefused, Top,
-    WINDOW_END, WINDOW_NO, WINDOW_START, WindowSettings,
+    Calendar, CalendarUnit, CountWindow, Gap, Judged, LateRows, Missed, Order, SessionRefused, SessionWindow, SlicedWindow,
+    Slicing, SlicingRefused, Top, UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START, WindowSettings, ZONES_VERSION,
 };

@@ -124,6 +124,8 @@ pub struct Outcome {
     pub dropped_late: u64,
     /// Rows that missed some of their windows, but not all.
     pub late_partial: u64,
+    /// Rows that a step dropped because of others of their key, or by lot: by step, in order. No other step's drops are counted.
+    pub dropped: Vec<(StepId, u64)>,
     marks: Arc<Marks>,
     side: Side,
     recorded: Vec<RecordedEnding>,
@@ -143,6 +145,7 @@ impl Outcome {
             late: Vec::new(),
             dropped_late: 0,
             late_partial: 0,
+            dropped: Vec::new(),
             marks: Arc::new(Marks::steady(Watermark::NONE, 0)),
             side: Side::Left,
             recorded: Vec::new(),
@@ -228,6 +231,13 @@ impl Outcome {
                 guest.replace();
                 Err(Ended { ending, message: message.into(), backtrace: backtrace.into() })
             }
+        }
+    }
+
+    /// `step` dropped so many rows because of others, or by lot.
+    pub(crate) fn drop_rows(&mut self, step: StepId, rows: usize) {
+        if rows > 0 {
+            self.dropped.push((step, rows as u64));
         }
     }
 

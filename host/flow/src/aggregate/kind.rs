@@ -12,7 +12,10 @@ use crate::aggregate::deviation::{Deviations, Spread};
 use crate::aggregate::distinct::Distinct;
 use crate::aggregate::edge::{Edge, Edges};
 use crate::aggregate::extreme::{End, Number, NumberExtremes, TextExtremes};
+use crate::aggregate::list::{Lists, VALUES_MAX};
+use crate::aggregate::rank::{Ranked, Ranks};
 use crate::aggregate::sum::{SumOfDoubles, SumOfWhole, Whole, WholeSums};
+use crate::aggregate::truth::{Truth, Truths};
 
 /// A native aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +44,22 @@ pub enum Aggregate {
     VarPop,
     /// `var_samp(x)`.
     VarSamp,
+    /// `bool_and(c)`, also called `every`.
+    BoolAnd,
+    /// `bool_or(c)`.
+    BoolOr,
+    /// `ratio(c)`: the share of rows in which a condition is true, of those in which it is not null.
+    Ratio,
+    /// `median(x)`, exact: between the two middle ones if they are two.
+    Median,
+    /// `quantile_cont(x, q)`, exact, between two numbers where q lies between them. The quantile in parts per million.
+    QuantileCont(u32),
+    /// `quantile_disc(x, q)`, exact: the ⌈q n⌉-th smallest. The quantile in parts per million.
+    QuantileDisc(u32),
+    /// `array_agg(x)`: a JSON array by (event time, arrival); an error beyond 1,000 values.
+    ArrayAgg,
+    /// `array_agg(x, n)`: its first n, at most 1,000.
+    ArrayAggFirst(u16),
     /// `approx_distinct(x)`: HyperLogLog, standard error 0.81 %.
     ApproximateDistinct,
     /// `approx_quantile(x, q)`: DDSketch, within 1 % of the value. The quantile in parts per million.
@@ -59,7 +78,7 @@ pub struct AggregateRefused {
     pub needs: &'static str,
 }
 
-const ALL: [(Aggregate, &str); 13] = [
+const ALL: [(Aggregate, &str); 18] = [
     (Aggregate::ApproximateDistinct, "approx_distinct"),
     (Aggregate::Count, "count"),
     (Aggregate::CountDistinct, "count_distinct"),
@@ -73,15 +92,56 @@ const ALL: [(Aggregate, &str); 13] = [
     (Aggregate::StddevSamp, "stddev_samp"),
     (Aggregate::VarPop, "var_pop"),
     (Aggregate::VarSamp, "var_samp"),
+    (Aggregate::BoolAnd, "bool_and"),
+    (Aggregate::BoolOr, "bool_or"),
+    (Aggregate::Ratio, "ratio"),
+    (Aggregate::Median, "median"),
+    (Aggregate::ArrayAgg, "array_agg"),
+];
+
+/// Those that take a number beside their argument; `array_agg` may.
+const NUMBERED: [&str; 6] = ["approx_quantile", "quantile_cont", "percentile_cont", "quantile_disc", "percentile_disc", "top_k"];
+
+/// Second names, as other systems have them.
+const ALIASES: [(&str, Aggregate); 6] = [
+    ("stddev", Aggregate::StddevSamp),
+    ("variance", Aggregate::VarSamp),
+    ("every", Aggregate::BoolAnd),
+    // Any value will do, so it is one that does not hang on how rows were cut.
+    ("any_value", Aggregate::First),
+    ("approx_median", Aggregate::ApproximateQuantile(500_000)),
+    ("mean", Aggregate::Average),
 ];
 
 impl Aggregate {
     /// By the name that expressions have for it; those that take a number beside their argument are the plan's to make.
     pub fn named(name: &str) -> Option<Self> {
-        if name == "stddev" {
-            return Some(Self::StddevSamp);
-        }
-        ALL.iter().find(|(_, known)| *known == name).map(|(aggregate, _)| *aggregate)
+        let alias = ALIASES.iter().find(|(known, _)| *known == name).map(|(_, aggregate)| *aggregate);
+        alias.or_else(|| ALL.iter().find(|(_, known)| *known == name).map(|(aggregate, _)| *aggregate))
+    }
+
+    /// Every name that [`Self::named`] or [`Self::with_number`] knows.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let named = ALL.iter().map(|(_, name)| *name).chain(ALIASES.iter().map(|(name, _)| *name));
+        named.chain(NUMBERED)
+    }
+
+    /// By the name of one that takes a number beside its argument, and that number. `Err`: what the number must be.
+    pub fn with_number(name: &str, number: f64) -> Option<Result<Self, &'static str>> {
+        let whole = |most: u16| (number.fract() == 0.0 && (1.0..=f64::from(most)).contains(&number)).then_some(number as u16);
+        let millionths = || (0.0..=1.0).contains(&number).then(|| (number * 1e6).round() as u32);
+        let quantile = |make: fn(u32) -> Self| millionths().map(make).ok_or("a quantile is a number from 0 to 1");
+        Some(match name {
+            "approx_quantile" => quantile(Self::ApproximateQuantile),
+            "quantile_cont" | "percentile_cont" => quantile(Self::QuantileCont),
+            "quantile_disc" | "percentile_disc" => quantile(Self::QuantileDisc),
+            "top_k" => whole(u16::MAX).map(Self::TopK).ok_or("the number of values is an integer from 1 on"),
+            "array_agg" => {
+                let first = whole(VALUES_MAX as u16).map(Self::ArrayAggFirst);
+                first.ok_or("the number of values is an integer from 1 to 1000")
+            }
+            _ => return None,
+        })
     }
 
     /// The type of what comes out, and whether it may be null.
@@ -143,6 +203,36 @@ impl Aggregate {
                 };
                 (accumulators, of, true)
             }
+            Self::BoolAnd | Self::BoolOr | Self::Ratio => {
+                if of != FieldType::Bool {
+                    return refused("needs a condition");
+                }
+                match self {
+                    Self::BoolAnd => (Box::new(Truths::new(Truth::All)), FieldType::Bool, true),
+                    Self::BoolOr => (Box::new(Truths::new(Truth::Any)), FieldType::Bool, true),
+                    _ => (Box::new(Truths::new(Truth::Ratio)), FieldType::Float64, true),
+                }
+            }
+            Self::Median | Self::QuantileCont(_) => {
+                let millionths = if let Self::QuantileCont(millionths) = self { millionths } else { 500_000 };
+                let ranked = match of {
+                    FieldType::Int64 => Ranked::Int64,
+                    FieldType::Float64 => Ranked::Float64,
+                    _ => return refused("needs int64 or float64"),
+                };
+                (Box::new(Ranks::new(ranked, f64::from(millionths) / 1e6, true)), FieldType::Float64, true)
+            }
+            Self::QuantileDisc(millionths) => {
+                let ranked = match of {
+                    FieldType::Int64 => Ranked::Int64,
+                    FieldType::Float64 => Ranked::Float64,
+                    FieldType::Timestamp(_) => Ranked::Timestamp,
+                    _ => return refused("needs int64, float64 or a timestamp"),
+                };
+                (Box::new(Ranks::new(ranked, f64::from(millionths) / 1e6, false)), of, true)
+            }
+            Self::ArrayAgg => (Box::new(Lists::new(of, None)), FieldType::Json, true),
+            Self::ArrayAggFirst(most) => (Box::new(Lists::new(of, Some(usize::from(most)))), FieldType::Json, true),
             Self::ApproximateDistinct => (Box::new(ApproximateDistinct::default()), FieldType::Int64, false),
             Self::ApproximateQuantile(millionths) => match of {
                 FieldType::Int64 | FieldType::Float64 if millionths <= 1_000_000 => {
@@ -175,6 +265,9 @@ impl fmt::Display for Aggregate {
         let name = match self {
             Self::ApproximateQuantile(_) => "approx_quantile",
             Self::TopK(_) => "top_k",
+            Self::QuantileCont(_) => "quantile_cont",
+            Self::QuantileDisc(_) => "quantile_disc",
+            Self::ArrayAggFirst(_) => "array_agg",
             _ => ALL.iter().find(|(aggregate, _)| aggregate == self).map_or("", |(_, name)| name),
         };
         f.write_str(name)

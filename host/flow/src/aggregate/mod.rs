@@ -6,7 +6,7 @@
 //!                          │  ▲
 //!                       encode decode ──► checkpoints
 //! ```
-//! Every native accumulator but those of `first`, `last` and `top_k` is a function of the set of rows it has seen: no order and no tree of merges shows.
+//! Every native accumulator but those of `first`, `last`, `array_agg` and `top_k` is a function of the set of rows it has seen: no order and no tree of merges shows.
 //! Nulls are skipped except by `count(*)`; of no rows an aggregate is null, a count 0.
 
 mod accumulators;
@@ -21,8 +21,11 @@ mod edge;
 mod exact;
 mod extreme;
 mod kind;
+mod list;
 mod numbers;
+mod rank;
 mod sum;
+mod truth;
 mod wide;
 
 #[cfg(test)]

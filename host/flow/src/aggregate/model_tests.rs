@@ -62,7 +62,7 @@ fn fields() -> Vec<Field> {
 /// Each aggregate over each column it takes, the counts once more over rows with `counts` only.
 fn calls() -> Vec<AggregateCall> {
     let of = |aggregate: Aggregate, argument: Option<&Field>, filter: Option<&str>| AggregateCall {
-        name: format!("{aggregate} {} {}", argument.map_or("*", |field| &field.name), filter.unwrap_or("all")).into(),
+        name: format!("{aggregate:?} {} {}", argument.map_or("*", |field| &field.name), filter.unwrap_or("all")).into(),
         aggregate,
         argument: argument.cloned(),
         filter: filter.map(Into::into),
@@ -81,10 +81,20 @@ fn calls() -> Vec<AggregateCall> {
         "stddev_samp",
         "var_pop",
         "var_samp",
+        "bool_and",
+        "bool_or",
+        "ratio",
+        "median",
+        "array_agg",
     ];
+    let numbered = [("quantile_disc", 0.3), ("quantile_cont", 0.7), ("array_agg", 2.0)];
+    let numbered = numbered.map(|(name, number)| Aggregate::with_number(name, number).expect("a name").expect("a number"));
     for field in &fields() {
-        for aggregate in names.map(|name| Aggregate::named(name).expect("a name")) {
-            if aggregate.output(Some(field.ty)).is_ok() {
+        for aggregate in names.map(|name| Aggregate::named(name).expect("a name")).into_iter().chain(numbered) {
+            // How numbers with a point are written as JSON is tested where they are.
+            let is_plain = !matches!(field.ty, FieldType::Float64 | FieldType::Decimal { .. });
+            let is_shown = is_plain || !matches!(aggregate, Aggregate::ArrayAgg | Aggregate::ArrayAggFirst(_));
+            if aggregate.output(Some(field.ty)).is_ok() && is_shown {
                 calls.push(of(aggregate, Some(field), None));
                 calls.push(of(aggregate, Some(field), Some("counts")));
             }
@@ -119,6 +129,9 @@ fn model(call: &AggregateCall, rows: &[&Row]) -> String {
             _ => None,
         }
     };
+    if let Some(said) = truth(call, &rows).or_else(|| list(call, &rows)).or_else(|| quantile(call, &rows)) {
+        return words(said);
+    }
     match &*argument.name {
         "int" => {
             if let Some(value) = ordered(&|row| row.int.map(|value| value.to_string())) {
@@ -185,6 +198,61 @@ fn model(call: &AggregateCall, rows: &[&Row]) -> String {
             words(if call.aggregate == Aggregate::Min { values.min() } else { values.max() })
         }
     }
+}
+
+/// Of a condition.
+fn truth(call: &AggregateCall, rows: &[&Row]) -> Option<Option<String>> {
+    let there: Vec<bool> = rows.iter().filter_map(|row| row.counts).collect();
+    let yes = there.iter().filter(|yes| **yes).count();
+    let said = match call.aggregate {
+        Aggregate::BoolAnd => (yes == there.len()).to_string(),
+        Aggregate::BoolOr => (yes > 0).to_string(),
+        Aggregate::Ratio => rounded(yes as f64 / there.len() as f64),
+        _ => return None,
+    };
+    Some((!there.is_empty()).then_some(said))
+}
+
+/// By time, those of one time as they came.
+fn list(call: &AggregateCall, rows: &[&Row]) -> Option<Option<String>> {
+    let most = match call.aggregate {
+        Aggregate::ArrayAgg => usize::MAX,
+        Aggregate::ArrayAggFirst(most) => usize::from(most),
+        _ => return None,
+    };
+    let cell = |row: &Row| match &*call.argument.as_ref().expect("an argument").name {
+        "int" => row.int.map(|value| value.to_string()),
+        "counts" => row.counts.map(|value| value.to_string()),
+        _ => row.text.as_ref().map(|value| format!("\"{value}\"")),
+    };
+    let mut there: Vec<(i64, String)> = rows.iter().filter_map(|row| Some((row.time, cell(row)?))).collect();
+    there.sort_by_key(|(time, _)| *time);
+    let texts: Vec<String> = there.into_iter().map(|(_, text)| text).take(most).collect();
+    Some((!texts.is_empty()).then(|| format!("[{}]", texts.join(","))))
+}
+
+/// Of numbers put in order.
+fn quantile(call: &AggregateCall, rows: &[&Row]) -> Option<Option<String>> {
+    let (q, is_continuous) = match call.aggregate {
+        Aggregate::Median => (0.5, true),
+        Aggregate::QuantileCont(millionths) => (f64::from(millionths) / 1e6, true),
+        Aggregate::QuantileDisc(millionths) => (f64::from(millionths) / 1e6, false),
+        _ => return None,
+    };
+    let is_whole = &*call.argument.as_ref().expect("an argument").name == "int";
+    let number = |row: &&Row| if is_whole { row.int.map(|value| value as f64) } else { row.float };
+    let mut there: Vec<f64> = rows.iter().filter_map(number).collect();
+    there.sort_by(f64::total_cmp);
+    Some(there.len().checked_sub(1).map(|last| {
+        if is_continuous {
+            let place = q * last as f64;
+            let (low, high) = (there[place.floor() as usize], there[place.ceil() as usize]);
+            rounded(low + (high - low) * place.fract())
+        } else {
+            let value = there[((q * there.len() as f64).ceil() as usize).max(1) - 1];
+            if is_whole { value.to_string() } else { rounded(value) }
+        }
+    }))
 }
 
 fn rounded(value: f64) -> String {

@@ -1,6 +1,7 @@
 //! Windows: rows of a key and a stretch of time, and what is said of them once the watermark has passed.
 
 mod blocks;
+mod calendar;
 mod count;
 mod key_list;
 mod late;
@@ -21,6 +22,7 @@ mod sliced_tests;
 #[cfg(test)]
 mod stored_tests;
 
+pub use calendar::{Calendar, CalendarUnit, UnknownZone, ZONES_VERSION};
 pub use count::CountWindow;
 pub(crate) use late::LateList;
 pub use late::{LateRows, Missed};

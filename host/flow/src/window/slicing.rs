@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use tidemill_event::EventTime;
 
-/// Windows of the same length at regular places.
+use crate::window::Calendar;
+
+/// Windows of the same length at regular places, or as a calendar has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slicing {
     kind: Kind,
@@ -23,6 +25,7 @@ pub struct Slicing {
 enum Kind {
     Hopping { size: i64, every: i64, offset: i64 },
     Cumulating { size: i64, step: i64, offset: i64 },
+    Calendar(Calendar),
     Global,
 }
 
@@ -84,6 +87,11 @@ impl Slicing {
         Ok(Self { kind: Kind::Cumulating { size, step, offset: offset_in(offset, size) } })
     }
 
+    /// The days, weeks, … of a time zone, one behind the other.
+    pub fn calendar(calendar: Calendar) -> Self {
+        Self { kind: Kind::Calendar(calendar) }
+    }
+
     /// One window over all time; it ends when time does.
     pub fn global() -> Self {
         Self { kind: Kind::Global }
@@ -112,6 +120,10 @@ impl Slicing {
                 let last = floor(time, size, offset) + size;
                 Stretch { start, end: start + step, first: start + step, last }
             }
+            Kind::Calendar(calendar) => {
+                let (start, end) = calendar.around(time);
+                Stretch { start, end, first: end, last: end }
+            }
             Kind::Global => Stretch { start: i64::MIN, end: i64::MAX, first: i64::MAX, last: i64::MAX },
         }
     }
@@ -121,6 +133,7 @@ impl Slicing {
         match self.kind {
             Kind::Hopping { size, .. } => end - size,
             Kind::Cumulating { size, offset, .. } => floor(end - 1, size, offset),
+            Kind::Calendar(calendar) => calendar.around(end - 1).0,
             Kind::Global => i64::MIN,
         }
     }
@@ -131,6 +144,7 @@ impl Slicing {
         match self.kind {
             Kind::Hopping { size, every, offset } => floor(time, every, offset + size) + every,
             Kind::Cumulating { step, offset, .. } => floor(time, step, offset) + step,
+            Kind::Calendar(calendar) => calendar.around(time).1,
             Kind::Global => i64::MAX,
         }
     }
@@ -142,7 +156,7 @@ impl Slicing {
                 (size > every).then(|| (size / every, (size + every - 1) / every * every, offset))
             }
             Kind::Cumulating { size, step, offset } => (size > step).then_some((size / step, size, offset)),
-            Kind::Global => None,
+            Kind::Calendar(_) | Kind::Global => None,
         }
     }
 
@@ -154,7 +168,7 @@ impl Slicing {
         }
         match self.kind {
             Kind::Hopping { every: period, .. } | Kind::Cumulating { step: period, .. } => ((time - first) / period + 1) as u64,
-            Kind::Global => 1,
+            Kind::Calendar(_) | Kind::Global => 1,
         }
     }
 
