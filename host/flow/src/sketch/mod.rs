@@ -5,6 +5,9 @@ mod hash;
 mod hyper_log_log;
 mod quantiles;
 
+#[cfg(test)]
+mod exact_tests;
+
 pub(crate) use frequent::Frequent;
 pub(crate) use hash::stable_hash;
 pub(crate) use hyper_log_log::HyperLogLog;

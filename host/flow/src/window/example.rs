@@ -208,6 +208,8 @@ impl Told {
 /// A value; times as plain numbers, null as `-`.
 pub(crate) fn cell(column: &dyn Array, row: usize) -> String {
     let column: ArrayRef = match column.data_type() {
+        // A null may be an entry of the dictionary.
+        DataType::Dictionary(_, values) => arrow_cast::cast(column, values).expect("a dictionary casts to its values"),
         DataType::Timestamp(TimeUnit::Microsecond, _) => arrow_cast::cast(column, &DataType::Int64).expect("a number"),
         _ => arrow_array::make_array(column.to_data()),
     };
