@@ -83,7 +83,7 @@ impl Limit {
                 late.push(row, judge, None);
             }
         }
-        if late.len() == 0 {
+        if late.is_empty() {
             return input;
         }
         output.dropped_late += late.len() as u64;
