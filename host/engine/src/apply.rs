@@ -263,7 +263,7 @@ fn new_run(before: &Deployed, plan: &Plan) -> Option<String> {
     let (was, is) = (stored.tasks(), plan.sources.tasks());
     if before.state() == PipelineState::Finished {
         Some("it is finished, and runs again".to_owned())
-    } else if plan.sources.list.iter().all(|source| stored.source(source.name()).is_none()) {
+    } else if plan.sources.list.iter().all(|source| stored.source(&source.input).is_none()) {
         Some("it reads none of the streams it read before".to_owned())
     } else {
         (was != is).then(|| format!("it has {is} tasks instead of {was}: keys lie elsewhere"))
@@ -272,10 +272,10 @@ fn new_run(before: &Deployed, plan: &Plan) -> Option<String> {
 
 /// What is stored of a source: as it was, or from where it begins now.
 fn next_source(source: &PlannedSource, run: Run, same_run: Option<&StoredPipeline>, plan: u64) -> Result<StoredSource, String> {
-    let before = same_run.and_then(|stored| stored.source(source.name()));
+    let before = same_run.and_then(|stored| stored.source(&source.input));
     let starts = || source.starts().map_err(|error| format!("`{}`: {error}", source.name()));
     Ok(StoredSource {
-        stream: source.name().to_owned(),
+        stream: source.input.to_string(),
         since: before.map_or(plan, |before| before.since),
         version: source.version.0,
         starts: before.map_or_else(starts, |before| Ok(before.starts.clone()))?,
@@ -296,7 +296,7 @@ fn is_same(deployed: &Deployed, plan: &Plan, text: &str) -> bool {
             .sources
             .list
             .iter()
-            .all(|source| deployed.stored.source(source.name()).is_some_and(|stored| stored.version == source.version.0))
+            .all(|source| deployed.stored.source(&source.input).is_some_and(|stored| stored.version == source.version.0))
         && digests(deployed.stored.pinned.iter().collect())
             == digests(plan.components().map(|(_, planned)| &planned.pin).collect())
 }

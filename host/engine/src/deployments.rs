@@ -217,7 +217,7 @@ impl Deployments {
         let mut tasks = Vec::new();
         for partition in (0..plan.sources.tasks()).map(PartitionId) {
             let inputs = self.inputs(plan, stored, partition)?;
-            let read = inputs.iter().map(|input| (input.partition.clone(), input.start)).collect();
+            let read = inputs.iter().map(|input| (input.name.clone(), input.partition.clone(), input.start)).collect();
             let task_before = before.and_then(|before| before.tasks.iter().find(|task| task.id.partition == partition));
             let worked = task_before.map(|task| task.worked(plan)).unwrap_or_default();
             let shared = Arc::new(TaskShared::new(task_id(plan, stored.run, partition), read, worked));
@@ -254,10 +254,11 @@ impl Deployments {
         plan.sources
             .of_task(task)
             .map(|(number, source, partition)| {
-                let name = source.name();
+                let name = &*source.input;
                 let stored =
                     stored.source(name).ok_or_else(|| format!("it is not stored where `{name}` begins: apply it again"))?;
                 Ok(InputSeed {
+                    name: source.input.clone(),
                     number,
                     partition: partition.clone(),
                     start: place(&stored.starts),

@@ -287,7 +287,7 @@ pub(crate) fn outputs(plan: &Plan, run: u64) -> Vec<(StreamName, StreamName)> {
 }
 
 fn begin(source: &PlannedSource, from: &ReplayFrom, main: &StoredPipeline) -> Result<StoredSource, String> {
-    let before = main.source(source.name()).ok_or_else(|| format!("it is not stored where `{}` begins", source.name()))?;
+    let before = main.source(&source.input).ok_or_else(|| format!("it is not stored where `{}` begins", source.name()))?;
     let partitions = source.stream.partitions();
     let starts = match from.of(source.name()) {
         None => partitions.iter().zip(&before.starts).map(|(partition, start)| (*start).max(partition.trim_point().0)).collect(),

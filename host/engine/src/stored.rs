@@ -36,6 +36,7 @@ pub(crate) struct StoredPipeline {
 /// A stream that is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredSource {
+    /// Its name; where a join reads it a second time, `flights as b`.
     pub(crate) stream: String,
     /// The plan that began to read it. Places that plans before it recorded do not count: it was left out in between, or is another
     /// stream of that name.

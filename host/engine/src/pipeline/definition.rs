@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings};
 
-use crate::pipeline::{OverStep, Target, WindowStep};
+use crate::pipeline::{JoinStep, OverStep, Target, WindowStep};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +124,8 @@ pub(crate) enum StepKind {
     },
     /// Asks a transform.
     Transform { component: ComponentStep, keep_input: bool },
+    /// Brings rows of two streams together; the first step.
+    Join(JoinStep),
     /// Says something of the rows of a window.
     Window(WindowStep),
     /// Says something of each row and those before it.
@@ -139,6 +141,7 @@ impl StepKind {
             Self::Extend(_) => "extend",
             Self::Rule { .. } => "rule",
             Self::Transform { .. } => "transform",
+            Self::Join(_) => "join",
             Self::Window(_) => "window",
             Self::Over(_) => "over",
         }
@@ -173,4 +176,23 @@ pub(crate) struct PipelineDefinition {
     pub(crate) sources: Vec<Source>,
     pub(crate) steps: Vec<Step>,
     pub(crate) targets: Vec<Target>,
+}
+
+impl PipelineDefinition {
+    /// Whether its sources are two sides, and not one stream.
+    pub(crate) fn is_join(&self) -> bool {
+        matches!(self.steps.first(), Some(Step { kind: StepKind::Join(_), .. }))
+    }
+
+    /// What each source is called in what is kept of the run: its stream, and where a join reads that a second time, `flights as b`.
+    pub(crate) fn input_names(&self) -> Vec<String> {
+        let name = |(at, source): (usize, &Source)| {
+            let is_second = self.sources[..at].iter().any(|earlier| earlier.stream == source.stream);
+            match &source.alias {
+                Some(alias) if is_second => format!("{} as {alias}", source.stream),
+                Some(_) | None => source.stream.to_string(),
+            }
+        };
+        self.sources.iter().enumerate().map(name).collect()
+    }
 }

@@ -7,6 +7,7 @@
 
 mod definition;
 pub(crate) mod document;
+mod join;
 mod object;
 mod parse;
 mod scalar;
@@ -20,6 +21,7 @@ mod window;
 pub(crate) use definition::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step, StepKind, Text,
 };
+pub(crate) use join::{JoinBound, JoinStep, kind_word};
 pub(crate) use parse::{Reading, parse, read_pipeline};
 pub use schema::PIPELINE_SCHEMA;
 pub(crate) use suggest::nearest;

@@ -9,10 +9,10 @@ use crate::pipeline::object::{Object, is_later, listed, text_of};
 use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, target, window,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, target, window,
 };
 
-const STEP_WORDS: [&str; 7] = ["where", "select", "extend", "rule", "transform", "window", "over"];
+const STEP_WORDS: [&str; 8] = ["where", "select", "extend", "rule", "transform", "window", "over", "join"];
 /// More steps are refused.
 const STEPS_MAX: usize = 256;
 
@@ -67,7 +67,7 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
         .unwrap_or(OnDivergence::Continue);
     let time = time(object.take("time"), faults);
     let sources = match object.take("from") {
-        Some(node) => sources(node, faults),
+        Some(node) => sources(node, begins_with_join(object.peek("steps")), faults),
         None => {
             object.missing("from", "from: clicks", faults);
             None
@@ -83,6 +83,14 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
     };
     object.finish(&["pipeline", "run", "on_divergence", "time", "from", "steps", "to"], faults);
     Some(PipelineDefinition { name: name.clone(), run, on_divergence, time, sources: sources?, steps, targets })
+}
+
+/// Whether the first step says that sources are two sides of a join, well written or not.
+fn begins_with_join(steps: Option<&Node>) -> bool {
+    let Some(NodeValue::List(items)) = steps.map(|steps| &steps.value) else { return false };
+    let has_join =
+        |step: &Node| matches!(&step.value, NodeValue::Object(members) if members.iter().any(|(key, _)| key.name == "join"));
+    items.first().is_some_and(has_join)
 }
 
 pub(super) fn list<'a>(node: &'a Node, path: &str, example: &str, faults: &mut Vec<Fault>) -> &'a [Node] {
@@ -166,6 +174,7 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "where" => text_of(value, &path, faults).map(StepKind::Where),
         "select" => columns(value, &path, faults).map(StepKind::Select),
         "extend" => columns(value, &path, faults).map(StepKind::Extend),
+        "join" => join::join(value, &path, faults).map(StepKind::Join),
         "window" => window::window(value, &path, faults).map(StepKind::Window),
         "over" => window::over(value, &path, faults).map(StepKind::Over),
         "rule" => {
@@ -316,7 +325,7 @@ mod tests {
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].pattern: `pattern` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window` or `over`
+                8: steps[1].pattern: `pattern` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over` or `join`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`
@@ -362,6 +371,33 @@ mod tests {
                 14: steps[11].over.rows: `rows` is missing -> add `rows: 5`
                 14: steps[11].over.top: there is no `top` -> here it can be `by`, `rows` or `select`
             "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_joins_is_found_at_once() {
+        check(
+            "from: [a, {stream: b, as: x-y}]\nsteps:\n- join: {kind: outer, on: a.x = b.y, window: {session: 5m}}\n- join: {within: [0s, 5m], window: {tumbling: 1h}}\n- join: {on: a.x = b.y}\n- join: {within: [5m, -5m]}\n- join: {within: 5m}\n- join: {within: [0, 5m], by: x}\nto:\n- stdout\n",
+            expect![[r#"
+                1: from[0].as: the columns of `a` have no name in front -> name it: `{stream: a, as: a}`
+                1: from[1].as: `x-y` cannot stand in front of a column -> write a letter, then letters, digits or `_`: `as: a`
+                3: steps[0].join.kind: `outer` is none of the values there are -> use `inner`, `left`, `right`, `full`, `semi` or `anti`
+                3: steps[0].join.window: nothing says how long a window is -> write one of `tumbling`, `hopping` and `cumulating`: `tumbling: 1h`
+                3: steps[0].join.window.session: there is no `session` -> here it can be `tumbling`, `hopping`, `cumulating` or `offset`
+                4: steps[1].join.window: `within` and `window` in one join -> keep one of them: how far apart, or in the same window
+                5: steps[2].join: nothing says how long a row waits for others -> add `within: [0s, 30m]`, `window: {tumbling: 1h}`, or `within: off` to keep every row for ever
+                6: steps[3].join.within: the first bound is greater than the second: no pair lies between -> write the least and the greatest time of the right row less that of the left: `[0s, 30m]`, `[-5m, off]`
+                7: steps[4].join.within: these are not two bounds -> write the least and the greatest time of the right row less that of the left: `[0s, 30m]`, `[-5m, off]`
+                8: steps[5].join.within: `0` and `5m` are no bounds -> write the least and the greatest time of the right row less that of the left: `[0s, 30m]`, `[-5m, off]`
+                8: steps[5].join.by: there is no `by` -> here it can be `kind`, `on`, `within` or `window`
+            "#]],
+        );
+        check(
+            "from: [{stream: a, as: x}, {stream: a, as: x}, b]\nsteps:\n- join: {within: off}\nto:\n- stdout\n",
+            expect![[r#"
+            1: from[1].as: `x` names two of them -> give each a name of its own
+            1: from[2].as: the columns of `b` have no name in front -> name it: `{stream: b, as: a}`
+        "#]],
         );
     }
 

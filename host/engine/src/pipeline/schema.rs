@@ -67,6 +67,9 @@ mod tests {
             &mut json!({"rows": 3, "select": select()}),
             |over| json!({"from": "a", "steps": [{"over": over}], "to": to()}),
         );
+        let join = |join| json!({"from": [{"stream": "a", "as": "a"}, {"stream": "b", "as": "b"}], "steps": [{"join": join}], "to": to()});
+        check("sides", &mut json!({"within": "off"}), join);
+        check("join-window", &mut json!({"tumbling": "1h"}), |window| join(json!({"window": window})));
         check("limits", &mut json!({}), |limits| json!({"from": "a", "steps": [{"rule": "a@1", "limits": limits}], "to": to()}));
         check("file", &mut json!({"path": "a"}), |file| json!({"from": "a", "to": [{"file": file}]}));
         check("roll", &mut json!({}), |roll| json!({"from": "a", "to": [{"file": {"path": "a", "roll": roll}}]}));

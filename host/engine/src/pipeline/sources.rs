@@ -15,7 +15,8 @@ use crate::pipeline::{OnTrim, Source, Start, Text};
 const SOURCES_MAX: usize = 16;
 
 /// Reads `from`. `None` if one of its streams cannot be told.
-pub(crate) fn sources(node: &Node, faults: &mut Vec<Fault>) -> Option<Vec<Source>> {
+/// `is_join`: the first step says that they are two sides.
+pub(crate) fn sources(node: &Node, is_join: bool, faults: &mut Vec<Fault>) -> Option<Vec<Source>> {
     let NodeValue::List(items) = &node.value else { return source(node, "from", faults).map(|one| vec![one]) };
     match items.as_slice() {
         [] => {
@@ -36,10 +37,33 @@ pub(crate) fn sources(node: &Node, faults: &mut Vec<Fault>) -> Option<Vec<Source
             let read: Vec<Option<Source>> =
                 several.iter().enumerate().map(|(at, item)| source(item, &format!("from[{at}]"), faults)).collect();
             let read: Option<Vec<Source>> = read.into_iter().collect();
-            if let Some(read) = &read {
-                refuse_joins(read, faults);
+            match &read {
+                Some(read) if is_join => check_sides(read, faults),
+                Some(read) => refuse_joins(read, faults),
+                None => {}
             }
             read
+        }
+    }
+}
+
+/// Sides of a join are told apart by the names that expressions have for them.
+fn check_sides(sources: &[Source], faults: &mut Vec<Fault>) {
+    for (at, source) in sources.iter().enumerate() {
+        let path = format!("{}.as", source.path);
+        let Some(alias) = &source.alias else {
+            let error = format!("the columns of `{}` have no name in front", source.stream);
+            faults.push(Fault::new(path, source.line, error, format!("name it: `{{stream: {}, as: a}}`", source.stream)));
+            continue;
+        };
+        let is_plain = alias.starts_with(|first: char| first.is_ascii_alphabetic())
+            && alias.chars().all(|any| any.is_ascii_alphanumeric() || any == '_');
+        if !is_plain {
+            let error = format!("`{alias}` cannot stand in front of a column");
+            faults.push(Fault::new(&path, source.line, error, "write a letter, then letters, digits or `_`: `as: a`"));
+        }
+        if sources[..at].iter().any(|earlier| earlier.alias.as_ref() == Some(alias)) {
+            faults.push(Fault::new(&path, source.line, format!("`{alias}` names two of them"), "give each a name of its own"));
         }
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct OverStep {
 
 /// The word that says which windows; exactly one stands in a `window`.
 const KINDS: [&str; 6] = ["tumbling", "hopping", "session", "cumulating", "count", "global"];
+/// Those whose windows are the same for all keys.
+const TIMED: [&str; 3] = ["tumbling", "hopping", "cumulating"];
 /// More rows to look back at are refused: each of them is kept per key.
 const OVER_ROWS_MAX: u64 = 10_000;
 /// More keys of a window are refused.
@@ -97,12 +99,10 @@ pub(super) fn window(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option
             None
         }
     };
-    let takes_offset = matches!(word, Some("tumbling" | "hopping" | "cumulating") | None);
-    let offset = if takes_offset { object.duration("offset", faults) } else { None };
-    let kind = word.and_then(|word| kind(word, offset.unwrap_or_default(), &mut object, faults));
+    let kind = word.and_then(|word| kind(word, &mut object, faults));
     // What is not known cannot be said to stand in a wrong place.
     if word.is_none() {
-        for word in &words {
+        for word in words.iter().chain(&["offset"]) {
             object.take(word);
         }
     }
@@ -142,10 +142,32 @@ fn without_lateness(kind: &WindowKind) -> Option<(&'static str, &'static str)> {
     }
 }
 
-fn kind(word: &str, offset: Duration, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<WindowKind> {
-    let path = object.member(word);
+/// Windows of the same length for all keys: what a join may have too. `None`: with a fault, also where none is named.
+pub(super) fn time_window(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<WindowKind> {
+    let words: Vec<&str> = object.keys().map(|key| key.name.as_str()).filter(|word| TIMED.contains(word)).collect();
+    let [word] = words.as_slice() else {
+        let error = if words.is_empty() {
+            "nothing says how long a window is".to_owned()
+        } else {
+            format!("{} in one window", listed(&words, "and"))
+        };
+        faults.push(Fault::new(
+            &object.path,
+            object.line,
+            error,
+            format!("write one of {}: `tumbling: 1h`", listed(&TIMED, "and")),
+        ));
+        for word in words.iter().chain(&["offset"]) {
+            object.take(word);
+        }
+        return None;
+    };
+    timed(word, object, faults)
+}
+
+fn timed(word: &str, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<WindowKind> {
+    let (path, offset) = (object.member(word), object.duration("offset", faults).unwrap_or_default());
     match word {
-        "tumbling" => Some(WindowKind::Tumbling { size: object.duration(word, faults)?, offset }),
         "hopping" => {
             let [size, every] = durations(object.take(word)?, &path, ["size", "every"], "{size: 1h, every: 15m}", faults)?;
             Some(WindowKind::Hopping { size, every, offset })
@@ -154,6 +176,14 @@ fn kind(word: &str, offset: Duration, object: &mut Object<'_>, faults: &mut Vec<
             let [size, step] = durations(object.take(word)?, &path, ["size", "step"], "{size: 1d, step: 1h}", faults)?;
             Some(WindowKind::Cumulating { size, step, offset })
         }
+        _ => Some(WindowKind::Tumbling { size: object.duration(word, faults)?, offset }),
+    }
+}
+
+fn kind(word: &str, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<WindowKind> {
+    let path = object.member(word);
+    match word {
+        "tumbling" | "hopping" | "cumulating" => timed(word, object, faults),
         "session" => {
             let is_object = object.peek(word).is_some_and(|node| matches!(node.value, NodeValue::Object(_)));
             if !is_object {

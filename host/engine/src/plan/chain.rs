@@ -7,16 +7,19 @@ use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::{
-    Chain, Composed, Computed, CountWindow, Extend, Isolation, Keyed, KeyedTable, NamedProjection, Operator, Over, OverSettings,
-    Predicate, Projection, RuleSettings, RuleStep, Select, SessionWindow, SlicedWindow, StepId, Tested, TransformSettings,
-    TransformStep, Where, WindowSettings,
+    Chain, Composed, Computed, CountWindow, Extend, IntervalJoin, Isolation, JoinSettings, JoinSide, Keyed, KeyedTable,
+    NamedProjection, Operator, Over, OverSettings, Predicate, Projection, RuleSettings, RuleStep, Select, SessionWindow,
+    SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings,
 };
 use tidemill_runtime::{Grants, Runtime};
 
 use crate::plan::aggregates::PlannedAggregates;
 use crate::plan::call::ComponentCall;
 use crate::plan::check::keep;
-use crate::plan::{CallControl, CallMetricsFamilies, Plan, PlannedComponent, PlannedKind, PlannedOver, PlannedWindow, Windows};
+use crate::plan::{
+    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedComponent, PlannedJoin, PlannedKind, PlannedOver, PlannedSide,
+    PlannedWindow, Windows,
+};
 
 /// Makes them. State is empty; instances are made at their first call.
 pub(crate) fn chain(
@@ -73,6 +76,7 @@ pub(crate) fn chain(
                     };
                     Box::new(TransformStep::new(settings, Box::new(call(id.0, component))))
                 }
+                PlannedKind::Join(planned) => join(id, planned),
                 PlannedKind::Window(planned) => window(id, planned),
                 PlannedKind::Over(planned) => over(id, planned),
             }
@@ -99,6 +103,21 @@ fn window(step: StepId, planned: &PlannedWindow) -> Box<dyn Operator> {
         Windows::Count(rows) => Box::new(CountWindow::new(*rows, settings).expect(CHECKED)),
     };
     composed(step, &planned.aggregates, &planned.columns, operator)
+}
+
+fn join(step: StepId, planned: &PlannedJoin) -> Box<dyn Operator> {
+    let side = |side: &PlannedSide| JoinSide { alias: side.alias.clone(), fields: side.fields.clone(), key: side.key.clone() };
+    let condition = planned.condition.clone().map(|condition| Box::new(Condition(condition)) as Box<dyn Predicate>);
+    let (kind, left, right, judged) = (planned.kind, side(&planned.left), side(&planned.right), planned.judged);
+    match planned.bounds {
+        Bounds::Within(low_micros, high_micros) => {
+            let settings = JoinSettings { step, kind, left, right, low_micros, high_micros, condition, judged };
+            Box::new(IntervalJoin::new(settings))
+        }
+        Bounds::Window(slicing) => {
+            Box::new(WindowJoin::new(WindowJoinSettings { step, kind, slicing, left, right, condition, judged }))
+        }
+    }
 }
 
 fn over(step: StepId, planned: &PlannedOver) -> Box<dyn Operator> {

@@ -170,6 +170,10 @@ impl Checker<'_> {
                 let columns = columns.extended(&added);
                 Some((PlannedKind::Rule { component: planned, keep: *keep, answer }, columns))
             }
+            StepKind::Join(wanted) => {
+                let (planned, columns) = self.join(at, step, wanted)?;
+                Some((PlannedKind::Join(Box::new(planned)), columns))
+            }
             StepKind::Window(wanted) => {
                 let (planned, columns) = self.window(at, step, wanted, columns)?;
                 Some((PlannedKind::Window(Box::new(planned)), columns))

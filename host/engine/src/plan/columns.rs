@@ -29,6 +29,11 @@ impl Columns {
         }
     }
 
+    /// What comes out of a join; `untouched` says which of them still tell in which task a row is.
+    pub(crate) fn of_join(fields: Vec<Field>, untouched: Vec<(Arc<str>, Arc<str>)>) -> Self {
+        Self { fields, unknown: false, untouched, alias: None }
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| &*field.name == name)
     }

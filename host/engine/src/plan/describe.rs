@@ -38,8 +38,17 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 described["rows"] = json!(over.rows);
                 described["aggregates"] = json!(aggregates(&over.aggregates));
             }
-            if let (Some(state), Some(by)) = (plan.state_of(at as u32), plan.key_of(at as u32)) {
+            if let PlannedKind::Join(join) = &step.kind {
+                described["join"] = json!(join.described);
+                described["key"] = json!(join.keys);
+                if join.keys.is_empty() {
+                    described["note"] = json!("without an equality in `on` every row is compared with every other, in one task");
+                }
+            }
+            if let Some(by) = plan.key_of(at as u32) {
                 described["by"] = json!(by);
+            }
+            if let Some(state) = plan.state_of(at as u32) {
                 let kept = previous.is_some_and(|previous| previous.has_state(state.operator));
                 described["state"] = json!(if kept { "kept" } else { "new" });
             }

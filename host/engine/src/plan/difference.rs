@@ -109,9 +109,11 @@ fn sources(plan: &Plan, old: &PipelineDefinition, before: &StoredPipeline, new_r
         OnTrim::Stop => "stop",
         OnTrim::Skip => "skip",
     };
+    let old_names = old.input_names();
     for (source, text) in plan.sources.list.iter().zip(&plan.definition.sources) {
-        let name = source.name();
-        let Some(was) = old.sources.iter().find(|was| was.stream.as_str() == name) else {
+        let name = &*source.input;
+        let before_it = old.sources.iter().zip(&old_names).find(|(_, was)| *was == name).map(|(was, _)| was);
+        let Some(was) = before_it else {
             let columns = source.definition.schema.fields.len();
             let detail =
                 format!("{} partitions, {columns} columns, read from where `start` says", source.stream.partitions().len());
@@ -143,9 +145,9 @@ fn sources(plan: &Plan, old: &PipelineDefinition, before: &StoredPipeline, new_r
             changes.push(Change::new(ChangeKind::Changed, place(name), name).with(details));
         }
     }
-    for was in old.sources.iter().filter(|was| plan.sources.list.iter().all(|source| source.name() != was.stream.as_str())) {
+    for was in old_names.iter().filter(|was| plan.sources.list.iter().all(|source| *source.input != ***was)) {
         let detail = "nothing more of it is taken; what came of it stays".to_owned();
-        changes.push(Change::new(ChangeKind::Removed, place(was.stream.as_str()), was.stream.as_str()).with([detail]));
+        changes.push(Change::new(ChangeKind::Removed, place(was), was).with([detail]));
     }
 }
 
@@ -155,7 +157,7 @@ fn step_texts(text: &str) -> Vec<Map<String, Value>> {
     steps.into_iter().filter_map(|step| if let Value::Object(members) = step { Some(members) } else { None }).collect()
 }
 
-const WORDS: [&str; 7] = ["where", "select", "extend", "rule", "transform", "window", "over"];
+const WORDS: [&str; 8] = ["where", "select", "extend", "rule", "transform", "window", "over", "join"];
 
 /// `rule: high-value@1`.
 fn shown(step: &Map<String, Value>) -> String {

@@ -15,6 +15,7 @@ mod columns;
 mod component;
 mod describe;
 mod difference;
+mod join;
 mod key;
 mod source;
 mod state;
@@ -37,6 +38,7 @@ pub(crate) use component::PlannedComponent;
 pub(crate) use describe::describe;
 pub(crate) use difference::difference;
 pub use difference::{Change, ChangeKind, StateChange};
+pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
@@ -66,6 +68,7 @@ impl Plan {
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
+            | PlannedKind::Join(_)
             | PlannedKind::Window(_)
             | PlannedKind::Over(_) => None,
         })
@@ -80,7 +83,7 @@ impl Plan {
             | PlannedKind::Rule { .. }
             | PlannedKind::Transform { .. } => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
-            PlannedKind::Over(_) => true,
+            PlannedKind::Join(_) | PlannedKind::Over(_) => true,
         })
     }
 
@@ -145,6 +148,7 @@ pub(crate) enum PlannedKind {
     Extend(Vec<(Field, Expression)>),
     Rule { component: Arc<PlannedComponent>, keep: KeepRows, answer: Option<Arc<str>> },
     Transform { component: Arc<PlannedComponent>, keep_input: bool },
+    Join(Box<PlannedJoin>),
     Window(Box<PlannedWindow>),
     Over(Box<PlannedOver>),
 }

@@ -14,6 +14,7 @@ use tidemill_event::{
     EventTime, Field, FieldType, Offset, PartitionId, SchemaVersion, StreamDefinition, StreamId, StreamSchema, UnknownFields,
     batch,
 };
+use tidemill_flow::Side;
 use tidemill_log::{Partition, ReadError, ReadLimit, Stream, Visibility};
 
 use crate::Fault;
@@ -24,6 +25,10 @@ use crate::plan::component::{plain, type_name};
 /// One stream that is read.
 pub(crate) struct PlannedSource {
     pub(crate) stream: Arc<Stream>,
+    /// What it is called in what is kept of the run; see [`PipelineDefinition::input_names`].
+    pub(crate) input: Arc<str>,
+    /// What expressions have in front of its columns, if that is said.
+    alias: Option<Arc<str>>,
     pub(crate) version: SchemaVersion,
     /// As it was at that version.
     pub(crate) definition: Arc<StreamDefinition>,
@@ -38,6 +43,11 @@ pub(crate) struct PlannedSource {
 impl PlannedSource {
     pub(crate) fn name(&self) -> &str {
         self.stream.id().stream.as_str()
+    }
+
+    /// What stands in front of its columns behind a join.
+    pub(crate) fn alias(&self) -> Arc<str> {
+        self.alias.clone().unwrap_or_else(|| self.name().into())
     }
 
     /// Where a run that begins now begins, for each partition. Blocking: a time is looked for on the disk.
@@ -86,11 +96,32 @@ fn first_at(partition: &Partition, time: EventTime) -> Result<u64, ReadError> {
 pub(crate) struct Sources {
     /// In the order of the text; never empty.
     pub(crate) list: Vec<PlannedSource>,
-    /// The columns together. Rows of every stream and version are brought to it.
+    /// The columns together. Rows of every stream and version are brought to it. Of a join, those of the left side.
     pub(crate) schema: StreamSchema,
+    /// They are the sides of a join, each with its own columns.
+    pub(crate) are_sides: bool,
 }
 
 impl Sources {
+    /// The columns that rows of one of them are brought to.
+    pub(crate) fn schema_of(&self, number: usize) -> &StreamSchema {
+        if self.are_sides { &self.list[number].definition.schema } else { &self.schema }
+    }
+
+    /// What events of any of them are read back with, from dead letters.
+    pub(crate) fn event_schema(&self) -> StreamSchema {
+        if self.are_sides {
+            // Of which side one is is not known before it is read.
+            return StreamSchema { fields: Vec::new(), unknown: UnknownFields::Keep, infer: false };
+        }
+        self.schema.clone()
+    }
+
+    /// Which side of a join one of them is; the left one where there is none.
+    pub(crate) fn side(&self, number: usize) -> Side {
+        if self.are_sides && number == 1 { Side::Right } else { Side::Left }
+    }
+
     /// How many tasks take them.
     pub(crate) fn tasks(&self) -> u32 {
         self.list.iter().map(|source| source.stream.partitions().len() as u32).max().unwrap_or(0)
@@ -102,8 +133,12 @@ impl Sources {
     }
 
     /// The fields by which rows of all streams are placed alike; empty if there are none.
+    /// Of a join, those of the left side: the plan sees to it that the right one is placed by columns that must be equal.
     pub(crate) fn key(&self) -> &[Arc<str>] {
         let first = &self.list[0];
+        if self.are_sides {
+            return &first.definition.key;
+        }
         let alike = |other: &PlannedSource| {
             let same_type = |name: &Arc<str>| {
                 // The key's bytes are those of its JSON text, so the unit of a timestamp counts.
@@ -141,16 +176,21 @@ pub(super) fn sources_of(
     let list: Vec<PlannedSource> = definition
         .sources
         .iter()
-        .filter_map(|source| source_of(source, catalog, pinning).map_err(|fault| faults.push(fault)).ok())
+        .zip(definition.input_names())
+        .filter_map(|(source, input)| {
+            source_of(source, input.as_str().into(), catalog, pinning).map_err(|fault| faults.push(fault)).ok()
+        })
         .collect();
+    let are_sides = definition.is_join();
     let schema = match list.as_slice() {
+        [first, ..] if are_sides => first.definition.schema.clone(),
         [one] => one.definition.schema.clone(),
         several => together(several, &definition.sources, faults),
     };
-    (faults.len() == faults_before).then_some(Sources { list, schema })
+    (faults.len() == faults_before).then_some(Sources { list, schema, are_sides })
 }
 
-fn source_of(source: &Source, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Result<PlannedSource, Fault> {
+fn source_of(source: &Source, input: Arc<str>, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Result<PlannedSource, Fault> {
     let id = StreamId::new(catalog.tenant.clone(), source.stream.clone());
     let Some(stream) = catalog.log.stream(&id) else { return Err(unknown(source, catalog)) };
     let version = match pinning {
@@ -158,9 +198,7 @@ fn source_of(source: &Source, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Re
             refuse_start(source, &stream)?;
             stream.version()
         }
-        Pinning::As(stored) => {
-            stored.source(source.stream.as_str()).map_or_else(|| stream.version(), |stored| SchemaVersion(stored.version))
-        }
+        Pinning::As(stored) => stored.source(&input).map_or_else(|| stream.version(), |stored| SchemaVersion(stored.version)),
     };
     let Some(definition) = stream.definition_at(version) else {
         let error = format!("`{}` has no version {}", id.stream, version.0);
@@ -168,6 +206,8 @@ fn source_of(source: &Source, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Re
     };
     Ok(PlannedSource {
         stream,
+        input,
+        alias: source.alias.as_deref().map(Into::into),
         version,
         definition,
         start: source.start.clone(),

@@ -24,6 +24,7 @@ impl Plan {
                 let pin = &component.pin;
                 Some(KeptState { operator: pin.operator?, shape: pin.state_shape.clone()? })
             }
+            PlannedKind::Join(join) => Some(join.state.clone()),
             PlannedKind::Window(window) => Some(window.state.clone()),
             PlannedKind::Over(over) => Some(over.state.clone()),
             PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) => None,
@@ -36,6 +37,8 @@ impl Plan {
             PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => {
                 component.pin.operator.map(|_| component.by.iter().map(|name| &**name).collect())
             }
+            // Its key has two names for each column: `describe` tells them.
+            PlannedKind::Join(_) => None,
             PlannedKind::Window(window) => Some(window.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Over(over) => Some(over.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) => None,
@@ -44,7 +47,9 @@ impl Plan {
 
     /// What is stored of the steps of the host's own that keep state; components are pinned with theirs.
     pub(crate) fn native_states(&self) -> Vec<StoredState> {
-        let is_native = |step: &u32| matches!(self.steps[*step as usize].kind, PlannedKind::Window(_) | PlannedKind::Over(_));
+        let is_native = |step: &u32| {
+            matches!(self.steps[*step as usize].kind, PlannedKind::Join(_) | PlannedKind::Window(_) | PlannedKind::Over(_))
+        };
         let stored = |step: u32| {
             let KeptState { operator, shape } = self.state_of(step)?;
             let word = self.definition.steps[step as usize].kind.word().to_owned();

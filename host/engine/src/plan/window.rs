@@ -141,27 +141,34 @@ impl Checker<'_> {
     }
 
     fn windows(&mut self, path: &str, wanted: &WindowStep) -> Option<Windows> {
-        let slicing = match &wanted.kind {
+        match &wanted.kind {
+            WindowKind::Count(rows) => Some(Windows::Count(*rows)),
+            WindowKind::Session(SessionGap::Fixed(gap)) => Some(Windows::Session(Gap::Fixed(*gap))),
+            // The column is made where the other columns are known.
+            WindowKind::Session(SessionGap::Millis(_)) => Some(Windows::Session(Gap::Column("".into()))),
+            WindowKind::Tumbling { .. } | WindowKind::Hopping { .. } | WindowKind::Cumulating { .. } | WindowKind::Global => {
+                self.slicing(path, wanted.line, &wanted.kind).map(Windows::Sliced)
+            }
+        }
+    }
+
+    /// Windows that are the same for all keys.
+    pub(super) fn slicing(&mut self, path: &str, line: usize, kind: &WindowKind) -> Option<Slicing> {
+        let slicing = match kind {
             WindowKind::Tumbling { size, offset } => Slicing::tumbling(*size, *offset),
             WindowKind::Hopping { size, every, offset } => Slicing::hopping(*size, *every, *offset),
             WindowKind::Cumulating { size, step, offset } => Slicing::cumulating(*size, *step, *offset),
-            WindowKind::Global => Ok(Slicing::global()),
-            WindowKind::Count(rows) => return Some(Windows::Count(*rows)),
-            WindowKind::Session(SessionGap::Fixed(gap)) => return Some(Windows::Session(Gap::Fixed(*gap))),
-            // The column is made where the other columns are known.
-            WindowKind::Session(SessionGap::Millis(_)) => return Some(Windows::Session(Gap::Column("".into()))),
+            WindowKind::Global | WindowKind::Session(_) | WindowKind::Count(_) => Ok(Slicing::global()),
         };
-        match slicing {
-            Ok(slicing) => Some(Windows::Sliced(slicing)),
-            Err(refused) => {
+        slicing
+            .map_err(|refused| {
                 let remedy = match refused {
                     SlicingRefused::Size => "write a length such as `10s`, `1h` or `1d`",
                     SlicingRefused::Step => "write a size that its steps fill: `{size: 1d, step: 1h}`",
                 };
-                self.fault(path, wanted.line, refused.to_string(), remedy);
-                None
-            }
-        }
+                self.fault(path, line, refused.to_string(), remedy);
+            })
+            .ok()
     }
 
     /// The hidden column that says how far each row of a session reaches, in µs.
@@ -240,7 +247,7 @@ impl Checker<'_> {
 }
 
 /// `tumbling 1h, offset 17m`.
-fn described(kind: &WindowKind) -> String {
+pub(super) fn described(kind: &WindowKind) -> String {
     let at = |offset: &Duration| if offset.is_zero() { String::new() } else { format!(", offset {}", length(Some(*offset))) };
     let long = |duration: &Duration| length(Some(*duration));
     match kind {

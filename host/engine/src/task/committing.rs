@@ -48,7 +48,7 @@ impl Task {
         self.replace_after(outcome);
         self.account(&commit, outcome, cpu_time().saturating_sub(begun));
         self.tell_of_breakers();
-        if let Some(at) = self.inputs.of_stream(&commit.stream) {
+        if let Some(at) = self.inputs.named(&commit.stream) {
             self.took(at, Offset(commit.end));
         }
         self.parts.metrics.commits.inc();

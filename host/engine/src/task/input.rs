@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use tidemill_event::batch::conform;
 use tidemill_event::{Offset, StreamSchema};
+use tidemill_flow::Side;
 use tidemill_log::{Block, Partition, ReadError, ReadLimit, Visibility};
 
 use crate::pipeline::OnTrim;
@@ -17,6 +18,8 @@ use crate::task::record::Checkpoint;
 
 /// What a worker needs to make an input.
 pub(crate) struct InputSeed {
+    /// What it is called in what is kept of the run.
+    pub(crate) name: Arc<str>,
     /// Its place among the plan's sources.
     pub(crate) number: usize,
     pub(crate) partition: Arc<Partition>,
@@ -29,6 +32,7 @@ pub(crate) struct InputSeed {
 
 /// One stream of a task.
 pub(super) struct Input {
+    name: Arc<str>,
     number: usize,
     pub(super) partition: Arc<Partition>,
     pub(super) next: Offset,
@@ -39,11 +43,26 @@ pub(super) struct Input {
 impl Input {
     /// Where the checkpoint left it, else where the run begins.
     fn new(seed: InputSeed, checkpoint: Option<&Checkpoint>) -> Self {
-        let InputSeed { number, partition, start, end, since } = seed;
-        let stream = partition.key().stream.stream.as_str();
-        let left = checkpoint.filter(|checkpoint| checkpoint.plan >= since).and_then(|checkpoint| checkpoint.input.get(stream));
+        let InputSeed { name, number, partition, start, end, since } = seed;
+        let left = checkpoint.filter(|checkpoint| checkpoint.plan >= since).and_then(|checkpoint| checkpoint.input.get(&*name));
         let next = left.map_or(start, |left| Offset(*left));
-        Self { number, partition, next, end, goes_on: left.is_some() }
+        let goes_on = left.is_some();
+        Self { name, number, partition, next, end, goes_on }
+    }
+
+    /// What it is called in commits and checkpoints: its stream, and where a join reads that a second time, `flights as b`.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which side of a join it is.
+    pub(super) fn side(&self, plan: &Plan) -> Side {
+        plan.sources.side(self.number)
+    }
+
+    /// No rows of it, as the plan knows them.
+    pub(super) fn no_rows(&self, plan: &Plan) -> RecordBatch {
+        RecordBatch::new_empty(Arc::new(plan.sources.schema_of(self.number).arrow()))
     }
 
     /// The stream's name.
@@ -86,10 +105,11 @@ impl Input {
 
     /// Rows as the plan knows them, whatever the stream and the version they were written at.
     pub(super) fn planned(&self, plan: &Plan, rows: &RecordBatch, schema: &StreamSchema) -> Result<RecordBatch, String> {
-        if *schema == plan.sources.schema {
+        let planned = plan.sources.schema_of(self.number);
+        if schema == planned {
             return Ok(rows.clone());
         }
-        conform(rows, schema, &plan.sources.schema).map_err(|error| {
+        conform(rows, schema, planned).map_err(|error| {
             let stream = self.stream();
             format!("`{stream}` changed its columns so that they do not fit this plan ({error}): apply the pipeline again")
         })
@@ -116,8 +136,8 @@ impl Inputs {
         &self.list[at]
     }
 
-    pub(super) fn of_stream(&self, stream: &str) -> Option<usize> {
-        self.list.iter().position(|input| input.stream() == stream)
+    pub(super) fn named(&self, name: &str) -> Option<usize> {
+        self.list.iter().position(|input| input.name() == name)
     }
 
     /// The input was taken up to there; the others come first now.
@@ -145,8 +165,8 @@ impl Inputs {
         })
     }
 
-    /// The next row of each, by stream.
+    /// The next row of each, by name.
     pub(super) fn places(&self) -> BTreeMap<String, u64> {
-        self.list.iter().map(|input| (input.stream().to_owned(), input.next.0)).collect()
+        self.list.iter().map(|input| (input.name().to_owned(), input.next.0)).collect()
     }
 }

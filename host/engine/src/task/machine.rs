@@ -186,7 +186,7 @@ impl Task {
         let state = parts.store.load(&shared.id, loaded).map_err(|error| error.to_string())?;
         let keeping::Kept { waiting, homeless, replayed } = keeping::restore(&plan, &mut chain, (&mut time, &inputs), &state)?;
         restore(&plan, &mut chain, state)?;
-        inputs.iter().for_each(|input| shared.set_next(input.partition.key(), input.next));
+        inputs.iter().enumerate().for_each(|(at, input)| shared.set_next(at, input.next));
         shared.keep_from(&inputs.places());
         shared.checkpoint.store(id.0, Ordering::Relaxed);
         let letters_at = PartitionId(partition.0 % dead_letters.partitions().len() as u32);
@@ -306,7 +306,8 @@ impl Task {
         self.saw(&rows);
         let (taken, sources) = self.block_of(at, range, &rows);
         let marks = self.time.rows(at, &rows);
-        let mut outcome = Outcome::new(self.clock).with_marks(marks);
+        let side = self.inputs.get(at).side(&self.plan);
+        let mut outcome = Outcome::new(self.clock).with_marks(marks).from_side(side);
         let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
         let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
         self.commit(commit, &sources, output, &outcome, begun)?;
@@ -320,9 +321,9 @@ impl Task {
 
     /// What a batch of an input is to its commit, and where its rows came from.
     pub(super) fn block_of(&self, at: usize, range: OffsetRange, rows: &RecordBatch) -> (Taken, Sources) {
-        let stream = self.inputs.get(at).stream();
-        let first = Place { stream: stream.into(), partition: self.partition, offset: range.start };
-        let taken = Taken { stream: stream.to_owned(), start: range.start.0, end: range.end.0, ..Taken::default() };
+        let input = self.inputs.get(at);
+        let first = Place { stream: input.stream().into(), partition: self.partition, offset: range.start };
+        let taken = Taken { stream: input.name().to_owned(), start: range.start.0, end: range.end.0, ..Taken::default() };
         (taken, Sources::block(rows.clone(), first))
     }
 
@@ -338,7 +339,7 @@ impl Task {
     /// An input was taken up to there.
     pub(super) fn took(&mut self, at: usize, next: Offset) {
         self.inputs.took(at, next);
-        self.shared.set_next(self.inputs.get(at).partition.key(), next);
+        self.shared.set_next(at, next);
     }
 
     fn trimmed(&mut self, at: usize, from: Offset, trim_point: Offset) -> Turn {

@@ -2,12 +2,10 @@
 //!
 //! Same rows, same cuts, same recordings. Outputs are thrown away: what was committed stands, whatever comes now.
 
-use std::sync::Arc;
-
 use arrow_array::RecordBatch;
 use tidemill_event::batch::concat;
 use tidemill_event::{EventTime, Offset, OffsetRange};
-use tidemill_flow::{FlowBatch, Group, Marks, Outcome, Sources, StepId};
+use tidemill_flow::{FlowBatch, Group, Marks, Outcome, Side, Sources, StepId};
 use tidemill_log::{ReadError, ReadLimit, Visibility};
 
 use crate::pipeline::OnDivergence;
@@ -46,7 +44,7 @@ impl Task {
             Err(turn) => return turn,
         };
         if self.parts.plants.has(Planted::ReplaySkipped) {
-            if let Some(at) = self.inputs.of_stream(&committed.stream) {
+            if let Some(at) = self.inputs.named(&committed.stream) {
                 self.took(at, Offset(committed.end));
             }
             return Ok(self.replayed_all().unwrap_or(Turn::Worked));
@@ -54,7 +52,9 @@ impl Task {
         let mut outcome = Outcome::replay(clock, committed.endings.iter().map(|ending| ending.recorded()).collect());
         let output = match rows {
             Again::Block(rows, marks) => {
-                outcome = outcome.with_marks(marks);
+                let input = self.inputs.named(&committed.stream).map(|at| self.inputs.get(at));
+                let side = input.map_or(Side::Left, |input| input.side(&self.plan));
+                outcome = outcome.with_marks(marks).from_side(side);
                 self.chain.run(rows, &mut outcome)
             }
             Again::Time(marks) => {
@@ -86,7 +86,7 @@ impl Task {
         self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
         self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
         // Behind the counts: whoever sees that there is no lag finds every row counted.
-        if let Some(at) = self.inputs.of_stream(&committed.stream) {
+        if let Some(at) = self.inputs.named(&committed.stream) {
             self.took(at, Offset(committed.end));
         }
         Ok(self.replayed_all().unwrap_or(Turn::Worked))
@@ -114,7 +114,7 @@ impl Task {
             let (taken, sources, marks) = self.step_of_time(step);
             return Ok(Some((taken, sources, Again::Time(marks))));
         }
-        let Some(at) = self.inputs.of_stream(&committed.stream) else { return Ok(None) };
+        let Some(at) = self.inputs.named(&committed.stream) else { return Ok(None) };
         let range = OffsetRange { start: Offset(committed.start), end: Offset(committed.end) };
         match self.read_exactly(at, range) {
             Ok(rows) => {
@@ -193,7 +193,7 @@ impl Task {
             from = block.start.plus(block.rows.num_rows());
             // The range was taken before, so its rows fitted the plan then; a plan that they do not fit now takes none of them.
             let rows = input.planned(&self.plan, &block.rows, &block.schema.schema);
-            blocks.push(rows.unwrap_or_else(|_| RecordBatch::new_empty(Arc::new(self.plan.sources.schema.arrow()))));
+            blocks.push(rows.unwrap_or_else(|_| input.no_rows(&self.plan)));
         }
         Ok(concat(&blocks))
     }

@@ -78,7 +78,7 @@ impl Task {
             let _ = done.send(appended.map(|_| answer).map_err(|error| error.to_string()));
         }));
         let output = self.nothing();
-        let nothing = Sources::each(RecordBatch::new_empty(Arc::new(self.plan.sources.schema.arrow())), Vec::new());
+        let nothing = Sources::each(RecordBatch::new_empty(Arc::new(self.plan.sources.event_schema().arrow())), Vec::new());
         let mut outcome = Outcome::new(now);
         let replayed = taken.iter().map(|offset| offset.0).collect();
         let commit = self.settle(Taken { replayed, ..Taken::default() }, &nothing, &output, &mut outcome, now);
@@ -142,7 +142,7 @@ impl Task {
     fn gather(&self, offset: Offset, by_step: &mut BTreeMap<u32, Gathering>) -> Result<(), String> {
         let letter = self.letter(offset)?;
         let gathering = by_step.entry(letter.step).or_insert_with(|| {
-            let (rows, events) = (self.plan.step_input(letter.step), self.plan.sources.schema.clone());
+            let (rows, events) = (self.plan.step_input(letter.step), self.plan.sources.event_schema());
             let trial = (decoder(rows.clone()), decoder(events.clone()));
             Gathering { rows: decoder(rows), events: decoder(events), trial, places: Vec::new() }
         });
@@ -188,7 +188,7 @@ impl Task {
         let at = (0..self.plan.steps.len() as u32)
             .find(|at| self.plan.step_name(*at) == step && components.get(at).copied() == word("component"))
             .ok_or_else(|| format!("the pipeline has no such step any more ({step})"))?;
-        if matches!(self.plan.steps[at as usize].kind, PlannedKind::Window(_) | PlannedKind::Over(_)) {
+        if matches!(self.plan.steps[at as usize].kind, PlannedKind::Join(_) | PlannedKind::Window(_) | PlannedKind::Over(_)) {
             return Err(format!(
                 "what `{step}` could not say is of many rows, and those are not kept: a replay of the pipeline takes them again"
             ));
@@ -224,6 +224,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Rule { .. }
+            | PlannedKind::Join(_)
             | PlannedKind::Window(_)
             | PlannedKind::Over(_),
         )

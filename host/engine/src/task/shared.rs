@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tidemill_event::{EventTime, Offset, PartitionId, PartitionKey};
+use tidemill_event::{EventTime, Offset, PartitionId};
 use tidemill_log::{Hold, Partition, Visibility};
 use tidemill_state::{CheckpointId, TaskId};
 
@@ -36,7 +36,7 @@ pub(crate) enum TaskState {
 pub(crate) struct TaskShared {
     pub(crate) id: TaskId,
     /// What it takes, and the next row of each.
-    inputs: Vec<(Arc<Partition>, AtomicU64)>,
+    inputs: Vec<SeenInput>,
     /// There may be rows to take.
     pub(crate) ready: AtomicBool,
     pub(crate) checkpoint: AtomicU64,
@@ -82,14 +82,29 @@ pub(crate) struct Seen {
     pub(crate) last_error: Option<String>,
 }
 
+/// How far an input is, for whoever looks.
+struct SeenInput {
+    /// What it is called in what is kept of the run.
+    name: Arc<str>,
+    partition: Arc<Partition>,
+    next: AtomicU64,
+}
+
+impl SeenInput {
+    fn lag(&self) -> u64 {
+        self.partition.end(Visibility::Durable).0.saturating_sub(self.next.load(Ordering::Relaxed))
+    }
+}
+
 impl TaskShared {
     /// A task that will take these from there on, or from further on. `worked`: what the task before it took of the same work since the
     /// host started.
-    pub(crate) fn new(id: TaskId, inputs: Vec<(Arc<Partition>, Offset)>, worked: Worked) -> Self {
+    pub(crate) fn new(id: TaskId, inputs: Vec<(Arc<str>, Arc<Partition>, Offset)>, worked: Worked) -> Self {
         let now = Instant::now();
         let Worked { busy, blocked, steps } = worked;
-        let holds = inputs.iter().map(|(partition, from)| partition.hold(*from)).collect();
-        let inputs: Vec<_> = inputs.into_iter().map(|(partition, from)| (partition, AtomicU64::new(from.0))).collect();
+        let holds = inputs.iter().map(|(_, partition, from)| partition.hold(*from)).collect();
+        let seen = |(name, partition, from): (_, _, Offset)| SeenInput { name, partition, next: AtomicU64::new(from.0) };
+        let inputs: Vec<SeenInput> = inputs.into_iter().map(seen).collect();
         let first = Counters { at: now, rows_in: 0, rows_out: 0, busy, blocked, next: 0, end: 0 };
         Self {
             id,
@@ -102,32 +117,27 @@ impl TaskShared {
         }
     }
 
-    pub(crate) fn set_next(&self, input: &PartitionKey, next: Offset) {
-        if let Some((_, place)) = self.inputs.iter().find(|(partition, _)| partition.key() == input) {
-            place.store(next.0, Ordering::Relaxed);
+    /// How far the input of that number is.
+    pub(crate) fn set_next(&self, at: usize, next: Offset) {
+        if let Some(input) = self.inputs.get(at) {
+            input.next.store(next.0, Ordering::Relaxed);
         }
     }
 
-    /// The next row of each stream.
+    /// The next row of each input, by name.
     pub(crate) fn places(&self) -> Vec<(String, u64)> {
-        let place = |(partition, next): &(Arc<Partition>, AtomicU64)| {
-            (partition.key().stream.stream.to_string(), next.load(Ordering::Relaxed))
-        };
-        self.inputs.iter().map(place).collect()
+        self.inputs.iter().map(|input| (input.name.to_string(), input.next.load(Ordering::Relaxed))).collect()
     }
 
     /// Rows on disk that it has not taken.
     pub(crate) fn lag(&self) -> u64 {
-        let lag = |(partition, next): &(Arc<Partition>, AtomicU64)| {
-            partition.end(Visibility::Durable).0.saturating_sub(next.load(Ordering::Relaxed))
-        };
-        self.inputs.iter().map(lag).sum()
+        self.inputs.iter().map(SeenInput::lag).sum()
     }
 
     /// The checkpoint it begins from needs nothing before these rows.
     pub(crate) fn keep_from(&self, places: &BTreeMap<String, u64>) {
-        for (hold, (partition, _)) in self.holds.lock().iter_mut().zip(&self.inputs) {
-            if let Some(next) = places.get(partition.key().stream.stream.as_str()) {
+        for (hold, input) in self.holds.lock().iter_mut().zip(&self.inputs) {
+            if let Some(next) = places.get(&*input.name) {
                 hold.advance(Offset(*next));
             }
         }
@@ -172,8 +182,8 @@ impl TaskShared {
     }
 
     fn counters(&self, now: Instant) -> Counters {
-        let next = self.inputs.iter().map(|(_, next)| next.load(Ordering::Relaxed)).sum();
-        let end = self.inputs.iter().map(|(partition, _)| partition.end(Visibility::Durable).0).sum();
+        let next = self.inputs.iter().map(|input| input.next.load(Ordering::Relaxed)).sum();
+        let end = self.inputs.iter().map(|input| input.partition.end(Visibility::Durable).0).sum();
         let seen = self.seen.lock();
         let Totals { rows_in, rows_out, .. } = seen.totals;
         Counters { at: now, rows_in, rows_out, busy: seen.busy, blocked: seen.blocked, next, end }
@@ -218,14 +228,13 @@ impl TaskShared {
         };
         let seen = self.seen();
         let kept: Vec<u64> = self.holds.lock().iter().map(|hold| hold.from().0).collect();
-        let input = |(at, (partition, next)): (usize, &(Arc<Partition>, AtomicU64))| {
-            let next = next.load(Ordering::Relaxed);
+        let input = |(at, input): (usize, &SeenInput)| {
             let lane = seen.time.lanes.get(at);
             InputStatus {
                 kept_from: kept.get(at).copied(),
-                stream: partition.key().stream.stream.to_string(),
-                offset: next,
-                lag_records: partition.end(Visibility::Durable).0.saturating_sub(next),
+                stream: input.name.to_string(),
+                offset: input.next.load(Ordering::Relaxed),
+                lag_records: input.lag(),
                 watermark: lane.and_then(|lane| shown(lane.watermark)),
                 event_time: lane.and_then(|lane| lane.newest).map(EventTime::to_rfc3339),
                 is_idle: lane.is_some_and(|lane| lane.is_idle),

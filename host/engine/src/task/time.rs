@@ -81,9 +81,8 @@ impl TaskTime {
 
     fn step(&mut self, step: &TimeStep, inputs: &Inputs) -> Marks {
         let start = self.lanes.watermark();
-        let lanes = |streams: &[String]| -> Vec<LaneId> {
-            streams.iter().filter_map(|stream| inputs.of_stream(stream)).map(lane).collect()
-        };
+        let lanes =
+            |streams: &[String]| -> Vec<LaneId> { streams.iter().filter_map(|stream| inputs.named(stream)).map(lane).collect() };
         for lane in lanes(&step.ended) {
             self.lanes.end(lane);
         }
@@ -97,7 +96,7 @@ impl TaskTime {
     pub(super) fn to_bytes(&self, inputs: &Inputs) -> Vec<u8> {
         let mut bytes = self.lanes.watermark().0.to_le_bytes().to_vec();
         for (at, input) in inputs.iter().enumerate() {
-            let name = input.stream().as_bytes();
+            let name = input.name().as_bytes();
             bytes.extend((name.len() as u16).to_le_bytes());
             bytes.extend(name);
             bytes.extend(self.lanes.encode(lane(at)));
@@ -113,7 +112,7 @@ impl TaskTime {
             let (length, behind) = rest.split_first_chunk::<2>()?;
             let (name, behind) = behind.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
             let (kept, behind) = behind.split_at_checked(LANE_BYTES)?;
-            let at = inputs.of_stream(std::str::from_utf8(name).ok()?).filter(|at| inputs.get(*at).goes_on());
+            let at = inputs.named(std::str::from_utf8(name).ok()?).filter(|at| inputs.get(*at).goes_on());
             if let Some(at) = at {
                 self.lanes.decode(lane(at), kept)?;
             }
@@ -221,7 +220,7 @@ impl Task {
         }
         let inputs = self.inputs.iter().enumerate();
         let ended = inputs.filter(|(at, input)| input.is_at_end() && !self.time.lanes.has_ended(lane(*at)));
-        let ended: Vec<String> = ended.map(|(_, input)| input.stream().to_owned()).collect();
+        let ended: Vec<String> = ended.map(|(_, input)| input.name().to_owned()).collect();
         (!ended.is_empty()).then(|| TimeStep { ended, ..TimeStep::default() })
     }
 
@@ -236,7 +235,7 @@ impl Task {
             }
         }
         let ClockStep { idle, watermark } = self.time.lanes.tick(self.clock, self.chain.due())?;
-        let name = |lane: &LaneId| self.inputs.get(lane.0 as usize).stream().to_owned();
+        let name = |lane: &LaneId| self.inputs.get(lane.0 as usize).name().to_owned();
         Some(TimeStep { idle: idle.iter().map(name).collect(), clock: watermark.map(|to| to.0), ended: Vec::new() })
     }
 }

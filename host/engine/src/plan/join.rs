@@ -1,0 +1,294 @@
+//! A join, checked against the columns of both streams: what is the key, what else must hold, and whether equal keys meet in one task.
+//!
+//! ```text
+//! on: a.destination = b.origin and a.seq <> b.seq
+//!     └──── the key ─────────┘     └─ a condition on pairs
+//! ```
+//! Equalities of two plain columns of the same type are the key; everything else is asked of each pair.
+
+use std::sync::Arc;
+
+use tidemill_event::{Field, FieldType};
+use tidemill_expr::{Expression, Part, Scope, ScopeColumn};
+use tidemill_flow::{JoinKind, Judged, Slicing, WINDOW_END, WINDOW_START};
+
+use crate::pipeline::{JoinBound, JoinStep, Step, Text, kind_word};
+use crate::plan::check::Checker;
+use crate::plan::columns::Columns;
+use crate::plan::component::{plain, type_name};
+use crate::plan::describe::length;
+use crate::plan::source::{PlannedSource, Sources};
+use crate::plan::state::KeptState;
+use crate::plan::window::{described, named};
+
+/// How far rows of a pair may lie apart, as the operators have it.
+pub(crate) enum Bounds {
+    /// µs.
+    Within(Option<i64>, Option<i64>),
+    Window(Slicing),
+}
+
+/// One input of a join.
+pub(crate) struct PlannedSide {
+    pub(crate) alias: Arc<str>,
+    /// Its columns, by their own names.
+    pub(crate) fields: Vec<Field>,
+    /// Those that must be equal to the other side's.
+    pub(crate) key: Vec<Field>,
+}
+
+/// A `join` step.
+pub(crate) struct PlannedJoin {
+    pub(crate) kind: JoinKind,
+    pub(crate) left: PlannedSide,
+    pub(crate) right: PlannedSide,
+    pub(crate) bounds: Bounds,
+    pub(crate) condition: Option<Expression>,
+    pub(crate) judged: Judged,
+    pub(crate) state: KeptState,
+    /// `inner, 0s to 30m`.
+    pub(crate) described: String,
+    /// `a.id = b.id`.
+    pub(crate) keys: Vec<String>,
+}
+
+/// What `on` says.
+#[derive(Default)]
+struct On {
+    /// Columns of the left side and of the right.
+    key: Vec<(Field, Field)>,
+    condition: Option<Expression>,
+    text: String,
+}
+
+impl Checker<'_> {
+    pub(super) fn join(&mut self, at: u32, step: &Step, wanted: &JoinStep) -> Option<(PlannedJoin, Columns)> {
+        let path = step.name();
+        if at > 0 {
+            let error = "a join is the first step: it says how two streams become one";
+            self.fault(
+                path,
+                wanted.line,
+                error,
+                "put what stands before it behind it, or into a pipeline that writes a stream of its own",
+            );
+            return None;
+        }
+        let bounds = self.join_bounds(&path, wanted);
+        let sources = self.sources.clone()?;
+        let [left, right] = sources.list.as_slice() else {
+            let error = format!("a join is of two streams, and `from` names {}", sources.list.len());
+            self.fault(path, wanted.line, error, "write `from: [{stream: flights, as: a}, {stream: flights, as: b}]`");
+            return None;
+        };
+        let has_window = matches!(wanted.bound, JoinBound::Window(_));
+        let of_pairs = columns_of([left, right], wanted.kind, has_window, true);
+        let on = match &wanted.on {
+            Some(text) => self.on(&format!("{path}.on"), text, &of_pairs, [left, right])?,
+            None => On::default(),
+        };
+        self.refuse_apart(&path, wanted, &sources, &on)?;
+        let (low_high, what) = bounds?;
+        let fields = columns_of([left, right], wanted.kind, has_window, false);
+        let untouched = placed(wanted.kind, &sources, &on);
+        let described = format!("{}, {what}", kind_word(wanted.kind));
+        let schemas = [left, right].map(|source| named(&source.definition.schema.fields));
+        let shape = format!("{described} on {} of [{}] and [{}]", on.text, schemas[0], schemas[1]);
+        let state = self.native_state(at, "join", shape);
+        self.last_by = Some(on.key.iter().map(|(field, _)| format!("{}.{}", left.alias(), field.name).into()).collect());
+        let judged = self.judged();
+        self.has_changed_times = true;
+        let keys = on.key.iter().map(|(a, b)| format!("{}.{} = {}.{}", left.alias(), a.name, right.alias(), b.name)).collect();
+        let (left_key, right_key): (Vec<Field>, Vec<Field>) = on.key.into_iter().unzip();
+        let side = |source: &PlannedSource, key: Vec<Field>| PlannedSide {
+            alias: source.alias(),
+            fields: source.definition.schema.fields.clone(),
+            key,
+        };
+        let planned = PlannedJoin {
+            kind: wanted.kind,
+            left: side(left, left_key),
+            right: side(right, right_key),
+            bounds: low_high,
+            condition: on.condition,
+            judged,
+            state,
+            described,
+            keys,
+        };
+        Some((planned, Columns::of_join(fields, untouched)))
+    }
+
+    fn join_bounds(&mut self, path: &str, wanted: &JoinStep) -> Option<(Bounds, String)> {
+        match &wanted.bound {
+            JoinBound::Within(low, high) => {
+                let what = match (low, high) {
+                    (None, None) => "of all times".to_owned(),
+                    (low, high) => format!("{} to {}", signed(*low), signed(*high)),
+                };
+                Some((Bounds::Within(*low, *high), what))
+            }
+            JoinBound::Window(kind) => {
+                let slicing = self.slicing(&format!("{path}.window"), wanted.line, kind)?;
+                Some((Bounds::Window(slicing), format!("in windows: {}", described(kind))))
+            }
+        }
+    }
+
+    /// Takes `on` apart.
+    fn on(&mut self, path: &str, text: &Text, columns: &[Field], sides: [&PlannedSource; 2]) -> Option<On> {
+        let column = |field: &Field| ScopeColumn { qualifier: None, field: field.clone() };
+        let scope = Scope::new(columns.iter().map(column).collect());
+        let whole = match Part::parse(&text.text) {
+            Ok(part) => part,
+            Err(error) => {
+                self.expression_fault(path, text, error);
+                return None;
+            }
+        };
+        // As a whole first: a fault names its place in the text, and one fault is enough.
+        match whole.plan(&scope) {
+            Ok(expression) if expression.field_type() == FieldType::Bool => {}
+            Ok(expression) => {
+                let error = format!("`on` is {}, not true or false", type_name(expression.field_type()));
+                self.fault(path, text.line, error, "compare columns of the two streams: `a.id = b.id`");
+                return None;
+            }
+            Err(error) => {
+                self.expression_fault(path, text, error);
+                return None;
+            }
+        }
+        let (mut on, mut rest) = (On { text: whole.to_string(), ..On::default() }, Vec::new());
+        for part in whole.conjuncts() {
+            match key_of(&part, &scope, sides) {
+                Some(pair) if on.key.contains(&pair) => {}
+                Some(pair) => on.key.push(pair),
+                None => rest.push(part),
+            }
+        }
+        if let Some(rest) = Part::all(rest) {
+            match rest.plan(&scope) {
+                Ok(expression) => on.condition = Some(expression),
+                Err(error) => {
+                    self.expression_fault(path, text, error);
+                    return None;
+                }
+            }
+        }
+        Some(on)
+    }
+
+    /// Rows of equal keys must meet in one task: because there is only one, or because both streams are placed by the columns that must
+    /// be equal.
+    fn refuse_apart(&mut self, path: &str, wanted: &JoinStep, sources: &Sources, on: &On) -> Option<()> {
+        if sources.tasks() <= 1 || is_placed_alike(sources, on) {
+            return Some(());
+        }
+        let error = if on.key.is_empty() {
+            format!("without an equality in `on` every row may belong to every other, and they are in {} tasks", sources.tasks())
+        } else {
+            let keys: Vec<String> = on.key.iter().map(|(a, b)| format!("{} = {}", a.name, b.name)).collect();
+            format!("rows with equal {} would be in several tasks: these are {}", keys.join(", "), sources.described())
+        };
+        let remedy = "read streams of one partition, or streams that have as many partitions and the columns of `on` as their keys: re-keying inside a pipeline is not in this version";
+        self.fault(path, wanted.line, error, remedy);
+        None
+    }
+}
+
+/// `-5m`, `30m`, `off`.
+fn signed(micros: Option<i64>) -> String {
+    match micros {
+        None => "off".to_owned(),
+        Some(micros) => {
+            let sign = if micros < 0 { "-" } else { "" };
+            format!("{sign}{}", length(Some(std::time::Duration::from_micros(micros.unsigned_abs()))))
+        }
+    }
+}
+
+/// The columns of pairs, or those that come out.
+fn columns_of(sides: [&PlannedSource; 2], kind: JoinKind, has_window: bool, of_pairs: bool) -> Vec<Field> {
+    let [left, right] = sides;
+    let may_miss = match kind {
+        JoinKind::Inner | JoinKind::Semi | JoinKind::Anti => [false, false],
+        JoinKind::Left => [false, true],
+        JoinKind::Right => [true, false],
+        JoinKind::Full => [true, true],
+    };
+    let named = |source: &PlannedSource, may_miss: bool| -> Vec<Field> {
+        let alias = source.alias();
+        let name = |field: &Field| Field::new(&format!("{alias}.{}", field.name), field.ty, field.nullable || may_miss);
+        source.definition.schema.fields.iter().map(name).collect()
+    };
+    let mut fields = named(left, may_miss[0]);
+    if of_pairs || !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+        fields.extend(named(right, may_miss[1]));
+    }
+    if has_window {
+        fields.extend([WINDOW_START, WINDOW_END].map(|name| Field::new(name, FieldType::Timestamp(None), false)));
+    }
+    fields
+}
+
+/// The columns of both sides that an equality is of, if it is of one each and they are of one type.
+fn key_of(part: &Part, scope: &Scope, sides: [&PlannedSource; 2]) -> Option<(Field, Field)> {
+    let (first, second) = part.equality()?;
+    let column = |part: &Part| -> Option<(usize, Field)> {
+        if !part.is_name() {
+            return None;
+        }
+        let expression = part.plan(scope).ok()?;
+        let [name] = expression.columns() else { return None };
+        sides.iter().enumerate().find_map(|(side, source)| {
+            let own = name.strip_prefix(&*source.alias())?.strip_prefix('.')?;
+            Some((side, source.definition.schema.field(own)?.clone()))
+        })
+    };
+    let ((first_side, first), (second_side, second)) = (column(&first)?, column(&second)?);
+    if plain(first.ty) != plain(second.ty) {
+        return None;
+    }
+    match (first_side, second_side) {
+        (0, 1) => Some((first, second)),
+        (1, 0) => Some((second, first)),
+        _ => None,
+    }
+}
+
+/// Whether the key's rows of both streams are in the partition of the same number: placed by columns that must be equal.
+fn is_placed_alike(sources: &Sources, on: &On) -> bool {
+    let [left, right] = sources.list.as_slice() else { return false };
+    let keys = [&left.definition.key, &right.definition.key];
+    let are_equal = |(a, b): (&Arc<str>, &Arc<str>)| {
+        // The key's bytes are those of its JSON text, so the unit of a timestamp counts.
+        on.key.iter().any(|(left, right)| left.name == *a && right.name == *b && left.ty == right.ty)
+    };
+    left.stream.partitions().len() == right.stream.partitions().len()
+        && !keys[0].is_empty()
+        && keys[0].len() == keys[1].len()
+        && keys[0].iter().zip(keys[1]).all(are_equal)
+}
+
+/// Columns behind the join that still say in which task a row is: (name, the field of the left stream's key). A side that may be missing
+/// says nothing.
+fn placed(kind: JoinKind, sources: &Sources, on: &On) -> Vec<(Arc<str>, Arc<str>)> {
+    if !is_placed_alike(sources, on) {
+        return Vec::new();
+    }
+    let [left, right] = sources.list.as_slice() else { return Vec::new() };
+    let says = match kind {
+        JoinKind::Inner => [true, true],
+        JoinKind::Left | JoinKind::Semi | JoinKind::Anti => [true, false],
+        JoinKind::Right => [false, true],
+        JoinKind::Full => [false, false],
+    };
+    let of = |source: &PlannedSource, says: bool| -> Vec<(Arc<str>, Arc<str>)> {
+        let keys = source.definition.key.iter().zip(&left.definition.key);
+        keys.filter(|_| says).map(|(own, of_left)| (format!("{}.{own}", source.alias()).into(), of_left.clone())).collect()
+    };
+    let mut columns = of(left, says[0]);
+    columns.extend(of(right, says[1]));
+    columns
+}
