@@ -4,7 +4,7 @@ mod support;
 
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
-use support::{Host, Setup};
+use support::{Host, Setup, pipeline, tenant};
 use tidemill_engine::PipelineState;
 
 const EVENTS: &str = r#"{"fields": [{"name": "t", "type": "int64"}, {"name": "k", "type": "string"}, {"name": "v", "type": "int64"}],
@@ -218,6 +218,21 @@ fn what_cannot_be_joined_is_said() {
     expect!["line 3: steps[0].join: rows with equal k = k would be in several tasks: these are 3 partitions of `wide`, which has the key [k], and of the 3 partitions of `wider`, which has the key [v] (read streams of one partition, or streams that have as many partitions and the columns of `on` as their keys: re-keying inside a pipeline is not in this version)"].assert_eq(&faults(wide, "- join: {on: a.k = b.k, within: off}"));
     expect!["line 3: steps[0].join: without an equality in `on` every row may belong to every other, and they are in 3 tasks (read streams of one partition, or streams that have as many partitions and the columns of `on` as their keys: re-keying inside a pipeline is not in this version)"].assert_eq(&faults(wide, "- join: {on: a.v > b.v, within: off}"));
     expect!["line 4: steps[1].select.k: there is no column `k` (columns are a.t, a.k, a.v, b.t, b.k, b.v, _time; texts stand in single quotes)"].assert_eq(&faults(SIDES, "- join: {on: a.k = b.k, within: off}\n- select: {k: k}"));
+}
+
+#[test]
+fn a_join_keeps_the_columns_that_are_asked_for() {
+    let host = host();
+    let columns = |steps: &str| {
+        let text = format!("from: {SIDES}\nsteps:\n{steps}\nto: [stdout]\n");
+        let plan = host.engine.pipelines().apply(&tenant(), &pipeline("p"), &text, true).expect("a plan").plan;
+        let columns = plan["steps"][0]["columns"].as_array().expect("columns").clone();
+        columns.iter().map(|column| column["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let join = "- join: {on: a.k = b.k, within: [0s, 5s]}";
+    assert_eq!(columns(join), "a.t a.k a.v b.t b.k b.v");
+    assert_eq!(columns(&format!("{join}\n- where: a.v > 1\n- select: {{n: b.v}}")), "a.k a.v b.k b.v");
+    assert_eq!(columns(&format!("{join}\n- window: {{tumbling: 5s, by: [a.k], select: {{n: count(*)}}}}")), "a.t a.k b.t b.k");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_M
 use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, Text, nearest};
 use crate::plan::columns::Columns;
 use crate::plan::component::{column_fits, limits, state_shape};
+use crate::plan::join::asked_for;
 use crate::plan::source::{Sources, sources_of};
 use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep};
 use crate::sinks::SinkParts;
@@ -55,6 +56,23 @@ pub(crate) fn check(
     catalog: &Catalog<'_>,
     pinning: Pinning<'_>,
 ) -> Result<Plan, Vec<Fault>> {
+    let plan = check_with(definition, gap, catalog, pinning, None)?;
+    if !plan.definition.is_join() {
+        return Ok(plan);
+    }
+    // What is right with all columns is right with those that are asked for.
+    let Some(asked_for) = asked_for(&plan.definition.steps) else { return Ok(plan) };
+    Ok(check_with(plan.definition.clone(), gap, catalog, pinning, Some(asked_for)).unwrap_or(plan))
+}
+
+/// `asked_for`: what a join keeps of its columns; `None`: all of them.
+fn check_with(
+    definition: PipelineDefinition,
+    gap: Option<usize>,
+    catalog: &Catalog<'_>,
+    pinning: Pinning<'_>,
+    asked_for: Option<Vec<String>>,
+) -> Result<Plan, Vec<Fault>> {
     let mut faults = Vec::new();
     let sources = sources_of(&definition, catalog, pinning, &mut faults).map(Arc::new);
     let mut checker = Checker {
@@ -68,6 +86,7 @@ pub(crate) fn check(
         },
         last_by: None,
         has_changed_times: false,
+        asked_for,
         faults,
     };
     let alias = definition.sources.first().and_then(|source| source.alias.clone());
@@ -127,6 +146,8 @@ pub(super) struct Checker<'a> {
     pub(super) last_by: Option<Vec<Arc<str>>>,
     /// A step before gave rows other times, or held them back: their lanes' watermarks say nothing of them any more.
     pub(super) has_changed_times: bool,
+    /// Texts that name all columns that are asked for behind a join; `None`: any may be.
+    pub(super) asked_for: Option<Vec<String>>,
     pub(super) faults: Vec<Fault>,
 }
 

@@ -4,6 +4,9 @@
 //! on: a.destination = b.origin and a.seq <> b.seq
 //!     └──── the key ─────────┘     └─ a condition on pairs
 //! ```
+//! Of each side only what `on` and the steps behind ask for is kept: a row that waits for its partner for an hour takes its room so long. Which columns those are
+//! is read off the texts, too many rather than too few, once the plan is known to be right: a fault still knows all columns.
+//!
 //! Equalities of two plain columns of the same type are the key; everything else is asked of each pair.
 
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use tidemill_event::{Field, FieldType};
 use tidemill_expr::{Expression, Part, Scope, ScopeColumn};
 use tidemill_flow::{JoinKind, Judged, Slicing, WINDOW_END, WINDOW_START};
 
-use crate::pipeline::{JoinBound, JoinStep, Step, Text, kind_word};
+use crate::pipeline::{JoinBound, JoinStep, SessionGap, Step, StepKind, Text, WindowKind, kind_word};
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::{plain, type_name};
@@ -52,6 +55,12 @@ pub(crate) struct PlannedJoin {
     pub(crate) keys: Vec<String>,
 }
 
+/// A side while it is checked: its stream, and the columns that are kept of it.
+struct Kept<'a> {
+    source: &'a PlannedSource,
+    fields: Vec<Field>,
+}
+
 /// What `on` says.
 #[derive(Default)]
 struct On {
@@ -82,17 +91,18 @@ impl Checker<'_> {
             return None;
         };
         let has_window = matches!(wanted.bound, JoinBound::Window(_));
-        let of_pairs = columns_of([left, right], wanted.kind, has_window, true);
+        let kept = [left, right].map(|source| self.kept(source, wanted));
+        let of_pairs = columns_of(&kept, wanted.kind, has_window, true);
         let on = match &wanted.on {
             Some(text) => self.on(&format!("{path}.on"), text, &of_pairs, [left, right])?,
             None => On::default(),
         };
         self.refuse_apart(&path, wanted, &sources, &on)?;
         let (low_high, what) = bounds?;
-        let fields = columns_of([left, right], wanted.kind, has_window, false);
+        let fields = columns_of(&kept, wanted.kind, has_window, false);
         let untouched = placed(wanted.kind, &sources, &on);
         let described = format!("{}, {what}", kind_word(wanted.kind));
-        let schemas = [left, right].map(|source| named(&source.definition.schema.fields));
+        let schemas = kept.each_ref().map(|kept| named(&kept.fields));
         let shape = format!("{described} on {} of [{}] and [{}]", on.text, schemas[0], schemas[1]);
         let state = self.native_state(at, "join", shape);
         self.last_by = Some(on.key.iter().map(|(field, _)| format!("{}.{}", left.alias(), field.name).into()).collect());
@@ -100,11 +110,8 @@ impl Checker<'_> {
         self.has_changed_times = true;
         let keys = on.key.iter().map(|(a, b)| format!("{}.{} = {}.{}", left.alias(), a.name, right.alias(), b.name)).collect();
         let (left_key, right_key): (Vec<Field>, Vec<Field>) = on.key.into_iter().unzip();
-        let side = |source: &PlannedSource, key: Vec<Field>| PlannedSide {
-            alias: source.alias(),
-            fields: source.definition.schema.fields.clone(),
-            key,
-        };
+        let [left, right] = kept;
+        let side = |Kept { source, fields }: Kept<'_>, key: Vec<Field>| PlannedSide { alias: source.alias(), fields, key };
         let planned = PlannedJoin {
             kind: wanted.kind,
             left: side(left, left_key),
@@ -117,6 +124,21 @@ impl Checker<'_> {
             keys,
         };
         Some((planned, Columns::of_join(fields, untouched)))
+    }
+
+    /// The columns of a side that somebody asks for, as far as that is known.
+    fn kept<'s>(&self, source: &'s PlannedSource, wanted: &JoinStep) -> Kept<'s> {
+        let all = source.definition.schema.fields.iter();
+        let on = wanted.on.as_ref().map(|on| on.text.as_str());
+        let fields = match &self.asked_for {
+            None => all.cloned().collect(),
+            Some(texts) => {
+                let is_named =
+                    |field: &&Field| texts.iter().map(String::as_str).chain(on).any(|text| text.contains(&*field.name));
+                all.filter(is_named).cloned().collect()
+            }
+        };
+        Kept { source, fields }
     }
 
     fn join_bounds(&mut self, path: &str, wanted: &JoinStep) -> Option<(Bounds, String)> {
@@ -197,6 +219,33 @@ impl Checker<'_> {
     }
 }
 
+/// What steps behind a join say of its columns, up to the one that replaces them all; `None`: some step may ask for any of them.
+pub(super) fn asked_for(steps: &[Step]) -> Option<Vec<String>> {
+    let mut texts: Vec<String> = Vec::new();
+    let of = |columns: &[(Text, Text)]| columns.iter().map(|(_, text)| text.text.clone()).collect::<Vec<_>>();
+    for step in steps.get(1..).unwrap_or_default() {
+        if let StepKind::Extend(columns) = &step.kind {
+            texts.extend(of(columns));
+        } else if let StepKind::Where(condition) = &step.kind {
+            texts.push(condition.text.clone());
+        } else if let StepKind::Select(columns) = &step.kind {
+            texts.extend(of(columns));
+            return Some(texts);
+        } else if let StepKind::Window(window) = &step.kind {
+            texts.extend(of(&window.select));
+            texts.extend(window.by.iter().map(|name| name.text.clone()));
+            if let WindowKind::Session(SessionGap::Millis(text)) = &window.kind {
+                texts.push(text.text.clone());
+            }
+            return Some(texts);
+        } else {
+            // A component says itself what it reads; a target takes all there is.
+            return None;
+        }
+    }
+    None
+}
+
 /// `-5m`, `30m`, `off`.
 fn signed(micros: Option<i64>) -> String {
     match micros {
@@ -209,7 +258,7 @@ fn signed(micros: Option<i64>) -> String {
 }
 
 /// The columns of pairs, or those that come out.
-fn columns_of(sides: [&PlannedSource; 2], kind: JoinKind, has_window: bool, of_pairs: bool) -> Vec<Field> {
+fn columns_of(sides: &[Kept<'_>; 2], kind: JoinKind, has_window: bool, of_pairs: bool) -> Vec<Field> {
     let [left, right] = sides;
     let may_miss = match kind {
         JoinKind::Inner | JoinKind::Semi | JoinKind::Anti => [false, false],
@@ -217,10 +266,10 @@ fn columns_of(sides: [&PlannedSource; 2], kind: JoinKind, has_window: bool, of_p
         JoinKind::Right => [true, false],
         JoinKind::Full => [true, true],
     };
-    let named = |source: &PlannedSource, may_miss: bool| -> Vec<Field> {
-        let alias = source.alias();
+    let named = |kept: &Kept<'_>, may_miss: bool| -> Vec<Field> {
+        let alias = kept.source.alias();
         let name = |field: &Field| Field::new(&format!("{alias}.{}", field.name), field.ty, field.nullable || may_miss);
-        source.definition.schema.fields.iter().map(name).collect()
+        kept.fields.iter().map(name).collect()
     };
     let mut fields = named(left, may_miss[0]);
     if of_pairs || !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
