@@ -146,6 +146,7 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         grouped(number(status, "/dead_letters")),
         endings(status.pointer("/endings"))
     ));
+    lines.extend(time_lines(status));
     let mut section = |name: &str, member: &str, head: &[&str], cells: &dyn Fn(&Value) -> Vec<Vec<String>>| {
         let items = status.get(member).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let rows: Vec<Vec<String>> = items.iter().flat_map(cells).collect();
@@ -154,7 +155,12 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
             lines.extend(table(head, &rows).into_iter().map(|line| format!("  {line}")));
         }
     };
-    section("tasks", "tasks", &["PARTITION", "STATE", "READS", "NEXT", "LAG", "KEPT", "IN/s", "BUSY", "CHECKPOINT"], &task_rows);
+    section(
+        "tasks",
+        "tasks",
+        &["PARTITION", "STATE", "READS", "NEXT", "LAG", "KEPT", "WATERMARK", "IN/s", "BUSY", "CHECKPOINT"],
+        &task_rows,
+    );
     section(
         "components",
         "steps",
@@ -191,6 +197,52 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
     lines.join("\n")
 }
 
+/// How far event time is, once there is some, and what came too late for it.
+fn time_lines(status: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(watermark) = status.pointer("/time/watermark").and_then(Value::as_str) {
+        let mut line = format!("  time         watermark {watermark}");
+        if let Some(behind) = status.pointer("/time/behind_clock_ms").and_then(Value::as_i64) {
+            let side = if behind < 0 { "ahead of" } else { "behind" };
+            line.push_str(&format!(", {} {side} the clock", span(behind.unsigned_abs())));
+        }
+        if status.pointer("/time/moved_by_clock") == Some(&Value::Bool(true)) {
+            line.push_str(", which moves it: all is silent");
+        }
+        let held = status.pointer("/time/held_back_by").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let held = held.iter().map(|lane| format!("{} {}", text(lane, "/stream"), number(lane, "/partition")));
+        let held: Vec<String> = held.collect();
+        if !held.is_empty() {
+            line.push_str(&format!(", held back by {}", held.join(", ")));
+        }
+        lines.push(line);
+    }
+    let (late, dropped, partial) = (number(status, "/late"), number(status, "/dropped_late"), number(status, "/late_partial"));
+    if late + dropped + partial > 0 {
+        lines.push(format!(
+            "  late         {} rows too late, {} missed some of their windows; {} × row and window",
+            grouped(late),
+            grouped(partial),
+            grouped(dropped)
+        ));
+    }
+    lines
+}
+
+/// How far an input is, and whether others wait for it or nobody does.
+fn watermark(input: &Value) -> String {
+    let is = |member: &str| input.pointer(member) == Some(&Value::Bool(true));
+    let watermark = input.pointer("/watermark").and_then(Value::as_str).unwrap_or("-");
+    let note = if is("/is_idle") {
+        " idle"
+    } else if is("/holds_back") {
+        " holds back"
+    } else {
+        ""
+    };
+    format!("{watermark}{note}")
+}
+
 /// A line for each stream of a task; what is the task's own stands in the first.
 fn task_rows(task: &Value) -> Vec<Vec<String>> {
     let inputs = task.get("inputs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -211,6 +263,7 @@ fn task_rows(task: &Value) -> Vec<Vec<String>> {
             grouped(number(input, "/offset")),
             grouped(number(input, "/lag_records")),
             kept(input),
+            watermark(input),
             own(rate(task, "/last_10s/rows_in_per_second")),
             own(percent(task, "/last_10s/busy")),
             own(checkpoint.clone()),
@@ -259,9 +312,12 @@ mod tests {
         json!({
             "pipeline": "fraud", "state": "running", "plan": 2, "run": 1, "lag_records": 1200, "behind_ms": 340, "rows_in": 8192, "rows_out": 17,
             "dead_letters": 3, "endings": {"trap": 1}, "event_time": "2026-11-21T12:00:00.000000Z", "last_error": null,
+            "time": {"watermark": "2026-11-21T11:59:58.000000Z", "behind_clock_ms": 2500, "moved_by_clock": false, "held_back_by": [{"stream": "cards", "partition": 0}]},
+            "late": 4, "dropped_late": 9, "late_partial": 1,
             "last_10s": {"rows_in_per_second": 1204.3, "rows_out_per_second": 1.7, "busy": 0.031, "back_pressure": 0.0},
             "last_minute": {"rows_in_per_second": 900.0, "rows_out_per_second": 0.0, "busy": 0.02, "back_pressure": 0.5},
-            "tasks": [{"partition": 0, "state": "running", "inputs": [{"stream": "cards", "offset": 8000, "lag_records": 1200, "kept_from": 7000}, {"stream": "wires", "offset": 192, "lag_records": 0, "kept_from": 192}],
+            "tasks": [{"partition": 0, "state": "running", "inputs": [{"stream": "cards", "offset": 8000, "lag_records": 1200, "kept_from": 7000, "watermark": "2026-11-21T11:59:58.000000Z", "is_idle": false, "holds_back": true},
+                {"stream": "wires", "offset": 192, "lag_records": 0, "kept_from": 192, "watermark": null, "is_idle": true, "holds_back": false}],
                 "last_10s": {"rows_in_per_second": 1204.3, "busy": 0.031}, "checkpoint": 3, "checkpoint_age_ms": 12_000, "checkpoint_bytes": 2048}],
             "steps": [{"step": "steps[1].rule", "component": "count@1.0.0", "calls": 9, "rows": 8192, "time_us": 123, "fuel": 81920, "memory_bytes": 131072,
                 "memory_peak_bytes": 131072, "keys": 7, "endings": {"trap": 1}}],

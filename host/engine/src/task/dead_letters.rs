@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use tidemill_event::{Field, FieldType, StreamDefinition, StreamSchema, rejection_definition};
-use tidemill_flow::{DeadRow, Place, Sources};
+use tidemill_flow::{DeadRow, Sources};
 
 use crate::plan::{Plan, PlannedComponent};
 use crate::task::letters::{Letter, letters};
@@ -32,9 +32,7 @@ pub(crate) fn rows(plan: &Plan, dead: &[DeadRow], sources: &Sources, schema: &St
         |row: &DeadRow, part: fn(&PlannedComponent) -> String| components.get(&row.step.0).map(|planned| part(planned));
     let text = |value: &dyn Fn(&DeadRow) -> Option<String>| Arc::new(dead.iter().map(value).collect::<StringArray>()) as ArrayRef;
     let of_letter = |value: fn(&Letter) -> Option<&str>| Arc::new(letters.iter().map(value).collect::<StringArray>()) as ArrayRef;
-    let number = |value: fn(&Place) -> i64| {
-        Arc::new(letters.iter().map(|letter| letter.place.as_ref().map(value)).collect::<Int64Array>()) as ArrayRef
-    };
+    let number = |value: fn(&Letter) -> Option<i64>| Arc::new(letters.iter().map(value).collect::<Int64Array>()) as ArrayRef;
     let errors = dead.iter().zip(&letters).map(|(row, letter)| Some(format!("{}{}", row.error, letter.left_out)));
     let errors = Arc::new(errors.collect::<StringArray>()) as ArrayRef;
     let pipeline = plan.definition.name.as_str();
@@ -46,8 +44,8 @@ pub(crate) fn rows(plan: &Plan, dead: &[DeadRow], sources: &Sources, schema: &St
             "reason" => text(&|row| Some(row.reason.as_str().to_owned())),
             "error" => errors.clone(),
             "stream" => of_letter(|letter| letter.place.as_ref().map(|place| &*place.stream)),
-            "partition" => number(|place| i64::from(place.partition.0)),
-            "offset" => number(|place| place.offset.0 as i64),
+            "partition" => number(|letter| Some(i64::from(letter.partition.0))),
+            "offset" => number(|letter| Some(letter.place.as_ref()?.offset.0 as i64)),
             "pipeline" => text(&|_| Some(pipeline.to_owned())),
             "step" => text(&|row| Some(plan.step_name(row.step.0))),
             "component" => text(&|row| component(row, |planned| planned.pin.name.clone())),

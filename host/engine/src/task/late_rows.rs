@@ -76,7 +76,7 @@ pub(super) fn rows(plan: &Plan, late: &[LateRows], sources: &Sources, schema: &S
             "pipeline" => Arc::new(letters.iter().map(|_| Some(pipeline)).collect::<StringArray>()) as ArrayRef,
             "step" => Arc::new(steps.clone()) as ArrayRef,
             "stream" => text(|letter| letter.place.as_ref().map(|place| &*place.stream)),
-            "partition" => number(&mut letters.iter().map(|letter| Some(i64::from(letter.place.as_ref()?.partition.0)))),
+            "partition" => number(&mut letters.iter().map(|letter| Some(i64::from(letter.partition.0)))),
             "offset" => number(&mut letters.iter().map(|letter| Some(letter.place.as_ref()?.offset.0 as i64))),
             "event" => text(|letter| letter.event.as_deref()),
             "row" => text(|letter| letter.row.as_deref()),

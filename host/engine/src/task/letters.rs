@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use tidemill_event::batch::{TIME_COLUMN, UNKNOWN_COLUMN, times};
 use tidemill_event::json::RowEncoder;
-use tidemill_event::{EventTime, Field, StreamSchema, UnknownFields};
+use tidemill_event::{EventTime, Field, PartitionId, StreamSchema, UnknownFields};
 use tidemill_flow::{Place, RowOf, Sources};
 
 use crate::task::time::NOWHERE;
@@ -18,6 +18,8 @@ const JSON_BYTES_MAX: usize = 1 << 20;
 
 /// One row.
 pub(super) struct Letter {
+    /// Of the stream of its event, and of the task.
+    pub(super) partition: PartitionId,
     /// Where its event stands; `None`: time let it out.
     pub(super) place: Option<Place>,
     /// The time of the event, or of the row that time let out.
@@ -48,7 +50,7 @@ pub(super) fn letters<'a>(rows: impl Iterator<Item = (u32, &'a RowOf)>, sources:
 }
 
 fn letter(events: &Encoding, rows: &Encoding, (origin, row): (u32, usize), place: Place) -> Letter {
-    let mut left_out = String::new();
+    let (mut left_out, partition) = (String::new(), place.partition);
     let mut kept = |text: String, what: &str| {
         if text.len() > JSON_BYTES_MAX {
             left_out.push_str(&format!(" ({what} of {} bytes is left out)", text.len()));
@@ -60,7 +62,7 @@ fn letter(events: &Encoding, rows: &Encoding, (origin, row): (u32, usize), place
     let mut text = rows.json(row);
     if &*place.stream == NOWHERE {
         let row = kept(with_time(&text, row_time), "the row before the step");
-        return Letter { place: None, time: row_time, row_time, event: None, row, left_out };
+        return Letter { partition, place: None, time: row_time, row_time, event: None, row, left_out };
     }
     let (event, time) = (events.json(origin as usize), events.time(origin as usize));
     if row_time != time {
@@ -68,7 +70,7 @@ fn letter(events: &Encoding, rows: &Encoding, (origin, row): (u32, usize), place
     }
     let row = (text != event).then_some(text).and_then(|text| kept(text, "the row before the step"));
     let event = kept(event, "the event");
-    Letter { place: Some(place), time, row_time, event, row, left_out }
+    Letter { partition, place: Some(place), time, row_time, event, row, left_out }
 }
 
 /// A row with another time than its event says so, as rows that are read from a stream do.

@@ -11,7 +11,7 @@ use arrow_array::{Array, RecordBatch};
 use crossbeam_channel::Sender;
 use serde_json::Value;
 use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder};
-use tidemill_event::{EventTime, Offset, PartitionId, Reason, Retention, StreamDefinition, StreamSchema};
+use tidemill_event::{EventTime, Offset, PartitionId, Reason, Retention, StreamDefinition, StreamSchema, UnknownFields};
 use tidemill_flow::{FlowBatch, Group, Outcome, Place, Sources, StepId};
 use tidemill_log::{ReadLimit, Visibility};
 
@@ -20,6 +20,7 @@ use crate::plan::{Plan, PlannedKind};
 use crate::task::committing::Taken;
 use crate::task::keeping::has_columns;
 use crate::task::machine::{Task, cpu_time};
+use crate::task::time::NOWHERE;
 
 /// Who is told how a replay went.
 pub(crate) type ReplayAnswered = Sender<Result<ReplayedLetters, String>>;
@@ -28,12 +29,17 @@ pub(crate) type ReplayAnswered = Sender<Result<ReplayedLetters, String>>;
 struct Letter {
     /// The step it goes on at; behind the last one, it is a result.
     step: u32,
+    /// Time let it out; its event is empty.
+    is_of_time: bool,
     row: String,
     row_time: EventTime,
     event: String,
     event_time: EventTime,
     place: Place,
 }
+
+/// Letters by their step, those of events apart from those of time.
+type BySteps = BTreeMap<(u32, bool), Gathering>;
 
 /// Letters of one step, as they become rows.
 struct Gathering {
@@ -97,9 +103,9 @@ impl Task {
         self.take_in(&taken, by_step, clock);
     }
 
-    fn take_in(&mut self, taken: &[Offset], by_step: BTreeMap<u32, Gathering>, due: EventTime) {
+    fn take_in(&mut self, taken: &[Offset], by_step: BySteps, due: EventTime) {
         taken.iter().for_each(|offset| self.replayed.insert(*offset));
-        for (step, gathering) in by_step {
+        for ((step, _), gathering) in by_step {
             let Gathering { mut rows, mut events, places, .. } = gathering;
             if places.is_empty() {
                 continue;
@@ -139,10 +145,12 @@ impl Task {
     }
 
     /// Reads a letter and puts it with those of its step. The error says why it cannot be replayed.
-    fn gather(&self, offset: Offset, by_step: &mut BTreeMap<u32, Gathering>) -> Result<(), String> {
+    fn gather(&self, offset: Offset, by_step: &mut BySteps) -> Result<(), String> {
         let letter = self.letter(offset)?;
-        let gathering = by_step.entry(letter.step).or_insert_with(|| {
-            let (rows, events) = (self.plan.step_input(letter.step), self.plan.sources.event_schema());
+        let gathering = by_step.entry((letter.step, letter.is_of_time)).or_insert_with(|| {
+            let of_time = StreamSchema { fields: Vec::new(), unknown: UnknownFields::Drop, infer: false };
+            let events = if letter.is_of_time { of_time } else { self.plan.sources.event_schema() };
+            let rows = self.plan.step_input(letter.step);
             let trial = (decoder(rows.clone()), decoder(events.clone()));
             Gathering { rows: decoder(rows), events: decoder(events), trial, places: Vec::new() }
         });
@@ -199,17 +207,20 @@ impl Task {
             let column = block.rows.column_by_name(member)?.as_string_opt::<i32>()?;
             column.is_valid(0).then(|| column.value(0).to_owned())
         };
-        let event = json("event").ok_or("its event was too long to be kept")?;
+        // What time let out was made of no event, and has no place.
+        let is_of_time = word("stream").is_none();
+        let event = if is_of_time { Some("{}".to_owned()) } else { json("event") };
+        let event = event.ok_or("its event was too long to be kept")?;
         let event_time = word("time").and_then(EventTime::parse_rfc3339).ok_or("its time cannot be read")?;
         let row = json("row").unwrap_or_else(|| event.clone());
         let own_time = serde_json::from_str::<Value>(&row).ok();
         let own_time = own_time.as_ref().and_then(|row| EventTime::parse_rfc3339(row.get("_time")?.as_str()?));
         let place = Place {
-            stream: word("stream").unwrap_or_default().into(),
+            stream: word("stream").unwrap_or(NOWHERE).into(),
             partition: self.partition,
             offset: Offset(number("offset").unwrap_or(0)),
         };
-        Ok(Letter { step: at, row, row_time: own_time.unwrap_or(event_time), event, event_time, place })
+        Ok(Letter { step: at, is_of_time, row, row_time: own_time.unwrap_or(event_time), event, event_time, place })
     }
 }
 
