@@ -50,8 +50,9 @@ impl Deployments {
                 return Err(ApplyError::Faults { faults });
             }
         };
-        let new_run = before.as_deref().and_then(|before| new_run(before, &plan));
-        let changed = new_run.is_some() || !before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
+        let same = before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
+        let new_run = before.as_deref().and_then(|before| new_run(before, &plan, same));
+        let changed = new_run.is_some() || !same;
         let changes = match previous {
             Some(previous) if changed => difference(&plan, text, previous, new_run.as_deref()),
             Some(_) | None => Vec::new(),
@@ -258,11 +259,15 @@ fn owned(tenant: &TenantName, name: &PipelineName, folders: &[String]) -> Vec<(S
 }
 
 /// Why a plan does not go on with the run there is, with its state and behind the rows it took; `None` if it does.
-fn new_run(before: &Deployed, plan: &Plan) -> Option<String> {
+fn new_run(before: &Deployed, plan: &Plan, same: bool) -> Option<String> {
     let stored = &before.stored;
     let (was, is) = (stored.tasks(), plan.sources.tasks());
+    let was_once = before.plan.as_ref().is_ok_and(|plan| plan.definition.run == Run::Once);
     if before.state() == PipelineState::Finished {
         Some("it is finished, and runs again".to_owned())
+    } else if !same && was_once && before.tasks.iter().any(|task| task.has_ended()) {
+        // What it would read now would be late for windows that have closed because nothing was to come.
+        Some("some of its tasks have come to their end".to_owned())
     } else if plan.sources.list.iter().all(|source| stored.source(&source.input).is_none()) {
         Some("it reads none of the streams it read before".to_owned())
     } else {

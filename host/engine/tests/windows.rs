@@ -1,6 +1,8 @@
 //! Windows and `over` in a pipeline, from the text to the rows: small inputs, exact answers.
 
 mod support;
+#[path = "windows/time.rs"]
+mod time;
 
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};

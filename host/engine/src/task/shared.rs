@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tidemill_event::{EventTime, Offset, PartitionId};
+use tidemill_flow::Watermark;
 use tidemill_log::{Hold, Partition, Visibility};
 use tidemill_state::{CheckpointId, TaskId};
 
@@ -196,6 +197,11 @@ impl TaskShared {
 
     pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().clone()
+    }
+
+    /// Nothing is expected of some input any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.seen.lock().time.lanes.iter().any(|lane| lane.watermark == Watermark::END)
     }
 
     pub(crate) fn state(&self) -> TaskState {

@@ -23,6 +23,8 @@ use crate::task::input::Inputs;
 use crate::task::machine::{Task, cpu_time};
 use crate::task::record::TimeStep;
 
+/// Of so many reads one goes by turns.
+const READS_PER_TURN: u32 = 16;
 /// So many lanes that hold a pipeline back are named.
 const HELD_BACK_SHOWN_MAX: usize = 16;
 
@@ -31,6 +33,8 @@ pub(super) struct TaskTime {
     lanes: Lanes,
     /// The last step forward was a clock's.
     by_clock: bool,
+    /// Reads since one went by turns.
+    reads: u32,
 }
 
 impl TaskTime {
@@ -41,7 +45,7 @@ impl TaskTime {
         for (lane, source) in (0..).map(LaneId).zip(&sources) {
             lanes.set_idle(lane, source.idle);
         }
-        Self { lanes, by_clock: false }
+        Self { lanes, by_clock: false, reads: 0 }
     }
 
     /// Rows of an input are taken.
@@ -66,12 +70,14 @@ impl TaskTime {
     }
 
     /// Which inputs may be read, and in which order. If somebody `waits` for time, the one that is furthest behind in it comes first: so two
-    /// streams of a backfill stay together, and little has to be kept of the one that is ahead.
-    pub(super) fn order(&self, inputs: &Inputs, waits: bool) -> Vec<usize> {
+    /// streams of a backfill stay together, and little has to be kept of the one that is ahead. Now and then turns decide all the same: one whose
+    /// time stands still may not keep the others from being read for ever.
+    pub(super) fn order(&mut self, inputs: &Inputs, waits: bool) -> Vec<usize> {
         let mut order = inputs.in_turn();
         if order.len() > 1 {
             order.retain(|at| self.lanes.may_read(lane(*at)));
-            if waits {
+            self.reads = (self.reads + 1) % READS_PER_TURN;
+            if waits && self.reads > 0 {
                 let lanes = self.lanes.view();
                 order.sort_by_key(|at| lanes[*at].watermark);
             }
