@@ -71,5 +71,5 @@ pub use waiting::{Group, GroupChange, Place, Sources, WAITING_BYTES_MAX, WAITING
 pub use where_step::Where;
 pub use window::{
     Calendar, CalendarUnit, CountWindow, Gap, Judged, LateRows, Missed, Order, SessionRefused, SessionWindow, SlicedWindow,
-    Slicing, SlicingRefused, Top, UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START, WindowSettings, ZONES_VERSION,
+    Slicing, SlicingRefused, Ties, Top, UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START, WindowSettings, ZONES_VERSION,
 };

@@ -59,15 +59,15 @@ impl EventFile {
         self.disorder_ms.unwrap_or_default()
     }
 
-    /// What the stream is declared with. `names_into` says which objects are asked for by the paths of their members.
-    pub fn definition(&self, partitions: u32, names_into: &dyn Fn(&str) -> bool) -> Value {
+    /// What the stream is declared with, but for its partitions. `names_into` says which objects are asked for by the paths of their members.
+    pub fn definition(&self, names_into: &dyn Fn(&str) -> bool) -> Value {
         let mut fields = self.shape.fields(names_into);
         for field in &mut fields {
             if field["name"] == TIME_FIELD {
                 field["nullable"] = json!(false);
             }
         }
-        json!({"fields": fields, "time": {"field": TIME_FIELD, "unit": "ms"}, "partitions": partitions})
+        json!({"fields": fields, "time": {"field": TIME_FIELD, "unit": "ms"}})
     }
 }
 

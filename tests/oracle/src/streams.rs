@@ -39,7 +39,8 @@ pub struct Streams {
     pub queries: Vec<(String, Result<Query, String>)>,
     /// The text of `queries.json`: whether it names a member by its path is searched for there.
     text: String,
-    partitions: u32,
+    /// On how many partitions a stream is, and by which fields its rows are placed.
+    placed: (u32, Vec<String>),
 }
 
 impl Streams {
@@ -57,13 +58,13 @@ impl Streams {
             let file = EventFile::new(&name, &folder::read(folder, &format!("{name}.ndjson"))?);
             files.insert(name.clone(), file.with_context(|| format!("`{name}.ndjson`"))?);
         }
-        Ok(Self { folder: folder.to_owned(), files, queries, text, partitions: 1 })
+        Ok(Self { folder: folder.to_owned(), files, queries, text, placed: (1, Vec::new()) })
     }
 
-    /// The same over streams of so many partitions. Which rows are too late, and the order of equal times, may then be others.
+    /// The same over streams of so many partitions with this key. Which rows are too late may then be others.
     #[must_use]
-    pub fn on_partitions(self, partitions: u32) -> Self {
-        Self { partitions, ..self }
+    pub fn placed(self, partitions: u32, key: &[String]) -> Self {
+        Self { placed: (partitions, key.to_vec()), ..self }
     }
 
     /// Declares every stream.
@@ -82,7 +83,13 @@ impl Streams {
         }
         // An object is a field of JSON, unless a query names one of its members.
         let names_into = |path: &str| self.text.contains(&format!("{path}.")) || self.text.contains(&format!("{path}\\\".\\\""));
-        put(api, &format!("/v1/streams/{}", file.name), &file.definition(self.partitions, &names_into)).map(drop)
+        let mut definition = file.definition(&names_into);
+        let (partitions, key) = &self.placed;
+        definition["partitions"] = json!(partitions);
+        if !key.is_empty() {
+            definition["key"] = json!(key);
+        }
+        put(api, &format!("/v1/streams/{}", file.name), &definition).map(drop)
     }
 
     /// Applies the query's pipeline.

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use tidemill_flow::Ties;
+
 use crate::Fault;
 use crate::pipeline::Text;
 use crate::pipeline::document::{Node, NodeValue};
@@ -43,8 +45,11 @@ pub(crate) enum SessionGap {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopStep {
     pub(crate) n: u64,
+    /// Columns of `by`: keys that share them are ranked among themselves.
+    pub(crate) per: Vec<Text>,
     /// Columns, and whether the greatest comes first.
     pub(crate) order: Vec<(Text, bool)>,
+    pub(crate) ties: Ties,
     /// The column of the rank.
     pub(crate) rank: Text,
 }
@@ -79,6 +84,8 @@ const TIMED: [&str; 3] = ["tumbling", "hopping", "cumulating"];
 const OVER_ROWS_MAX: u64 = 10_000;
 /// More keys of a window are refused.
 const TOP_MAX: u64 = 100_000;
+/// What becomes of keys that are equal in the order.
+const TIES: [(&str, Ties); 2] = [("apart", Ties::Apart), ("all", Ties::All)];
 /// The column of a rank that is not named.
 const RANK: &str = "rank";
 
@@ -283,9 +290,12 @@ fn top(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<TopStep> {
             None
         }
     };
+    let per_at = object.member("per");
+    let per = object.take("per").map_or(Some(Vec::new()), |node| names(node, &per_at, faults));
+    let ties = object.choice("ties", &TIES, faults).unwrap_or_default();
     let rank = object.text("as", faults).unwrap_or(Text { text: RANK.to_owned(), line: node.line });
-    object.finish(&["n", "order", "as"], faults);
-    Some(TopStep { n: n?, order: order?, rank })
+    object.finish(&["n", "per", "order", "ties", "as"], faults);
+    Some(TopStep { n: n?, per: per?, order: order?, ties, rank })
 }
 
 /// `n desc`, `n asc`, `n`.

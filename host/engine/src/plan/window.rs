@@ -83,7 +83,7 @@ impl Checker<'_> {
         };
         let mut made: Vec<Field> = beside.iter().chain(&aggregates.selected).cloned().collect();
         let top = match &wanted.top {
-            Some(top) => Some(self.top(&format!("{path}.top"), top, &beside, &aggregates, &made)?),
+            Some(top) => Some(self.top(&format!("{path}.top"), top, (&by, &beside), &aggregates, &made)?),
             None => None,
         };
         made.extend(top.as_ref().map(|top| Field::new(&top.rank, FieldType::Int64, false)));
@@ -207,7 +207,7 @@ impl Checker<'_> {
         &mut self,
         path: &str,
         wanted: &TopStep,
-        beside: &[Field],
+        (by, beside): (&[Field], &[Field]),
         aggregates: &PlannedAggregates,
         made: &[Field],
     ) -> Option<Top> {
@@ -233,6 +233,14 @@ impl Checker<'_> {
             };
             self.fault(format!("{path}.order"), column.line, error, remedy);
         }
+        for column in wanted.per.iter().filter(|column| by.iter().all(|field| *field.name != *column.text)) {
+            let error = format!("`{}` is no part of the key", column.text);
+            let remedy = match by {
+                [] => "add a `by` to the window, or remove `per`".to_owned(),
+                _ => format!("keys can be ranked per {}", named(by)),
+            };
+            self.fault(format!("{path}.per"), column.line, error, remedy);
+        }
         let rank = wanted.rank.text.as_str();
         if rank.starts_with('_') || made.iter().any(|field| *field.name == *rank) {
             let error = format!("the rank cannot be called `{rank}`");
@@ -242,7 +250,8 @@ impl Checker<'_> {
             |(column, is_descending): &(Text, bool)| Order { column: column.text.as_str().into(), is_descending: *is_descending };
         let n = usize::try_from(wanted.n).unwrap_or(usize::MAX);
         let order = wanted.order.iter().map(order).collect();
-        (self.faults.len() == faults_before).then(|| Top { n, order, rank: rank.into() })
+        let per = wanted.per.iter().map(|column| column.text.as_str().into()).collect();
+        (self.faults.len() == faults_before).then(|| Top { n, per, order, ties: wanted.ties, rank: rank.into() })
     }
 }
 

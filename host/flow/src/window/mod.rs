@@ -30,7 +30,7 @@ pub use session::{Gap, SessionRefused, SessionWindow};
 pub use sliced::SlicedWindow;
 pub(crate) use slicing::Stretch;
 pub use slicing::{Slicing, SlicingRefused};
-pub use top::{Order, Top};
+pub use top::{Order, Ties, Top};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tidemill_event::{Field, FieldType};
 
 use crate::window::example::{Happens, Row, Schedule, Told, any_rows, any_schedule, run};
-use crate::{Aggregate, AggregateCall, Judged, Order, SlicedWindow, Slicing, StepId, Top, WindowSettings};
+use crate::{Aggregate, AggregateCall, Judged, Order, SlicedWindow, Slicing, StepId, Ties, Top, WindowSettings};
 
 /// What is tested, in µs.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +55,13 @@ fn call(name: &str, aggregate: Aggregate) -> AggregateCall {
 }
 
 fn window(kind: Kind, keyed: bool, reversible: bool, lateness: i64, top: Option<usize>) -> SlicedWindow {
-    let top = top.map(|n| Top { n, order: vec![Order { column: "total".into(), is_descending: true }], rank: "rank".into() });
+    let top = top.map(|n| Top {
+        n,
+        per: Vec::new(),
+        order: vec![Order { column: "total".into(), is_descending: true }],
+        ties: Ties::Apart,
+        rank: "rank".into(),
+    });
     let all = [
         call("n", Aggregate::Count),
         call("total", Aggregate::Sum),

@@ -1,5 +1,7 @@
-//! `top`: of each window the first keys in an order, with their rank from 1.
+//! `top`: of each window the first keys in an order, with their rank from 1; all of a window together, or those that share a part of the
+//! key.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array};
@@ -17,13 +19,27 @@ pub struct Order {
     pub is_descending: bool,
 }
 
+/// What becomes of keys that are equal in all they are ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ties {
+    /// They stand in the order of their keys, each with a rank of its own.
+    #[default]
+    Apart,
+    /// They share a rank, as many as there are; the next rank is one behind all of them (SQL's `rank()`).
+    All,
+}
+
 /// What to keep of each window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Top {
-    /// How many keys.
+    /// The last rank that is kept.
     pub n: usize,
-    /// Column by column; what is equal in all of them stands in the order of its key.
+    /// Columns of the key: keys are ranked among those that are equal in them. Empty: all of a window.
+    pub per: Vec<Arc<str>>,
+    /// Column by column.
     pub order: Vec<Order>,
+    /// Of keys that are equal in the order.
+    pub ties: Ties,
     /// The column of the rank.
     pub rank: Arc<str>,
 }
@@ -31,42 +47,112 @@ pub struct Top {
 impl Top {
     /// `rows` are panes window by window, each window's in the order of their keys; `windows` names the window of each row.
     pub(crate) fn of(&self, rows: FlowBatch, windows: &[(i64, i64)]) -> FlowBatch {
-        let columns: Vec<(KeyWriter<'_>, bool)> = self
-            .order
-            .iter()
-            .map(|order| {
-                let column = rows.rows.column_by_name(&order.column);
-                let column = column.unwrap_or_else(|| panic!("no column `{}` to order by", order.column));
-                (KeyWriter::new(column.as_ref()), order.is_descending)
-            })
-            .collect();
-        let mut places = Vec::new();
-        let mut sort_key = Vec::new();
+        let writer = |name: &Arc<str>| {
+            let column = rows.rows.column_by_name(name);
+            KeyWriter::new(column.unwrap_or_else(|| panic!("no column `{name}` to order by")).as_ref())
+        };
+        let groups: Vec<KeyWriter<'_>> = self.per.iter().map(writer).collect();
+        let columns: Vec<(KeyWriter<'_>, bool)> =
+            self.order.iter().map(|order| (writer(&order.column), order.is_descending)).collect();
+        let mut keys = Vec::with_capacity(rows.len());
+        let mut bytes = Vec::new();
         for row in 0..rows.len() {
-            let start = sort_key.len();
+            let start = bytes.len();
+            groups.iter().for_each(|column| column.put(row, &mut bytes));
+            let middle = bytes.len();
             for (column, is_descending) in &columns {
-                let at = sort_key.len();
-                column.put(row, &mut sort_key);
-                if sort_key[at] == 0 {
-                    sort_key[at] = 2;
+                let at = bytes.len();
+                column.put(row, &mut bytes);
+                if bytes[at] == 0 {
+                    bytes[at] = 2;
                 }
                 if *is_descending {
-                    sort_key[at..].iter_mut().for_each(|byte| *byte = !*byte);
+                    bytes[at..].iter_mut().for_each(|byte| *byte = !*byte);
                 }
             }
-            places.push(start..sort_key.len());
+            keys.push(SortKey { group: start..middle, order: middle..bytes.len() });
         }
         let (mut kept, mut ranks) = (Vec::new(), Vec::new());
         let mut from = 0;
         for window in windows.chunk_by(|a, b| a == b) {
             let mut of_window: Vec<u32> = (from as u32..(from + window.len()) as u32).collect();
             from += window.len();
-            of_window.sort_by(|a, b| sort_key[places[*a as usize].clone()].cmp(&sort_key[places[*b as usize].clone()]));
-            of_window.truncate(self.n);
-            ranks.extend(1..=of_window.len() as i64);
-            kept.extend(of_window);
+            let key = |row: &u32| {
+                let SortKey { group, order } = &keys[*row as usize];
+                (&bytes[group.clone()], &bytes[order.clone()])
+            };
+            // Stable: what is equal stays in the order of its key.
+            of_window.sort_by(|a, b| key(a).cmp(&key(b)));
+            for group in of_window.chunk_by(|a, b| key(a).0 == key(b).0) {
+                let mut rank = 0;
+                for (place, row) in group.iter().enumerate() {
+                    let is_tied = self.ties == Ties::All && place > 0 && key(row) == key(&group[place - 1]);
+                    if !is_tied {
+                        rank = place + 1;
+                    }
+                    if rank > self.n {
+                        break;
+                    }
+                    kept.push(*row);
+                    ranks.push(rank as i64);
+                }
+            }
         }
         let ranks: ArrayRef = Arc::new(Int64Array::from(ranks));
         rows.picked(&kept).with_columns(vec![(Field::new(&self.rank, FieldType::Int64, false).arrow(), ranks)])
+    }
+}
+
+/// Where a row's bytes are by which it is ranked.
+struct SortKey {
+    group: Range<usize>,
+    order: Range<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+
+    use super::{Order, Ties, Top};
+    use crate::FlowBatch;
+
+    /// Rows are `window key n`, in the order of windows and keys; answers `window key rank`.
+    #[track_caller]
+    fn check(top: Top, rows: &str, expected: &str) {
+        let rows: Vec<Vec<&str>> = rows.split(", ").map(|row| row.split(' ').collect()).collect();
+        let text = |at: usize| -> ArrayRef { Arc::new(rows.iter().map(|row| Some(row[at])).collect::<StringArray>()) };
+        let n: ArrayRef = Arc::new(rows.iter().map(|row| row[2].parse::<i64>().ok()).collect::<Int64Array>());
+        let batch = RecordBatch::try_from_iter_with_nullable([("w", text(0), true), ("k", text(1), true), ("n", n, true)]);
+        let windows: Vec<(i64, i64)> = rows.iter().map(|row| (i64::from(row[0].as_bytes()[0]), 0)).collect();
+        let kept = top.of(FlowBatch::new(batch.expect("columns")), &windows).rows;
+        let ranks = kept.column(3).as_any().downcast_ref::<Int64Array>().expect("ranks").clone();
+        let of =
+            |at: usize, row: usize| kept.column(at).as_any().downcast_ref::<StringArray>().expect("texts").value(row).to_owned();
+        let told: Vec<String> =
+            (0..kept.num_rows()).map(|row| format!("{} {} {}", of(0, row), of(1, row), ranks.value(row))).collect();
+        assert_eq!(told.join(", "), expected);
+    }
+
+    fn top(n: usize, per: &[&str], ties: Ties) -> Top {
+        let order = vec![Order { column: "n".into(), is_descending: true }];
+        Top { n, per: per.iter().map(|column| Arc::from(*column)).collect(), order, ties, rank: "rank".into() }
+    }
+
+    #[test]
+    fn ties_stand_apart_or_share_a_rank() {
+        let rows = "A a 3, A b 5, A c 3, A d 1, B a 1, B b 1";
+        check(top(2, &[], Ties::Apart), rows, "A b 1, A a 2, B a 1, B b 2");
+        check(top(2, &[], Ties::All), rows, "A b 1, A a 2, A c 2, B a 1, B b 1");
+        // Two that share the first rank leave none for the second.
+        check(top(2, &[], Ties::All), "A a 5, A b 5, A c 4, A d 4", "A a 1, A b 1");
+        check(top(1, &[], Ties::All), "A a 5, A b 5, A c 5", "A a 1, A b 1, A c 1");
+    }
+
+    #[test]
+    fn keys_are_ranked_among_those_that_share_a_part() {
+        check(top(1, &["k"], Ties::Apart), "A x 3, A x 5, A y 1, B x 2, B y 9, B y 9", "A x 1, A y 1, B x 1, B y 1");
+        check(top(1, &["k"], Ties::All), "A x 3, A x 5, A y 1, B y 9, B y 9", "A x 1, A y 1, B y 1, B y 1");
     }
 }
