@@ -12,8 +12,8 @@ use tidemill_tests::{Cycles, Host};
 /// How often the host is killed, unless `TIDEMILL_CRASH_CYCLES` says.
 const KILLS: u32 = 10;
 
-/// Queries that need what is not in this version: joins of two streams, tables.
-const NOT_YET: [&str; 2] = ["flights_interval_join_onward_30m", "flights_lookup_join_state_1d"];
+/// Queries that need what is not in this version: tables.
+const NOT_YET: [&str; 1] = ["flights_lookup_join_state_1d"];
 
 fn real() -> Streams {
     let mut streams = Streams::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/streams")).expect("the data");

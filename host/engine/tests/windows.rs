@@ -151,6 +151,26 @@ fn the_first_keys_of_a_window_are_ranked() {
 }
 
 #[test]
+fn keys_share_a_rank_or_are_ranked_among_those_that_share_a_part() {
+    check(
+        "- window: {tumbling: 10s, by: [k], select: {n: count(*)}, top: {n: 1, order: [n desc], ties: all, as: place}}",
+        "c@0=1 b@1=1 a@2=1 c@3=1 b@4=1",
+        expect![[r#"
+            {"_time":"00:09.999999Z","k":"b","n":2,"place":1,"window_end":"00:10","window_start":"00:00"}
+            {"_time":"00:09.999999Z","k":"c","n":2,"place":1,"window_end":"00:10","window_start":"00:00"}
+        "#]],
+    );
+    check(
+        "- window: {global: {}, by: [k, v], select: {n: count(*)}, top: {n: 1, per: [k], order: [v desc]}}\n- select: {k: k, v: v, rank: rank}",
+        "b@0=7 a@1=3 a@2=5 b@3=2",
+        expect![[r#"
+            {"_time":"00:03","k":"a","rank":1,"v":5}
+            {"_time":"00:03","k":"b","rank":1,"v":7}
+        "#]],
+    );
+}
+
+#[test]
 fn a_window_a_rule_and_a_window_behind_one_another() {
     let host = host();
     host.publish("high", "1.0.0", &threshold_rule());
@@ -242,6 +262,16 @@ fn what_cannot_be_is_said_with_every_fault() {
     expect![[r#"
         line 3: steps[0].window.by: rows of one key would be in several of the 3 partitions of `wide`, which has the key [v] (read a stream with the key [k], or with one partition: re-keying inside a pipeline is not in this version)"#]].assert_eq(&faults(
         "from: wide\nsteps:\n- window: {tumbling: 1h, by: [k], select: {n: count(*)}}\n- where: n >\nto: [stdout]\n",
+    ));
+    // The key of the stream keeps rows of a key together, not the keys that are ranked with each other.
+    expect!["line 3: steps[0].window.top: rows of one key would be in several of the 3 partitions of `wide`, which has the key [v] (read streams with one partition: re-keying inside a pipeline is not in this version)"]
+    .assert_eq(&faults(
+        "from: wide\nsteps:\n- window: {tumbling: 1h, by: [v], select: {n: count(*)}, top: {n: 1, order: [n]}}\nto: [stdout]\n",
+    ));
+    expect![[r#"
+        line 3: steps[0].window.top.ties: `some` is none of the values there are (use `apart` or `all`)
+        line 3: steps[0].window.top.per: `v` is no part of the key (keys can be ranked per `k`)"#]].assert_eq(&faults(
+        "from: events\nsteps:\n- window: {tumbling: 1h, by: [k], select: {n: count(*)}, top: {n: 1, per: [v], order: [n], ties: some}}\nto: [stdout]\n",
     ));
     expect![[r#"
         line 4: steps[1].window.by: `window_start` is what this window calls its own bounds (give the column another name in a step before: `extend: {first_window_start: window_start}`)

@@ -33,7 +33,7 @@ impl Checker<'_> {
     }
 
     /// Rows of one key must meet in one task: by the source's key they do, or because there is only one task.
-    fn refuse_scattered(&mut self, by: &[Text], line: usize, path: &str, columns: &Columns) {
+    pub(super) fn refuse_scattered(&mut self, by: &[Text], line: usize, path: &str, columns: &Columns) {
         let Some(sources) = self.sources.clone() else { return };
         let key = sources.key();
         let kept: Vec<_> = by.iter().map(|name| columns.source_of(&name.text)).collect();

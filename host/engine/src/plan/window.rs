@@ -63,6 +63,10 @@ impl Checker<'_> {
         let windows = self.windows(&path, wanted);
         let columns = columns?;
         let by = self.key_fields(&wanted.by, wanted.line, &format!("{path}.by"), columns);
+        // Keys that are ranked with each other must meet, too: their rank is of the whole window.
+        if let Some(top) = wanted.top.as_ref().filter(|_| self.faults.len() == faults_before) {
+            self.refuse_scattered(&top.per, wanted.line, &format!("{path}.top"), columns);
+        }
         let bounds: Vec<Field> = match wanted.kind {
             WindowKind::Global => Vec::new(),
             WindowKind::Count(_) => vec![Field::new(WINDOW_NO, FieldType::Int64, false)],
@@ -237,7 +241,10 @@ impl Checker<'_> {
             let error = format!("`{}` is no part of the key", column.text);
             let remedy = match by {
                 [] => "add a `by` to the window, or remove `per`".to_owned(),
-                _ => format!("keys can be ranked per {}", named(by)),
+                _ => {
+                    let names: Vec<String> = by.iter().map(|field| format!("`{}`", field.name)).collect();
+                    format!("keys can be ranked per {}", names.join(", "))
+                }
             };
             self.fault(format!("{path}.per"), column.line, error, remedy);
         }
