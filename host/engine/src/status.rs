@@ -180,13 +180,13 @@ pub struct HeldBack {
     pub partition: u32,
 }
 
-/// One component step of a task, with the same version of its component, since the host started: a pause or another plan begins
-/// nothing anew.
+/// One step of a task with a component or with state, with the same version of its component, since the host started: a pause or another
+/// plan begins nothing anew.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepStatus {
     /// `steps[2].rule`.
     pub step: String,
-    /// `name@version`.
+    /// `name@version`; empty where the host does the work itself.
     pub component: String,
     /// Calls made.
     pub calls: u64,
@@ -202,8 +202,10 @@ pub struct StepStatus {
     pub memory_bytes: u64,
     /// The most it was after a call.
     pub memory_peak_bytes: u64,
-    /// Keys with state.
+    /// Keys with state; of a window: keys of each of its slices, of a join: rows.
     pub keys: u64,
+    /// Rows that came too late for it.
+    pub late: u64,
     /// Whether it is taken out because it keeps failing.
     pub breaker: BreakerStatus,
 }
@@ -244,6 +246,7 @@ impl StepStatus {
             memory_bytes: 0,
             memory_peak_bytes: 0,
             keys: 0,
+            late: 0,
             breaker: BreakerStatus::Closed,
         }
     }
@@ -274,6 +277,7 @@ impl StepStatus {
         self.memory_bytes += other.memory_bytes;
         self.memory_peak_bytes = self.memory_peak_bytes.max(other.memory_peak_bytes);
         self.keys += other.keys;
+        self.late += other.late;
         for (ending, count) in &other.endings {
             *self.endings.entry(ending.clone()).or_default() += count;
         }

@@ -165,8 +165,15 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         "components",
         "steps",
         &["STEP", "COMPONENT", "CALLS", "ROWS", "CPU/ROW", "FUEL/ROW", "MEMORY", "PEAK", "KEYS", "ENDED OTHERWISE"],
-        &|step| vec![step_row(step)],
+        &|step| if text(step, "/component").is_empty() { Vec::new() } else { vec![step_row(step)] },
     );
+    section("steps with state", "steps", &["STEP", "KEYS", "TOO LATE"], &|step| {
+        if !text(step, "/component").is_empty() {
+            return Vec::new();
+        }
+        let count = |member: &str| grouped(number(step, member));
+        vec![vec![text(step, "/step").to_owned(), count("/keys"), count("/late")]]
+    });
     section("targets outside", "sinks", &["TARGET", "PARTITION", "NEXT", "LAG", "TROUBLE"], &|sink| {
         vec![vec![
             text(sink, "/target").to_owned(),
@@ -320,7 +327,8 @@ mod tests {
                 {"stream": "wires", "offset": 192, "lag_records": 0, "kept_from": 192, "watermark": null, "is_idle": true, "holds_back": false}],
                 "last_10s": {"rows_in_per_second": 1204.3, "busy": 0.031}, "checkpoint": 3, "checkpoint_age_ms": 12_000, "checkpoint_bytes": 2048}],
             "steps": [{"step": "steps[1].rule", "component": "count@1.0.0", "calls": 9, "rows": 8192, "time_us": 123, "fuel": 81920, "memory_bytes": 131072,
-                "memory_peak_bytes": 131072, "keys": 7, "endings": {"trap": 1}}],
+                "memory_peak_bytes": 131072, "keys": 7, "endings": {"trap": 1}},
+                {"step": "steps[2].window", "component": "", "calls": 0, "rows": 0, "keys": 1204, "late": 4}],
             "sinks": [], "divergences": [], "replay": {"run": 7, "state": "running", "lag_records": 12}
         })
     }
@@ -333,6 +341,8 @@ mod tests {
               last 10 s    1,204 rows/s in, 1.7 rows/s out, busy 3 %, waits for the log 0 %
               last minute  900 rows/s in, 0 rows/s out, busy 2 %, waits for the log 50 %
               in all       8,192 rows in, 17 out, 3 dead letters, 1 × trap
+              time         watermark 2026-11-21T11:59:58.000000Z, 2.5 s behind the clock, held back by cards 0
+              late         4 rows too late, 1 missed some of their windows; 9 × row and window
             tasks
               PARTITION  STATE    READS   NEXT    LAG   KEPT  IN/s   BUSY  CHECKPOINT
               0          running  cards  8,000  1,200  1,000  1,204  3 %   #3, 12 s ago, 2.0 KiB

@@ -199,6 +199,10 @@ impl Task {
                 let step = seen.steps.entry(call.step.0).or_insert_with(|| StepStatus::new(plan, call.step.0));
                 step.called(call);
             }
+            for late in &outcome.late {
+                let step = seen.steps.entry(late.step.0).or_insert_with(|| StepStatus::new(plan, late.step.0));
+                step.late += late.rows.len() as u64;
+            }
             for (step, keys) in keys {
                 seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
             }
