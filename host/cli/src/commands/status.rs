@@ -344,12 +344,15 @@ mod tests {
               time         watermark 2026-11-21T11:59:58.000000Z, 2.5 s behind the clock, held back by cards 0
               late         4 rows too late, 1 missed some of their windows; 9 × row and window
             tasks
-              PARTITION  STATE    READS   NEXT    LAG   KEPT  IN/s   BUSY  CHECKPOINT
-              0          running  cards  8,000  1,200  1,000  1,204  3 %   #3, 12 s ago, 2.0 KiB
-                                  wires    192      0      0
+              PARTITION  STATE    READS   NEXT    LAG   KEPT  WATERMARK                               IN/s   BUSY  CHECKPOINT
+              0          running  cards  8,000  1,200  1,000  2026-11-21T11:59:58.000000Z holds back  1,204  3 %   #3, 12 s ago, 2.0 KiB
+                                  wires    192      0      0  - idle
             components
               STEP           COMPONENT    CALLS   ROWS  CPU/ROW  FUEL/ROW     MEMORY       PEAK  KEYS  ENDED OTHERWISE
               steps[1].rule  count@1.0.0      9  8,192    15 ns        10  128.0 KiB  128.0 KiB     7         1 × trap
+            steps with state
+              STEP              KEYS  TOO LATE
+              steps[2].window  1,204         4
             replay
               run 7 is running, 12 rows behind"#]]
         .assert_eq(&page(&status(), Paint::off()));
