@@ -221,6 +221,48 @@ fn what_cannot_be_joined_is_said() {
 }
 
 #[test]
+fn what_is_asked_of_one_side_is_asked_before_its_rows_are_kept() {
+    let rows = ("x@10=1 x@11=2", "x@12=10 x@13=11");
+    let on = |kind: &str| {
+        format!("- join: {{kind: {kind}, on: a.k = b.k and a.v > 1 and b.v > 10 and b.v > a.v, within: [0s, 5s]}}\n{PLAIN}")
+    };
+    check(
+        SIDES,
+        &on("inner"),
+        rows,
+        expect![[r#"
+        {"_time":"00:13","a":2,"b":11,"k":"x"}
+    "#]],
+    );
+    check(
+        SIDES,
+        &on("left"),
+        rows,
+        expect![[r#"
+        {"_time":"00:13","a":2,"b":11,"k":"x"}
+        {"_time":"00:15","a":1,"b":null,"k":"x"}
+    "#]],
+    );
+    check(
+        SIDES,
+        &on("full"),
+        rows,
+        expect![[r#"
+        {"_time":"00:12","a":null,"b":10,"k":"x"}
+        {"_time":"00:13","a":2,"b":11,"k":"x"}
+        {"_time":"00:15","a":1,"b":null,"k":"x"}
+    "#]],
+    );
+    let host = host();
+    host.send("lefts", &events(rows.0));
+    host.send("rights", &events(rows.1));
+    host.apply("p", &format!("from: {SIDES}\nsteps:\n{}\nto: [{{stream: out}}]\n", on("inner")));
+    let status = host.settle("p");
+    // One row of each side is kept.
+    assert_eq!(status.tasks[0].steps[0].keys, 2);
+}
+
+#[test]
 fn a_join_keeps_the_columns_that_are_asked_for() {
     let host = host();
     let columns = |steps: &str| {

@@ -9,7 +9,8 @@ use tidemill_expr::Expression;
 use tidemill_flow::{
     Chain, Composed, Computed, CountWindow, Extend, IntervalJoin, Isolation, JoinSettings, JoinSide, Keyed, KeyedTable,
     NamedProjection, Operator, Over, OverSettings, Predicate, Projection, RuleSettings, RuleStep, Select, SessionWindow,
-    SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings,
+    SidedJoin, SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings,
+    WindowSettings,
 };
 use tidemill_runtime::{Grants, Runtime};
 
@@ -109,7 +110,9 @@ fn join(step: StepId, planned: &PlannedJoin) -> Box<dyn Operator> {
     let side = |side: &PlannedSide| JoinSide { alias: side.alias.clone(), fields: side.fields.clone(), key: side.key.clone() };
     let condition = planned.condition.clone().map(|condition| Box::new(Condition(condition)) as Box<dyn Predicate>);
     let (kind, left, right, judged) = (planned.kind, side(&planned.left), side(&planned.right), planned.judged);
-    match planned.bounds {
+    let filter = |side: &PlannedSide| side.filter.clone().map(|filter| Where::new(step, Box::new(Condition(filter))));
+    let filters = (filter(&planned.left), filter(&planned.right));
+    let join: Box<dyn Operator> = match planned.bounds {
         Bounds::Within(low_micros, high_micros) => {
             let settings = JoinSettings { step, kind, left, right, low_micros, high_micros, condition, judged };
             Box::new(IntervalJoin::new(settings))
@@ -117,6 +120,10 @@ fn join(step: StepId, planned: &PlannedJoin) -> Box<dyn Operator> {
         Bounds::Window(slicing) => {
             Box::new(WindowJoin::new(WindowJoinSettings { step, kind, slicing, left, right, condition, judged }))
         }
+    };
+    match filters {
+        (None, None) => join,
+        (left, right) => Box::new(SidedJoin::new(left, right, join)),
     }
 }
 

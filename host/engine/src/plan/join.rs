@@ -1,13 +1,14 @@
 //! A join, checked against the columns of both streams: what is the key, what else must hold, and whether equal keys meet in one task.
 //!
 //! ```text
-//! on: a.destination = b.origin and a.seq <> b.seq
-//!     └──── the key ─────────┘     └─ a condition on pairs
+//! on: a.destination = b.origin and a.seq <> b.seq and b.delay_min > 60
+//!     └──── the key ─────────┘     └─ of pairs ─┘     └─ of b alone: asked before a row is kept
 //! ```
 //! Of each side only what `on` and the steps behind ask for is kept: a row that waits for its partner for an hour takes its room so long. Which columns those are
 //! is read off the texts, too many rather than too few, once the plan is known to be right: a fault still knows all columns.
 //!
-//! Equalities of two plain columns of the same type are the key; everything else is asked of each pair.
+//! Equalities of two plain columns of the same type are the key; what is of one side alone is asked of its rows, where rows of that side
+//! do not come out without a match; everything else is asked of each pair.
 
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub(crate) struct PlannedSide {
     pub(crate) fields: Vec<Field>,
     /// Those that must be equal to the other side's.
     pub(crate) key: Vec<Field>,
+    /// What is asked of a row of it alone, by its own names, before it is kept.
+    pub(crate) filter: Option<Expression>,
 }
 
 /// A `join` step.
@@ -66,6 +69,8 @@ struct Kept<'a> {
 struct On {
     /// Columns of the left side and of the right.
     key: Vec<(Field, Field)>,
+    /// What must hold of a left row alone, and of a right one.
+    filters: [Option<Expression>; 2],
     condition: Option<Expression>,
     text: String,
 }
@@ -94,7 +99,7 @@ impl Checker<'_> {
         let kept = [left, right].map(|source| self.kept(source, wanted));
         let of_pairs = columns_of(&kept, wanted.kind, has_window, true);
         let on = match &wanted.on {
-            Some(text) => self.on(&format!("{path}.on"), text, &of_pairs, [left, right])?,
+            Some(text) => self.on(&format!("{path}.on"), text, &of_pairs, wanted.kind, [left, right])?,
             None => On::default(),
         };
         self.refuse_apart(&path, wanted, &sources, &on)?;
@@ -110,12 +115,17 @@ impl Checker<'_> {
         self.has_changed_times = true;
         let keys = on.key.iter().map(|(a, b)| format!("{}.{} = {}.{}", left.alias(), a.name, right.alias(), b.name)).collect();
         let (left_key, right_key): (Vec<Field>, Vec<Field>) = on.key.into_iter().unzip();
-        let [left, right] = kept;
-        let side = |Kept { source, fields }: Kept<'_>, key: Vec<Field>| PlannedSide { alias: source.alias(), fields, key };
+        let ([left, right], [left_filter, right_filter]) = (kept, on.filters);
+        let side = |Kept { source, fields }: Kept<'_>, key: Vec<Field>, filter: Option<Expression>| PlannedSide {
+            alias: source.alias(),
+            fields,
+            key,
+            filter,
+        };
         let planned = PlannedJoin {
             kind: wanted.kind,
-            left: side(left, left_key),
-            right: side(right, right_key),
+            left: side(left, left_key, left_filter),
+            right: side(right, right_key, right_filter),
             bounds: low_high,
             condition: on.condition,
             judged,
@@ -158,7 +168,7 @@ impl Checker<'_> {
     }
 
     /// Takes `on` apart.
-    fn on(&mut self, path: &str, text: &Text, columns: &[Field], sides: [&PlannedSource; 2]) -> Option<On> {
+    fn on(&mut self, path: &str, text: &Text, columns: &[Field], kind: JoinKind, sides: [&PlannedSource; 2]) -> Option<On> {
         let column = |field: &Field| ScopeColumn { qualifier: None, field: field.clone() };
         let scope = Scope::new(columns.iter().map(column).collect());
         let whole = match Part::parse(&text.text) {
@@ -182,11 +192,26 @@ impl Checker<'_> {
             }
         }
         let (mut on, mut rest) = (On { text: whole.to_string(), ..On::default() }, Vec::new());
+        let mut of_sides: [Vec<Part>; 2] = Default::default();
         for part in whole.conjuncts() {
             match key_of(&part, &scope, sides) {
                 Some(pair) if on.key.contains(&pair) => {}
                 Some(pair) => on.key.push(pair),
-                None => rest.push(part),
+                None => match side_of(&part, &scope, sides).filter(|side| filters(kind)[*side]) {
+                    Some(side) => of_sides[side].push(part),
+                    None => rest.push(part),
+                },
+            }
+        }
+        for ((parts, source), filter) in of_sides.into_iter().zip(sides).zip(&mut on.filters) {
+            let own = |field: &Field| ScopeColumn { qualifier: Some(source.alias().to_string()), field: field.clone() };
+            let scope = Scope::new(source.definition.schema.fields.iter().map(own).collect());
+            match Part::all(parts).map(|parts| parts.plan(&scope)).transpose() {
+                Ok(planned) => *filter = planned,
+                Err(error) => {
+                    self.expression_fault(path, text, error);
+                    return None;
+                }
             }
         }
         if let Some(rest) = Part::all(rest) {
@@ -304,6 +329,30 @@ fn key_of(part: &Part, scope: &Scope, sides: [&PlannedSource; 2]) -> Option<(Fie
         (1, 0) => Some((second, first)),
         _ => None,
     }
+}
+
+/// Of which rows, left and right, it may be asked before they are kept whether they fit: those that do not come out without a match.
+fn filters(kind: JoinKind) -> [bool; 2] {
+    match kind {
+        JoinKind::Inner | JoinKind::Semi => [true, true],
+        JoinKind::Left | JoinKind::Anti => [false, true],
+        JoinKind::Right => [true, false],
+        JoinKind::Full => [false, false],
+    }
+}
+
+/// The side whose columns are all that a condition reads, if it is of one alone.
+fn side_of(part: &Part, scope: &Scope, sides: [&PlannedSource; 2]) -> Option<usize> {
+    let expression = part.plan(scope).ok()?;
+    let side = |name: &Arc<str>| {
+        sides.iter().position(|source| {
+            let own = name.strip_prefix(&*source.alias()).and_then(|rest| rest.strip_prefix('.'));
+            own.is_some_and(|own| source.definition.schema.field(own).is_some())
+        })
+    };
+    let (first, rest) = expression.columns().split_first()?;
+    let first = side(first)?;
+    rest.iter().all(|name| side(name) == Some(first)).then_some(first)
 }
 
 /// Whether the key's rows of both streams are in the partition of the same number: placed by columns that must be equal.

@@ -2,6 +2,7 @@
 
 mod interval;
 mod output;
+mod sided;
 mod window;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod window_tests;
 
 pub use interval::{IntervalJoin, JoinSettings};
 pub use output::{JoinKind, JoinSide};
+pub use sided::SidedJoin;
 pub use window::{WindowJoin, WindowJoinSettings};
 
 /// Which input of a join a batch is of.
