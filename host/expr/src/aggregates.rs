@@ -10,7 +10,8 @@
 use std::fmt;
 
 use datafusion_sql::sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, UnaryOperator, Value,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Spanned,
+    UnaryOperator, Value,
 };
 
 use crate::error::ExpressionError;
@@ -170,7 +171,9 @@ impl Split<'_> {
         for part in parts.arguments.iter().chain(&parts.filter) {
             self.refuse_nested(&mut part.0.clone())?;
         }
-        Ok(Some(AggregateText { name: tree.to_string(), function: name, at: place, ..parts }))
+        // `SUM(x)` and `sum(x)` are one.
+        let named = Function { name: ObjectName::from(vec![Ident::new(&name)]), ..function.clone() };
+        Ok(Some(AggregateText { name: named.to_string(), function: name, at: place, ..parts }))
     }
 
     /// Its name, if it is an aggregate.

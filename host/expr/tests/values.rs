@@ -5,7 +5,7 @@ mod common;
 use arrow_array::Array;
 use arrow_schema::DataType;
 use expect_test::{Expect, expect};
-use tidemill_expr::Expression;
+use tidemill_expr::{AggregateText, Aggregated, Expression, Part};
 
 fn check(sql: &str, rows: &str, expected: Expect) {
     let expression = Expression::parse(sql, &common::scope()).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -184,4 +184,80 @@ fn what_it_reads_is_known() {
     let expression = Expression::parse("a.user.country = user and amount > 1", &common::scope()).expect("valid");
     let columns: Vec<&str> = expression.columns().iter().map(AsRef::as_ref).collect();
     assert_eq!(columns, ["amount", "user.country", "user"]);
+}
+
+#[test]
+fn expressions_over_many_rows_are_taken_apart() {
+    let check = |sql: &str, expected: Expect| {
+        let shown = match Aggregated::parse(sql, &["count", "sum", "max"]) {
+            Ok(Aggregated { calls, rest }) => {
+                let part = |part: &Part| part.to_string();
+                let call = |call: &AggregateText| {
+                    let distinct = if call.is_distinct { "distinct " } else { "" };
+                    let filter = call.filter.as_ref().map_or_else(String::new, |filter| format!(" where {filter}"));
+                    format!(
+                        "{}({distinct}{}){filter}; ",
+                        call.function,
+                        call.arguments.iter().map(part).collect::<Vec<_>>().join(", ")
+                    )
+                };
+                format!("{}{rest}{}", calls.iter().map(call).collect::<String>(), if rest.is_name() { " alone" } else { "" })
+            }
+            Err(error) => format!("refused: {error}"),
+        };
+        expected.assert_eq(&shown);
+    };
+    check("count(*)", expect![[r#"count(); "count(*)" alone"#]]);
+    check(
+        "SUM(amount * 2) / count(*) - sum(amount * 2)",
+        expect![[r#"sum(amount * 2); count(); "sum(amount * 2)" / "count(*)" - "sum(amount * 2)""#]],
+    );
+    check("round(max(b) filter (where ok), 2)", expect![[r#"max(b) where ok; round("max(b) FILTER (WHERE ok)", 2)"#]]);
+    check(
+        "case when count(distinct country) > 3 then 'many' else substring(max(country) from 1 for 2) end",
+        expect![[
+            r#"count(distinct country); max(country); CASE WHEN "count(DISTINCT country)" > 3 THEN 'many' ELSE SUBSTRING("max(country)" FROM 1 FOR 2) END"#
+        ]],
+    );
+    check("amount + 1", expect!["amount + 1"]);
+    check(
+        "max(sum(b))",
+        expect![
+            "refused: `sum` inside another aggregate (line 1, column 5): aggregate in one `window` step, and its results in a second one behind it"
+        ],
+    );
+    check(
+        "stddev_pop(b)",
+        expect!["refused: there is no aggregate `stddev_pop` (line 1, column 1): there are `count`, `sum`, `max`"],
+    );
+    check(
+        "sum(b) over (partition by country)",
+        expect!["refused: `sum` has an `over` of its own (line 1, column 1): leave `over (…)` out: the step says which rows"],
+    );
+    check(
+        "max(b order by amount)",
+        expect![
+            "refused: `max` takes no `order by`, `within group`, `ignore nulls` or the like (line 1, column 1): leave it out; nulls are left out anyway, `first` and `last` are by event time"
+        ],
+    );
+    check("sum(b", expect!["refused: Expected: ), found: EOF: the expression ends too early"]);
+}
+
+#[test]
+fn conditions_fall_apart_at_and() {
+    let whole = Part::parse("a.x = b.y and (b.z > 3 or a.x = 1) and ((a.q = b.q and not a.w))").expect("an expression");
+    let parts = whole.conjuncts();
+    let shown: Vec<String> = parts
+        .iter()
+        .map(|part| match part.equality() {
+            Some((left, right)) => format!("{left} is {right}"),
+            None => part.to_string(),
+        })
+        .collect();
+    expect!["a.x is b.y | b.z > 3 OR a.x = 1 | a.q is b.q | NOT a.w"].assert_eq(&shown.join(" | "));
+    expect!["(((a.x = b.y) AND (b.z > 3 OR a.x = 1)) AND (a.q = b.q)) AND (NOT a.w)"]
+        .assert_eq(&Part::all(parts).expect("some").to_string());
+    assert_eq!(Part::all([]), None);
+    assert_eq!(Part::parse("-0.5").expect("a number").number().as_deref(), Some("-0.5"));
+    assert_eq!(Part::parse("a.x").expect("a name").number(), None);
 }

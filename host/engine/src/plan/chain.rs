@@ -98,12 +98,20 @@ fn window(step: StepId, planned: &PlannedWindow) -> Box<dyn Operator> {
         judged: planned.judged,
         top: planned.top.clone(),
     };
+    let mut after = extend(step, &planned.aggregates.after);
     let operator: Box<dyn Operator> = match &planned.windows {
-        Windows::Sliced(slicing) => Box::new(SlicedWindow::new(*slicing, settings).expect(CHECKED)),
+        Windows::Sliced(slicing) => {
+            let window = SlicedWindow::new(*slicing, settings).expect(CHECKED);
+            // Keys may be ranked by what is computed: then that comes first.
+            match after.take_if(|_| planned.top.is_some()) {
+                Some(computed) => Box::new(window.computing(computed)),
+                None => Box::new(window),
+            }
+        }
         Windows::Session(gap) => Box::new(SessionWindow::new(gap.clone(), settings).expect(CHECKED)),
         Windows::Count(rows) => Box::new(CountWindow::new(*rows, settings).expect(CHECKED)),
     };
-    composed(step, &planned.aggregates, &planned.columns, operator)
+    composed(step, &planned.aggregates, &planned.columns, operator, after)
 }
 
 fn join(step: StepId, planned: &PlannedJoin) -> Box<dyn Operator> {
@@ -136,18 +144,28 @@ fn over(step: StepId, planned: &PlannedOver) -> Box<dyn Operator> {
         fields: planned.fields.clone(),
         judged: planned.judged,
     };
-    composed(step, &planned.aggregates, &planned.columns, Box::new(Over::new(settings).expect(CHECKED)))
+    let after = extend(step, &planned.aggregates.after);
+    composed(step, &planned.aggregates, &planned.columns, Box::new(Over::new(settings).expect(CHECKED)), after)
 }
 
 /// With what is computed before and behind it; by itself where that is nothing.
-fn composed(step: StepId, planned: &PlannedAggregates, columns: &[Field], operator: Box<dyn Operator>) -> Box<dyn Operator> {
+fn composed(
+    step: StepId,
+    planned: &PlannedAggregates,
+    columns: &[Field],
+    operator: Box<dyn Operator>,
+    after: Option<Extend>,
+) -> Box<dyn Operator> {
     if planned.before.is_empty() && planned.after.is_empty() {
         return operator;
     }
-    let extend = |columns: &[(Field, Expression)]| (!columns.is_empty()).then(|| Extend::new(step, projections(columns)));
     let hidden = planned.before.iter().map(|(field, _)| field.name.clone()).collect();
     let columns = columns.iter().map(|field| field.name.clone()).collect();
-    Box::new(Composed::new(extend(&planned.before), operator, extend(&planned.after), hidden, columns))
+    Box::new(Composed::new(extend(step, &planned.before), operator, after, hidden, columns))
+}
+
+fn extend(step: StepId, columns: &[(Field, Expression)]) -> Option<Extend> {
+    (!columns.is_empty()).then(|| Extend::new(step, projections(columns)))
 }
 
 fn keyed(component: &PlannedComponent) -> Option<Keyed> {

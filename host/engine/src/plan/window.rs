@@ -87,7 +87,7 @@ impl Checker<'_> {
         };
         let mut made: Vec<Field> = beside.iter().chain(&aggregates.selected).cloned().collect();
         let top = match &wanted.top {
-            Some(top) => Some(self.top(&format!("{path}.top"), top, (&by, &beside), &aggregates, &made)?),
+            Some(top) => Some(self.top(&format!("{path}.top"), top, &by, &made)?),
             None => None,
         };
         made.extend(top.as_ref().map(|top| Field::new(&top.rank, FieldType::Int64, false)));
@@ -207,34 +207,19 @@ impl Checker<'_> {
         }
     }
 
-    fn top(
-        &mut self,
-        path: &str,
-        wanted: &TopStep,
-        (by, beside): (&[Field], &[Field]),
-        aggregates: &PlannedAggregates,
-        made: &[Field],
-    ) -> Option<Top> {
+    fn top(&mut self, path: &str, wanted: &TopStep, by: &[Field], made: &[Field]) -> Option<Top> {
         let faults_before = self.faults.len();
-        let is_computed = |name: &str| aggregates.after.iter().any(|(field, _)| *field.name == *name);
         for (column, _) in &wanted.order {
             let name = column.text.as_str();
-            let own = beside.iter().any(|field| *field.name == *name)
-                || aggregates.selected.iter().any(|field| *field.name == *name && !is_computed(name));
-            if own {
+            if made.iter().any(|field| *field.name == *name) {
                 continue;
             }
-            let (error, remedy) = if is_computed(name) {
-                let error = format!("`{name}` is computed of several aggregates, and keys are ranked by one");
-                (error, "rank in a second window behind this one, or by an aggregate: `max(amount)`".to_owned())
-            } else {
-                let names: Vec<&str> = made.iter().map(|field| &*field.name).collect();
-                let remedy = match nearest(name, names.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there are {}", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
-                };
-                (format!("the window makes no column `{name}`"), remedy)
+            let names: Vec<&str> = made.iter().map(|field| &*field.name).collect();
+            let remedy = match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
             };
+            let error = format!("the window makes no column `{name}`");
             self.fault(format!("{path}.order"), column.line, error, remedy);
         }
         for column in wanted.per.iter().filter(|column| by.iter().all(|field| *field.name != *column.text)) {

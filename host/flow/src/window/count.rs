@@ -104,7 +104,7 @@ impl Operator for CountWindow {
             state.entries.touch(*slot);
         }
         state.aggregates.update(&groups, &input.rows);
-        let made = rows_of(&panes, &state.index, &state.aggregates, Bounds::Number, None, self.step, output);
+        let made = rows_of(&panes, &state.index, &state.aggregates, Bounds::Number, self.step, output);
         panes.iter().for_each(|pane| state.aggregates.release(pane.group));
         made
     }

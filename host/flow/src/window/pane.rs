@@ -12,7 +12,7 @@ use crate::aggregate::Aggregates;
 use crate::batch::{assemble, field_of};
 use crate::group::KeyIndex;
 use crate::where_step::without;
-use crate::window::{Bounds, Top, output_fields};
+use crate::window::{Bounds, output_fields};
 use crate::{FlowBatch, Outcome, StepId};
 
 /// A result of one key in one window.
@@ -30,14 +30,12 @@ pub(crate) struct Pane {
     pub(crate) origin: u32,
 }
 
-/// The rows of `panes`, in their order; of each window only the first ones in an order if `top` is there. A pane one of whose aggregates cannot be said
-/// is a dead row.
+/// The rows of `panes`, in their order. A pane one of whose aggregates cannot be said is a dead row.
 pub(crate) fn rows_of(
     panes: &[Pane],
     index: &KeyIndex,
     aggregates: &Aggregates,
     bounds: Bounds,
-    top: Option<&Top>,
     step: StepId,
     output: &mut Outcome,
 ) -> FlowBatch {
@@ -63,18 +61,12 @@ pub(crate) fn rows_of(
     columns.push((time_field(), times(&|pane| pane.time.0)));
     let (fields, columns) = columns.into_iter().map(|(field, column)| (Arc::new(field), column)).unzip();
     let rows = FlowBatch { rows: assemble(fields, columns, panes.len()), origin: panes.iter().map(|pane| pane.origin).collect() };
-    let (rows, windows): (FlowBatch, Vec<(i64, i64)>) = if results.failed.is_empty() {
-        (rows, panes.iter().map(|pane| (pane.end, pane.start)).collect())
-    } else {
-        let all = BooleanArray::new(BooleanBuffer::new_set(panes.len()), None);
-        let keep = without(all, results.failed.iter().map(|(place, _)| *place));
-        let kept = rows.filtered(&keep);
-        let windows = keep.values().set_indices().map(|place| (panes[place].end, panes[place].start)).collect();
-        output.bury(&rows, step, results.failed.into_iter().map(|(place, why)| (place, Reason::Expression, why)).collect());
-        (kept, windows)
-    };
-    match top {
-        Some(top) => top.of(rows, &windows),
-        None => rows,
+    if results.failed.is_empty() {
+        return rows;
     }
+    let all = BooleanArray::new(BooleanBuffer::new_set(panes.len()), None);
+    let keep = without(all, results.failed.iter().map(|(place, _)| *place));
+    let kept = rows.filtered(&keep);
+    output.bury(&rows, step, results.failed.into_iter().map(|(place, why)| (place, Reason::Expression, why)).collect());
+    kept
 }

@@ -305,7 +305,7 @@ impl Operator for SessionWindow {
                 Pane { slot, group: *group, start, end: until, time: EventTime(until), origin }
             })
             .collect();
-        let made = rows_of(&panes, &state.index, &state.aggregates, Bounds::Times, None, self.step, output);
+        let made = rows_of(&panes, &state.index, &state.aggregates, Bounds::Times, self.step, output);
         for pane in panes {
             state.index.release(pane.slot);
             state.aggregates.release(pane.group);

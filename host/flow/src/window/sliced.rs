@@ -30,7 +30,7 @@ use crate::window::running::Running;
 use crate::window::slices::{Member, PartId, SLICE, Slices};
 use crate::window::slicing::Stretch;
 use crate::window::{Bounds, Judged, LateList, Slicing, Top, WindowSettings, output_fields};
-use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
+use crate::{Extend, FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
 
 /// Panes that are made into rows at once.
 const PANES_MAX: usize = 16_384;
@@ -46,6 +46,8 @@ pub struct SlicedWindow {
     bounds: Bounds,
     lateness: i64,
     judged: Judged,
+    /// What is computed of a pane before keys are ranked.
+    computed: Option<Extend>,
     top: Option<Top>,
     state: WindowState,
     overlap: Overlap,
@@ -108,6 +110,7 @@ impl SlicedWindow {
             bounds: if slicing.has_bounds() { Bounds::Times } else { Bounds::None },
             lateness: micros(lateness),
             judged,
+            computed: None,
             top,
             state: WindowState {
                 slices: Slices::new(KeyIndex::new(by), aggregates),
@@ -120,7 +123,12 @@ impl SlicedWindow {
         })
     }
 
-    /// The columns that come out, `_time` aside.
+    /// Computes more columns of a pane's own before keys are ranked, so that they can be ranked by them. A pane on which one fails is a dead row.
+    pub fn computing(self, computed: Extend) -> Self {
+        Self { computed: Some(computed), ..self }
+    }
+
+    /// The columns that come out, `_time` and what is computed aside.
     pub fn fields(&self) -> Vec<Field> {
         let Slices { index, aggregates, .. } = &self.state.slices;
         output_fields(index.by(), self.bounds, aggregates.fields(), self.top.as_ref().map(|top| &top.rank))
@@ -306,7 +314,15 @@ impl SlicedWindow {
     /// Panes as rows; their groups go.
     fn finish(&mut self, emission: &mut Emission, output: &mut Outcome) {
         let Slices { index, aggregates, .. } = &self.state.slices;
-        let rows = rows_of(&emission.panes, index, aggregates, self.bounds, self.top.as_ref(), self.step, output);
+        let rows = rows_of(&emission.panes, index, aggregates, self.bounds, self.step, output);
+        let rows = match &mut self.computed {
+            Some(computed) => computed.apply(rows, output),
+            None => rows,
+        };
+        let rows = match &self.top {
+            Some(top) => top.of(rows),
+            None => rows,
+        };
         emission.panes.clear();
         emission.gone.release(&mut self.state.slices);
         emission.pieces.push(rows);

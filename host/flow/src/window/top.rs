@@ -4,11 +4,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array};
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use tidemill_event::{Field, FieldType};
 
 use crate::FlowBatch;
 use crate::group::KeyWriter;
+use crate::window::WINDOW_END;
 
 /// One column to order by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +48,9 @@ pub struct Top {
 }
 
 impl Top {
-    /// `rows` are panes window by window, each window's in the order of their keys; `windows` names the window of each row.
-    pub(crate) fn of(&self, rows: FlowBatch, windows: &[(i64, i64)]) -> FlowBatch {
+    /// `rows` are panes window by window, each window's in the order of their keys.
+    pub(crate) fn of(&self, rows: FlowBatch) -> FlowBatch {
+        let windows = windows_of(&rows.rows);
         let writer = |name: &Arc<str>| {
             let column = rows.rows.column_by_name(name);
             KeyWriter::new(column.unwrap_or_else(|| panic!("no column `{name}` to order by")).as_ref())
@@ -103,6 +107,15 @@ impl Top {
     }
 }
 
+/// The window of each row, by its end; without bounds there is only one.
+fn windows_of(rows: &RecordBatch) -> Vec<i64> {
+    match rows.column_by_name(WINDOW_END) {
+        // Windows of one step that end together begin together.
+        Some(ends) => ends.as_primitive::<TimestampMicrosecondType>().values().to_vec(),
+        None => vec![0; rows.num_rows()],
+    }
+}
+
 /// Where a row's bytes are by which it is ranked.
 struct SortKey {
     group: Range<usize>,
@@ -113,10 +126,11 @@ struct SortKey {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
     use super::{Order, Ties, Top};
     use crate::FlowBatch;
+    use crate::window::WINDOW_END;
 
     /// Rows are `window key n`, in the order of windows and keys; answers `window key rank`.
     #[track_caller]
@@ -124,10 +138,11 @@ mod tests {
         let rows: Vec<Vec<&str>> = rows.split(", ").map(|row| row.split(' ').collect()).collect();
         let text = |at: usize| -> ArrayRef { Arc::new(rows.iter().map(|row| Some(row[at])).collect::<StringArray>()) };
         let n: ArrayRef = Arc::new(rows.iter().map(|row| row[2].parse::<i64>().ok()).collect::<Int64Array>());
-        let batch = RecordBatch::try_from_iter_with_nullable([("w", text(0), true), ("k", text(1), true), ("n", n, true)]);
-        let windows: Vec<(i64, i64)> = rows.iter().map(|row| (i64::from(row[0].as_bytes()[0]), 0)).collect();
-        let kept = top.of(FlowBatch::new(batch.expect("columns")), &windows).rows;
-        let ranks = kept.column(3).as_any().downcast_ref::<Int64Array>().expect("ranks").clone();
+        let ends = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| i64::from(row[0].as_bytes()[0])));
+        let columns = [("w", text(0)), ("k", text(1)), ("n", n), (WINDOW_END, Arc::new(ends) as ArrayRef)];
+        let batch = RecordBatch::try_from_iter(columns);
+        let kept = top.of(FlowBatch::new(batch.expect("columns"))).rows;
+        let ranks = kept.column(4).as_any().downcast_ref::<Int64Array>().expect("ranks").clone();
         let of =
             |at: usize, row: usize| kept.column(at).as_any().downcast_ref::<StringArray>().expect("texts").value(row).to_owned();
         let told: Vec<String> =
