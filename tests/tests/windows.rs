@@ -44,10 +44,20 @@ fn real_streams_give_every_expected_row() {
 fn random_queries_answer_as_the_model() {
     for seed in 1..=4 {
         let folder = tempfile::tempdir().expect("a folder");
-        random::write(folder.path(), seed, 600, 60).expect("a folder of chance");
+        random::write_windows(folder.path(), seed, 600, 60).expect("a folder of chance");
         let host = Host::start();
         let verdicts = Streams::open(folder.path()).expect("the data").run(&host, |_| ());
         all_passed(&verdicts);
+    }
+}
+
+#[test]
+fn random_pipelines_answer_as_the_model() {
+    for seed in 1..=3 {
+        let folder = tempfile::tempdir().expect("a folder");
+        random::write_pipelines(folder.path(), seed, 250, 42).expect("a folder of chance");
+        let host = Host::start();
+        all_passed(&Streams::open(folder.path()).expect("the data").run(&host, |_| ()));
     }
 }
 
@@ -161,7 +171,7 @@ fn a_window_does_not_hang_when_data_stops() {
 #[test]
 fn pieces_of_a_stream_give_what_the_whole_gives() {
     let folder = tempfile::tempdir().expect("a folder");
-    random::write(folder.path(), 77, 500, 25).expect("a folder of chance");
+    random::write_windows(folder.path(), 77, 500, 25).expect("a folder of chance");
     let streams = Streams::open(folder.path()).expect("the data");
     let mut host = Host::start();
     streams.declare(&host).expect("declared");

@@ -3,14 +3,20 @@
 //! ```text
 //! tidemill-oracle streams DIR
 //! tidemill-oracle nexmark DIR EXAMPLE
+//! tidemill-oracle random SEED DIR             makes DIR of chance, and asks it
 //! ```
 //! A line per case, `N passed, M failed` at the end. Exit codes: 0 all passed, 1 something failed, 2 wrong use.
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use tidemill_oracle::random;
 use tidemill_oracle::{Nexmark, Streams, Verdict, tell};
 use tidemill_tests::Host;
+
+/// Of a folder of chance.
+const ROWS: usize = 500;
+const QUERIES: usize = 100;
 
 fn main() -> ExitCode {
     let typed: Vec<String> = std::env::args().skip(1).collect();
@@ -20,8 +26,9 @@ fn main() -> ExitCode {
         ["nexmark", folder, example] => {
             Nexmark::open(Path::new(folder), Path::new(example)).and_then(|nexmark| nexmark.run(&Host::start(), tell))
         }
+        ["random", seed, folder] => of_chance(seed, Path::new(folder)),
         _ => {
-            eprintln!("error: use tidemill-oracle streams DIR, or tidemill-oracle nexmark DIR EXAMPLE");
+            eprintln!("error: use tidemill-oracle streams DIR, nexmark DIR EXAMPLE, or random SEED DIR");
             return ExitCode::from(2);
         }
     };
@@ -32,6 +39,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Random window queries and random pipelines, each in a folder that stays: a case that fails can be asked again by `streams`.
+fn of_chance(seed: &str, folder: &Path) -> anyhow::Result<Vec<Verdict>> {
+    let seed = seed.parse()?;
+    let [windows, pipelines] = ["windows", "pipelines"].map(|name| folder.join(name));
+    random::write_windows(&windows, seed, ROWS, QUERIES)?;
+    random::write_pipelines(&pipelines, seed, ROWS, QUERIES)?;
+    let mut verdicts = Vec::new();
+    for folder in [windows, pipelines] {
+        verdicts.extend(Streams::open(&folder)?.run(&Host::start(), tell));
+    }
+    Ok(verdicts)
 }
 
 fn counted(verdicts: &[Verdict]) -> ExitCode {

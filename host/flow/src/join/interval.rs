@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! low ≤ b.time − a.time ≤ high
-//! a at t waits for b in [t + low, t + high]        forgotten when W > t + high
-//! b at t waits for a in [t − high, t − low]        forgotten when W > t − low
+//! a at t waits for b in [t + low, t + high]        forgotten when W > t + high, and W > t
+//! b at t waits for a in [t − high, t − low]        forgotten when W > t − low, and W > t
 //! a pair      comes out with its second row, at the later of the two times
 //! a row without a match (outer, anti)              comes out when it is forgotten, at the last instant it waited for
 //! ```
@@ -198,7 +198,10 @@ impl IntervalJoin {
         let output =
             JoinOutput { step, kind, left: left.alias.clone(), right: right.alias.clone(), condition, has_window: false };
         // A left row waits until the right side is past time + high, a right one until the left side is past time − low.
-        let (left, right) = (SideState::new(left, high_micros), SideState::new(right, low_micros.map(i64::saturating_neg)));
+        // Where all partners are earlier, a row still matters at its own time: it is not late before the watermark has passed that.
+        let reach = |micros: Option<i64>| micros.map(|micros| micros.max(0));
+        let left = SideState::new(left, reach(high_micros));
+        let right = SideState::new(right, reach(low_micros.map(i64::saturating_neg)));
         let state = Joined { index, left, right, is_changed: false };
         Self { output, low: low_micros, high: high_micros, judged, state }
     }

@@ -1,40 +1,29 @@
-//! Folders of the streams' form made of chance: streams of every type of value, queries over them, and the model's answers.
+//! Random queries in the fields of a window, over one stream with every type of value.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::model::answer;
 use crate::query::{Form, Query};
+use crate::random::{Chance, Folder};
 
-/// Writes a folder of one stream and `queries` random queries. The same seed, the same folder.
-pub fn write(folder: &Path, seed: u64, rows: usize, queries: usize) -> Result<()> {
-    let mut chance = Chance::new(seed);
-    let rows = stream(&mut chance, rows);
-    let expected = folder.join("expected");
-    fs::create_dir_all(&expected).with_context(|| format!("cannot make `{}`", expected.display()))?;
-    fs::write(folder.join("things.ndjson"), ndjson(&rows))?;
-    let mut asked = Vec::new();
+pub(super) fn write(folder: &Path, chance: &mut Chance, rows: usize, queries: usize) -> Result<()> {
+    let mut folder = Folder::new(folder)?;
+    let rows = stream(chance, rows);
+    folder.file("things", &rows)?;
     for number in 0..queries {
-        let mut query = query(&mut chance, number);
+        let mut query = query(chance, number);
         let parsed = Query::parse(&query)?;
         let Form::Window(window) = &parsed.form else { continue };
         let answered = answer(window, parsed.out_of_order, &rows);
-        query["rows"] = json!(answered.rows.len());
         if parsed.out_of_order.is_some() {
             query["dropped_late"] = json!(answered.dropped_late);
         }
-        fs::write(expected.join(format!("{}.ndjson", parsed.id)), ndjson(&answered.rows))?;
-        asked.push(query);
+        folder.ask(query, &answered.rows)?;
     }
-    fs::write(folder.join("queries.json"), Value::from(asked).to_string())?;
-    Ok(())
-}
-
-fn ndjson(rows: &[Value]) -> String {
-    rows.iter().map(|row| format!("{row}\n")).collect()
+    folder.finish()
 }
 
 /// Rows around 1970, in bursts, many of one time, some behind; every value may be null.
@@ -143,29 +132,4 @@ fn query(chance: &mut Chance, number: usize) -> Value {
         query["out_of_order"] = json!({"lag_ms": lag_ms, "allowed_lateness_ms": lateness_ms});
     }
     query
-}
-
-/// A source of chance: xorshift, the same for the same seed on every machine.
-#[derive(Debug)]
-pub struct Chance(u64);
-
-impl Chance {
-    /// Begins with a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        // The low bits of an xorshift are its worst.
-        (self.0 >> 11) % end.max(1)
-    }
-
-    /// One of some.
-    pub fn one<'a>(&mut self, among: &[&'a str]) -> &'a str {
-        among[self.below(among.len() as u64) as usize]
-    }
 }
