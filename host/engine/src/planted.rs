@@ -20,6 +20,12 @@ tidemill_log::planted_bugs! {
         ReplayedOutputs "replayed-outputs",
         /// Commits behind the checkpoint are not taken again.
         ReplaySkipped "replay-skipped",
+        /// What a clock decided is done and not recorded.
+        ClockNotRecorded "clock-not-recorded",
+        /// A checkpoint does not keep how far time is.
+        TimeNotKept "time-not-kept",
+        /// A replay lets no time go by along the rows it takes again.
+        ReplayWithoutTime "replay-without-time",
         /// A backup takes the state some time after the log, and nobody waits with removing what the log still names.
         StateBehindCut "state-behind-cut",
     }

@@ -86,7 +86,7 @@ impl Task {
             late: outcome.late.iter().map(|late| late.rows.len() as u64).sum(),
             state: None,
             watermark: self.time.watermark(),
-            time,
+            time: time.filter(|_| !self.parts.plants.has(Planted::ClockNotRecorded)),
             answers: self.control.take_answers().iter().map(Into::into).collect(),
             endings: outcome.endings.iter().map(Into::into).collect(),
             clock: needs_clock.then_some(clock.0),

@@ -185,6 +185,9 @@ impl Task {
         let loaded = if parts.plants.has(Planted::StoreDecides) { CheckpointId(u64::MAX) } else { id };
         let state = parts.store.load(&shared.id, loaded).map_err(|error| error.to_string())?;
         let keeping::Kept { waiting, homeless, replayed } = keeping::restore(&plan, &mut chain, (&mut time, &inputs), &state)?;
+        if parts.plants.has(Planted::TimeNotKept) {
+            time = TaskTime::new(&plan, &inputs);
+        }
         restore(&plan, &mut chain, state)?;
         inputs.iter().enumerate().for_each(|(at, input)| shared.set_next(at, input.next));
         shared.keep_from(&inputs.places());

@@ -120,7 +120,8 @@ impl Task {
             Ok(rows) => {
                 self.saw(&rows);
                 let (taken, sources) = self.block_of(at, range, &rows);
-                let marks = self.time.rows(at, &rows);
+                let still = self.parts.plants.has(Planted::ReplayWithoutTime);
+                let marks = if still { self.time.steady(&sources) } else { self.time.rows(at, &rows) };
                 Ok(Some((taken, sources, Again::Block(FlowBatch::new(rows), marks))))
             }
             Err(ReadError::Trimmed { trim_point, .. }) => {

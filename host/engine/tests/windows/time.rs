@@ -2,10 +2,11 @@
 //! show in any of it.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidemill_engine::{DeadLetterChoice, DeadLetterQuery, PipelineState, Status};
+use tidemill_engine::{DeadLetterChoice, DeadLetterQuery, PipelineState, Planted, Status};
 use tidemill_log::Visibility;
 use tidemill_log::simulated::Random;
 
@@ -165,11 +166,12 @@ fn neither_batches_nor_workers_show() {
 }
 
 /// Lives that end at random moments, before and behind what the clock decided.
-fn lives(seed: u64, end_of_life: impl Fn(Host, &mut Random) -> Host) {
+fn lives(planted: Option<Planted>, seed: u64, end_of_life: impl Fn(Host, &mut Random) -> Host) {
     let (told, counted) = calm();
     let mut random = Random::new(seed);
     let checkpoint_after = Duration::from_micros(100 + random.below(1500));
-    let setup = Setup { batch_rows: 3 + random.below(9) as usize, checkpoint_after, simulated: true, ..Setup::default() };
+    let setup =
+        Setup { batch_rows: 3 + random.below(9) as usize, checkpoint_after, simulated: true, planted, ..Setup::default() };
     let mut host = prepared(setup);
     for _ in 0..12 {
         let until = random.below(ROWS);
@@ -195,20 +197,29 @@ fn lives(seed: u64, end_of_life: impl Fn(Host, &mut Random) -> Host) {
     );
 }
 
+fn killed(host: Host, random: &mut Random) -> Host {
+    std::thread::sleep(Duration::from_micros(random.below(2000)));
+    host.crash()
+}
+
+/// The story above would notice.
+#[test]
+fn bugs_of_time_that_are_planted_are_caught() {
+    for bug in [Planted::ClockNotRecorded, Planted::TimeNotKept, Planted::ReplayWithoutTime] {
+        let told = |seed: &u64| catch_unwind(AssertUnwindSafe(|| lives(Some(bug), *seed, killed))).is_err();
+        assert!((1..=10).any(|seed| told(&seed)), "not caught: {}", bug.name());
+    }
+}
+
 #[test]
 fn a_kill_does_not_show() {
-    for seed in support::seeds(3) {
-        lives(seed, |host, random| {
-            std::thread::sleep(Duration::from_micros(random.below(2000)));
-            host.crash()
-        });
-    }
+    support::seeds(3).into_iter().for_each(|seed| lives(None, seed, killed));
 }
 
 #[test]
 fn a_power_cut_does_not_show() {
     for seed in support::seeds(3) {
-        lives(seed, |host, random| {
+        lives(None, seed, |host, random| {
             host.disk.fail_after(3 + random.below(40));
             let sent = host.log.stream(&support::stream_id("events")).expect("a stream");
             let sent: u64 = sent.partitions().iter().map(|partition| partition.end(Visibility::Durable).0).sum();
