@@ -156,6 +156,8 @@ pub struct InputStatus {
     pub is_idle: bool,
     /// The task's watermark would be further on without it.
     pub holds_back: bool,
+    /// It is so far ahead of the others (`max_drift`) that it is not read until they catch up.
+    pub is_ahead: bool,
 }
 
 /// How far event time is.

@@ -244,6 +244,8 @@ fn watermark(input: &Value) -> String {
         " idle"
     } else if is("/holds_back") {
         " holds back"
+    } else if is("/is_ahead") {
+        " waits for others"
     } else {
         ""
     };

@@ -245,6 +245,7 @@ impl TaskShared {
                 event_time: lane.and_then(|lane| lane.newest).map(EventTime::to_rfc3339),
                 is_idle: lane.is_some_and(|lane| lane.is_idle),
                 holds_back: lane.is_some_and(|lane| lane.holds_back),
+                is_ahead: lane.is_some_and(|lane| lane.is_ahead),
             }
         };
         let inputs: Vec<InputStatus> = self.inputs.iter().enumerate().map(input).collect();

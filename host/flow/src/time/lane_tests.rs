@@ -99,6 +99,16 @@ fn silence_of_all_lets_time_go_on_if_somebody_waits() {
 }
 
 #[test]
+fn what_is_idle_has_not_ended() {
+    check(
+        settings(Some(10), None, None),
+        &[0, 0],
+        "0:5 1:3 1-100 tick@110/5 0. 1:7 1.",
+        expect![["0:5=-<1 1:3=3<1 1-100=3<1 tick@110/5=5<0 0.=5 1:7=7<1 1.=end"]],
+    );
+}
+
+#[test]
 fn a_lane_far_ahead_is_not_read() {
     let mut lanes = lanes(settings(None, None, Some(10)), &[0, 0]);
     lanes.rows(LaneId(0), &[5]);
@@ -106,6 +116,7 @@ fn a_lane_far_ahead_is_not_read() {
     assert!(lanes.may_read(LaneId(0)) && lanes.may_read(LaneId(1)));
     lanes.rows(LaneId(1), &[16]);
     assert!(lanes.may_read(LaneId(0)) && !lanes.may_read(LaneId(1)));
+    assert_eq!(lanes.view().iter().map(|lane| lane.is_ahead).collect::<Vec<_>>(), [false, true]);
     lanes.end(LaneId(0));
     assert!(lanes.may_read(LaneId(1)));
 }
@@ -154,5 +165,25 @@ proptest! {
         }
         prop_assert_eq!(seen, expected);
         prop_assert_eq!(lanes.watermark().0, least);
+    }
+
+    /// Whoever sleeps until `wakes_at` misses nothing that `tick` would say, and is not woken for nothing.
+    #[test]
+    fn nobody_sleeps_too_long(rows in proptest::collection::vec((0u32..3, 0i64..60), 0..9), silent in proptest::array::uniform3(proptest::option::of(0i64..50)), idle in proptest::option::of(1u64..40), bound in proptest::option::of(1u64..40), wanted in proptest::option::of(0i64..150)) {
+        let mut lanes = lanes(settings(idle, bound, None), &[3, 0, 9]);
+        rows.iter().for_each(|(lane, time)| drop(lanes.rows(LaneId(*lane), &[*time])));
+        for (lane, since) in (0..).map(LaneId).zip(silent) {
+            match since {
+                Some(since) => lanes.nothing(lane, EventTime(since)),
+                None => lanes.busy(lane),
+            }
+        }
+        // A step that waits for what has come has acted.
+        let wanted = wanted.map(Watermark).filter(|wanted| *wanted > lanes.watermark());
+        let wakes_at = lanes.wakes_at(wanted);
+        for now in 0..300 {
+            let says = lanes.tick(EventTime(now), wanted).is_some();
+            prop_assert_eq!(says, wakes_at.is_some_and(|at| at.0 <= now), "at {}, and it wakes at {:?}", now, wakes_at);
+        }
     }
 }

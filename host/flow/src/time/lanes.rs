@@ -42,6 +42,8 @@ pub struct LaneView {
     pub newest: Option<EventTime>,
     /// It holds nothing back.
     pub is_idle: bool,
+    /// It is so far ahead of the others that it is not read.
+    pub is_ahead: bool,
     /// The task's watermark would be further on without it.
     pub holds_back: bool,
 }
@@ -246,12 +248,13 @@ impl Lanes {
     /// Each lane, in order.
     pub fn view(&self) -> Vec<LaneView> {
         let least = self.least();
-        self.lanes
-            .iter()
-            .map(|lane| LaneView {
+        (0u32..)
+            .zip(&self.lanes)
+            .map(|(id, lane)| LaneView {
                 watermark: Watermark(lane.watermark),
                 newest: (lane.newest > i64::MIN).then_some(EventTime(lane.newest)),
                 is_idle: lane.is_idle,
+                is_ahead: !self.may_read(LaneId(id)),
                 holds_back: self.lanes.len() > 1 && !lane.is_idle && lane.watermark == least && least < i64::MAX,
             })
             .collect()
