@@ -328,3 +328,46 @@ fn a_dry_run_tells_windows_and_what_becomes_of_their_state() {
     "#]]
     .assert_eq(&changed("- where: v > 0"));
 }
+
+#[test]
+fn a_window_goes_on_with_its_rows_through_a_restart_and_a_change_of_plan() {
+    let mut host = host();
+    let text = |before: &str, lateness: &str| {
+        let window = format!("- window: {{tumbling: 10s, by: [k], select: {{n: count(*), s: sum(v)}}, lateness: {lateness}}}");
+        format!("from: events\nsteps:\n{before}{window}\nto:\n- stream: out\n")
+    };
+    host.send("events", &events("a@1=1 b@2=2"));
+    host.apply("p", &text("", "0s"));
+    host.settle("p");
+    host = host.restart();
+    host.send("events", &events("a@3=10"));
+    host.settle("p");
+    // Another plan, with the step at another place: its state is that of the number it keeps.
+    host.apply("p", &text("- where: v < 1000\n", "5s"));
+    host.send("events", &events("a@4=100 a@5=1000 b@11=1"));
+    host.settle("p");
+    expect![[r#"
+        {"_time":"00:09.999999Z","k":"a","n":3,"s":111,"window_end":"00:10","window_start":"00:00"}
+        {"_time":"00:09.999999Z","k":"b","n":1,"s":2,"window_end":"00:10","window_start":"00:00"}
+    "#]]
+    .assert_eq(&shown(&host.rows("out")));
+}
+
+#[test]
+fn what_cannot_be_said_is_a_dead_letter_and_nobody_elses_trouble() {
+    let host = run(
+        "events",
+        "- window: {tumbling: 10s, by: [k], select: {s: sum(v), inverse: sum(12 / v)}}",
+        "a@1=3 a@2=0 b@3=9223372036854775807 b@4=1 a@5=4",
+    );
+    expect![[r#"
+        {"_time":"00:09.999999Z","inverse":7,"k":"a","s":7,"window_end":"00:10","window_start":"00:00"}
+    "#]]
+    .assert_eq(&shown(&host.rows("out")));
+    let letter = |row: &Value| format!("{} {} {}\n", row["step"], row["reason"], row["error"]);
+    expect![[r#"
+        "steps[0].window" "expression" "`12 / v`: division by zero"
+        "steps[0].window" "expression" "`s`: the sum 9223372036854775808 is outside int64"
+    "#]]
+    .assert_eq(&host.rows("p.dead-letters").iter().map(letter).collect::<String>());
+}
