@@ -30,7 +30,12 @@ pub struct Part(Expr);
 impl Part {
     /// Reads one.
     pub fn parse(sql: &str) -> Result<Self> {
-        on_large_stack(|| syntax::parse(sql).map(Self))
+        // What is too deep goes where it was read: others have no such stack, not even to drop it.
+        on_large_stack(|| {
+            let mut tree = syntax::parse(sql)?;
+            refuse_deep(&mut tree, 1)?;
+            Ok(Self(tree))
+        })
     }
 
     /// Plans it against the columns of `scope`.
@@ -90,6 +95,16 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+fn refuse_deep(tree: &mut Expr, depth: usize) -> Result<()> {
+    if depth > DEPTH_MAX {
+        return Err(ExpressionError::new(
+            format!("the expression is more than {DEPTH_MAX} operators deep"),
+            "use `in (…)` for long lists, or split it into several steps (`extend` first, then `where`)",
+        ));
+    }
+    children(tree).unwrap_or_default().into_iter().try_for_each(|child| refuse_deep(child, depth + 1))
 }
 
 /// A call of an aggregate.

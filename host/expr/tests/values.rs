@@ -258,6 +258,9 @@ fn conditions_fall_apart_at_and() {
     expect!["(((a.x = b.y) AND (b.z > 3 OR a.x = 1)) AND (a.q = b.q)) AND (NOT a.w)"]
         .assert_eq(&Part::all(parts).expect("some").to_string());
     assert_eq!(Part::all([]), None);
+    let deep = vec!["1"; 2000].join(" + ");
+    let refused = [Part::parse(&deep).map(drop), Aggregated::parse(&format!("{deep} + count(*)"), &["count"]).map(drop)];
+    assert!(refused.iter().all(|refused| refused.as_ref().is_err_and(|error| error.message.contains("400 operators"))));
     assert_eq!(Part::parse("-0.5").expect("a number").number().as_deref(), Some("-0.5"));
     assert_eq!(Part::parse("a.x").expect("a name").number(), None);
 }
