@@ -145,7 +145,8 @@ impl Generator {
 }
 
 fn last_person(number: u64) -> u64 {
-    number / TOGETHER * PERSONS + (number % TOGETHER).min(PERSONS - 1)
+    // The one of every fifty comes first: it is there whatever the place among them.
+    number / TOGETHER * PERSONS + PERSONS - 1
 }
 
 /// Only bids and auctions ask, and before the first of them there is one.

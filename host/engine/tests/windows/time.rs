@@ -119,14 +119,17 @@ fn outcome(host: &Host) -> BTreeMap<String, Vec<String>> {
     told
 }
 
-fn counts(host: &Host) -> Vec<(u64, u64, u64, u64)> {
+/// Rows in, late, dropped late, late in part.
+type Counts = (u64, u64, u64, u64);
+
+fn counts(host: &Host) -> Vec<Counts> {
     let count = |status: Status| (status.rows_in, status.late, status.dropped_late, status.late_partial);
     STORY.iter().map(|(name, _)| count(host.status(name))).collect()
 }
 
 const ROWS: u64 = 400;
 
-fn calm() -> (BTreeMap<String, Vec<String>>, Vec<(u64, u64, u64, u64)>) {
+fn calm() -> (BTreeMap<String, Vec<String>>, Vec<Counts>) {
     let host = prepared(Setup::default());
     assert!(send_on(&host, ROWS, &mut Random::new(1)));
     silence(&host);

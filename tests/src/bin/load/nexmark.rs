@@ -27,8 +27,11 @@ const SEED: u64 = 1;
 const IN_MEMORY: &str = "/dev/shm";
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Streams, each with its key.
+type Keys = &'static [(&'static str, &'static str)];
+
 /// Each query with its goal in thousand events per CPU-second, and the key that each stream must be placed by for several tasks.
-const QUERIES: [(&str, u32, &[(&str, &str)]); 14] = [
+const QUERIES: [(&str, u32, Keys); 14] = [
     ("q0", 900, &[("bid", "auction")]),
     ("q1", 850, &[("bid", "auction")]),
     ("q2", 850, &[("bid", "auction")]),
