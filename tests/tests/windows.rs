@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill_oracle::random::{self, Chance};
-use tidemill_oracle::{Form, Query, Streams, Verdict};
+use tidemill_oracle::{Form, Nexmark, Query, Streams, Verdict, Window, definition};
 use tidemill_tests::{Cycles, Host};
 
 /// How often the host is killed, unless `TIDEMILL_CRASH_CYCLES` says.
@@ -38,6 +38,14 @@ fn all_passed(verdicts: &[Verdict]) {
 fn real_streams_give_every_expected_row() {
     let host = Host::start();
     all_passed(&real().run(&host, |_| ()));
+}
+
+#[test]
+fn nexmark_gives_every_expected_row() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a folder above");
+    let nexmark = Nexmark::open(&repository.join("tests/data/nexmark"), &repository.join("examples/nexmark")).expect("the data");
+    assert_eq!(nexmark.queries.len(), 14);
+    all_passed(&nexmark.run(&Host::start(), |_| ()).expect("a host that takes the events"));
 }
 
 #[test]
@@ -168,6 +176,58 @@ fn a_window_does_not_hang_when_data_stops() {
     host.wait_rows("counts", 1);
 }
 
+/// Sends the rows of a stream in pieces of chance; now and then the host is killed between two of them.
+fn send_in_pieces(host: &mut Host, streams: &Streams, name: &str, chance: &mut Chance) {
+    let lines: Vec<&[u8]> = streams.files[name].body.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut begin = 0;
+    while begin < lines.len() {
+        let end = (begin + 1 + chance.below(60) as usize).min(lines.len());
+        host.send_as(name, "application/x-ndjson", &lines[begin..end].concat()).expect(200);
+        if chance.below(5) == 0 {
+            std::thread::sleep(Duration::from_millis(chance.below(60)));
+            host.kill();
+            host.launch();
+        }
+        begin = end;
+    }
+}
+
+#[test]
+fn live_windows_survive_kills() {
+    let folder = tempfile::tempdir().expect("a folder");
+    random::write_windows(folder.path(), 21, 600, 30).expect("a folder of chance");
+    let streams = Streams::open(folder.path()).expect("the data");
+    let mut host = Host::start();
+    streams.declare(&host).expect("declared");
+    // A row from far ahead closes every window but its own; of rows that are counted it would be one.
+    let queries: Vec<&Query> = streams.queries.iter().filter_map(|(_, query)| query.as_ref().ok()).collect();
+    let is_counted = |query: &Query| matches!(&query.form, Form::Window(window) if matches!(window.window, Window::Count { .. }));
+    let queries: Vec<&Query> = queries.into_iter().filter(|query| !is_counted(query)).collect();
+    for query in &queries {
+        let (name, result) = (streams.pipeline(query), streams.result(query));
+        let document = definition(query, &name, &result, &|stream| streams.files[stream].disorder_ms());
+        let mut document = document.expect("a pipeline");
+        document["run"] = json!("live");
+        document["time"] = json!({"bound": "off"});
+        host.put(&format!("/v1/pipelines/{name}"), &document).expect(201);
+    }
+    send_in_pieces(&mut host, &streams, "things", &mut Chance::new(3));
+    host.send("things", &json!({"seq": 1_000_000, "ts_ms": 4_000_000_000_000_i64, "order": 0})).expect(200);
+    let verdict = |query: &&Query| {
+        let mut outcome = Ok(());
+        for _ in 0..400 {
+            let status = host.get(&format!("/v1/pipelines/{}/status", streams.pipeline(query))).expect(200).json();
+            outcome = streams.judge(&host, query, &status).map_err(|error| format!("{error:#}"));
+            if outcome.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Verdict { id: query.id.clone(), outcome }
+    };
+    all_passed(&queries.iter().map(verdict).collect::<Vec<_>>());
+}
+
 #[test]
 fn pieces_of_a_stream_give_what_the_whole_gives() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -175,19 +235,7 @@ fn pieces_of_a_stream_give_what_the_whole_gives() {
     let streams = Streams::open(folder.path()).expect("the data");
     let mut host = Host::start();
     streams.declare(&host).expect("declared");
-    let file = &streams.files["things"];
-    let lines: Vec<&[u8]> = file.body.split_inclusive(|byte| *byte == b'\n').collect();
-    let mut chance = Chance::new(5);
-    let mut begin = 0;
-    while begin < lines.len() {
-        let end = (begin + 1 + chance.below(60) as usize).min(lines.len());
-        host.send_as("things", "application/x-ndjson", &lines[begin..end].concat()).expect(200);
-        if chance.below(4) == 0 {
-            host.kill();
-            host.launch();
-        }
-        begin = end;
-    }
+    send_in_pieces(&mut host, &streams, "things", &mut Chance::new(5));
     let verdicts: Vec<Verdict> = streams
         .queries
         .iter()

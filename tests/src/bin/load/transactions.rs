@@ -14,12 +14,14 @@ use serde_json::{Value, json};
 use tidemill_oracle::random::Chance;
 use tidemill_tests::Connection;
 
-use crate::events::{BATCH_ROWS, door, post};
+use crate::events::{door, post};
 use crate::measured::Measured;
 
 /// Millions of transactions, unless said.
 const MILLIONS: f64 = 5.0;
 const USERS: u64 = 10_000;
+/// Rows in a request.
+const BODY_ROWS: u64 = 10_000;
 const OUT_OF_ORDER_MS: u64 = 5_000;
 /// Of event time: 5 million are 500 seconds.
 const EVENTS_PER_S: u64 = 10_000;
@@ -76,7 +78,7 @@ fn through(host: &Measured<'_>, path: &Path, results: usize) -> io::Result<(f64,
     let (mut body, door) = (Vec::new(), door("transactions"));
     loop {
         body.clear();
-        for _ in 0..BATCH_ROWS {
+        for _ in 0..BODY_ROWS {
             file.read_until(b'\n', &mut body)?;
         }
         if body.is_empty() {
