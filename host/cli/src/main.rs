@@ -15,6 +15,7 @@ mod logs;
 mod new_data_dir;
 mod output;
 mod paint;
+mod plan;
 mod planted;
 mod secret;
 mod settings;

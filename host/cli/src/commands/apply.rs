@@ -10,7 +10,7 @@ use crate::args::ApplyArgs;
 use crate::client::{Client, encoded};
 use crate::difference::lines;
 use crate::exit::Failure;
-use crate::output::{Output, outline};
+use crate::output::Output;
 use crate::paint::Paint;
 
 /// Applies every file, in order; the first one refused ends it.
@@ -46,7 +46,7 @@ fn told(name: &str, answer: &Value, dry_run: bool) -> String {
     let under = |head: String| if changes.is_empty() { head } else { format!("{head}\n{changes}") };
     match (dry_run, flag("created"), flag("changed")) {
         (true, true, _) => {
-            let plan = answer.get("plan").map(outline).unwrap_or_default();
+            let plan = answer.get("plan").map(crate::plan::lines).unwrap_or_default();
             format!("{name} would be made; nothing was changed\n{plan}")
         }
         (true, false, true) => under(format!("{name} would change; nothing was changed")),
