@@ -178,6 +178,7 @@ impl Deployments {
             run: same_run.map_or_else(|| self.next_run(tenant, &definition.name), |stored| stored.run),
             paused: same_run.is_some_and(|stored| stored.paused),
             sources: sources.collect::<Result<_, _>>()?,
+            gathered: plan.sources.gathered.is_some(),
             pinned: plan.components().map(|(_, planned)| planned.pin.clone()).collect(),
             states: plan.native_states(),
             next_operator: plan.next_operator,

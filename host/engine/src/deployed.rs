@@ -75,8 +75,7 @@ impl Deployed {
     /// How far its tasks are: stream and partition, and the next row.
     pub(crate) fn places(&self) -> Vec<((String, u32), u64)> {
         let of_task = |task: &Arc<TaskShared>| {
-            let partition = task.id.partition.0;
-            task.places().into_iter().map(move |(stream, next)| ((stream, partition), next)).collect::<Vec<_>>()
+            task.places().into_iter().map(|((stream, partition), next)| ((stream, partition.0), next)).collect::<Vec<_>>()
         };
         self.tasks.iter().flat_map(of_task).collect()
     }

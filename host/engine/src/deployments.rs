@@ -249,16 +249,16 @@ impl Deployments {
 
     /// What one task takes.
     fn inputs(&self, plan: &Plan, stored: &StoredPipeline, task: PartitionId) -> Result<Vec<InputSeed>, String> {
-        let at = task.0 as usize;
-        let place = |offsets: &[u64]| Offset(offsets.get(at).copied().unwrap_or(0));
         plan.sources
             .of_task(task)
             .map(|(number, source, partition)| {
                 let name = &*source.input;
+                let number_of = partition.key().partition;
+                let place = |offsets: &[u64]| Offset(offsets.get(number_of.0 as usize).copied().unwrap_or(0));
                 let stored =
                     stored.source(name).ok_or_else(|| format!("it is not stored where `{name}` begins: apply it again"))?;
                 Ok(InputSeed {
-                    name: source.input.clone(),
+                    name: plan.sources.input_name(source, number_of),
                     number,
                     partition: partition.clone(),
                     start: place(&stored.starts),

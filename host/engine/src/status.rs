@@ -142,6 +142,8 @@ pub struct TaskStatus {
 pub struct InputStatus {
     /// Its name.
     pub stream: String,
+    /// Its partition: the task's, or each of them where one task takes all.
+    pub partition: u32,
     /// The next row the task takes.
     pub offset: u64,
     /// Rows that it has not taken.

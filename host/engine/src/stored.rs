@@ -19,6 +19,9 @@ pub(crate) struct StoredPipeline {
     pub(crate) paused: bool,
     /// What it reads, in the order of the text.
     pub(crate) sources: Vec<StoredSource>,
+    /// One task takes all partitions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) gathered: bool,
     /// What each component reference means.
     pub(crate) pinned: Vec<Pin>,
     /// The state of the host's own steps: windows, joins. That of components is pinned with them.
@@ -109,6 +112,9 @@ impl StoredPipeline {
 
     /// How many tasks it has.
     pub(crate) fn tasks(&self) -> u32 {
+        if self.gathered {
+            return 1;
+        }
         self.sources.iter().map(|source| source.starts.len() as u32).max().unwrap_or(0)
     }
 

@@ -220,8 +220,7 @@ fn faults_of_meaning_come_all_at_once() {
         &host,
         "from: wide\nsteps:\n- rule: count@1\n  by: [user]\nto: [{stream: strict}]\n",
         expect![[r#"
-        line 3: steps[0].rule: `count@1` needs a column `amount`, and there is none (make it in a step before: `extend: {amount: …}`)
-        line 4: steps[0].by: rows of one key would be in several of the 3 partitions of `wide`, which has the key [n] (read a stream with the key [user], or with one partition: re-keying inside a pipeline is not in this version)"#]],
+        line 3: steps[0].rule: `count@1` needs a column `amount`, and there is none (make it in a step before: `extend: {amount: …}`)"#]],
     );
     check(
         &host,

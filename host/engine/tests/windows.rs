@@ -271,15 +271,6 @@ fn what_cannot_be_is_said_with_every_fault() {
         line 3: steps[0].over.select.v: `v` is a column that comes out beside the results (give the result another name)"#]]
     .assert_eq(&faults("from: events\nsteps:\n- over: {by: [k], rows: 3, select: {v: avg(v)}}\n- where: v > 3\nto: [stdout]\n"));
     expect![[r#"
-        line 3: steps[0].window.by: rows of one key would be in several of the 3 partitions of `wide`, which has the key [v] (read a stream with the key [k], or with one partition: re-keying inside a pipeline is not in this version)"#]].assert_eq(&faults(
-        "from: wide\nsteps:\n- window: {tumbling: 1h, by: [k], select: {n: count(*)}}\n- where: n >\nto: [stdout]\n",
-    ));
-    // The key of the stream keeps rows of a key together, not the keys that are ranked with each other.
-    expect!["line 3: steps[0].window.top: rows of one key would be in several of the 3 partitions of `wide`, which has the key [v] (read streams with one partition: re-keying inside a pipeline is not in this version)"]
-    .assert_eq(&faults(
-        "from: wide\nsteps:\n- window: {tumbling: 1h, by: [v], select: {n: count(*)}, top: {n: 1, order: [n]}}\nto: [stdout]\n",
-    ));
-    expect![[r#"
         line 3: steps[0].window.top.ties: `some` is none of the values there are (use `apart` or `all`)
         line 3: steps[0].window.top.per: `v` is no part of the key (keys can be ranked per `k`)"#]].assert_eq(&faults(
         "from: events\nsteps:\n- window: {tumbling: 1h, by: [k], select: {n: count(*)}, top: {n: 1, per: [v], order: [n], ties: some}}\nto: [stdout]\n",

@@ -268,7 +268,11 @@ fn task_rows(task: &Value) -> Vec<Vec<String>> {
         vec![
             own(number(task, "/partition").to_string()),
             own(text(task, "/state").to_owned()),
-            text(input, "/stream").to_owned(),
+            if number(input, "/partition") == number(task, "/partition") {
+                text(input, "/stream").to_owned()
+            } else {
+                format!("{} {}", text(input, "/stream"), number(input, "/partition"))
+            },
             grouped(number(input, "/offset")),
             grouped(number(input, "/lag_records")),
             kept(input),

@@ -56,25 +56,32 @@ pub(crate) fn check(
     catalog: &Catalog<'_>,
     pinning: Pinning<'_>,
 ) -> Result<Plan, Vec<Fault>> {
-    let plan = check_with(definition, gap, catalog, pinning, None)?;
+    let (mut plan, scattered) = check_with(definition, gap, catalog, pinning, None, None)?;
+    let gathered = scattered.clone();
+    if scattered.is_some() {
+        plan = check_with(plan.definition, gap, catalog, pinning, None, scattered)?.0;
+    }
     if !plan.definition.is_join() {
         return Ok(plan);
     }
     // What is right with all columns is right with those that are asked for.
     let Some(asked_for) = asked_for(&plan.definition.steps) else { return Ok(plan) };
-    Ok(check_with(plan.definition.clone(), gap, catalog, pinning, Some(asked_for)).unwrap_or(plan))
+    let narrow = check_with(plan.definition.clone(), gap, catalog, pinning, Some(asked_for), gathered);
+    Ok(narrow.map_or(plan, |(narrow, _)| narrow))
 }
 
-/// `asked_for`: what a join keeps of its columns; `None`: all of them.
+/// `asked_for`: what a join keeps of its columns; `None`: all of them. `gathered`: one task takes all partitions, and why. Answers the plan, and
+/// why one task has to take all partitions; such a plan is not to be run.
 fn check_with(
     definition: PipelineDefinition,
     gap: Option<usize>,
     catalog: &Catalog<'_>,
     pinning: Pinning<'_>,
     asked_for: Option<Vec<String>>,
-) -> Result<Plan, Vec<Fault>> {
+    gathered: Option<String>,
+) -> Result<(Plan, Option<String>), Vec<Fault>> {
     let mut faults = Vec::new();
-    let sources = sources_of(&definition, catalog, pinning, &mut faults).map(Arc::new);
+    let sources = sources_of(&definition, catalog, pinning, gathered, &mut faults).map(Arc::new);
     let mut checker = Checker {
         catalog,
         pinning,
@@ -86,6 +93,7 @@ fn check_with(
         },
         last_by: None,
         has_changed_times: false,
+        scattered: None,
         asked_for,
         faults,
     };
@@ -116,18 +124,21 @@ fn check_with(
         infer: false,
     });
     let targets = checker.targets(&definition, output.as_ref());
-    let Checker { mut faults, next_operator, .. } = checker;
+    let Checker { mut faults, next_operator, scattered, .. } = checker;
     match (output, sources) {
-        (Some(output), Some(sources)) if faults.is_empty() => Ok(Plan {
-            tenant: catalog.tenant.clone(),
-            time: definition.time,
-            definition,
-            sources,
-            steps,
-            output,
-            targets,
-            next_operator,
-        }),
+        (Some(output), Some(sources)) if faults.is_empty() => {
+            let plan = Plan {
+                tenant: catalog.tenant.clone(),
+                time: definition.time,
+                definition,
+                sources,
+                steps,
+                output,
+                targets,
+                next_operator,
+            };
+            Ok((plan, scattered))
+        }
         _ => {
             faults.sort_by_key(|fault| fault.line);
             Err(faults)
@@ -146,6 +157,8 @@ pub(super) struct Checker<'a> {
     pub(super) last_by: Option<Vec<Arc<str>>>,
     /// A step before gave rows other times, or held them back: their lanes' watermarks say nothing of them any more.
     pub(super) has_changed_times: bool,
+    /// Why rows that a step needs together are in several partitions.
+    pub(super) scattered: Option<String>,
     /// Texts that name all columns that are asked for behind a join; `None`: any may be.
     pub(super) asked_for: Option<Vec<String>>,
     pub(super) faults: Vec<Fault>,
@@ -362,7 +375,7 @@ impl Checker<'_> {
             return names;
         }
         if let Some(columns) = columns {
-            self.key_fields(by, wanted.by_line, &path, columns);
+            self.key_fields(by, &path, columns);
         }
         names
     }

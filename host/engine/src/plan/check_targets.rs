@@ -63,7 +63,7 @@ impl Checker<'_> {
                             }
                             (*definition).clone()
                         }
-                        None => made(output, self.made_key(output), sources.tasks()),
+                        None => made(output, self.made_key(output), sources.partitions()),
                     };
                     PlannedTarget::Stream { name: name.clone(), there, definition }
                 }

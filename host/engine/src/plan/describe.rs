@@ -85,6 +85,7 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
         })).collect::<Vec<_>>(),
         "time": {"bound": length(plan.time.bound), "max_drift": length(plan.time.drift_max)},
         "tasks": plan.sources.tasks(),
+        "gathered": plan.sources.gathered,
         "steps": steps,
         "to": targets,
     })

@@ -102,7 +102,7 @@ impl Checker<'_> {
             Some(text) => self.on(&format!("{path}.on"), text, &of_pairs, wanted.kind, [left, right])?,
             None => On::default(),
         };
-        self.refuse_apart(&path, wanted, &sources, &on)?;
+        self.meet_of_sides(&path, &sources, &on);
         let (low_high, what) = bounds?;
         let fields = columns_of(&kept, wanted.kind, has_window, false);
         let untouched = placed(wanted.kind, &sources, &on);
@@ -227,20 +227,18 @@ impl Checker<'_> {
     }
 
     /// Rows of equal keys must meet in one task: because there is only one, or because both streams are placed by the columns that must
-    /// be equal.
-    fn refuse_apart(&mut self, path: &str, wanted: &JoinStep, sources: &Sources, on: &On) -> Option<()> {
+    /// be equal. If not, there has to be one.
+    fn meet_of_sides(&mut self, path: &str, sources: &Sources, on: &On) {
         if sources.tasks() <= 1 || is_placed_alike(sources, on) {
-            return Some(());
+            return;
         }
-        let error = if on.key.is_empty() {
-            format!("without an equality in `on` every row may belong to every other, and they are in {} tasks", sources.tasks())
+        let why = if on.key.is_empty() {
+            format!("{path}: without an equality in `on` every row may belong to every other")
         } else {
             let keys: Vec<String> = on.key.iter().map(|(a, b)| format!("{} = {}", a.name, b.name)).collect();
-            format!("rows with equal {} would be in several tasks: these are {}", keys.join(", "), sources.described())
+            format!("{path}: rows with equal {} are in several of the {}", keys.join(", "), sources.described())
         };
-        let remedy = "read streams of one partition, or streams that have as many partitions and the columns of `on` as their keys: re-keying inside a pipeline is not in this version";
-        self.fault(path, wanted.line, error, remedy);
-        None
+        self.scattered.get_or_insert(why);
     }
 }
 

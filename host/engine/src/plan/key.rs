@@ -7,8 +7,8 @@ use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 
 impl Checker<'_> {
-    /// The columns of these names; a fault for each that is not there, and one if rows of a key would be in several tasks.
-    pub(super) fn key_fields(&mut self, by: &[Text], line: usize, path: &str, columns: &Columns) -> Vec<Field> {
+    /// The columns of these names; a fault for each that is not there. If rows of a key are in several partitions, one task takes them all.
+    pub(super) fn key_fields(&mut self, by: &[Text], path: &str, columns: &Columns) -> Vec<Field> {
         let mut fields: Vec<Field> = Vec::with_capacity(by.len());
         for text in by {
             match columns.field(&text.text) {
@@ -28,30 +28,19 @@ impl Checker<'_> {
                 }
             }
         }
-        self.refuse_scattered(by, line, path, columns);
+        self.meet(by, path, columns);
         fields
     }
 
-    /// Rows of one key must meet in one task: by the source's key they do, or because there is only one task.
-    pub(super) fn refuse_scattered(&mut self, by: &[Text], line: usize, path: &str, columns: &Columns) {
+    /// Rows of one key must meet in one task: by the source's key they do, or because there is only one task. If not, there has to be one.
+    pub(super) fn meet(&mut self, by: &[Text], path: &str, columns: &Columns) {
         let Some(sources) = self.sources.clone() else { return };
         let key = sources.key();
         let kept: Vec<_> = by.iter().map(|name| columns.source_of(&name.text)).collect();
         let co_located = !key.is_empty() && key.iter().all(|key| kept.contains(&Some(key)));
-        if sources.tasks() <= 1 || co_located {
-            return;
+        if sources.tasks() > 1 && !co_located {
+            let why = format!("{path}: rows of one key are in several of the {}", sources.described());
+            self.scattered.get_or_insert(why);
         }
-        let error = format!("rows of one key would be in several of the {}", sources.described());
-        let names: Vec<&str> = by.iter().map(|name| name.text.as_str()).collect();
-        let what = if sources.list.len() > 1 { "streams that all have as many partitions," } else { "a stream" };
-        let remedy = if names.is_empty() {
-            "read streams with one partition: re-keying inside a pipeline is not in this version".to_owned()
-        } else {
-            format!(
-                "read {what} with the key [{}], or with one partition: re-keying inside a pipeline is not in this version",
-                names.join(", ")
-            )
-        };
-        self.fault(path, line, error, remedy);
     }
 }

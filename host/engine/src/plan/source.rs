@@ -5,6 +5,7 @@
 //!          1 ─┼─┐       task 1 takes partition 1, …: as many tasks as the widest stream has partitions
 //!  views   0 ─┘ │
 //!          1 ───┘       same key, same type, as many partitions everywhere: a key's rows of all streams meet in one task
+//!                       else, if a step needs rows of one key together: one task takes all partitions, each with a time of its own
 //! ```
 
 use std::sync::Arc;
@@ -100,6 +101,8 @@ pub(crate) struct Sources {
     pub(crate) schema: StreamSchema,
     /// They are the sides of a join, each with its own columns.
     pub(crate) are_sides: bool,
+    /// One task takes all partitions, and why; `None`: a task for each.
+    pub(crate) gathered: Option<String>,
 }
 
 impl Sources {
@@ -124,12 +127,30 @@ impl Sources {
 
     /// How many tasks take them.
     pub(crate) fn tasks(&self) -> u32 {
+        if self.gathered.is_some() { 1 } else { self.partitions() }
+    }
+
+    /// How many partitions the widest of them has.
+    pub(crate) fn partitions(&self) -> u32 {
         self.list.iter().map(|source| source.stream.partitions().len() as u32).max().unwrap_or(0)
     }
 
-    /// What one task takes: the streams, by their place in `list`, that have such a partition.
+    /// What one task takes: of each stream, by its place in `list`, the partition of its number, or all of them.
     pub(crate) fn of_task(&self, task: PartitionId) -> impl Iterator<Item = (usize, &PlannedSource, &Arc<Partition>)> {
-        self.list.iter().enumerate().filter_map(move |(at, source)| Some((at, source, source.stream.partition(task)?)))
+        let takes = move |partition: &&Arc<Partition>| self.gathered.is_some() || partition.key().partition == task;
+        let of = move |(at, source): (usize, _)| {
+            let source: &PlannedSource = source;
+            source.stream.partitions().iter().filter(takes).map(move |partition| (at, source, partition))
+        };
+        self.list.iter().enumerate().flat_map(of)
+    }
+
+    /// What an input is called in what is kept of a run: a partition beside others of its stream has its number with it.
+    pub(crate) fn input_name(&self, source: &PlannedSource, partition: PartitionId) -> Arc<str> {
+        if self.gathered.is_some() && source.stream.partitions().len() > 1 {
+            return format!("{}/{partition}", source.input).into();
+        }
+        source.input.clone()
     }
 
     /// The fields by which rows of all streams are placed alike; empty if there are none.
@@ -170,6 +191,7 @@ pub(super) fn sources_of(
     definition: &PipelineDefinition,
     catalog: &Catalog<'_>,
     pinning: Pinning<'_>,
+    gathered: Option<String>,
     faults: &mut Vec<Fault>,
 ) -> Option<Sources> {
     let faults_before = faults.len();
@@ -187,7 +209,7 @@ pub(super) fn sources_of(
         [one] => one.definition.schema.clone(),
         several => together(several, &definition.sources, faults),
     };
-    (faults.len() == faults_before).then_some(Sources { list, schema, are_sides })
+    (faults.len() == faults_before).then_some(Sources { list, schema, are_sides, gathered })
 }
 
 fn source_of(source: &Source, input: Arc<str>, catalog: &Catalog<'_>, pinning: Pinning<'_>) -> Result<PlannedSource, Fault> {

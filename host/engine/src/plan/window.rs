@@ -62,10 +62,10 @@ impl Checker<'_> {
         let (path, faults_before) = (step.name(), self.faults.len());
         let windows = self.windows(&path, wanted);
         let columns = columns?;
-        let by = self.key_fields(&wanted.by, wanted.line, &format!("{path}.by"), columns);
+        let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         // Keys that are ranked with each other must meet, too: their rank is of the whole window.
         if let Some(top) = wanted.top.as_ref().filter(|_| self.faults.len() == faults_before) {
-            self.refuse_scattered(&top.per, wanted.line, &format!("{path}.top"), columns);
+            self.meet(&top.per, &format!("{path}.top"), columns);
         }
         let bounds: Vec<Field> = match wanted.kind {
             WindowKind::Global => Vec::new(),
@@ -116,7 +116,7 @@ impl Checker<'_> {
     ) -> Option<(PlannedOver, Columns)> {
         let (path, faults_before) = (step.name(), self.faults.len());
         let columns = columns?;
-        let by = self.key_fields(&wanted.by, wanted.line, &format!("{path}.by"), columns);
+        let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         let place = Selecting { path: &format!("{path}.select"), input: columns, beside: &columns.fields };
         let aggregates = self.aggregates(&wanted.select, place)?;
         if self.faults.len() > faults_before {

@@ -325,7 +325,8 @@ impl Task {
     /// What a batch of an input is to its commit, and where its rows came from.
     pub(super) fn block_of(&self, at: usize, range: OffsetRange, rows: &RecordBatch) -> (Taken, Sources) {
         let input = self.inputs.get(at);
-        let first = Place { stream: input.stream().into(), partition: self.partition, offset: range.start };
+        let partition = input.partition.key().partition;
+        let first = Place { stream: input.stream().into(), partition, offset: range.start };
         let taken = Taken { stream: input.name().to_owned(), start: range.start.0, end: range.end.0, ..Taken::default() };
         (taken, Sources::block(rows.clone(), first))
     }

@@ -92,6 +92,13 @@ struct SeenInput {
 }
 
 impl SeenInput {
+    /// What it is called in the text, and its partition of that.
+    fn place(&self) -> (String, PartitionId) {
+        // A name with a partition is that of one among several: `docs/formats/engine.md`.
+        let name = self.name.split('/').next().unwrap_or_default();
+        (name.to_owned(), self.partition.key().partition)
+    }
+
     fn lag(&self) -> u64 {
         self.partition.end(Visibility::Durable).0.saturating_sub(self.next.load(Ordering::Relaxed))
     }
@@ -125,9 +132,9 @@ impl TaskShared {
         }
     }
 
-    /// The next row of each input, by name.
-    pub(crate) fn places(&self) -> Vec<(String, u64)> {
-        self.inputs.iter().map(|input| (input.name.to_string(), input.next.load(Ordering::Relaxed))).collect()
+    /// The next row of each input, by name and partition.
+    pub(crate) fn places(&self) -> Vec<((String, PartitionId), u64)> {
+        self.inputs.iter().map(|input| (input.place(), input.next.load(Ordering::Relaxed))).collect()
     }
 
     /// Rows on disk that it has not taken.
@@ -219,10 +226,10 @@ impl TaskShared {
         });
     }
 
-    /// How far its time is, with its partition and the streams it takes.
-    pub(crate) fn time(&self) -> (SeenTime, PartitionId, Vec<String>) {
+    /// How far its time is, with the inputs it takes.
+    pub(crate) fn time(&self) -> (SeenTime, Vec<(String, PartitionId)>) {
         let time = self.seen.lock().time.clone();
-        (time, self.id.partition, self.places().into_iter().map(|(stream, _)| stream).collect())
+        (time, self.inputs.iter().map(SeenInput::place).collect())
     }
 
     /// `clock` is the time by which event time is behind.
@@ -238,7 +245,8 @@ impl TaskShared {
             let lane = seen.time.lanes.get(at);
             InputStatus {
                 kept_from: kept.get(at).copied(),
-                stream: input.name.to_string(),
+                stream: input.place().0,
+                partition: input.place().1.0,
                 offset: input.next.load(Ordering::Relaxed),
                 lag_records: input.lag(),
                 watermark: lane.and_then(|lane| shown(lane.watermark)),
@@ -249,9 +257,9 @@ impl TaskShared {
             }
         };
         let inputs: Vec<InputStatus> = self.inputs.iter().enumerate().map(input).collect();
-        let streams: Vec<String> = inputs.iter().map(|input| input.stream.clone()).collect();
+        let places: Vec<_> = self.inputs.iter().map(SeenInput::place).collect();
         TaskStatus {
-            time: seen.time.status(&streams, self.id.partition, clock),
+            time: seen.time.status(&places, clock),
             late: seen.totals.late,
             dropped_late: seen.totals.dropped_late,
             late_partial: seen.totals.late_partial,

@@ -139,10 +139,10 @@ pub(crate) struct SeenTime {
 }
 
 impl SeenTime {
-    /// Of a task that takes this partition of `streams`, the streams in the order of its inputs. `clock` is the time.
-    pub(crate) fn status(&self, streams: &[String], partition: PartitionId, clock: EventTime) -> TimeStatus {
-        let held = self.lanes.iter().zip(streams).filter(|(lane, _)| lane.holds_back);
-        let held_back_by = held.map(|(_, stream)| HeldBack { stream: stream.clone(), partition: partition.0 }).collect();
+    /// Of a task with these inputs. `clock` is the time.
+    pub(crate) fn status(&self, inputs: &[(String, PartitionId)], clock: EventTime) -> TimeStatus {
+        let held = self.lanes.iter().zip(inputs).filter(|(lane, _)| lane.holds_back);
+        let held_back_by = held.map(|(_, input)| held_back(input)).collect();
         TimeStatus {
             watermark: shown(self.watermark),
             behind_clock_ms: is_time(self.watermark).then(|| clock.0.saturating_sub(self.watermark.0) / 1000),
@@ -151,23 +151,26 @@ impl SeenTime {
         }
     }
 
-    /// Of several tasks, with their partitions and streams: that of the one that is furthest behind.
-    pub(crate) fn together(tasks: &[(Self, PartitionId, Vec<String>)], clock: EventTime) -> TimeStatus {
+    /// Of several tasks, with their inputs: that of the one that is furthest behind.
+    pub(crate) fn together(tasks: &[(Self, Vec<(String, PartitionId)>)], clock: EventTime) -> TimeStatus {
         let Some((least, ..)) = tasks.iter().min_by_key(|(time, ..)| time.watermark) else { return TimeStatus::default() };
         let all_alike = tasks.iter().all(|(time, ..)| time.watermark == least.watermark);
-        let mut together = least.status(&[], PartitionId(0), clock);
-        for (time, partition, streams) in tasks.iter().filter(|(time, ..)| time.watermark == least.watermark) {
-            let own = time.status(streams, *partition, clock).held_back_by;
+        let mut together = least.status(&[], clock);
+        for (time, inputs) in tasks.iter().filter(|(time, ..)| time.watermark == least.watermark) {
+            let own = time.status(inputs, clock).held_back_by;
             if own.is_empty() && !all_alike {
                 // It reads one lane, and that is what others are ahead of.
-                let stream = streams.first().cloned().unwrap_or_default();
-                together.held_back_by.push(HeldBack { stream, partition: partition.0 });
+                together.held_back_by.extend(inputs.first().map(held_back));
             }
             together.held_back_by.extend(own);
         }
         together.held_back_by.truncate(HELD_BACK_SHOWN_MAX);
         together
     }
+}
+
+fn held_back((stream, partition): &(String, PartitionId)) -> HeldBack {
+    HeldBack { stream: stream.clone(), partition: partition.0 }
 }
 
 /// A watermark as people read it; `None`: there is none.

@@ -453,3 +453,76 @@ fn a_letter_of_a_pane_that_time_let_out_goes_through_again() {
     let status = host.settle("p");
     assert!(status.divergences.is_empty(), "{status:#?}");
 }
+
+/// Windows by a column that is not the stream's key: one task takes all partitions, and answers as if there were one.
+fn gathered(partitions: u32, setup: Setup) -> Host {
+    let host = Host::new(setup);
+    host.make_stream("events", &EVENTS.replace("\"partitions\": 2", &format!("\"partitions\": {partitions}")));
+    // Each partition has an order of its own, so none of its rows is late.
+    host.apply("p", "from: {stream: events, out_of_orderness: 100s}\nsteps:\n- extend: {g: v % 3}\n- window: {tumbling: 10s, by: [g], select: {n: count(*), most: max(v), s: sum(v)}}\nto: [{stream: out}]\n");
+    host
+}
+
+/// The rows of `out`, sorted: where they lie hangs on the number of partitions.
+fn sorted(host: &Host) -> Vec<String> {
+    let mut rows: Vec<String> = host
+        .rows("out")
+        .into_iter()
+        .map(|mut row| {
+            let row_members = row.as_object_mut().expect("a row");
+            ["_partition", "_offset"].iter().for_each(|member| drop(row_members.remove(*member)));
+            row.to_string()
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn close_all(host: &Host) {
+    host.settle("p");
+    host.wait("p", "every window to close", |status| {
+        host.advance(Duration::from_secs(5));
+        status.time.moved_by_clock && status.time.watermark.as_deref() > Some("1970-01-01T00:09")
+    });
+    host.sync();
+}
+
+#[test]
+fn no_number_of_partitions_shows_whatever_the_key() {
+    let mut told = Vec::new();
+    for partitions in [1, 2, 5] {
+        let host = gathered(partitions, Setup { batch_rows: 7, ..Setup::default() });
+        assert!(send_on(&host, ROWS, &mut Random::new(u64::from(partitions))));
+        close_all(&host);
+        let status = host.status("p");
+        assert_eq!((status.tasks.len(), status.tasks[0].inputs.len(), status.late), (1, partitions as usize, 0), "{status:#?}");
+        told.push(sorted(&host));
+        // It is the same plan when it is applied again, and goes on where it was.
+        let text = "from: {stream: events, out_of_orderness: 100s}\nsteps:\n- extend: {g: v % 3}\n- window: {tumbling: 10s, by: [g], select: {n: count(*), most: max(v), s: sum(v)}}\n- where: n > 0\nto: [{stream: out}]\n";
+        assert!(host.apply("p", text).changed);
+        assert_eq!((host.settle("p").run, sorted(&host).len()), (1, told[0].len()));
+    }
+    assert!(told[0].len() > 20);
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0], told[2]);
+}
+
+#[test]
+fn one_task_of_all_partitions_does_not_notice_kills() {
+    let calm = gathered(3, Setup::default());
+    assert!(send_on(&calm, ROWS, &mut Random::new(1)));
+    close_all(&calm);
+    for seed in support::seeds(2) {
+        let mut random = Random::new(seed);
+        let checkpoint_after = Duration::from_micros(100 + random.below(1500));
+        let mut host = gathered(3, Setup { batch_rows: 5, checkpoint_after, simulated: true, ..Setup::default() });
+        for life in 0..10 {
+            send_on(&host, ROWS * life / 10, &mut random);
+            host = if life % 2 == 0 { killed(host, &mut random) } else { host.power_cut(random.next()) };
+        }
+        assert!(send_on(&host, ROWS, &mut random), "the power is on");
+        close_all(&host);
+        assert!(host.status("p").divergences.is_empty());
+        assert_eq!(sorted(&host), sorted(&calm), "seed {seed}");
+    }
+}
