@@ -7,6 +7,7 @@
 //! Whoever takes a letter notes that on disk before the answer, so each goes once unless somebody insists.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -18,6 +19,7 @@ use crate::dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, Refus
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::status::PipelineState;
+use crate::task::TaskShared;
 
 /// Dead letters that one request replays; ask again for more.
 const REPLAYED_MAX: usize = 10_000;
@@ -58,7 +60,9 @@ impl Deployments {
         };
         let mut answer = ReplayedLetters { replayed: 0, refused: refused(missing, "there is no such dead letter") };
         for (task, ids) in of_tasks {
-            let Some(shared) = deployed.tasks.iter().find(|shared| shared.id.partition.0 == task) else {
+            // One task that takes all partitions has the letters of all.
+            let is_its = |shared: &&Arc<TaskShared>| deployed.stored.gathered || shared.id.partition.0 == task;
+            let Some(shared) = deployed.tasks.iter().find(is_its) else {
                 answer.refused.extend(refused(ids, "the pipeline has no task for its partition any more"));
                 continue;
             };

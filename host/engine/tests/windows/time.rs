@@ -526,3 +526,41 @@ fn one_task_of_all_partitions_does_not_notice_kills() {
         assert_eq!(sorted(&host), sorted(&calm), "seed {seed}");
     }
 }
+
+#[test]
+fn letters_and_replays_of_one_task_of_all_partitions() {
+    let host = Host::new(Setup { batch_rows: 7, ..Setup::default() });
+    host.make_stream("events", &EVENTS.replace("\"partitions\": 2", "\"partitions\": 3"));
+    let text = |divisor: &str| {
+        format!(
+            "from: {{stream: events, out_of_orderness: 1000s}}\nsteps:\n- extend: {{x: 100 / ({divisor})}}\n- window: {{tumbling: 10s, select: {{n: count(*)}}}}\nto: [{{stream: out}}]\n"
+        )
+    };
+    host.apply("p", &text("v % 5"));
+    assert!(send_on(&host, 200, &mut Random::new(1)));
+    let failed = host.settle("p").dead_letters;
+    let of: std::collections::BTreeSet<u64> =
+        host.rows("p.dead-letters").iter().filter_map(|letter| letter["partition"].as_u64()).collect();
+    assert!(failed > 9 && of.len() == 3, "letters of all partitions: {of:?}");
+    host.apply("p", &text("v % 5 + 1"));
+    host.settle("p");
+    let all = DeadLetterChoice::Query(DeadLetterQuery::default());
+    let (tenant, pipeline) = (support::tenant(), support::pipeline("p"));
+    let replayed = host.engine.pipelines().replay_dead_letters(&tenant, &pipeline, all, false).expect("a replay");
+    assert_eq!(replayed.replayed as u64, failed, "{replayed:?}");
+    // A run beside it takes the same, and becomes the pipeline's where both have come to.
+    let from = tidemill_engine::ReplayFrom::parse(&json!("earliest")).expect("a place");
+    host.engine.pipelines().replay(&tenant, &pipeline, &from).expect("a run");
+    host.wait_replay("p");
+    let promoted = host.engine.pipelines().promote(&tenant, &pipeline).expect("promotes");
+    assert_eq!(promoted.run, 2);
+    assert!(send_on(&host, 300, &mut Random::new(2)));
+    host.settle("p");
+    host.wait("p", "every window to close", |status| {
+        host.advance(Duration::from_secs(200));
+        status.time.moved_by_clock && status.time.watermark.as_deref() > Some("1970-01-01T00:09")
+    });
+    host.sync();
+    let total: u64 = host.rows("out").iter().filter_map(|row| row["n"].as_u64()).sum();
+    assert_eq!(total, 300, "each row once, also those that had been letters");
+}
