@@ -20,6 +20,7 @@ mod key;
 mod source;
 mod state;
 mod target;
+mod thin;
 mod window;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
+pub(crate) use thin::{PlannedLimit, PlannedSample};
 pub(crate) use window::{PlannedOver, PlannedWindow, Windows};
 
 /// A pipeline that can run.
@@ -70,7 +72,9 @@ impl Plan {
             | PlannedKind::Extend(_)
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
-            | PlannedKind::Over(_) => None,
+            | PlannedKind::Over(_)
+            | PlannedKind::Limit(_)
+            | PlannedKind::Sample(_) => None,
         })
     }
 
@@ -81,9 +85,10 @@ impl Plan {
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Rule { .. }
-            | PlannedKind::Transform { .. } => false,
+            | PlannedKind::Transform { .. }
+            | PlannedKind::Sample(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
-            PlannedKind::Join(_) | PlannedKind::Over(_) => true,
+            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
         })
     }
 
@@ -151,4 +156,6 @@ pub(crate) enum PlannedKind {
     Join(Box<PlannedJoin>),
     Window(Box<PlannedWindow>),
     Over(Box<PlannedOver>),
+    Limit(Box<PlannedLimit>),
+    Sample(PlannedSample),
 }
