@@ -44,7 +44,13 @@ pub fn generate() -> Result<String> {
         writer.import("tidemill:metrics/metrics@1.0.0", function, "Hands over what was measured.", parameters);
     }
     writer.close_module();
-    for (package, name) in [(packages.rule, "rule"), (packages.transform, "transform")] {
+    let kinds = [
+        (packages.rule, "rule"),
+        (packages.transform, "transform"),
+        (packages.function, "function"),
+        (packages.aggregate, "aggregate"),
+    ];
+    for (package, name) in kinds {
         let world = &resolve.worlds[resolve.packages[package].worlds[name]];
         writer.world(name, world);
     }
@@ -126,8 +132,9 @@ impl Writer<'_> {
     }
 
     fn rust(&self, ty: &Type) -> String {
-        // Records of a world stand one module deeper.
+        // Records of a world stand one module deeper, and those of `columns` where the worlds do.
         let lists = if self.indent.len() > 4 { "super::super::" } else { "super::" };
+        let shared = if self.indent.len() > 4 { "super::" } else { "" };
         match ty {
             Type::Bool | Type::U8 => "u8".to_owned(),
             Type::U32 => "u32".to_owned(),
@@ -137,7 +144,10 @@ impl Writer<'_> {
                 TypeDefKind::Option(_) => format!("{lists}OptionalList"),
                 TypeDefKind::Enum(_) => "u8".to_owned(),
                 TypeDefKind::Type(alias) => self.rust(alias),
-                TypeDefKind::Record(_) => camel(self.resolve.types[*id].name.as_deref().unwrap_or_default()),
+                // The only record that stands in another is a column or a field.
+                TypeDefKind::Record(_) => {
+                    format!("{shared}{}", camel(self.resolve.types[*id].name.as_deref().unwrap_or_default()))
+                }
                 other => panic!("the SDK has no layout for a {}", other.as_str()),
             },
             other => panic!("the SDK has no layout for {other:?}"),

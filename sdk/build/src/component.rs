@@ -1,5 +1,7 @@
 //! From a core module to a component: which world it fills is read off its exports, and what else it imports off its imports.
 
+use std::fmt;
+
 use anyhow::{Context, Result, bail};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
@@ -12,6 +14,10 @@ pub enum ComponentKind {
     Rule,
     /// Rows out per row in.
     Transform,
+    /// A value per row, for expressions.
+    Function,
+    /// A value per group of rows, for windows.
+    Aggregate,
 }
 
 impl ComponentKind {
@@ -20,21 +26,49 @@ impl ComponentKind {
         match self {
             Self::Rule => "tidemill:rule/rule@1.0.0",
             Self::Transform => "tidemill:transform/transform@1.0.0",
+            Self::Function => "tidemill:function/function@1.0.0",
+            Self::Aggregate => "tidemill:aggregate/aggregate@1.0.0",
+        }
+    }
+
+    /// The export that tells it from the others.
+    fn export(self) -> &'static str {
+        match self {
+            Self::Rule => "evaluate",
+            Self::Transform => "apply",
+            Self::Function => "compute",
+            Self::Aggregate => "update",
         }
     }
 }
+
+impl fmt::Display for ComponentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule => "a rule",
+            Self::Transform => "a transform",
+            Self::Function => "a function",
+            Self::Aggregate => "an aggregate",
+        })
+    }
+}
+
+const KINDS: [ComponentKind; 4] =
+    [ComponentKind::Rule, ComponentKind::Transform, ComponentKind::Function, ComponentKind::Aggregate];
 
 /// Makes a component of a core module that a guest compiler emitted. Bytes that are a component already come back as they are.
 ///
 /// Errors say what the module lacks: an export of its kind, or an import nobody has.
 pub fn componentize(module: &[u8]) -> Result<(ComponentKind, Vec<u8>)> {
     let shape = Shape::read(module)?;
-    let exports = |name: &str| shape.exports.iter().any(|export| export == name);
-    let kind = match (exports("evaluate"), exports("apply")) {
-        (true, false) => ComponentKind::Rule,
-        (false, true) => ComponentKind::Transform,
-        (true, true) => bail!("the module has a rule and a transform; a component is of one kind: split the crate"),
-        (false, false) => bail!("the module has no rule and no transform; put #[rule] or #[transform] on a function"),
+    let is_there = |kind: &ComponentKind| shape.exports.iter().any(|export| export == kind.export());
+    let kinds: Vec<ComponentKind> = KINDS.into_iter().filter(is_there).collect();
+    let kind = match kinds.as_slice() {
+        [kind] => *kind,
+        [] => bail!(
+            "the module has no component; put #[rule], #[transform] or #[function] on a function, or #[aggregate] on an impl"
+        ),
+        [first, second, ..] => bail!("the module is {first} and {second}; a component is of one kind: split the crate"),
     };
     let mut world = format!("package tidemill:built;\nworld built {{\n    include {};\n", kind.world());
     for import in shape.imports.iter().filter(|import| !import.starts_with("tidemill:component/")) {
@@ -165,8 +199,9 @@ mod tests {
         check(b"PK", "not a WebAssembly file");
         check(b"\0asm\x0d\0\x01\0", "already a component");
         check(b"\0asm\x01\0\0\0\x02\xff", "a number is cut off");
-        check(&module(&[], &["describe"]), "the module has no rule and no transform");
-        check(&module(&[], &["evaluate", "apply"]), "the module has a rule and a transform");
+        check(&module(&[], &["describe"]), "the module has no component");
+        check(&module(&[], &["evaluate", "apply"]), "the module is a rule and a transform");
+        check(&module(&[], &["update", "compute"]), "the module is a function and an aggregate");
         check(&module(&["wasi_snapshot_preview1"], &["apply"]), "the module imports `wasi_snapshot_preview1`");
         check(&module(&["tidemill:nothing/here@1.0.0"], &["apply"]), "built.wit does not parse");
         check(&module(&[], &["evaluate"]), "the module does not fit its world");

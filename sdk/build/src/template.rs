@@ -44,20 +44,56 @@ pub struct ProjectFile {
 }
 
 /// Path in the project, and text with `{{name}}` and `{{sdk}}`.
-const FILES: [(&str, &str); 7] = [
+type File = (&'static str, &'static str);
+
+/// What all kinds of projects have.
+const SHARED: [File; 2] = [
     ("Cargo.toml", include_str!("../../rust/template/Cargo.toml.in")),
     (".gitignore", include_str!("../../rust/template/gitignore")),
+];
+const RULE: [File; 5] = [
     ("README.md", include_str!("../../rust/template/README.md.in")),
     ("src/lib.rs", include_str!("../../rust/template/src/lib.rs")),
     ("events.ndjson", include_str!("../../rust/template/events.ndjson")),
     ("pipeline.yaml", include_str!("../../rust/template/pipeline.yaml.in")),
     ("stream.json", include_str!("../../rust/template/stream.json")),
 ];
+const FUNCTION: [File; 5] = [
+    ("README.md", include_str!("../../rust/template/function/README.md.in")),
+    ("src/lib.rs", include_str!("../../rust/template/function/src/lib.rs")),
+    ("events.ndjson", include_str!("../../rust/template/function/events.ndjson")),
+    ("pipeline.yaml", include_str!("../../rust/template/function/pipeline.yaml.in")),
+    ("stream.json", include_str!("../../rust/template/function/stream.json")),
+];
+const AGGREGATE: [File; 5] = [
+    ("README.md", include_str!("../../rust/template/aggregate/README.md.in")),
+    ("src/lib.rs", include_str!("../../rust/template/aggregate/src/lib.rs")),
+    ("events.ndjson", include_str!("../../rust/template/aggregate/events.ndjson")),
+    ("pipeline.yaml", include_str!("../../rust/template/aggregate/pipeline.yaml.in")),
+    ("stream.json", include_str!("../../rust/template/aggregate/stream.json")),
+];
 
-/// The files of a new rule project. `name` is a component's name, which is a crate's name too.
-pub fn project(name: &str, sdk: &SdkSource) -> Vec<ProjectFile> {
+/// What a new project is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectKind {
+    /// A rule with state.
+    Rule,
+    /// A function for expressions.
+    Function,
+    /// An aggregate for windows.
+    Aggregate,
+}
+
+/// The files of a new project. `name` is a component's name, which is a crate's name too.
+pub fn project(kind: ProjectKind, name: &str, sdk: &SdkSource) -> Vec<ProjectFile> {
     let sdk = sdk.to_string();
-    FILES.iter().map(|(path, text)| ProjectFile { path, text: text.replace("{{name}}", name).replace("{{sdk}}", &sdk) }).collect()
+    let own = match kind {
+        ProjectKind::Rule => RULE,
+        ProjectKind::Function => FUNCTION,
+        ProjectKind::Aggregate => AGGREGATE,
+    };
+    let file = |(path, text): File| ProjectFile { path, text: text.replace("{{name}}", name).replace("{{sdk}}", &sdk) };
+    SHARED.into_iter().chain(own).map(file).collect()
 }
 
 #[cfg(test)]
@@ -66,8 +102,11 @@ mod tests {
 
     #[test]
     fn everything_is_filled_in() {
-        let files = project("too-many", &SdkSource::Path("/sdk".into()));
-        assert!(files.iter().all(|file| !file.text.contains("{{") && !file.text.contains("}}")));
+        let files = |kind| project(kind, "too-many", &SdkSource::Path("/sdk".into()));
+        for kind in [ProjectKind::Rule, ProjectKind::Function, ProjectKind::Aggregate] {
+            assert!(files(kind).iter().all(|file| !file.text.contains("{{") && !file.text.contains("}}")), "{kind:?}");
+        }
+        let files = files(ProjectKind::Rule);
         let manifest = &files[0].text;
         assert!(manifest.contains("name = \"too-many\"") && manifest.contains("tidemill-sdk = { path = '/sdk' }"), "{manifest}");
         assert_eq!(SdkSource::Git("https://x/y".to_owned()).to_string(), "git = 'https://x/y'");

@@ -8,6 +8,8 @@ const COMPONENT: &str = include_str!("../../../wit/component/component.wit");
 const METRICS: &str = include_str!("../../../wit/metrics/metrics.wit");
 const RULE: &str = include_str!("../../../wit/rule/rule.wit");
 const TRANSFORM: &str = include_str!("../../../wit/transform/transform.wit");
+const FUNCTION: &str = include_str!("../../../wit/function/function.wit");
+const AGGREGATE: &str = include_str!("../../../wit/aggregate/aggregate.wit");
 /// Imports for tests of the host; no pipeline can be granted them.
 const TESTING: &str = include_str!("../../../wit/testing/testing.wit");
 
@@ -18,6 +20,8 @@ pub(crate) struct Packages {
     pub(crate) metrics: PackageId,
     pub(crate) rule: PackageId,
     pub(crate) transform: PackageId,
+    pub(crate) function: PackageId,
+    pub(crate) aggregate: PackageId,
 }
 
 impl Packages {
@@ -27,8 +31,10 @@ impl Packages {
         let metrics = push(&mut resolve, "metrics.wit", METRICS)?;
         let rule = push(&mut resolve, "rule.wit", RULE)?;
         let transform = push(&mut resolve, "transform.wit", TRANSFORM)?;
+        let function = push(&mut resolve, "function.wit", FUNCTION)?;
+        let aggregate = push(&mut resolve, "aggregate.wit", AGGREGATE)?;
         push(&mut resolve, "testing.wit", TESTING)?;
-        Ok(Self { resolve, component, metrics, rule, transform })
+        Ok(Self { resolve, component, metrics, rule, transform, function, aggregate })
     }
 }
 

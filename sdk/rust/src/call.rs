@@ -93,17 +93,69 @@ impl TransformAnswer {
     }
 }
 
+/// Values under way: what `compute` and `finish` answer. Kept between calls, so that its memory is taken once.
+#[derive(Debug, Default)]
+pub struct ValueAnswer {
+    /// The one column.
+    pub columns: Vec<Place>,
+    /// The buffer of it.
+    pub buffer: Buffer,
+    /// Rows with trouble.
+    pub notes: Vec<Note>,
+}
+
+impl ValueAnswer {
+    /// Of nothing yet.
+    pub const fn new() -> Self {
+        Self { columns: Vec::new(), buffer: Buffer::new(), notes: Vec::new() }
+    }
+
+    /// Empty again; the memory stays.
+    pub fn clear(&mut self) {
+        self.columns.clear();
+        self.buffer.clear();
+        self.notes.clear();
+    }
+}
+
+/// Accumulators under way: what `update`, `merge` and `retract` answer. Kept between calls, so that its memory is taken once.
+#[derive(Debug, Default)]
+pub struct AccumulatorAnswer {
+    /// The new state columns.
+    pub state: Vec<Place>,
+    /// The buffer of `state`.
+    pub buffer: Buffer,
+    /// Rows with trouble.
+    pub notes: Vec<Note>,
+}
+
+impl AccumulatorAnswer {
+    /// Of nothing yet.
+    pub const fn new() -> Self {
+        Self { state: Vec::new(), buffer: Buffer::new(), notes: Vec::new() }
+    }
+
+    /// Empty again; the memory stays.
+    pub fn clear(&mut self) {
+        self.state.clear();
+        self.buffer.clear();
+        self.notes.clear();
+    }
+}
+
 /// What a component declares.
 #[derive(Debug, Clone)]
 pub struct Description {
     /// For people.
     pub doc: &'static str,
-    /// Columns it reads.
+    /// Columns it reads; of a function or an aggregate, its arguments.
     pub columns: Vec<crate::field::Field>,
-    /// Columns it makes.
+    /// Columns it makes; of a function or an aggregate, its value.
     pub outputs: Vec<crate::field::Field>,
     /// State it keeps per key.
     pub state: Vec<crate::field::StateField>,
     /// Of a transform: the output field that is the rows' event time.
     pub time: Option<&'static str>,
+    /// Of an aggregate: whether it can take accumulators away again.
+    pub retracts: bool,
 }

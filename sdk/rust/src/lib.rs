@@ -1,4 +1,5 @@
-//! Write Tidemill components in Rust: rules that judge events, and transforms that make events of events.
+//! Write Tidemill components in Rust: rules that judge events, transforms that make events of events, and functions and aggregates for
+//! the expressions and windows of pipelines.
 //!
 //! A component is an ordinary function over a typed event. The macros turn it into a WebAssembly component; the host sends it
 //! columns, a few thousand rows a call, and the generated loop calls the function row by row without allocating.
@@ -100,6 +101,76 @@
 //! ```
 //! A function that makes at most one row per row returns it instead: `fn f(line: &Line) -> Option<Reading>`.
 //!
+//! # A function
+//! What expressions may call, in `where`, `select`, `extend` and as an argument of aggregates. A pipeline names it beside `from`:
+//! `functions: {entropy: entropy@1}`, then `where: entropy(payload) > 4.5`.
+//! ```
+//! use tidemill_sdk::function;
+//!
+//! /// Bits per byte. (A `&str` is never null: where the text is null, the value is null and nobody asks.)
+//! #[function]
+//! fn entropy(text: &str) -> f64 {
+//!     let mut counts = [0u32; 256];
+//!     text.bytes().for_each(|byte| counts[usize::from(byte)] += 1);
+//!     let share = |count: &u32| f64::from(*count) / text.len() as f64;
+//!     counts.iter().filter(|count| **count > 0).map(share).map(|share| -share * share.log2()).sum()
+//! }
+//!
+//! let values = tidemill_sdk::testing::function::<entropy>().run(r#"
+//!     {"text": "abab"}
+//!     {"text": ""}
+//!     {"text": null}
+//! "#);
+//! assert_eq!(values.rows, ["1", "0", "null"]);
+//! ```
+//! Arguments have the types of an event's fields; `config: &C` may stand behind them. It gives a value, an `Option` of one, or a `Result` of
+//! these, whose error sends the row to the dead letters.
+//!
+//! # An aggregate
+//! What windows may say of a group of rows, exactly like `sum`: `select: {level: peak_mean(load)}`. The struct is what is remembered of a
+//! group; the host keeps it, and merges two where a window needs both.
+//! ```
+//! use tidemill_sdk::{State, aggregate};
+//!
+//! #[derive(State)]
+//! struct Range { rows: i64, least: i64, greatest: i64 }
+//!
+//! /// How far apart the values of a group are.
+//! #[aggregate]
+//! impl Range {
+//!     fn update(&mut self, value: i64) {
+//!         self.merge(&Range { rows: 1, least: value, greatest: value });
+//!     }
+//!
+//!     fn merge(&mut self, other: &Self) {
+//!         match (self.rows, other.rows) {
+//!             (_, 0) => {}
+//!             (0, _) => *self = Range { ..*other },
+//!             _ => {
+//!                 self.rows += other.rows;
+//!                 self.least = self.least.min(other.least);
+//!                 self.greatest = self.greatest.max(other.greatest);
+//!             }
+//!         }
+//!     }
+//!
+//!     fn finish(&self) -> Option<i64> {
+//!         (self.rows > 0).then(|| self.greatest - self.least)
+//!     }
+//! }
+//!
+//! // Every cut into batches and every tree of merges must give the same.
+//! let values = tidemill_sdk::testing::aggregate::<Range>().by(&["room"]).run(r#"
+//!     {"room": "a", "value": 3}
+//!     {"room": "b", "value": 1}
+//!     {"room": "a", "value": 10}
+//! "#);
+//! assert_eq!(values.of[r#"["a"]"#], "7");
+//! assert_eq!(values.of[r#"["b"]"#], "0");
+//! ```
+//! With `fn retract(&mut self, other: &Self)`, the exact opposite of `merge`, windows that overlap are cheaper. Sums of `f64` are not
+//! exact: leave it out for those. `update` and `finish` may take `config: &C` behind the others; `finish` returns what a function may.
+//!
 //! # How fast
 //! A rule whose body is one expression of comparisons, joined by `&&`, `||` and `!`, over fields, constants and the configuration is
 //! asked column by column, text once per dictionary entry. Nothing has to be done for it, and the answers are the same. What calls a
@@ -131,6 +202,7 @@ extern crate self as tidemill_sdk;
 
 #[doc(hidden)]
 pub mod abi;
+pub mod aggregate;
 #[doc(hidden)]
 pub mod call;
 pub mod column;
@@ -138,6 +210,7 @@ pub mod config;
 mod decimal;
 pub mod event;
 pub mod field;
+pub mod function;
 pub mod json;
 pub mod log;
 mod mask;
@@ -165,4 +238,4 @@ pub use state::State;
 pub use timestamp::Timestamp;
 pub use transform::Emit;
 
-pub use tidemill_sdk_macros::{Config, Event, Output, State, rule, transform};
+pub use tidemill_sdk_macros::{Config, Event, Output, State, aggregate, function, rule, transform};

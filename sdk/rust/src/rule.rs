@@ -110,6 +110,7 @@ pub fn describe<E: Event, S: State, V: Verdict>(doc: &'static str) -> Descriptio
         outputs: V::OUTPUTS.iter().map(nullable).collect(),
         state: S::FIELDS.to_vec(),
         time: None,
+        retracts: false,
     }
 }
 

@@ -114,7 +114,14 @@ impl<E: Into<Reject>> Done for Result<(), E> {
 
 /// The description of a transform from `E` and `S` to `O`.
 pub fn describe<E: Event, S: State, O: Output>(doc: &'static str) -> Description {
-    Description { doc, columns: E::FIELDS.to_vec(), outputs: O::FIELDS.to_vec(), state: S::FIELDS.to_vec(), time: O::TIME }
+    Description {
+        doc,
+        columns: E::FIELDS.to_vec(),
+        outputs: O::FIELDS.to_vec(),
+        state: S::FIELDS.to_vec(),
+        time: O::TIME,
+        retracts: false,
+    }
 }
 
 /// Asks for every row in order, with the state of the row's key. A row that ends in an error leaves no rows.

@@ -305,3 +305,230 @@ fn forgetful(_text: &Text) -> bool {
 fn an_answer_from_a_global_is_caught() {
     testing::rule::<forgetful>().run("{\"text\":\"a\"}\n{\"text\":\"b\"}\n{\"text\":\"c\"}");
 }
+
+mod functions {
+    use tidemill_sdk::{Config, Reject, Timestamp, function, testing};
+
+    #[derive(Config)]
+    struct Scale {
+        #[config(default = 2.0)]
+        factor: f64,
+    }
+
+    /// Scales, and refuses what is negative.
+    #[function]
+    fn scaled(amount: f64, of: Option<&str>, config: &Scale) -> Result<Option<String>, Reject> {
+        if amount < 0.0 {
+            return Err(Reject::new(format!("{amount} is negative")));
+        }
+        Ok(of.map(|of| format!("{} {of}", amount * config.factor)))
+    }
+
+    #[test]
+    fn a_function_gives_a_value_a_row() {
+        let test = testing::function::<scaled>().config(r#"{"factor": 10}"#);
+        let report = test.run(
+            r#"{"amount": 1.5, "of": "apples"}
+               {"amount": 2}
+               {"of": "nothing"}
+               {"amount": -1, "of": "debts"}
+               {"amount": 3, "of": "pears"}"#,
+        );
+        assert_eq!(report.rows, [r#""15 apples""#, "null", "null", r#""""#, r#""30 pears""#]);
+        assert_eq!(report.notes, [(3, "-1 is negative".to_owned())]);
+        assert_eq!(testing::function::<scaled>().config(r#"{"fcator": 1}"#).open().is_err(), true);
+    }
+
+    /// The text itself, borrowed.
+    #[function]
+    fn head<'a>(text: &'a str, length: i64) -> &'a str {
+        text.get(..length as usize).unwrap_or(text)
+    }
+
+    /// No argument at all.
+    #[function]
+    fn epoch() -> Timestamp {
+        Timestamp(0)
+    }
+
+    #[test]
+    fn texts_are_borrowed_and_arguments_may_be_none() {
+        let report = testing::function::<head>().run(r#"{"text": "tidemill", "length": 4}"#);
+        assert_eq!(report.rows, [r#""tide""#]);
+        assert_eq!(testing::function::<epoch>().run("{}").rows, [r#""1970-01-01T00:00:00Z""#]);
+    }
+}
+
+mod aggregates {
+    use tidemill_sdk::{Config, State, aggregate, testing};
+
+    /// Forgets exactly: whole numbers.
+    #[derive(State)]
+    struct WeightedMean {
+        sum: i64,
+        weight: i64,
+    }
+
+    #[derive(Config)]
+    struct Least {
+        #[config(default = 0)]
+        weight: i64,
+    }
+
+    /// The mean of values with weights.
+    #[aggregate]
+    impl WeightedMean {
+        fn update(&mut self, value: i64, weight: Option<i64>) -> Result<(), String> {
+            let weight = weight.unwrap_or(1);
+            if weight < 0 {
+                return Err(format!("a weight of {weight}"));
+            }
+            self.sum += value * weight;
+            self.weight += weight;
+            Ok(())
+        }
+
+        fn merge(&mut self, other: &Self) {
+            self.sum += other.sum;
+            self.weight += other.weight;
+        }
+
+        fn retract(&mut self, other: &Self) {
+            self.sum -= other.sum;
+            self.weight -= other.weight;
+        }
+
+        fn finish(&self, least: &Least) -> Option<f64> {
+            (self.weight > least.weight).then(|| self.sum as f64 / self.weight as f64)
+        }
+    }
+
+    const ROWS: &str = r#"
+        {"k": "a", "value": 1, "weight": 3}
+        {"k": "b", "value": 5}
+        {"k": "a", "value": 3, "weight": 1}
+        {"k": "a", "value": 9, "weight": -1}
+        {"k": "b", "weight": 7}
+        {"k": "c", "value": 1, "weight": 0}
+    "#;
+
+    #[test]
+    fn an_aggregate_says_something_of_each_group() {
+        let values = testing::aggregate::<WeightedMean>().by(&["k"]).run(ROWS);
+        assert_eq!(values.of[r#"["a"]"#], "1.5");
+        assert_eq!(values.of[r#"["b"]"#], "5");
+        assert_eq!(values.of[r#"["c"]"#], "null");
+        assert_eq!(values.notes, [(3, "a weight of -1".to_owned())]);
+        assert_eq!(values.accumulators[r#"["a"]"#], r#"{"sum":6,"weight":4}"#);
+        let values = testing::aggregate::<WeightedMean>().config(r#"{"weight": 4}"#).run(ROWS);
+        assert_eq!(values.of["[]"], "2.2");
+    }
+
+    macro_rules! broken {
+        ($name:ident, $update:expr, $merge:expr $(, $retract:expr)?) => {
+            #[derive(State)]
+            struct $name {
+                sum: i64,
+                rows: i64,
+            }
+
+            #[aggregate]
+            impl $name {
+                fn update(&mut self, value: i64) {
+                    let update: fn(&mut Self, i64) = $update;
+                    update(self, value);
+                }
+
+                fn merge(&mut self, other: &Self) {
+                    let merge: fn(&mut Self, &Self) = $merge;
+                    merge(self, other);
+                }
+
+                $(fn retract(&mut self, other: &Self) {
+                    let retract: fn(&mut Self, &Self) = $retract;
+                    retract(self, other);
+                })?
+
+                fn finish(&self) -> i64 {
+                    self.sum + self.rows
+                }
+            }
+        };
+    }
+
+    const NUMBERS: &str = "{\"value\": 1}\n{\"value\": 2}\n{\"value\": 3}";
+
+    #[test]
+    #[should_panic(expected = "the value depends on merges")]
+    fn a_merge_that_loses_something_is_found() {
+        broken!(Losing, |own, value| own.sum += value, |own, other| own.sum = own.sum.max(other.sum));
+        testing::aggregate::<Losing>().run(NUMBERS);
+    }
+
+    #[test]
+    #[should_panic(expected = "merging an accumulator that has seen nothing changed something")]
+    fn a_merge_with_nothing_that_counts_is_found() {
+        broken!(Counting, |own, value| own.sum += value, |own, other| {
+            own.sum += other.sum;
+            own.rows = 1;
+        });
+        // One row: its merges still agree.
+        testing::aggregate::<Counting>().run("");
+        broken!(
+            Marking,
+            |own, value| {
+                own.sum += value;
+                own.rows = 7;
+            },
+            |own, other| {
+                own.sum += other.sum;
+                own.rows = other.rows;
+            }
+        );
+        testing::aggregate::<Marking>().run(NUMBERS);
+    }
+
+    #[test]
+    #[should_panic(expected = "retracting what was merged does not give back the accumulator there was")]
+    fn a_retract_that_leaves_something_is_found() {
+        broken!(
+            Leaving,
+            |own, value| {
+                own.sum += value;
+                own.rows += 1;
+            },
+            |own, other| {
+                own.sum += other.sum;
+                own.rows += other.rows;
+            },
+            |own, other| own.sum -= other.sum
+        );
+        testing::aggregate::<Leaving>().run(NUMBERS);
+    }
+
+    #[test]
+    #[should_panic(expected = "was rejected and changed its accumulator")]
+    fn a_rejected_row_that_counts_is_found() {
+        #[derive(State)]
+        struct Careless {
+            sum: i64,
+        }
+
+        #[aggregate]
+        impl Careless {
+            fn update(&mut self, value: i64) -> Result<(), &'static str> {
+                self.sum += value;
+                if value == 2 { Err("two") } else { Ok(()) }
+            }
+
+            fn merge(&mut self, other: &Self) {
+                self.sum += other.sum;
+            }
+
+            fn finish(&self) -> i64 {
+                self.sum
+            }
+        }
+        testing::aggregate::<Careless>().run(NUMBERS);
+    }
+}

@@ -203,13 +203,13 @@ fn component(function: &ItemFn, signature: &Signature, kind: Kind, describe: &To
             quote!(rule::Rule),
             quote!(evaluate),
             quote!(RuleAnswer),
-            quote!(::tidemill_sdk::__export!(RuleGuest, RuleAnswer, #name, "evaluate", evaluate);),
+            quote!(::tidemill_sdk::__export!(RuleGuest, #name; "evaluate" evaluate);),
         ),
         Kind::Transform => (
             quote!(transform::Transform),
             quote!(apply),
             quote!(TransformAnswer),
-            quote!(::tidemill_sdk::__export!(TransformGuest, TransformAnswer, #name, "apply", apply);),
+            quote!(::tidemill_sdk::__export!(TransformGuest, #name; "apply" apply);),
         ),
     };
     let type_doc = format!("The component around the function `{name}`.");
@@ -253,7 +253,7 @@ fn component(function: &ItemFn, signature: &Signature, kind: Kind, describe: &To
 }
 
 /// The type with its lifetimes left to inference, as generated bodies name it.
-fn inferred(ty: &Type) -> TokenStream {
+pub(crate) fn inferred(ty: &Type) -> TokenStream {
     with_lifetime(ty, "_")
 }
 
@@ -273,7 +273,7 @@ fn generic(ty: &Type, wrapper: &str) -> Option<Type> {
 }
 
 /// The doc comment, a line a line.
-fn doc(attributes: &[Attribute]) -> String {
+pub(crate) fn doc(attributes: &[Attribute]) -> String {
     let line = |attribute: &Attribute| match &attribute.meta {
         Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
             Expr::Lit(literal) => match &literal.lit {

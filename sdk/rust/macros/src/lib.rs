@@ -1,16 +1,18 @@
 //! The macros of `tidemill-sdk`, which documents them. They write what is tedious and nothing that is clever: loops, layouts and
 //! the component ABI are ordinary code in the SDK.
 
+mod aggregate;
 mod config;
 mod event;
 mod field;
 mod function;
 mod output;
+mod scalar;
 mod state;
 mod words;
 
 use proc_macro::TokenStream;
-use syn::{DeriveInput, ItemFn, parse_macro_input};
+use syn::{DeriveInput, ItemFn, ItemImpl, parse_macro_input};
 
 /// Makes a struct an event: each field is a column the component reads, `#[event(name = "user.country")]` names one that is called
 /// otherwise. Fields are `bool`, `i64`, `f64`, `&str`, `&[u8]`, `Timestamp`, `Decimal`, `Json`, or an `Option` of these.
@@ -54,4 +56,22 @@ pub fn rule(arguments: TokenStream, function: TokenStream) -> TokenStream {
 pub fn transform(arguments: TokenStream, function: TokenStream) -> TokenStream {
     let function = parse_macro_input!(function as ItemFn);
     function::transform(arguments.into(), function).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a function callable in expressions: its arguments are values (`f64`, `&str`, `Option<i64>`, …), then `config: &C` if wanted, and
+/// it gives a value, an `Option` of one, or a `Result` of these. The function stays as it is; a type of its name stands beside it, for
+/// tests: `testing::function::<name>()`. Its doc comment is the component's description.
+#[proc_macro_attribute]
+pub fn function(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(function as ItemFn);
+    scalar::function(arguments.into(), function).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a struct with `#[derive(State)]` an aggregate, from an `impl` of it with `fn update(&mut self, value: T, ..)`,
+/// `fn merge(&mut self, other: &Self)`, `fn finish(&self) -> V` and, if it can, `fn retract(&mut self, other: &Self)`. `update` and `finish`
+/// may take `config: &C` last. The doc comment of the `impl` is the component's description.
+#[proc_macro_attribute]
+pub fn aggregate(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as ItemImpl);
+    aggregate::aggregate(arguments.into(), item).unwrap_or_else(syn::Error::into_compile_error).into()
 }

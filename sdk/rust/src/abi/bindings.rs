@@ -243,3 +243,110 @@ pub mod transform {
 
     // export apply: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
 }
+
+/// A component that computes a value of each row's arguments.
+pub mod function {
+
+    /// What the function needs and gives. Frozen at upload.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Description {
+        /// For people: what it computes, in a sentence or a page.
+        pub doc: super::super::List,
+        /// Its arguments in order; names are for people. An argument that is never null is never asked about where an expression gives
+        /// null for it: the value of such a row is null.
+        pub arguments: super::super::List,
+        /// What it gives; the name is for people. A value that is null although this is never null is that row's fault.
+        pub value: super::Field,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Description>() == 28);
+
+    /// The answer to one batch.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Answer {
+        /// A value per row, in `data`.
+        pub value: super::Column,
+        /// The buffer of `value`.
+        pub data: super::super::List,
+        /// Rows with trouble; their values mean nothing.
+        pub notes: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Answer>() == 44);
+
+    // export describe: () -> (pointer)
+
+    // export open: (pointer, length) -> (pointer)
+
+    // export compute: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+}
+
+/// A component that sums up rows by group, used exactly like `sum` or `avg`.
+pub mod aggregate {
+
+    /// What the aggregate needs, remembers and gives. Frozen at upload.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Description {
+        /// For people: what it says of a group, in a sentence or a page.
+        pub doc: super::super::List,
+        /// Its arguments in order; names are for people. A row with a null where an argument is never null does not count.
+        pub arguments: super::super::List,
+        /// What it gives; the name is for people. A value that is null although this is never null is that result's fault.
+        pub value: super::Field,
+        /// An accumulator's fields, at least one, with their values for a group that has seen no row.
+        pub state: super::super::List,
+        /// Whether it has `retract`: windows that overlap are cheaper then. If not, `retract` is exported all the same and never called.
+        pub retracts: u8,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Description>() == 40);
+
+    /// Accumulators after `update`, `merge` or `retract`.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Accumulators {
+        /// The state columns in declared order, `keys` values each, in `data`; taken only if the call returns ok.
+        pub state: super::super::List,
+        /// The buffer of `state`.
+        pub data: super::super::List,
+        /// Rows with trouble. Of `update`: they count for no aggregate of the step and must have left their accumulator as it was; they are
+        /// not tried again, `retry-after` means the same as `reject`. Of `merge` and `retract`: none are expected, and the groups' values are lost.
+        pub notes: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Accumulators>() == 24);
+
+    /// Values after `finish`.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Answer {
+        /// A value per row, in `data`.
+        pub value: super::Column,
+        /// The buffer of `value`.
+        pub data: super::super::List,
+        /// Rows with trouble: these results go to the dead letters, with the text. `retry-after` means the same as `reject`.
+        pub notes: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Answer>() == 44);
+
+    // export describe: () -> (pointer)
+
+    // export open: (pointer, length) -> (pointer)
+
+    // export update: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+
+    // export merge: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+
+    // export retract: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+
+    // export finish: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+}

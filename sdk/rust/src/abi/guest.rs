@@ -9,9 +9,11 @@
 use std::cell::UnsafeCell;
 use std::ptr;
 
-use super::bindings::{self, logging, metrics, rule, transform};
+use super::bindings::{self, aggregate, function, logging, metrics, rule, transform};
 use super::{List, OptionalList};
-use crate::call::{Call, Description, RuleAnswer, TransformAnswer};
+use crate::aggregate::Aggregate;
+use crate::call::{AccumulatorAnswer, Call, Description, RuleAnswer, TransformAnswer, ValueAnswer};
+use crate::function::Function;
 use crate::reject::Note;
 use crate::rule::Rule;
 use crate::transform::Transform;
@@ -154,6 +156,14 @@ pub struct Guest<C, A, R: Copy> {
 pub type RuleGuest<C> = Guest<C, RuleAnswer, rule::Answer>;
 /// A transform's globals.
 pub type TransformGuest<C> = Guest<C, TransformAnswer, transform::Answer>;
+/// A function's globals.
+pub type FunctionGuest<C> = Guest<C, ValueAnswer, function::Answer>;
+
+/// An aggregate's globals: its calls answer with one of two records.
+pub struct AggregateGuest<A: Aggregate> {
+    changing: Guest<A::Config, AccumulatorAnswer, aggregate::Accumulators>,
+    finishing: Guest<(), ValueAnswer, aggregate::Answer>,
+}
 
 const NO_LIST: List = List { pointer: 0, length: 0 };
 
@@ -271,6 +281,11 @@ fn list<T>(values: &[T]) -> List {
 const NOT_OPENED: &str = "the host called before it opened the component";
 
 impl<C: Rule> RuleGuest<C> {
+    /// Nothing opened yet.
+    pub const fn nothing() -> Self {
+        Self::new(RuleAnswer::new())
+    }
+
     /// The export `describe`.
     pub fn describe() -> *const rule::Description {
         hear_panics();
@@ -320,6 +335,11 @@ impl<C: Rule> RuleGuest<C> {
 }
 
 impl<C: Transform> TransformGuest<C> {
+    /// Nothing opened yet.
+    pub const fn nothing() -> Self {
+        Self::new(TransformAnswer::new())
+    }
+
     /// The export `describe`.
     pub fn describe() -> *const transform::Description {
         hear_panics();
@@ -370,6 +390,166 @@ impl<C: Transform> TransformGuest<C> {
     }
 }
 
+impl<C: Function> FunctionGuest<C> {
+    /// Nothing opened yet.
+    pub const fn nothing() -> Self {
+        Self::new(ValueAnswer::new())
+    }
+
+    /// The export `describe`.
+    pub fn describe() -> *const function::Description {
+        hear_panics();
+        let description = C::describe();
+        let lowered = function::Description {
+            doc: list(description.doc.as_bytes()),
+            arguments: fields(&description.columns),
+            value: lower_field(&description.outputs[0]),
+        };
+        Box::leak(Box::new(lowered))
+    }
+
+    /// The export `open`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn open(&mut self, config: (*const u8, usize)) -> *const Outcome<()> {
+        hear_panics();
+        // SAFETY: the caller's promise.
+        let opened = C::open(super::trusted::text(unsafe { slice(config) }));
+        self.opened(opened)
+    }
+
+    /// The export `compute`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn compute(&mut self, batch: RawBatch) -> *const Outcome<function::Answer> {
+        let Self { component, answer, notes, .. } = self;
+        answer.clear();
+        let result = match component {
+            // SAFETY: the caller's promise.
+            Some(component) => component.compute(&unsafe { batch.call() }, answer),
+            None => Err(NOT_OPENED.to_owned()),
+        };
+        crate::metrics::end_batch(result.is_ok());
+        let (value, data) = (one_column(answer), list(&answer.buffer.bytes));
+        let lowered = function::Answer { value, data, notes: lower_notes(notes, &answer.notes) };
+        self.returned(result, lowered)
+    }
+}
+
+impl<A: Aggregate> AggregateGuest<A> {
+    /// Nothing opened yet.
+    pub const fn nothing() -> Self {
+        Self { changing: Guest::new(AccumulatorAnswer::new()), finishing: Guest::new(ValueAnswer::new()) }
+    }
+
+    /// The export `describe`.
+    pub fn describe() -> *const aggregate::Description {
+        hear_panics();
+        let description = A::describe();
+        let lowered = aggregate::Description {
+            doc: list(description.doc.as_bytes()),
+            arguments: fields(&description.columns),
+            value: lower_field(&description.outputs[0]),
+            state: state_fields(&description),
+            retracts: u8::from(description.retracts),
+        };
+        Box::leak(Box::new(lowered))
+    }
+
+    /// The export `open`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn open(&mut self, config: (*const u8, usize)) -> *const Outcome<()> {
+        hear_panics();
+        // SAFETY: the caller's promise.
+        let opened = A::open(super::trusted::text(unsafe { slice(config) }));
+        self.changing.opened(opened)
+    }
+
+    /// The export `update`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn update(&mut self, batch: RawBatch) -> *const Outcome<aggregate::Accumulators> {
+        self.change(|config, answer| {
+            // SAFETY: the caller's promise.
+            A::update_rows(config, &unsafe { batch.call() }, answer);
+            Ok(())
+        })
+    }
+
+    /// The export `merge`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn merge(&mut self, batch: RawBatch) -> *const Outcome<aggregate::Accumulators> {
+        self.change(|_, answer| {
+            // SAFETY: the caller's promise.
+            A::merge_rows(&unsafe { batch.call() }, answer);
+            Ok(())
+        })
+    }
+
+    /// The export `retract`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn retract(&mut self, batch: RawBatch) -> *const Outcome<aggregate::Accumulators> {
+        // SAFETY: the caller's promise.
+        self.change(|_, answer| A::retract_rows(&unsafe { batch.call() }, answer))
+    }
+
+    fn change(
+        &mut self,
+        work: impl FnOnce(&A::Config, &mut AccumulatorAnswer) -> Result<(), String>,
+    ) -> *const Outcome<aggregate::Accumulators> {
+        let Guest { component, answer, notes, .. } = &mut self.changing;
+        answer.clear();
+        let result = match component {
+            Some(config) => work(config, answer),
+            None => Err(NOT_OPENED.to_owned()),
+        };
+        crate::metrics::end_batch(result.is_ok());
+        let lowered = aggregate::Accumulators {
+            state: list(&answer.state),
+            data: list(&answer.buffer.bytes),
+            notes: lower_notes(notes, &answer.notes),
+        };
+        self.changing.returned(result, lowered)
+    }
+
+    /// The export `finish`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn finish(&mut self, batch: RawBatch) -> *const Outcome<aggregate::Answer> {
+        let Guest { answer, notes, .. } = &mut self.finishing;
+        answer.clear();
+        let result = match &self.changing.component {
+            Some(config) => {
+                // SAFETY: the caller's promise.
+                A::finish_rows(config, &unsafe { batch.call() }, answer);
+                Ok(())
+            }
+            None => Err(NOT_OPENED.to_owned()),
+        };
+        crate::metrics::end_batch(result.is_ok());
+        let (value, data) = (one_column(answer), list(&answer.buffer.bytes));
+        let lowered = aggregate::Answer { value, data, notes: lower_notes(notes, &answer.notes) };
+        self.finishing.returned(result, lowered)
+    }
+}
+
+/// The column of an answer; of one that failed, any: nobody reads it.
+fn one_column(answer: &ValueAnswer) -> bindings::Column {
+    const NONE: bindings::Column =
+        bindings::Column { encoding: 0, validity: 0, values: 0, entry_offsets: 0, entries: 0, bytes: 0, bytes_length: 0 };
+    answer.columns.first().copied().unwrap_or(NONE)
+}
+
 /// A panic's text would be lost in the trap that follows, so it goes to the log first.
 fn hear_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -414,11 +594,11 @@ fn optional(text: Option<&'static str>) -> OptionalList {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
-    ($guest:ident, $answer:ident, $component:ty, $main:literal, $method:ident) => {
+    ($guest:ident, $component:ty; $($main:literal $method:ident),+) => {
         const _: () = {
             use $crate::abi::guest;
             static GUEST: guest::Global<guest::$guest<$component>> =
-                guest::Global::new(guest::$guest::new($crate::call::$answer::new()));
+                guest::Global::new(guest::$guest::<$component>::nothing());
 
             // What the arena promises; its version.
             #[used]
@@ -440,8 +620,8 @@ macro_rules! __export {
                 unsafe { GUEST.get().open((config, length)) }.cast()
             }
 
-            #[unsafe(export_name = $main)]
-            unsafe extern "C" fn main(
+            $(#[unsafe(export_name = $main)]
+            unsafe extern "C" fn $method(
                 rows: usize,
                 columns: *const $crate::abi::bindings::Column,
                 columns_length: usize,
@@ -461,7 +641,7 @@ macro_rules! __export {
                     data: (data, data_length),
                 };
                 unsafe { GUEST.get().$method(batch) }.cast()
-            }
+            })+
         };
     };
 }

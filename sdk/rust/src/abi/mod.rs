@@ -1,4 +1,4 @@
-//! Where the host's calls come in: the canonical ABI of the two worlds, by hand, over [`bindings`] generated from the WIT.
+//! Where the host's calls come in: the canonical ABI of the worlds, by hand, over [`bindings`] generated from the WIT.
 //! By hand because the hot path then copies nothing and allocates nothing, and a guest stays small. This module alone is
 //! unsafe.
 

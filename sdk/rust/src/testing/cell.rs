@@ -147,12 +147,14 @@ pub(super) fn decode(field: &Field, place: &Place, rows: usize, data: &[u8]) -> 
     }
 }
 
+/// One value as JSON text.
+pub(super) fn value(field: &Field, cell: &Cell) -> String {
+    cell.as_ref().map_or_else(|| "null".to_owned(), |cell| to_json(field, cell))
+}
+
 /// Cells as a JSON object.
 pub(super) fn object(fields: &[Field], cells: &[Cell]) -> String {
-    let member = |(field, cell): (&Field, &Cell)| {
-        let value = cell.as_ref().map_or_else(|| "null".to_owned(), |cell| to_json(field, cell));
-        format!("{}:{value}", json::quote(field.name))
-    };
+    let member = |(field, cell): (&Field, &Cell)| format!("{}:{}", json::quote(field.name), value(field, cell));
     let members: Vec<String> = fields.iter().zip(cells).map(member).collect();
     format!("{{{}}}", members.join(","))
 }

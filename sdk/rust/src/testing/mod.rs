@@ -1,17 +1,21 @@
-//! Runs a rule or a transform in an ordinary `cargo test`, without a host and without WebAssembly.
+//! Runs a component in an ordinary `cargo test`, without a host and without WebAssembly.
 //!
 //! Rows and state cross in the host's own layout. Each run is done in several cuts (all rows in one call, text as offsets and
 //! as a dictionary; one row a call, each in a fresh instance), and the answers must be the same: where a batch ends carries no
 //! meaning, and globals may vanish. What is not tested here are the host's limits; `tidemill test` does that.
 
+mod aggregate;
 mod base64;
 mod cell;
+
+pub use aggregate::{AggregateTest, Values, aggregate};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::bindings::Column as Place;
-use crate::call::{Call, Description, RuleAnswer, TransformAnswer};
+use crate::call::{Call, Description, RuleAnswer, TransformAnswer, ValueAnswer};
+use crate::function::Function;
 use crate::json::{self, Value};
 use crate::log::Level;
 use crate::metrics::{self, Series};
@@ -64,6 +68,11 @@ pub fn rule<R: Rule>() -> Test<RuleCase<R>> {
 /// A test of the transform `T`.
 pub fn transform<T: Transform>() -> Test<TransformCase<T>> {
     Test::new(T::describe())
+}
+
+/// A test of the function `F`. Its rows have the arguments' names as fields; the report's `rows` are the values.
+pub fn function<F: Function>() -> Test<FunctionCase<F>> {
+    Test::new(F::describe())
 }
 
 /// A test under way: configuration, key, then [`Test::run`].
@@ -146,7 +155,11 @@ impl<C: Case> Test<C> {
                 .enumerate()
                 .map(|(row, line)| json::parse(line).unwrap_or_else(|error| panic!("row {}: {error}", first_row + row)))
                 .collect();
-            let answer = self.call(&mut case, &rows, first_row, form, &mut states);
+            let answer = if C::IS_VALUE {
+                self.values(&mut case, rows, first_row, form)
+            } else {
+                self.call(&mut case, &rows, first_row, form, &mut states)
+            };
             report.verdicts.extend(answer.verdicts);
             report.rows.extend(answer.rows);
             report.source_rows.extend(answer.source_rows.into_iter().map(|row| row + first_row));
@@ -180,7 +193,7 @@ impl<C: Case> Test<C> {
         let mut row_keys = 0;
         if !self.description.state.is_empty() {
             let row_key = |row: &Value<'_>| {
-                let key = self.key(row);
+                let key = key(&self.by, row);
                 keys.iter().position(|known| *known == key).unwrap_or_else(|| {
                     keys.push(key);
                     keys.len() - 1
@@ -201,8 +214,9 @@ impl<C: Case> Test<C> {
         let outputs = &self.description.outputs;
         let columns: Vec<Vec<Cell>> =
             outputs.iter().zip(&raw.columns).map(|(field, place)| cell::decode(field, place, raw.rows, &data)).collect();
+        let of_row = |row: usize| columns.iter().map(|column| column[row].clone()).collect::<Vec<_>>();
         raw.answer.rows = (0..raw.rows)
-            .map(|row| cell::object(outputs, &columns.iter().map(|column| column[row].clone()).collect::<Vec<_>>()))
+            .map(|row| if C::IS_VALUE { cell::value(&outputs[0], &columns[0][row]) } else { cell::object(outputs, &of_row(row)) })
             .collect();
         let news: Vec<Vec<Cell>> = self
             .description
@@ -217,15 +231,32 @@ impl<C: Case> Test<C> {
         raw.answer
     }
 
-    /// A row's key as JSON text.
-    fn key(&self, row: &Value<'_>) -> String {
-        let values: Vec<String> = self.by.iter().map(|field| cell::text(cell::member(row, field))).collect();
-        format!("[{}]", values.join(","))
+    /// A function's values: null where nobody asks.
+    fn values(&self, case: &mut C, rows: Vec<Value<'_>>, first_row: usize, form: TextForm) -> Answer {
+        let count = rows.len();
+        let asked = |row: &(usize, Value<'_>)| !aggregate::has_null_argument(&self.description.columns, &row.1);
+        let (places, asked): (Vec<usize>, Vec<Value<'_>>) = rows.into_iter().enumerate().filter(asked).unzip();
+        let mut values = vec!["null".to_owned(); count];
+        let mut answer = Answer { verdicts: Vec::new(), rows: Vec::new(), source_rows: Vec::new(), notes: Vec::new() };
+        if !asked.is_empty() {
+            answer = self.call(case, &asked, first_row, form, &mut HashMap::new());
+        }
+        places.iter().zip(answer.rows.drain(..)).for_each(|(place, value)| values[*place] = value);
+        answer.notes.iter_mut().for_each(|note| note.row = places[note.row as usize] as u32);
+        Answer { rows: values, ..answer }
     }
+}
+
+/// A row's key as JSON text.
+fn key(by: &[String], row: &Value<'_>) -> String {
+    let values: Vec<String> = by.iter().map(|field| cell::text(cell::member(row, field))).collect();
+    format!("[{}]", values.join(","))
 }
 
 /// A rule or a transform under test.
 pub trait Case: Sized {
+    /// Whether it gives a value per row, and is not asked about a null where an argument is never null.
+    const IS_VALUE: bool = false;
     /// A fresh instance.
     fn open(config: &str) -> Result<Self, String>;
     /// One call.
@@ -270,6 +301,28 @@ impl<R: Rule> Case for RuleCase<R> {
         let RuleAnswer { columns, state, buffer, notes, .. } = answer;
         let answer = Answer { verdicts, rows: Vec::new(), source_rows: Vec::new(), notes };
         Ok(Raw { rows: call.rows, columns, state, buffer, answer })
+    }
+}
+
+/// A function under test.
+#[derive(Debug)]
+pub struct FunctionCase<F>(F);
+
+impl<F: Function> Case for FunctionCase<F> {
+    const IS_VALUE: bool = true;
+
+    fn open(config: &str) -> Result<Self, String> {
+        F::open(config).map(Self)
+    }
+
+    fn call(&mut self, call: &Call<'_>) -> Result<Raw, String> {
+        let mut answer = ValueAnswer::default();
+        let computed = self.0.compute(call, &mut answer);
+        metrics::end_batch(computed.is_ok());
+        computed?;
+        let ValueAnswer { columns, buffer, notes } = answer;
+        let answer = Answer { verdicts: Vec::new(), rows: Vec::new(), source_rows: Vec::new(), notes };
+        Ok(Raw { rows: call.rows, columns, state: Vec::new(), buffer, answer })
     }
 }
 
