@@ -3,6 +3,8 @@
 //! ```text
 //! rule        verdicts 0   columns 8   state 16   data 24   notes 32         each list: address, length
 //! transform   rows 0   source-rows 4   columns 8   state 16   data 24   notes 32
+//! values      value 0 (a column of 28 bytes)   data 28   notes 36            a function's, and an aggregate's `finish`
+//! accumulators   state 0   data 8   notes 16
 //! ```
 //! wasmtime would lift such a record field by field, which costs more than all else that happens after a small call. So the places are
 //! written down here, and a test holds them against the derived records. Notes are rare, and have texts: those are left to wasmtime.
@@ -13,7 +15,7 @@ use wasmtime::component::__internal::{InterfaceType, LiftContext};
 use wasmtime::component::{ComponentType, Lift};
 use wasmtime::{Result, bail};
 
-use crate::wire::{Encoding, WireColumn, WireNote, WireRuleAnswer, WireTransformAnswer};
+use crate::wire::{Encoding, WireAccumulators, WireColumn, WireNote, WireRuleAnswer, WireTransformAnswer, WireValueAnswer};
 
 /// A record of lists that a call may answer with.
 pub(crate) trait AnswerRecord: Sized + Send + Sync {
@@ -73,6 +75,40 @@ impl AnswerRecord for TransformParts {
             data: record.bytes(24)?,
             notes: record.notes(32)?,
         })
+    }
+}
+
+/// A value per row.
+#[derive(Debug)]
+pub(crate) struct ValueParts {
+    pub(crate) value: WireColumn,
+    pub(crate) data: GuestBytes,
+    pub(crate) notes: Vec<WireNote>,
+}
+
+impl AnswerRecord for ValueParts {
+    type Wire = WireValueAnswer;
+
+    #[inline]
+    fn read(record: &mut Record<'_, '_>) -> Result<Self> {
+        Ok(Self { value: record.column(0)?, data: record.bytes(28)?, notes: record.notes(36)? })
+    }
+}
+
+/// Accumulators of an aggregate.
+#[derive(Debug)]
+pub(crate) struct AccumulatorParts {
+    pub(crate) state: Vec<WireColumn>,
+    pub(crate) data: GuestBytes,
+    pub(crate) notes: Vec<WireNote>,
+}
+
+impl AnswerRecord for AccumulatorParts {
+    type Wire = WireAccumulators;
+
+    #[inline]
+    fn read(record: &mut Record<'_, '_>) -> Result<Self> {
+        Ok(Self { state: record.columns(0)?, data: record.bytes(8)?, notes: record.notes(16)? })
     }
 }
 
@@ -154,6 +190,10 @@ impl<'cx, 'a> Record<'cx, 'a> {
 
     fn bytes(&mut self, at: usize) -> Result<GuestBytes> {
         Ok(GuestBytes::copy(self.list(at, 1)?))
+    }
+
+    fn column(&self, at: usize) -> Result<WireColumn> {
+        column(self.bytes[at..].first_chunk().expect("the record's size is that of its type"))
     }
 
     fn columns(&mut self, at: usize) -> Result<Vec<WireColumn>> {

@@ -194,5 +194,7 @@ mod tests {
         }
         check::<crate::answer::RuleParts>();
         check::<crate::answer::TransformParts>();
+        check::<crate::answer::ValueParts>();
+        check::<crate::answer::AccumulatorParts>();
     }
 }

@@ -96,22 +96,26 @@ fn only_types(name: &str, types: &Types) -> bool {
 /// The kind whose exports are there. Further exports are no harm: some toolchains leave their own.
 fn kind(exports: &[String]) -> Result<Kind, Refused> {
     let has = |name: &str| exports.iter().any(|export| export == name);
-    let kind = match (has(Kind::Rule.call()), has(Kind::Transform.call())) {
-        (true, false) => Kind::Rule,
-        (false, true) => Kind::Transform,
-        (true, true) => {
-            let message = "it exports both `evaluate` and `apply`: a component is a rule or a transform, make two of it";
-            return Err(Refused::Exports(message.to_owned()));
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| has(kind.call())).collect();
+    let kind = match kinds.as_slice() {
+        [kind] => *kind,
+        [first, second, ..] => {
+            return Err(Refused::Exports(format!(
+                "it exports both `{}` and `{}`: a component is a {first} or a {second}, make two of it",
+                first.call(),
+                second.call()
+            )));
         }
-        (false, false) => {
+        [] => {
             let found = if exports.is_empty() { "nothing".to_owned() } else { format!("`{}`", exports.join("`, `")) };
             let found = crate::text::clean(&found, 200);
             return Err(Refused::Exports(format!(
-                "it exports {found}: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`"
+                "it exports {found}: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, \
+                 a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`"
             )));
         }
     };
-    for export in ["describe", "open"] {
+    for export in ["describe", "open"].iter().chain(kind.further()) {
         if !has(export) {
             return Err(Refused::Exports(format!(
                 "it exports `{}` but not `{export}`: world `{}` has both",

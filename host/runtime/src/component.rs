@@ -21,7 +21,7 @@ use crate::refused::Refused;
 use crate::runtime::Parts;
 use crate::sandbox::Sandbox;
 use crate::ticker::{Ticker, ticks};
-use crate::wire::{WireRule, WireTransform};
+use crate::wire::{WireAggregate, WireFunction, WireRule, WireTransform};
 
 /// What a component is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,14 +30,23 @@ pub enum Kind {
     Rule,
     /// Makes 0..n rows of each row.
     Transform,
+    /// Computes a value of each row's arguments, for expressions.
+    Function,
+    /// Sums up rows by group, for windows.
+    Aggregate,
 }
 
 impl Kind {
-    /// `rule` or `transform`.
+    /// Every kind, in the order they are told of.
+    pub const ALL: [Self; 4] = [Self::Rule, Self::Transform, Self::Function, Self::Aggregate];
+
+    /// `rule`, `transform`, `function` or `aggregate`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rule => "rule",
             Self::Transform => "transform",
+            Self::Function => "function",
+            Self::Aggregate => "aggregate",
         }
     }
 
@@ -46,14 +55,26 @@ impl Kind {
         match self {
             Self::Rule => "tidemill:rule/rule@1.0.0",
             Self::Transform => "tidemill:transform/transform@1.0.0",
+            Self::Function => "tidemill:function/function@1.0.0",
+            Self::Aggregate => "tidemill:aggregate/aggregate@1.0.0",
         }
     }
 
-    /// The export that takes batches.
+    /// The export that takes batches of rows, and tells the kind from the others.
     pub(crate) fn call(self) -> &'static str {
         match self {
             Self::Rule => "evaluate",
             Self::Transform => "apply",
+            Self::Function => "compute",
+            Self::Aggregate => "update",
+        }
+    }
+
+    /// The exports that take batches of something else.
+    pub(crate) fn further(self) -> &'static [&'static str] {
+        match self {
+            Self::Rule | Self::Transform | Self::Function => &[],
+            Self::Aggregate => &["merge", "retract", "finish"],
         }
     }
 }
@@ -88,6 +109,8 @@ pub(crate) struct Exports {
     pub(crate) describe: ComponentExportIndex,
     pub(crate) open: ComponentExportIndex,
     pub(crate) call: ComponentExportIndex,
+    /// Of an aggregate: `merge`, `retract`, `finish`.
+    pub(crate) further: [Option<ComponentExportIndex>; 3],
 }
 
 impl Component {
@@ -150,7 +173,11 @@ impl Component {
             let missing = || Refused::Exports(format!("its export `{name}` is no function: world `{}` has one", kind.world()));
             compiled.get_export_index(None, name).ok_or_else(missing)
         };
-        let exports = Exports { describe: export("describe")?, open: export("open")?, call: export(kind.call())? };
+        let mut further = [None; 3];
+        for (place, name) in further.iter_mut().zip(kind.further()) {
+            *place = Some(export(name)?);
+        }
+        let exports = Exports { describe: export("describe")?, open: export("open")?, call: export(kind.call())?, further };
         let pre = parts.linker.instantiate_pre(&compiled).map_err(|error| Refused::Link(format!("{error:#}")))?;
         let described = describe(&parts.engine, &parts.describe, kind, &pre, exports)?;
         if described != describe(&parts.engine, &parts.describe, kind, &pre, exports)? {
@@ -230,6 +257,14 @@ fn describe(
         Kind::Transform => {
             let (transform,) = answer::<(WireTransform,)>(&mut store, &instance, limits, kind, exports)?;
             Description::transform(transform)
+        }
+        Kind::Function => {
+            let (function,) = answer::<(WireFunction,)>(&mut store, &instance, limits, kind, exports)?;
+            Description::function(function)
+        }
+        Kind::Aggregate => {
+            let (aggregate,) = answer::<(WireAggregate,)>(&mut store, &instance, limits, kind, exports)?;
+            Description::aggregate(aggregate)
         }
     };
     // A wrong type would otherwise be found by the first pipeline.

@@ -9,21 +9,23 @@ use tidemill_event::{Field, FieldType};
 
 use crate::first::first_value;
 use crate::limits::{DOC_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX};
-use crate::wire::{WireField, WireKind, WireRule, WireStateField, WireTransform};
+use crate::wire::{WireAggregate, WireField, WireFunction, WireKind, WireRule, WireStateField, WireTransform};
 
 /// A component's answer to `describe`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
     /// For people: what it does, in a sentence or a page.
     pub doc: String,
-    /// Columns it reads, in the order they cross; only these do.
+    /// Columns it reads, in the order they cross; only these do. Of a function or an aggregate: its arguments.
     pub columns: Vec<Field>,
-    /// Columns it makes, in the order they come back.
+    /// Columns it makes, in the order they come back. Of a function or an aggregate: the one value it gives.
     pub outputs: Vec<Field>,
     /// State it keeps per key; empty for a component without state.
     pub state: Vec<StateField>,
     /// For a transform: the output field that is the rows' event time. `None`: each row keeps the time of the row it came from.
     pub time: Option<String>,
+    /// For an aggregate: whether it can take accumulators away again.
+    pub retracts: bool,
     first_row: RecordBatch,
     state_schema: Arc<Schema>,
 }
@@ -61,6 +63,18 @@ impl Description {
         Self::new(transform.doc, transform.columns, transform.outputs, transform.state, transform.time)
     }
 
+    pub(crate) fn function(function: WireFunction) -> Result<Self, String> {
+        Self::new(function.doc, function.arguments, vec![function.value], Vec::new(), None)
+    }
+
+    pub(crate) fn aggregate(aggregate: WireAggregate) -> Result<Self, String> {
+        let WireAggregate { doc, arguments, value, state, retracts } = aggregate;
+        if state.is_empty() {
+            return Err("it remembers nothing of a group: an aggregate's state has at least one field".to_owned());
+        }
+        Ok(Self { retracts, ..Self::new(doc, arguments, vec![value], state, None)? })
+    }
+
     fn new(
         doc: String,
         columns: Vec<WireField>,
@@ -89,7 +103,7 @@ impl Description {
         let first_row = RecordBatch::try_new_with_options(Arc::clone(&state_schema), first_values?, &one_row)
             .map_err(|error| format!("its first state does not fit its fields: {error}"))?;
         let state = state_fields.into_iter().zip(firsts).map(|(field, first)| StateField { field, first }).collect();
-        Ok(Self { doc, columns, outputs, state, time, first_row, state_schema })
+        Ok(Self { doc, columns, outputs, state, time, retracts: false, first_row, state_schema })
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
-use tidemill_event::{CallFailure, Ending, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage};
+use tidemill_event::{CallFailure, Ending, Field, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage};
 use wasmtime::Store;
 use wasmtime::component::{self, TypedFunc};
 
-use crate::answer::{AnswerRecord, GuestBytes, RuleParts, TransformParts};
+use crate::answer::{AccumulatorParts, AnswerRecord, GuestBytes, RuleParts, TransformParts, ValueParts};
 use crate::boundary::Answered;
 use crate::component::{Component, Exports, Kind, grant, store, typed, usage};
 use crate::decode::{self, Invalid};
@@ -27,6 +27,7 @@ use crate::logging::GuestLog;
 use crate::metrics::GuestMetrics;
 use crate::refused::Refused;
 use crate::sandbox::Sandbox;
+use crate::values::{Accumulated, Values};
 use crate::wire::{WireBatch, WireColumn};
 
 /// What an instance is given when it is made.
@@ -50,6 +51,40 @@ type Call<A> = TypedFunc<(WireBatch<'static>,), (Answered<A>,)>;
 pub(crate) enum Entry {
     Rule(Call<RuleParts>),
     Transform(Call<TransformParts>),
+    Function(Call<ValueParts>),
+    Aggregate(AggregateEntry),
+}
+
+/// The exports of an aggregate.
+#[derive(Clone, Copy)]
+pub(crate) struct AggregateEntry {
+    update: Call<AccumulatorParts>,
+    merge: Call<AccumulatorParts>,
+    retract: Call<AccumulatorParts>,
+    finish: Call<ValueParts>,
+}
+
+/// What the batch of a call is made of.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Rows, with the state of their keys.
+    Rows,
+    /// Accumulators, with those they count for.
+    Accumulators,
+    /// Accumulators alone.
+    Groups,
+}
+
+impl Form {
+    /// The fields of columns and of state.
+    fn fields(self, component: &Component) -> (&[Field], &[Field]) {
+        let state = component.state_fields();
+        match self {
+            Self::Rows => (&component.description().columns, state),
+            Self::Accumulators => (state, state),
+            Self::Groups => (state, &[]),
+        }
+    }
 }
 
 impl Entry {
@@ -62,6 +97,18 @@ impl Entry {
         Ok(match kind {
             Kind::Rule => Self::Rule(typed(store, instance, kind, kind.call(), exports.call)?),
             Kind::Transform => Self::Transform(typed(store, instance, kind, kind.call(), exports.call)?),
+            Kind::Function => Self::Function(typed(store, instance, kind, kind.call(), exports.call)?),
+            Kind::Aggregate => {
+                let [Some(merge), Some(retract), Some(finish)] = exports.further else {
+                    panic!("an aggregate's exports were found when it was prepared")
+                };
+                Self::Aggregate(AggregateEntry {
+                    update: typed(store, instance, kind, kind.call(), exports.call)?,
+                    merge: typed(store, instance, kind, "merge", merge)?,
+                    retract: typed(store, instance, kind, "retract", retract)?,
+                    finish: typed(store, instance, kind, "finish", finish)?,
+                })
+            }
         })
     }
 }
@@ -149,7 +196,7 @@ impl Instance {
                 usage: Usage::default(),
             });
         }
-        let RuleParts { verdicts, columns, state, data, notes } = self.enter(evaluate, call)?;
+        let RuleParts { verdicts, columns, state, data, notes } = self.enter(evaluate, Form::Rows, call)?;
         self.usage.output_bytes = (verdicts.len() + data.len()) as u64;
         // Each part by itself: an answer is large, and would be moved about as a whole.
         let verdicts = self.valid(decode::verdicts(verdicts.into_buffer(), rows))?;
@@ -173,7 +220,7 @@ impl Instance {
             let state = call.state.as_ref().map(|state| state.rows.clone());
             return Ok(TransformAnswer { source_rows: Vec::new(), columns, state, notes: Vec::new(), usage: Usage::default() });
         }
-        let TransformParts { rows: made, source_rows, columns, state, data, notes } = self.enter(apply, call)?;
+        let TransformParts { rows: made, source_rows, columns, state, data, notes } = self.enter(apply, Form::Rows, call)?;
         self.usage.output_bytes = data.len() as u64;
         let made = made as usize;
         let source_rows = self.valid(decode::source_rows(source_rows, made, rows, data.shared(&self.no_data)))?;
@@ -182,6 +229,84 @@ impl Instance {
         let notes = self.valid(decode::notes(notes, rows))?;
         self.store.data_mut().hand_over();
         Ok(TransformAnswer { source_rows, columns, state, notes, usage: self.usage })
+    }
+
+    /// Computes a value for each row. Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// If the component is no function, the columns are not its arguments, or there is no row.
+    pub fn compute(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
+        let Entry::Function(compute) = self.entry else { panic!("a {} cannot compute", self.component.kind()) };
+        self.values(compute, Form::Rows, call)
+    }
+
+    /// Lets rows count for the groups of an aggregate. Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// If the component is no aggregate, columns or state are not the declared ones, or there is no row.
+    pub fn update(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        let update = self.aggregate().update;
+        self.accumulators(update, Form::Rows, call)
+    }
+
+    /// Lets accumulators (the columns) count for others (the state). Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// As [`Self::update`].
+    pub fn merge(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        let merge = self.aggregate().merge;
+        self.accumulators(merge, Form::Accumulators, call)
+    }
+
+    /// The opposite of [`Self::merge`]. Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// As [`Self::update`].
+    pub fn retract(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        let retract = self.aggregate().retract;
+        self.accumulators(retract, Form::Accumulators, call)
+    }
+
+    /// The value of each accumulator (the columns). Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// If the component is no aggregate, the columns are not its accumulators, or there is none.
+    pub fn finish(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
+        let finish = self.aggregate().finish;
+        self.values(finish, Form::Groups, call)
+    }
+
+    fn aggregate(&self) -> AggregateEntry {
+        let Entry::Aggregate(entry) = self.entry else { panic!("a {} is no aggregate", self.component.kind()) };
+        entry
+    }
+
+    /// A call that gives a value per row.
+    fn values(&mut self, function: Call<ValueParts>, form: Form, call: &RuleCall) -> Result<Values, CallFailure> {
+        let rows = call.columns.num_rows();
+        let ValueParts { value, data, notes } = self.enter(function, form, call)?;
+        self.usage.output_bytes = data.len() as u64;
+        let mut columns = self.columns(&[value], rows, &data)?;
+        let notes = self.valid(decode::notes(notes, rows))?;
+        self.store.data_mut().hand_over();
+        let values = columns.pop().expect("a function and an aggregate declare one value");
+        Ok(Values { values, notes, usage: self.usage })
+    }
+
+    /// A call that gives an accumulator per group.
+    fn accumulators(
+        &mut self,
+        function: Call<AccumulatorParts>,
+        form: Form,
+        call: &RuleCall,
+    ) -> Result<Accumulated, CallFailure> {
+        let rows = call.columns.num_rows();
+        let AccumulatorParts { state, data, notes } = self.enter(function, form, call)?;
+        self.usage.output_bytes = data.len() as u64;
+        let state = self.state(call, &state, &data)?.expect("an aggregate declares state, and its call has some");
+        let notes = self.valid(decode::notes(notes, rows))?;
+        self.store.data_mut().hand_over();
+        Ok(Accumulated { state, notes, usage: self.usage })
     }
 
     /// The output columns of an answer of so many rows.
@@ -210,19 +335,15 @@ impl Instance {
     }
 
     /// Makes the call; what it took is in `self.usage`.
-    fn enter<A: AnswerRecord + 'static>(&mut self, function: Call<A>, call: &RuleCall) -> Result<A, CallFailure> {
+    fn enter<A: AnswerRecord + 'static>(&mut self, function: Call<A>, form: Form, call: &RuleCall) -> Result<A, CallFailure> {
         if !self.alive {
             let message = "the instance ended with an earlier call; make a new one".to_owned();
             return Err(CallFailure { ending: Ending::Trap, message, backtrace: String::new(), usage: Usage::default() });
         }
-        assert_eq!(
-            call.state.is_some(),
-            !self.component.state_fields().is_empty(),
-            "a call has state if, and only if, the component declares some"
-        );
         let rows = call.columns.num_rows();
         let Self { store, limits, scratch, component, usage: took, .. } = self;
-        let declared = (component.description().columns.as_slice(), component.state_fields());
+        let declared = form.fields(component);
+        assert_eq!(call.state.is_some(), !declared.1.is_empty(), "a call has state if, and only if, the component declares some");
         // Lent for the call, not for ever: the type of a function allows for arguments that live shorter.
         let ended = encode::batch(scratch, declared, &call.columns, call.state.as_ref(), |batch| {
             let function: TypedFunc<(WireBatch<'_>,), (Answered<A>,)> = function;

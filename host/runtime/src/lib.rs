@@ -1,7 +1,7 @@
 //! Components: check, compile, cache, instantiate, limit, call; the only crate that knows wasmtime.
 //!
 //! ```text
-//! bytes ──prepare──► Component ──instantiate──► Instance ──judge, transform──► answer, or how the call ended
+//! bytes ──prepare──► Component ──instantiate──► Instance ──judge, transform, …─► answer, or how the call ended
 //!         check, compile or     a sandbox,         Arrow buffers straight into guest memory;
 //!         load, describe        start, open        what comes back is checked and shares one buffer
 //! ```
@@ -39,6 +39,7 @@ mod shape;
 pub mod testing;
 mod text;
 mod ticker;
+mod values;
 mod wire;
 
 pub use compile::{Compiler, CompilerProcess, compile_one};
@@ -53,3 +54,4 @@ pub use logging::{GuestLog, LogLevel, SilentLog};
 pub use metrics::{GuestMetrics, Measurement, MetricFault, MetricKind, SilentMetrics};
 pub use refused::Refused;
 pub use runtime::{Runtime, RuntimeError, RuntimeSettings};
+pub use values::{Accumulated, Values};

@@ -28,6 +28,8 @@ const METRICS_WIT: &str = include_str!("../../../wit/metrics/metrics.wit");
 const TESTING_WIT: &str = include_str!("../../../wit/testing/testing.wit");
 const RULE_WIT: &str = include_str!("../../../wit/rule/rule.wit");
 const TRANSFORM_WIT: &str = include_str!("../../../wit/transform/transform.wit");
+const FUNCTION_WIT: &str = include_str!("../../../wit/function/function.wit");
+const AGGREGATE_WIT: &str = include_str!("../../../wit/aggregate/aggregate.wit");
 
 /// Where an answer stands.
 const RET: u32 = 16;
@@ -48,6 +50,8 @@ pub struct TextGuest {
     pub state: Vec<(Field, Option<String>)>,
     /// A transform's time field.
     pub time: Option<String>,
+    /// Whether an aggregate says that it retracts.
+    pub retracts: bool,
     logging: bool,
     random: bool,
     measuring: bool,
@@ -55,6 +59,8 @@ pub struct TextGuest {
     describe: String,
     open: String,
     call: String,
+    /// Of an aggregate: the bodies of `merge`, `retract` and `finish`.
+    further: [String; 3],
 }
 
 impl TextGuest {
@@ -68,6 +74,16 @@ impl TextGuest {
         Self::new(Kind::Transform, columns)
     }
 
+    /// A function of these arguments, likewise.
+    pub fn function(arguments: Vec<Field>, value: Field) -> Self {
+        Self::new(Kind::Function, arguments).outputs(vec![value])
+    }
+
+    /// An aggregate of these arguments, likewise; [`Self::further`] has the bodies of its other exports.
+    pub fn aggregate(arguments: Vec<Field>, value: Field) -> Self {
+        Self::new(Kind::Aggregate, arguments).outputs(vec![value])
+    }
+
     fn new(kind: Kind, columns: Vec<Field>) -> Self {
         Self {
             kind,
@@ -76,6 +92,7 @@ impl TextGuest {
             outputs: Vec::new(),
             state: Vec::new(),
             time: None,
+            retracts: false,
             logging: false,
             random: false,
             measuring: false,
@@ -83,6 +100,7 @@ impl TextGuest {
             describe: format!("(i32.const {DESCRIPTION})"),
             open: "(i32.store8 (global.get $ret) (i32.const 0)) (global.get $ret)".to_owned(),
             call: "unreachable".to_owned(),
+            further: std::array::from_fn(|_| "unreachable".to_owned()),
         }
     }
 
@@ -100,7 +118,14 @@ impl TextGuest {
         self
     }
 
-    /// The body of `evaluate` or `apply`: leaves the address of the result.
+    /// The bodies of an aggregate's `merge`, `retract` and `finish`, with the parameters of `call`.
+    #[must_use]
+    pub fn further(mut self, merge: &str, retract: &str, finish: &str) -> Self {
+        self.further = [merge.to_owned(), retract.to_owned(), finish.to_owned()];
+        self
+    }
+
+    /// The body of `evaluate`, `apply`, `compute` or `update`: leaves the address of the result.
     #[must_use]
     pub fn call(mut self, body: &str) -> Self {
         self.call = body.to_owned();
@@ -170,7 +195,9 @@ impl TextGuest {
             imports += r#"(import "tidemill:testing/random@1.0.0" "random" (func $random (result i64)))"#;
         }
         let Self { fields, describe, open, call, .. } = self;
-        let name = self.kind.call();
+        let bodies: Vec<(&str, &String)> =
+            std::iter::once((self.kind.call(), call)).chain(self.kind.further().iter().copied().zip(&self.further)).collect();
+        let entries: String = bodies.iter().map(|(name, body)| entry(name, body)).collect();
         let description = escaped(&self.description());
         // Twelve fixed words of an answer: tag, verdicts, columns, state, data, notes.
         format!(
@@ -204,14 +231,7 @@ impl TextGuest {
                 (global.get $ret))
               (func $describe (export "describe") (result i32) {describe})
               (func $open (export "open") (param $config i32) (param $config_length i32) (result i32) {open})
-              ;; What an answer points to stays until the next call writes over it, so there is nothing to do after a return.
-              (func $entry (export "{name}") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
-                (call $call (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5) (local.get 6)
-                  (local.get 7) (local.get 8))
-                (global.set $heap (i32.const 65536)))
-              (func $call (param $rows i32) (param $columns i32) (param $columns_length i32) (param $keys i32)
-                (param $row_keys i32) (param $state i32) (param $state_length i32) (param $data i32) (param $data_length i32) (result i32)
-                {call})
+              {entries}
               {fields})"#
         )
     }
@@ -222,28 +242,41 @@ impl TextGuest {
         let head = memory.room(match self.kind {
             Kind::Rule => 32,
             Kind::Transform => 44,
+            Kind::Function => 28,
+            Kind::Aggregate => 40,
         });
         memory.text(head, &self.doc);
-        memory.list(head + 8, 12, self.columns.len());
-        memory.list(head + 16, 12, self.outputs.len());
-        memory.list(head + 24, 24, self.state.len());
-        for (list, fields) in [(head + 8, &self.columns), (head + 16, &self.outputs)] {
-            let start = memory.word(list) as usize - DESCRIPTION as usize;
-            for (at, field) in fields.iter().enumerate() {
-                memory.field(start + at * 12, field);
+        memory.fields(head + 8, &self.columns);
+        match self.kind {
+            Kind::Rule | Kind::Transform => {
+                memory.fields(head + 16, &self.outputs);
+                memory.state(head + 24, &self.state);
             }
-        }
-        let start = memory.word(head + 24) as usize - DESCRIPTION as usize;
-        for (at, (field, first)) in self.state.iter().enumerate() {
-            let place = start + at * 24;
-            memory.field(place, field);
-            memory.option(place + 12, first.as_deref());
+            Kind::Function | Kind::Aggregate => memory.field(head + 16, &self.outputs[0]),
         }
         if self.kind == Kind::Transform {
             memory.option(head + 32, self.time.as_deref());
         }
+        if self.kind == Kind::Aggregate {
+            memory.state(head + 28, &self.state);
+            memory.bytes[head + 36] = u8::from(self.retracts);
+        }
         memory.bytes
     }
+}
+
+/// An export that takes a batch, and the function with its body.
+fn entry(name: &str, body: &str) -> String {
+    // What an answer points to stays until the next call writes over it, so there is nothing to do after a return.
+    format!(
+        r#"(func $entry_{name} (export "{name}") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+             (call ${name} (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5) (local.get 6)
+               (local.get 7) (local.get 8))
+             (global.set $heap (i32.const 65536)))
+           (func ${name} (param $rows i32) (param $columns i32) (param $columns_length i32) (param $keys i32)
+             (param $row_keys i32) (param $state i32) (param $state_length i32) (param $data i32) (param $data_length i32) (result i32)
+             {body})"#
+    )
 }
 
 struct Memory {
@@ -281,6 +314,23 @@ impl Memory {
         if let Some(text) = text {
             self.bytes[at] = 1;
             self.text(at + 4, text);
+        }
+    }
+
+    fn fields(&mut self, at: usize, fields: &[Field]) {
+        self.list(at, 12, fields.len());
+        let start = self.word(at) as usize - DESCRIPTION as usize;
+        for (place, field) in fields.iter().enumerate() {
+            self.field(start + place * 12, field);
+        }
+    }
+
+    fn state(&mut self, at: usize, fields: &[(Field, Option<String>)]) {
+        self.list(at, 24, fields.len());
+        let start = self.word(at) as usize - DESCRIPTION as usize;
+        for (place, (field, first)) in fields.iter().enumerate() {
+            self.field(start + place * 24, field);
+            self.option(start + place * 24 + 12, first.as_deref());
         }
     }
 
@@ -327,6 +377,8 @@ fn resolve(kind: Kind, random: bool) -> (Resolve, wit_parser::WorldId) {
     let (source, name) = match kind {
         Kind::Rule => (RULE_WIT, "rule"),
         Kind::Transform => (TRANSFORM_WIT, "transform"),
+        Kind::Function => (FUNCTION_WIT, "function"),
+        Kind::Aggregate => (AGGREGATE_WIT, "aggregate"),
     };
     let logging = "import tidemill:component/logging@1.0.0;";
     // What a module does not import is left out of its component.

@@ -165,6 +165,42 @@ pub(crate) struct WireTransform {
     pub(crate) time: Option<String>,
 }
 
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireFunction {
+    pub(crate) doc: String,
+    pub(crate) arguments: Vec<WireField>,
+    pub(crate) value: WireField,
+}
+
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireAggregate {
+    pub(crate) doc: String,
+    pub(crate) arguments: Vec<WireField>,
+    pub(crate) value: WireField,
+    pub(crate) state: Vec<WireStateField>,
+    pub(crate) retracts: bool,
+}
+
+/// The type of a function's answer, and of an aggregate's to `finish`; `answer.rs` reads it.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireValueAnswer {
+    pub(crate) value: WireColumn,
+    pub(crate) data: Vec<u8>,
+    pub(crate) notes: Vec<WireNote>,
+}
+
+/// The type of an aggregate's other answers; `answer.rs` reads it.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireAccumulators {
+    pub(crate) state: Vec<WireColumn>,
+    pub(crate) data: Vec<u8>,
+    pub(crate) notes: Vec<WireNote>,
+}
+
 /// The type of a rule's answer; `answer.rs` reads it.
 #[derive(Debug, Clone, ComponentType, Lift)]
 #[component(record)]

@@ -54,7 +54,7 @@ fn what_is_no_component() {
     check(
         &binary("(component)"),
         expect![
-            "it exports nothing: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`"
+            "it exports nothing: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`"
         ],
     );
     let half = &threshold_rule()[..500];
@@ -121,7 +121,7 @@ fn imports_that_nobody_grants_are_named() {
     check(
         &types,
         expect![
-            "it exports nothing: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`"
+            "it exports nothing: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`"
         ],
     );
     // Not granted by this runtime, unlike the one of the other tests.
@@ -155,7 +155,9 @@ fn kinds_are_told_by_their_exports() {
     );
     check(
         &export(&["run"]),
-        expect!["it exports `run`: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`"],
+        expect![
+            "it exports `run`: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`"
+        ],
     );
     let wrong = refused(&export(&["describe", "open", "evaluate"])).to_string();
     assert!(wrong.starts_with("its export `describe` is not the one of world `tidemill:rule/rule@1.0.0`:"), "{wrong}");
