@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, ExpressionError>;
 
 /// An expression that was read and is not planned yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part(Expr);
+pub struct Part(pub(crate) Expr);
 
 impl Part {
     /// Reads one.

@@ -70,6 +70,13 @@ const INTERNAL: [&str; 8] = [
     "get_field",
 ];
 
+/// Whether SQL has a function or an aggregate of that name, in any case.
+pub fn is_function(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let reserved = [&AGGREGATES[..], &CLOCKS, &INTERNAL, &["count", "first", "last", "top_k", "count_distinct"]];
+    reserved.iter().any(|names| names.contains(&lower.as_str())) || Functions::new().by_name.contains_key(&lower)
+}
+
 /// The functions, and the planner's door to them. Made anew per expression: a table of some two hundred shared pointers.
 pub(crate) struct Functions {
     by_name: HashMap<String, Arc<ScalarUDF>>,

@@ -17,6 +17,7 @@
 //! This is the only crate of pipelines that knows DataFusion, and none of its types are in the API.
 
 mod aggregates;
+mod calls;
 mod checked;
 mod dictionary;
 mod error;
@@ -31,6 +32,8 @@ mod short_circuit;
 mod syntax;
 
 pub use aggregates::{AggregateText, Aggregated, Part};
+pub use calls::CallText;
 pub use error::ExpressionError;
 pub use expression::{Evaluated, Expression};
+pub use functions::is_function;
 pub use scope::{Scope, ScopeColumn};

@@ -85,6 +85,7 @@ fn settings(key: Key) -> WindowSettings {
             call("total", Aggregate::Sum, amount()),
             call("mean", Aggregate::Average, amount()),
         ],
+        components: Vec::new(),
         lateness: Duration::ZERO,
         judged: Judged::ByLane,
         top: None,
@@ -182,7 +183,7 @@ fn windows(criterion: &mut Criterion) {
     let over = || {
         let WindowSettings { step, by, aggregates, judged, .. } = settings(Key::Int);
         let fields = vec![by[0].clone(), Field::new("amount", FieldType::Float64, true)];
-        Over::new(OverSettings { step, by, rows: 5, aggregates, fields, judged }).expect("doubles")
+        Over::new(OverSettings { step, by, rows: 5, aggregates, components: Vec::new(), fields, judged }).expect("doubles")
     };
     group.bench_function("over 5 rows, int key", |bencher| cpu(bencher, || run(over(), &batches)));
     let counted = || CountWindow::new(100, settings(Key::Int)).expect("doubles");

@@ -80,7 +80,7 @@ impl Isolation {
     }
 }
 
-/// What answers of rules and transforms have in common.
+/// What answers of components have in common.
 pub(crate) trait Answer {
     fn usage(&self) -> Usage;
     fn take_state(&mut self) -> Option<RecordBatch>;
@@ -120,13 +120,20 @@ enum Fate<A> {
 pub(crate) struct Calls {
     pub(crate) step: StepId,
     columns: Columns,
+    /// The number of a batch's first call.
+    first_number: u32,
     pub(crate) keyed: Option<Keyed>,
     pub(crate) isolation: Isolation,
 }
 
 impl Calls {
     pub(crate) fn new(step: StepId, columns: Vec<Field>, keyed: Option<Keyed>, isolation: Isolation) -> Self {
-        Self { step, columns: Columns::new(columns), keyed, isolation }
+        Self { step, columns: Columns::new(columns), first_number: 0, keyed, isolation }
+    }
+
+    /// Where a step has several components, each has numbers of its own.
+    pub(crate) fn numbered_from(self, first_number: u32) -> Self {
+        Self { first_number, ..self }
     }
 
     /// Takes a batch of at least one row through the component. `take` makes rows of an answer to some of them, `pass` of rows that skip
@@ -140,7 +147,7 @@ impl Calls {
         pass: impl Fn(&FlowBatch) -> FlowBatch,
     ) -> Option<FlowBatch> {
         let attempts = output.attempts(self.step);
-        let fates = Judging { number: 0, spent: 0, calls: self, input, output, guest }.all();
+        let fates = Judging { number: self.first_number, spent: 0, calls: self, input, output, guest }.all();
         let mut made = Vec::with_capacity(fates.len());
         for (range, fate) in fates {
             let rows = &*input.part(&range);

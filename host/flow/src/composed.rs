@@ -111,6 +111,7 @@ mod tests {
             step: StepId(0),
             by: Vec::new(),
             aggregates: vec![sum],
+            components: Vec::new(),
             lateness: Duration::ZERO,
             judged: Judged::ByTask,
             top: None,

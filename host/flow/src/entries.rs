@@ -99,11 +99,12 @@ impl Entries {
                 changes.push(KeyChange { key: key.into(), value: Some(value.into()) });
             }
         }
-        // Only what went can be there twice.
+        let mut last = hashbrown::HashMap::<Box<[u8]>, usize, ahash::RandomState>::default();
         let mut dropped = Vec::new();
-        if changes.first().is_some_and(|change| change.value.is_none()) {
-            let mut last = hashbrown::HashMap::<&[u8], usize, ahash::RandomState>::default();
-            dropped.extend(changes.iter().enumerate().filter_map(|(at, change)| last.insert(&change.key, at)));
+        for (at, change) in changes.iter().enumerate() {
+            if let Some(earlier) = last.insert(change.key.clone(), at) {
+                dropped.push(earlier);
+            }
         }
         dropped.sort_unstable();
         dropped.into_iter().rev().for_each(|at| drop(changes.swap_remove(at)));

@@ -21,6 +21,7 @@ mod checksum;
 mod columns;
 mod composed;
 mod entries;
+mod functions;
 mod group;
 mod join;
 mod keyed;
@@ -50,15 +51,17 @@ mod split_tests;
 #[cfg(test)]
 mod waiting_tests;
 
-pub use aggregate::{Accumulators, Aggregate, AggregateCall, AggregateRefused, Aggregates, Finished, Reversible};
+pub use aggregate::{
+    Accumulated, Accumulators, Aggregate, AggregateArgument, AggregateCall, AggregateGuest, AggregateRefused, Aggregates,
+    ComponentAggregate, Finished, Reversible, Values,
+};
 pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};
 pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX};
 pub use chain::Chain;
 pub use composed::Composed;
-pub use join::{
-    AsOf, AsOfJoin, AsOfSettings, IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings,
-};
+pub use functions::{FunctionCall, WithFunctions};
+pub use join::{IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings};
 pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
 pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};
 pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, StepId, Wait};

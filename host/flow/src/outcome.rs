@@ -9,6 +9,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use tidemill_event::{CallFailure, Ending, EventTime, Reason, RuleCall, Usage};
 
+use crate::aggregate::Lost;
 use crate::calls::Answer;
 use crate::join::Side;
 use crate::window::LateRows;
@@ -241,6 +242,11 @@ impl Outcome {
         }
     }
 
+    /// The recorded endings of a step that numbers its calls itself.
+    pub(crate) fn take_recorded(&mut self, step: StepId) -> Vec<RecordedEnding> {
+        self.recorded.extract_if(.., |ending| ending.step == step).collect()
+    }
+
     /// Rows come back to `step` later.
     pub(crate) fn put_back(&mut self, step: StepId, rows: FlowBatch, wait: Wait, attempts: u32) {
         if let Wait::For(_) = wait {
@@ -258,6 +264,22 @@ impl Outcome {
             reason: Reason::Ending(ended.ending),
             error: ended.message.clone(),
             backtrace: ended.backtrace.clone(),
+            event: RowOf { rows: rows.clone(), row },
+        }));
+    }
+
+    /// Rows of `input` end in `step`, because an aggregate's component did not survive them.
+    pub(crate) fn bury_lost(&mut self, input: &FlowBatch, step: StepId, lost: Vec<Lost>) {
+        if lost.is_empty() {
+            return;
+        }
+        let rows = Arc::new(input.rows.clone());
+        self.dead.extend(lost.into_iter().map(|Lost { row, reason, error, backtrace }| DeadRow {
+            origin: input.origin[row],
+            step,
+            reason,
+            error,
+            backtrace,
             event: RowOf { rows: rows.clone(), row },
         }));
     }

@@ -13,11 +13,11 @@ use arrow_array::{BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use tidemill_event::batch::{time_field, times};
-use tidemill_event::{Breaker, Field, Reason};
+use tidemill_event::{Breaker, Field};
 
 use crate::aggregate::bytes::{take, take_i64, take_u32, take_u64};
 use crate::aggregate::calls::Results;
-use crate::aggregate::{AggregateRefused, Aggregates};
+use crate::aggregate::{AggregateRefused, Aggregates, Lost};
 use crate::batch::assemble;
 use crate::checksum::checksum;
 use crate::entries::Entries;
@@ -28,7 +28,10 @@ use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
 use crate::where_step::without;
 use crate::window::LateList;
-use crate::{AggregateCall, FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
+use crate::{
+    AggregateCall, ComponentAggregate, FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId,
+    StepState,
+};
 
 /// What the keys of waiting rows, and of keys with rows before, begin with in the store.
 const WAITING: u8 = 4;
@@ -46,6 +49,8 @@ pub struct OverSettings {
     pub rows: u32,
     /// What is added to each row.
     pub aggregates: Vec<AggregateCall>,
+    /// Those of them that are components.
+    pub components: Vec<ComponentAggregate>,
     /// The columns of the rows, `_time` aside.
     pub fields: Vec<Field>,
     /// What decides that a row is late.
@@ -90,19 +95,21 @@ impl Over {
     /// # Panics
     /// If it is to look at no row at all.
     pub fn new(settings: OverSettings) -> Result<Self, AggregateRefused> {
-        let OverSettings { step, by, rows, aggregates: calls, fields, judged } = settings;
+        let OverSettings { step, by, rows, aggregates: calls, components, fields, judged } = settings;
         assert!(rows > 0, "a row looks at itself at least");
         let mut arguments: Vec<Field> = Vec::new();
         let filters = calls.iter().filter_map(|call| call.filter.as_ref());
-        let of_filters = filters.filter_map(|name| fields.iter().find(|field| field.name == *name).cloned());
-        for field in calls.iter().filter_map(|call| call.argument.clone()).chain(of_filters) {
+        let of_components =
+            components.iter().flat_map(|own| own.arguments.iter().map(|argument| &argument.column).chain(&own.filter));
+        let named = filters.chain(of_components).filter_map(|name| fields.iter().find(|field| field.name == *name).cloned());
+        for field in calls.iter().filter_map(|call| call.argument.clone()).chain(named) {
             if !arguments.iter().any(|known| known.name == field.name) {
                 arguments.push(field);
             }
         }
         let state = OverState {
             index: KeyIndex::new(by),
-            aggregates: Aggregates::new(&calls)?,
+            aggregates: Aggregates::with_components(&calls, components)?,
             waiting: Rows::new(fields),
             queue: BinaryHeap::new(),
             places: Vec::new(),
@@ -221,17 +228,26 @@ impl OverState {
             .map(|field| Arc::new(field.arrow().with_nullable(true)))
             .chain([Arc::new(time_field())])
             .collect();
+        // A row that a component does not survive is lost for the row that looks back at it.
+        let mut lost: Vec<(u32, Lost)> = Vec::new();
         for layer in layers.into_iter().rev().filter(|layer| !layer.is_empty()) {
             let mut columns = self.arguments.gather(layer.iter().map(|(_, before)| Some(before.row)));
             let times = TimestampMicrosecondArray::from_iter_values(layer.iter().map(|(_, before)| before.time));
             columns.push(Arc::new(times.with_timezone("UTC")));
             let of: Vec<u32> = layer.iter().map(|(group, _)| *group).collect();
-            self.aggregates.update(&of, &assemble(fields.clone(), columns, layer.len()));
+            let here = self.aggregates.update(&of, &assemble(fields.clone(), columns, layer.len()));
+            lost.extend(here.into_iter().map(|lost| (of[lost.row], lost)));
         }
         gone.into_iter().for_each(|before| self.arguments.remove(before.row));
         let Self { arguments, before, .. } = self;
         arguments.compact(before.iter().flatten().map(|before| before.row));
-        let results = self.aggregates.finish(&groups);
+        let mut results = self.aggregates.finish(&groups);
+        for (group, lost) in lost {
+            let row = groups.iter().position(|of| *of == group).expect("every group is a row's");
+            results.failed.push((row, lost.reason, lost.error.to_string()));
+        }
+        results.failed.sort_by_key(|(row, ..)| *row);
+        results.failed.dedup_by_key(|(row, ..)| *row);
         groups.into_iter().for_each(|group| self.aggregates.release(group));
         results
     }
@@ -246,14 +262,16 @@ impl Operator for Over {
         let marks = output.marks();
         let origins = self.admit(&input, &marks, output);
         let rows = self.state.release(&marks, &origins);
-        let Results { columns, failed } = self.state.look_back(&rows.rows, self.size);
+        self.state.aggregates.begin(self.step, output);
+        let Results { columns, failed, unseen: _ } = self.state.look_back(&rows.rows, self.size);
+        self.state.aggregates.end(output);
         let rows = rows.with_columns(columns);
         if failed.is_empty() {
             return rows;
         }
         let all = BooleanArray::new(BooleanBuffer::new_set(rows.len()), None);
-        let keep = without(all, failed.iter().map(|(row, _)| *row));
-        output.bury(&rows, self.step, failed.into_iter().map(|(row, why)| (row, Reason::Expression, why)).collect());
+        let keep = without(all, failed.iter().map(|(row, ..)| *row));
+        output.bury(&rows, self.step, failed);
         rows.filtered(&keep)
     }
 
@@ -381,6 +399,7 @@ mod tests {
             by: if keyed { vec![key.clone()] } else { Vec::new() },
             rows,
             aggregates: vec![call("n", Aggregate::Count), call("total", Aggregate::Sum), call("first", Aggregate::First)],
+            components: Vec::new(),
             fields: vec![key, value.clone()],
             judged: Judged::ByLane,
         };

@@ -102,7 +102,7 @@ impl Operator for Extend {
 }
 
 /// Computes all columns and takes out, and buries, the rows that fail.
-fn compute(
+pub(crate) fn compute(
     step: StepId,
     columns: &[NamedProjection],
     input: FlowBatch,

@@ -62,6 +62,17 @@ impl StateColumn {
         }
     }
 
+    /// The value of slot `into` becomes that of `from`.
+    pub(crate) fn copy(&mut self, from: usize, into: usize) {
+        match self {
+            Self::Bool(values) => values[into] = values[from],
+            Self::Int64(values) | Self::Timestamp(values) => values[into] = values[from],
+            Self::Float64(values) => values[into] = values[from],
+            Self::Decimal(values, ..) => values[into] = values[from],
+            Self::Text(values) | Self::Bytes(values) => values[into] = values[from].clone(),
+        }
+    }
+
     /// The values of these slots, in this order.
     pub(crate) fn load(&self, slots: &[u32]) -> ArrayRef {
         fn primitive<T: ArrowPrimitiveType>(values: &[Option<T::Native>], slots: &[u32]) -> PrimitiveArray<T> {

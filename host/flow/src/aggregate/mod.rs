@@ -14,6 +14,7 @@ mod approximate;
 mod average;
 pub(crate) mod bytes;
 pub(crate) mod calls;
+mod component;
 mod count;
 mod deviation;
 mod distinct;
@@ -33,4 +34,6 @@ mod model_tests;
 
 pub use accumulators::{Accumulators, Finished, Reversible};
 pub use calls::{AggregateCall, Aggregates};
+pub(crate) use component::Lost;
+pub use component::{Accumulated, AggregateArgument, AggregateGuest, ComponentAggregate, Values};
 pub use kind::{Aggregate, AggregateRefused};

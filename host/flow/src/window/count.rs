@@ -53,7 +53,7 @@ impl CountWindow {
     /// If the size is 0.
     pub fn new(size: u32, settings: WindowSettings) -> Result<Self, AggregateRefused> {
         assert!(size > 0, "a window has rows");
-        let aggregates = Aggregates::new(&settings.aggregates)?;
+        let aggregates = Aggregates::with_components(&settings.aggregates, settings.components)?;
         let state = Counting { index: KeyIndex::new(settings.by), aggregates, filling: Vec::new(), entries: Entries::default() };
         Ok(Self { step: settings.step, size, state })
     }
@@ -81,6 +81,7 @@ impl Operator for CountWindow {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let state = &mut self.state;
+        state.aggregates.begin(self.step, output);
         let (mut slots, mut groups, mut panes) = (Vec::new(), Vec::with_capacity(input.len()), Vec::new());
         state.index.slots_of(&input.rows, &mut slots);
         state.filling.resize(state.index.slots(), Filling::default());
@@ -103,9 +104,11 @@ impl Operator for CountWindow {
             }
             state.entries.touch(*slot);
         }
-        state.aggregates.update(&groups, &input.rows);
+        let lost = state.aggregates.update(&groups, &input.rows);
+        output.bury_lost(&input, self.step, lost);
         let made = rows_of(&panes, &state.index, &state.aggregates, Bounds::Number, self.step, output);
         panes.iter().for_each(|pane| state.aggregates.release(pane.group));
+        state.aggregates.end(output);
         made
     }
 

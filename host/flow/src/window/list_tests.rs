@@ -21,6 +21,7 @@ fn settings(keyed: bool) -> WindowSettings {
             call("first", Aggregate::First, value.clone()),
             call("last", Aggregate::Last, value),
         ],
+        components: Vec::new(),
         lateness: Duration::ZERO,
         judged: Judged::ByLane,
         top: None,

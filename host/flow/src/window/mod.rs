@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use tidemill_event::Field;
 
-use crate::{AggregateCall, StepId};
+use crate::{AggregateCall, ComponentAggregate, StepId};
 
 /// The first instant of a window.
 pub const WINDOW_START: &str = "window_start";
@@ -63,6 +63,8 @@ pub struct WindowSettings {
     pub by: Vec<Field>,
     /// What is said of each window.
     pub aggregates: Vec<AggregateCall>,
+    /// Those of them that are components.
+    pub components: Vec<ComponentAggregate>,
     /// How long after its end a window still takes rows.
     pub lateness: Duration,
     /// What decides that a row is late.

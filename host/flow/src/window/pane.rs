@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, BooleanArray, Int64Array, TimestampMicrosecondArray}
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use tidemill_event::batch::time_field;
-use tidemill_event::{EventTime, Field, Reason};
+use tidemill_event::{EventTime, Field};
 
 use crate::aggregate::Aggregates;
 use crate::batch::{assemble, field_of};
@@ -30,7 +30,7 @@ pub(crate) struct Pane {
     pub(crate) origin: u32,
 }
 
-/// The rows of `panes`, in their order. A pane one of whose aggregates cannot be said is a dead row.
+/// The rows of `panes`, in their order. A pane one of whose aggregates cannot be said is a dead row; one all of whose rows were at fault is none.
 pub(crate) fn rows_of(
     panes: &[Pane],
     index: &KeyIndex,
@@ -61,12 +61,13 @@ pub(crate) fn rows_of(
     columns.push((time_field(), times(&|pane| pane.time.0)));
     let (fields, columns) = columns.into_iter().map(|(field, column)| (Arc::new(field), column)).unzip();
     let rows = FlowBatch { rows: assemble(fields, columns, panes.len()), origin: panes.iter().map(|pane| pane.origin).collect() };
-    if results.failed.is_empty() {
+    if results.failed.is_empty() && results.unseen.is_empty() {
         return rows;
     }
     let all = BooleanArray::new(BooleanBuffer::new_set(panes.len()), None);
-    let keep = without(all, results.failed.iter().map(|(place, _)| *place));
+    let failed = results.failed.iter().map(|(place, ..)| *place);
+    let keep = without(all, failed.chain(results.unseen.iter().copied()));
     let kept = rows.filtered(&keep);
-    output.bury(&rows, step, results.failed.into_iter().map(|(place, why)| (place, Reason::Expression, why)).collect());
+    output.bury(&rows, step, results.failed);
     kept
 }

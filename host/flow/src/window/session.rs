@@ -89,13 +89,13 @@ struct Sessions {
 impl SessionWindow {
     /// Sessions without a row.
     pub fn new(gap: Gap, settings: WindowSettings) -> Result<Self, SessionRefused> {
-        let WindowSettings { step, by, aggregates, lateness, judged, top: _ } = settings;
+        let WindowSettings { step, by, aggregates, components, lateness, judged, top: _ } = settings;
         if !lateness.is_zero() {
             return Err(SessionRefused::Lateness);
         }
         let state = Sessions {
             index: KeyIndex::new(by),
-            aggregates: Aggregates::new(&aggregates)?,
+            aggregates: Aggregates::with_components(&aggregates, components)?,
             sessions: Vec::new(),
             first: Vec::new(),
             timers: BinaryHeap::new(),
@@ -272,6 +272,7 @@ impl Operator for SessionWindow {
             (input.filtered(&kept), kept.values().set_indices().map(|row| gaps[row]).collect())
         };
         let state = &mut self.state;
+        state.aggregates.begin(self.step, output);
         let mut slots = Vec::new();
         state.index.slots_of(&rows.rows, &mut slots);
         state.first.resize(state.index.slots(), NONE);
@@ -282,7 +283,10 @@ impl Operator for SessionWindow {
             let group = state.join(slots[row], *time, until, watermark, &mut merged);
             if !merged.is_empty() {
                 // What came before the row is counted first, so that `first` and `last` see rows in their order.
-                state.aggregates.update(&groups, &rows.rows.slice(from, row - from));
+                let lost = state.aggregates.update(&groups, &rows.rows.slice(from, row - from));
+                if !lost.is_empty() {
+                    output.bury_lost(&rows.slice(&(from..row)), self.step, lost);
+                }
                 groups.clear();
                 from = row;
                 state.aggregates.merge(&merged.iter().map(|gone| (group, *gone)).collect::<Vec<_>>());
@@ -295,7 +299,10 @@ impl Operator for SessionWindow {
             }
             groups.push(group);
         }
-        state.aggregates.update(&groups, &rows.rows.slice(from, rows.len() - from));
+        let lost = state.aggregates.update(&groups, &rows.rows.slice(from, rows.len() - from));
+        if !lost.is_empty() {
+            output.bury_lost(&rows.slice(&(from..rows.len())), self.step, lost);
+        }
         let closed = state.close(marks.end());
         let panes: Vec<Pane> = closed
             .iter()
@@ -310,6 +317,7 @@ impl Operator for SessionWindow {
             state.index.release(pane.slot);
             state.aggregates.release(pane.group);
         }
+        state.aggregates.end(output);
         made
     }
 

@@ -10,10 +10,10 @@
 //! A row is judged by the watermark before it, so where a batch is cut does not show. Panes of windows that ended within a run of rows
 //! are emitted behind the run: none of its rows could have been in them.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use arrow_array::BooleanArray;
-use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBufferBuilder;
 use tidemill_event::batch::times;
 use tidemill_event::{Breaker, Field};
@@ -97,8 +97,8 @@ enum Fate {
 impl SlicedWindow {
     /// Windows without a row. Errors: an aggregate that does not go with its argument.
     pub fn new(slicing: Slicing, settings: WindowSettings) -> Result<Self, AggregateRefused> {
-        let WindowSettings { step, by, aggregates, lateness, judged, top } = settings;
-        let mut aggregates = Aggregates::new(&aggregates)?;
+        let WindowSettings { step, by, aggregates, components, lateness, judged, top } = settings;
+        let mut aggregates = Aggregates::with_components(&aggregates, components)?;
         let overlap = match slicing.blocks() {
             Some(_) if aggregates.are_reversible() => Overlap::Running(Running::default()),
             Some((slices, length, offset)) if slices >= 4 => Overlap::Blocks(Blocks::new(length, offset)),
@@ -337,9 +337,12 @@ impl SlicedWindow {
         }
     }
 
-    fn take(&mut self, rows: &RecordBatch, runs: &mut Vec<(usize, PartId)>) {
+    fn take(&mut self, rows: &FlowBatch, range: Range<usize>, runs: &mut Vec<(usize, PartId)>, output: &mut Outcome) {
         if !runs.is_empty() {
-            self.state.slices.update(rows, runs);
+            let lost = self.state.slices.update(&rows.rows.slice(range.start, range.len()), runs);
+            if !lost.is_empty() {
+                output.bury_lost(&rows.slice(&range), self.step, lost);
+            }
             self.state.is_changed = true;
             runs.clear();
         }
@@ -377,6 +380,7 @@ impl Operator for SlicedWindow {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
+        self.state.slices.aggregates.begin(self.step, output);
         let (mut runs, mut run_from) = (Vec::new(), 0);
         let (mut kept, mut late) = (BooleanBufferBuilder::new(input.len()), LateList::default());
         // First the fate of every row; what is not taken leaves, and what is taken alone is noted.
@@ -421,7 +425,7 @@ impl Operator for SlicedWindow {
         let mut emission = Emission::default();
         for (at, id, origin) in alone {
             taken[run_from..at].iter().for_each(|id| push_run(&mut runs, *id));
-            self.take(&rows.rows.slice(run_from, at - run_from), &mut runs);
+            self.take(&rows, run_from..at, &mut runs, output);
             if is_changed_behind {
                 self.forget_merges(&mut emission.gone);
             }
@@ -431,14 +435,14 @@ impl Operator for SlicedWindow {
                 self.finish(&mut emission, output);
             }
             push_run(&mut runs, id);
-            self.take(&rows.rows.slice(at, 1), &mut runs);
+            self.take(&rows, at..at + 1, &mut runs, output);
             self.emit_again(origin, id, watermark, &mut emission);
             self.finish(&mut emission, output);
             is_changed_behind = true;
             run_from = at + 1;
         }
         taken[run_from..].iter().for_each(|id| push_run(&mut runs, *id));
-        self.take(&rows.rows.slice(run_from, taken.len() - run_from), &mut runs);
+        self.take(&rows, run_from..taken.len(), &mut runs, output);
         if is_changed_behind {
             self.forget_merges(&mut emission.gone);
         }
@@ -447,6 +451,7 @@ impl Operator for SlicedWindow {
             self.finish(&mut emission, output);
         }
         emission.gone.release(&mut self.state.slices);
+        self.state.slices.aggregates.end(output);
         FlowBatch::concat(emission.pieces)
     }
 

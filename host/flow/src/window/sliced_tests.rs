@@ -73,6 +73,7 @@ fn window(kind: Kind, keyed: bool, reversible: bool, lateness: i64, top: Option<
         step: StepId(1),
         by: if keyed { vec![Field::new("k", FieldType::String, true)] } else { Vec::new() },
         aggregates: if reversible { vec![call("n", Aggregate::Count), call("total", Aggregate::Sum)] } else { all.into() },
+        components: Vec::new(),
         lateness: us(lateness),
         judged: Judged::ByLane,
         top,

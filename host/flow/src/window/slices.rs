@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use arrow_array::RecordBatch;
 use hashbrown::HashTable;
 
-use crate::aggregate::Aggregates;
 use crate::aggregate::bytes::take;
+use crate::aggregate::{Aggregates, Lost};
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
@@ -77,8 +77,9 @@ impl Slices {
         }
     }
 
-    /// Takes rows. `runs`: how many rows in a row go to which part, in order; together they are all rows.
-    pub(crate) fn update(&mut self, rows: &RecordBatch, runs: &[(usize, PartId)]) {
+    /// Takes rows. `runs`: how many rows in a row go to which part, in order; together they are all rows. Answers those that count for nothing.
+    #[must_use]
+    pub(crate) fn update(&mut self, rows: &RecordBatch, runs: &[(usize, PartId)]) -> Vec<Lost> {
         let Self { index, aggregates, parts, recent, owners, numbers, hasher, entries, slots, groups } = self;
         index.slots_of(rows, slots);
         recent.resize(index.slots(), (0, 0));
@@ -100,7 +101,7 @@ impl Slices {
                 groups.push(last.1);
             }
         }
-        aggregates.update(groups, rows);
+        aggregates.update(groups, rows)
     }
 
     /// The parts that begin in `[start, end)` and count for the window that ends at `end`, ascending.

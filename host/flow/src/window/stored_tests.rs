@@ -41,6 +41,7 @@ fn settings(aggregates: &[Aggregate]) -> WindowSettings {
         step: StepId(0),
         by: vec![Field::new("k", FieldType::String, true)],
         aggregates: aggregates.iter().map(call).collect(),
+        components: Vec::new(),
         lateness: Duration::ZERO,
         judged: Judged::ByLane,
         top: None,
@@ -110,7 +111,7 @@ fn windows() {
 fn rows() {
     let fields = vec![Field::new("k", FieldType::String, true), Field::new("v", FieldType::Int64, true)];
     let WindowSettings { step, by, aggregates, judged, .. } = settings(&[Aggregate::Sum]);
-    let over = OverSettings { step, by, rows: 3, aggregates, fields: fields.clone(), judged };
+    let over = OverSettings { step, by, rows: 3, aggregates, components: Vec::new(), fields: fields.clone(), judged };
     expect![[r#"
         0480000000000000050000000000000001 01610000018000000000000001
         0501610000 01000000030000000000000009000000018000000000000007
