@@ -1,6 +1,9 @@
 //! Rows that a component cannot handle, through the real binary: alone in the dead letters with their story, and replayed from there
 //! when a version that works was pushed.
 
+#[path = "poison/functions_and_aggregates.rs"]
+mod functions_and_aggregates;
+
 use serde_json::{Value, json};
 use tidemill_event::{Field, FieldType};
 use tidemill_runtime::testing::TextGuest;

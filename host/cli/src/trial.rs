@@ -9,22 +9,12 @@ use arrow_array::cast::AsArray;
 use serde_json::Value;
 use tidemill_event::batch::TIME_COLUMN;
 use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder, is_blank};
-use tidemill_event::{
-    CallFailure, EventTime, Field, FieldType, Reason, Retention, RuleAnswer, RuleCall, StreamDefinition, StreamSchema,
-    TransformAnswer, UnknownFields,
-};
-use tidemill_flow::{
-    FlowBatch, Guest, Isolation, Keep, Keyed, KeyedTable, Operator, Outcome, RuleSettings, RuleStep, StepId, TransformSettings,
-    TransformStep, Wait, extended_fields,
-};
-use tidemill_runtime::{
-    Component, Description, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime, SilentMetrics,
-};
+use tidemill_event::{EventTime, Field, FieldType, Reason, Retention, StreamDefinition, StreamSchema, UnknownFields};
+use tidemill_flow::{FlowBatch, Marks, Operator, Outcome, Wait, Watermark};
+use tidemill_runtime::{Component, Kind, Runtime};
 
 use crate::exit::Failure;
-
-/// The column in which a rule's answer is kept for comparison; no stream can have a field of that name.
-const VERDICT_COLUMN: &str = "_verdict";
+use crate::trial_step::{Sandbox, VERDICT_COLUMN, step};
 
 /// A file of events as one batch.
 pub(crate) struct Events {
@@ -38,9 +28,12 @@ pub(crate) struct Events {
     pub(crate) rejected: Vec<String>,
 }
 
-/// Decodes lines as a stream would that has the columns the component reads, and the key.
-pub(crate) fn read_events(text: &[u8], description: &Description, by: &[String]) -> Result<Events, Failure> {
-    let mut fields: Vec<Field> = description.columns.iter().filter(|field| &*field.name != TIME_COLUMN).cloned().collect();
+/// Decodes lines as a stream would that has the columns the component reads, and the key. What expressions call may meet a null anywhere.
+pub(crate) fn read_events(text: &[u8], component: &Component, by: &[String]) -> Result<Events, Failure> {
+    let in_expressions = matches!(component.kind(), Kind::Function | Kind::Aggregate);
+    let columns = component.description().columns.iter().filter(|field| &*field.name != TIME_COLUMN);
+    let mut fields: Vec<Field> =
+        columns.map(|field| Field { nullable: field.nullable || in_expressions, ..field.clone() }).collect();
     for name in by {
         if !fields.iter().any(|field| *field.name == **name) {
             fields.push(Field::new(name.as_str(), FieldType::Json, true));
@@ -124,16 +117,10 @@ impl Trial {
         config: &str,
         by: &[String],
     ) -> Result<Self, Failure> {
-        let mut sandbox = Sandbox {
-            runtime: runtime.clone(),
-            component: component.clone(),
-            config: config.to_owned(),
-            fresh: cut.fresh,
-            instance: None,
-        };
+        let mut sandbox = Sandbox::new(runtime, component, config, cut.fresh);
         sandbox.open().map_err(|failure| Failure::failed(format!("the component does not open with this config: {failure}")))?;
         let description = component.description();
-        let (mut step, fields) = step(component, events, by, sandbox);
+        let (mut step, fields) = step(component, &events.fields, by, sandbox);
         let schema = StreamSchema { fields, unknown: UnknownFields::Keep, infer: false };
         let encoder = RowEncoder::new(&schema, None);
         let mut trial = Self::empty(cut, component.kind());
@@ -146,6 +133,12 @@ impl Trial {
         }
         if !description.state.is_empty() {
             trial.state = step.state().map_or(0, |state| state.checksum());
+        }
+        if component.kind() == Kind::Aggregate {
+            // Time runs out, and every group says what it is.
+            let mut outcome = Outcome::new(EventTime(0)).with_marks(Marks::passing(Watermark::NONE, Watermark::END));
+            let out = step.apply(FlowBatch::new(events.rows.slice(0, 0)), &mut outcome);
+            trial.take(&out, &outcome, &encoder, &events.lines);
         }
         Ok(trial)
     }
@@ -234,95 +227,5 @@ impl Trial {
             return Some(format!("dead rows: {} or {}", of(&self.dead), of(&other.dead)));
         }
         (self.state != other.state).then(|| "every row has the same answer, but the state at the end is another one".to_owned())
-    }
-}
-
-/// The host's step over the component, and the fields of what comes out of it.
-fn step(component: &Arc<Component>, events: &Events, by: &[String], sandbox: Sandbox) -> (Box<dyn Operator>, Vec<Field>) {
-    let description = component.description();
-    let (columns, outputs) = (description.columns.clone(), description.outputs.clone());
-    let by: Vec<Arc<str>> = by.iter().map(|name| name.as_str().into()).collect();
-    let table = || KeyedTable::new(description.first_row().clone());
-    let keyed = (!description.state.is_empty()).then(|| Keyed { by, table: table() });
-    let (step, isolation) = (StepId(0), Isolation::never_out());
-    match component.kind() {
-        Kind::Rule => {
-            let flag: Arc<str> = VERDICT_COLUMN.into();
-            let added = RuleStep::added_fields(&outputs, Some(&flag), isolation.on_failing);
-            let settings = RuleSettings { step, columns, outputs, keep: Keep::All, flag: Some(flag), keyed, isolation };
-            (Box::new(RuleStep::new(settings, Box::new(sandbox))), extended_fields(&events.fields, &added))
-        }
-        Kind::Transform => {
-            let time = description.time.as_deref().map(Arc::from);
-            let settings =
-                TransformSettings { step, columns, outputs: outputs.clone(), time, keep_input: false, keyed, isolation };
-            (Box::new(TransformStep::new(settings, Box::new(sandbox))), outputs)
-        }
-    }
-}
-
-/// Instances of the component, one after another.
-struct Sandbox {
-    runtime: Runtime,
-    component: Arc<Component>,
-    config: String,
-    fresh: bool,
-    instance: Option<Instance>,
-}
-
-impl Sandbox {
-    /// The instance for the next call.
-    fn open(&mut self) -> Result<&mut Instance, CallFailure> {
-        if self.fresh || self.instance.as_ref().is_some_and(|instance| !instance.alive()) {
-            self.instance = None;
-        }
-        let instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => {
-                let settings = InstanceSettings {
-                    config: self.config.clone(),
-                    limits: Limits::default(),
-                    // What is logged twice would only be read twice.
-                    log: Arc::new(StandardError { quiet: self.fresh }),
-                    metrics: Arc::new(SilentMetrics),
-                    grants: Grants::none(),
-                };
-                self.runtime.instantiate(&self.component, settings)?
-            }
-        };
-        Ok(self.instance.insert(instance))
-    }
-}
-
-impl Guest<RuleAnswer> for Sandbox {
-    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
-        self.open()?.judge(call)
-    }
-
-    fn replace(&mut self) {
-        self.instance = None;
-    }
-}
-
-impl Guest<TransformAnswer> for Sandbox {
-    fn call(&mut self, call: &RuleCall) -> Result<TransformAnswer, CallFailure> {
-        self.open()?.transform(call)
-    }
-
-    fn replace(&mut self) {
-        self.instance = None;
-    }
-}
-
-/// Log lines of a component, for its author.
-struct StandardError {
-    quiet: bool,
-}
-
-impl GuestLog for StandardError {
-    fn line(&self, level: LogLevel, message: &str) {
-        if !self.quiet {
-            eprintln!("{:5} {message}", level.as_str());
-        }
     }
 }

@@ -179,7 +179,7 @@ impl Deployments {
             paused: same_run.is_some_and(|stored| stored.paused),
             sources: sources.collect::<Result<_, _>>()?,
             gathered: plan.sources.gathered.is_some(),
-            pinned: plan.components().map(|(_, planned)| planned.pin.clone()).collect(),
+            pinned: plan.pins().cloned().collect(),
             states: plan.native_states(),
             next_operator: plan.next_operator,
             output_starts,
@@ -295,7 +295,8 @@ fn next_source(source: &PlannedSource, run: Run, same_run: Option<&StoredPipelin
 /// Whether a plan and its text are what runs already.
 fn is_same(deployed: &Deployed, plan: &Plan, text: &str) -> bool {
     let meaning = |text: &str| document::read(text).map(|node| node.json());
-    let digests = |pins: Vec<&Pin>| pins.iter().map(|pin| (pin.step, pin.digest.clone())).collect::<Vec<_>>();
+    let digests =
+        |pins: Vec<&Pin>| pins.iter().map(|pin| (pin.step, pin.function.clone(), pin.digest.clone())).collect::<Vec<_>>();
     deployed.plan.is_ok()
         && meaning(&deployed.stored.text).ok() == meaning(text).ok()
         && plan
@@ -303,6 +304,5 @@ fn is_same(deployed: &Deployed, plan: &Plan, text: &str) -> bool {
             .list
             .iter()
             .all(|source| deployed.stored.source(&source.input).is_some_and(|stored| stored.version == source.version.0))
-        && digests(deployed.stored.pinned.iter().collect())
-            == digests(plan.components().map(|(_, planned)| &planned.pin).collect())
+        && digests(deployed.stored.pinned.iter().collect()) == digests(plan.pins().collect())
 }

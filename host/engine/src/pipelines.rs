@@ -208,16 +208,21 @@ fn entry(deployed: &Deployed) -> PipelineEntry {
     let stored = &deployed.stored;
     let mut document = document::read(&stored.text).map_or(Value::Null, |node| node.json());
     for pin in &stored.pinned {
-        for word in ["rule", "transform"] {
-            if let Some(reference) = document.pointer_mut(&format!("/steps/{}/{word}", pin.step)) {
-                *reference = json!(format!("{}@{}", pin.name, pin.version));
-            }
+        let places = match &pin.function {
+            None => ["rule", "transform"].map(|word| format!("/steps/{}/{word}", pin.step)),
+            Some(name) => [format!("/functions/{name}/component"), format!("/functions/{name}")],
+        };
+        if let Some(place) = places.iter().find(|place| document.pointer(place).is_some())
+            && let Some(reference) = document.pointer_mut(place)
+        {
+            *reference = json!(format!("{}@{}", pin.name, pin.version));
         }
     }
     if let Some(members) = document.as_object_mut() {
         members.insert("pipeline".to_owned(), json!(deployed.name.as_str()));
         let pinned = stored.pinned.iter().map(|pin| {
-            json!({"step": format!("steps[{}]", pin.step), "reference": pin.reference, "name": pin.name, "version": pin.version, "digest": pin.digest})
+            let step = pin.function.as_ref().map_or_else(|| format!("steps[{}]", pin.step), |name| format!("functions.{name}"));
+            json!({"step": step, "reference": pin.reference, "name": pin.name, "version": pin.version, "digest": pin.digest})
         });
         members.insert("pinned".to_owned(), pinned.collect());
     }

@@ -67,6 +67,9 @@ pub(crate) struct Pin {
     pub(crate) operator: Option<u32>,
     /// What the state depends on: the key and the state's fields.
     pub(crate) state_shape: Option<String>,
+    /// The name by which expressions call it; `None`: it is a step's. A function is of no step: `step` is the greatest number there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) function: Option<String>,
 }
 
 /// The state of a step of the host's own.

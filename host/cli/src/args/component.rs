@@ -2,13 +2,27 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+
+/// What `tidemill new` makes a project of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProjectKind {
+    /// A rule, with state.
+    Rule,
+    /// A function for expressions.
+    Function,
+    /// An aggregate for windows.
+    Aggregate,
+}
 
 /// `tidemill new`.
 #[derive(Debug, Args)]
 pub(crate) struct NewArgs {
     /// The component's name; a folder of that name is made.
     pub name: String,
+    /// What it is: judges rows, computes a value in expressions, or sums up groups in windows.
+    #[arg(long, value_enum, default_value_t = ProjectKind::Rule)]
+    pub kind: ProjectKind,
     /// The folder of the SDK for Rust in a clone of Tidemill; found by itself when you are inside one.
     #[arg(long, value_name = "DIR")]
     pub sdk: Option<PathBuf>,

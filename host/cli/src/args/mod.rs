@@ -19,7 +19,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::backup::{BackupArgs, RestoreArgs};
-pub(crate) use self::component::{BuildArgs, CompileArgs, ComponentsAction, ComponentsArgs, NewArgs, PushArgs, TestArgs};
+pub(crate) use self::component::{
+    BuildArgs, CompileArgs, ComponentsAction, ComponentsArgs, NewArgs, ProjectKind, PushArgs, TestArgs,
+};
 use self::connections::ConnectionArgs;
 pub(crate) use self::consumers::ConsumersCommand;
 pub(crate) use self::dead_letters::{DeadLetterFilter, DeadLettersArgs, DeadLettersCommand};

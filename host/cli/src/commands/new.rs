@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use tidemill_build::template::{SdkSource, project};
+use tidemill_build::template::{self, SdkSource, project};
 use tidemill_event::ComponentName;
 
-use crate::args::NewArgs;
+use crate::args::{NewArgs, ProjectKind};
 use crate::exit::Failure;
 use crate::output::Output;
 
@@ -30,13 +30,18 @@ pub(crate) fn run(args: &NewArgs, output: Output) -> Result<(), Failure> {
     let folder = Path::new(name.as_str());
     fs::create_dir(folder)
         .map_err(|error| Failure::wrong_use(format!("cannot make the folder `{}`: {error}", folder.display())))?;
-    for file in project(name.as_str(), &sdk) {
+    let kind = match args.kind {
+        ProjectKind::Rule => template::ProjectKind::Rule,
+        ProjectKind::Function => template::ProjectKind::Function,
+        ProjectKind::Aggregate => template::ProjectKind::Aggregate,
+    };
+    for file in project(kind, name.as_str(), &sdk) {
         write(&folder.join(file.path), &file.text)?;
     }
     let value = json!({"name": name.as_str(), "folder": folder.display().to_string()});
     output.result(&value, || {
         format!(
-            "made {name}/\n\n  cd {name}\n  cargo test          # the function, without a host\n  tidemill build      # makes {name}.wasm\n\nREADME.md in it says how to go on"
+            "made {name}/\n\n  cd {name}\n  cargo test          # the code, without a host\n  tidemill build      # makes {name}.wasm\n\nREADME.md in it says how to go on"
         )
     })
 }

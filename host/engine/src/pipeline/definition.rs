@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings};
 
-use crate::pipeline::{JoinStep, LimitStep, OverStep, SampleStep, Target, WindowStep};
+use crate::pipeline::{JoinStep, OverStep, Target, WindowStep};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub(crate) struct LimitOverrides {
     pub(crate) deadline: Option<Duration>,
 }
 
-/// A rule or transform step.
+/// A component as a step uses it, or expressions do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ComponentStep {
     /// `high-value@1`.
@@ -104,6 +104,13 @@ pub(crate) struct ComponentStep {
     pub(crate) limits: LimitOverrides,
     /// What becomes of rows while the component is out because it keeps failing.
     pub(crate) on_failing: OnFailing,
+}
+
+/// A name that expressions may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FunctionUse {
+    pub(crate) name: Text,
+    pub(crate) component: ComponentStep,
 }
 
 /// What a step does.
@@ -130,12 +137,6 @@ pub(crate) enum StepKind {
     Window(WindowStep),
     /// Says something of each row and those before it.
     Over(OverStep),
-    /// Lets one row of a key through in a time.
-    Dedupe(LimitStep),
-    /// Lets so many rows of a key through in a time.
-    Rate(LimitStep),
-    /// Lets a share of the keys, or of the rows, through.
-    Sample(SampleStep),
 }
 
 impl StepKind {
@@ -150,9 +151,6 @@ impl StepKind {
             Self::Join(_) => "join",
             Self::Window(_) => "window",
             Self::Over(_) => "over",
-            Self::Dedupe(_) => "dedupe",
-            Self::Rate(_) => "rate",
-            Self::Sample(_) => "sample",
         }
     }
 }
@@ -183,6 +181,8 @@ pub(crate) struct PipelineDefinition {
     pub(crate) time: TimeSettings,
     /// At least one; several are one stream, by column name.
     pub(crate) sources: Vec<Source>,
+    /// Components that expressions call.
+    pub(crate) functions: Vec<FunctionUse>,
     pub(crate) steps: Vec<Step>,
     pub(crate) targets: Vec<Target>,
 }

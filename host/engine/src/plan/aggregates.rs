@@ -9,15 +9,17 @@
 //! Columns that nobody asked for by name are called by their text, and do not come out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidemill_event::Field;
 use tidemill_expr::{AggregateText, Aggregated, Expression, ExpressionError, Part, Scope, ScopeColumn};
-use tidemill_flow::{Aggregate, AggregateCall};
+use tidemill_flow::{Aggregate, AggregateArgument, AggregateCall};
+use tidemill_runtime::Kind;
 
 use crate::pipeline::Text;
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
-use crate::plan::component::type_name;
+use crate::plan::component::{PlannedComponent, state_shape, type_name};
 
 /// A `select` over many rows.
 #[derive(Default)]
@@ -25,10 +27,23 @@ pub(crate) struct PlannedAggregates {
     /// Computed of each row, hidden.
     pub(crate) before: Vec<(Field, Expression)>,
     pub(crate) calls: Vec<AggregateCall>,
+    /// Those that are components.
+    pub(crate) components: Vec<PlannedAggregate>,
     /// Computed of what the aggregates say.
     pub(crate) after: Vec<(Field, Expression)>,
     /// What was asked for, in order.
     pub(crate) selected: Vec<Field>,
+}
+
+/// An aggregate that is a component.
+pub(crate) struct PlannedAggregate {
+    /// Its place among all of the step.
+    pub(crate) place: usize,
+    /// The column it makes.
+    pub(crate) value: Field,
+    pub(crate) arguments: Vec<AggregateArgument>,
+    pub(crate) filter: Option<Arc<str>>,
+    pub(crate) component: Arc<PlannedComponent>,
 }
 
 impl PlannedAggregates {
@@ -39,9 +54,37 @@ impl PlannedAggregates {
             let filter = call.filter.as_ref().map_or_else(String::new, |name| format!(" where {name}"));
             format!("{:?}{of}{filter}", call.aggregate)
         };
-        self.calls.iter().map(call).collect::<Vec<_>>().join(", ")
+        let filtered = |filter: &Option<Arc<str>>| filter.as_ref().map_or_else(String::new, |name| format!(" where {name}"));
+        // Another version may mean something else by the same fields.
+        let component = |own: &PlannedAggregate| {
+            let of: Vec<&str> = own.arguments.iter().map(|argument| &*argument.column).collect();
+            let state = state_shape(own.component.component.description(), &[]);
+            format!("{} of ({}){} {state}", own.component.label(), of.join(", "), filtered(&own.filter))
+        };
+        self.calls.iter().map(call).chain(self.components.iter().map(component)).collect::<Vec<_>>().join(", ")
     }
 }
+
+/// The names of the aggregates there are.
+const AGGREGATES: [&str; 17] = [
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "first",
+    "last",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "var_pop",
+    "var_samp",
+    "count_distinct",
+    "approx_distinct",
+    "approx_quantile",
+    "approx_median",
+    "top_k",
+];
 
 /// Where a `select` stands.
 #[derive(Clone, Copy)]
@@ -58,10 +101,11 @@ impl Checker<'_> {
     /// Reads a `select` over many rows. `None`: with a fault for everything that is wrong with it.
     pub(super) fn aggregates(&mut self, select: &[(Text, Text)], place: Selecting<'_>) -> Option<PlannedAggregates> {
         let faults_before = self.faults.len();
-        let names: Vec<&str> = Aggregate::names().collect();
+        let own: Vec<String> = self.names_of(Kind::Aggregate).into_iter().map(str::to_owned).collect();
+        let known: Vec<&str> = AGGREGATES.into_iter().chain(own.iter().map(String::as_str)).collect();
         let read: Vec<(&Text, &Text, Aggregated)> = select
             .iter()
-            .filter_map(|(name, text)| match Aggregated::parse(&text.text, &names) {
+            .filter_map(|(name, text)| match Aggregated::parse(&text.text, &known) {
                 Ok(read) => Some((name, text, read)),
                 Err(error) => {
                     self.expression_fault(&format!("{}.{}", place.path, name.text), text, error);
@@ -139,22 +183,12 @@ impl Checker<'_> {
             error.at = error.at.or(call.at);
             error
         };
+        if let Some(component) = self.named(&call.function, Kind::Aggregate) {
+            return self.component_call(call, column, place, planned, component).map_err(with_place);
+        }
         let (aggregate, argument) = aggregate_of(call).map_err(with_place)?;
-        let argument = argument.map(|part| computed(part, place.input, &mut planned.before)).transpose()?;
-        let filter = match &call.filter {
-            None => None,
-            Some(part) => {
-                let field = computed(part, place.input, &mut planned.before)?;
-                if field.ty != tidemill_event::FieldType::Bool {
-                    let error = format!("`filter (where {part})` is {}, not true or false", type_name(field.ty));
-                    return Err(with_place(ExpressionError::new(
-                        error,
-                        "compare it with something: `filter (where amount > 0)`",
-                    )));
-                }
-                Some(field.name)
-            }
-        };
+        let argument = argument.map(|part| self.computed(part, place.input, &mut planned.before)).transpose()?;
+        let filter = self.filter(call, place, planned).map_err(with_place)?;
         let (ty, nullable) = aggregate.output(argument.as_ref().map(|field| field.ty)).map_err(|refused| {
             let of = argument.as_ref().map_or_else(String::new, |field| format!(": `{}` is {}", field.name, type_name(field.ty)));
             let remedy = "convert the argument, `cast(x as double)`, or use another aggregate";
@@ -162,6 +196,98 @@ impl Checker<'_> {
         })?;
         planned.calls.push(AggregateCall { name: column.into(), aggregate, argument, filter });
         Ok(Field::new(column, ty, nullable))
+    }
+
+    /// One call of a component.
+    fn component_call(
+        &mut self,
+        call: &AggregateText,
+        column: &str,
+        place: Selecting<'_>,
+        planned: &mut PlannedAggregates,
+        component: Arc<PlannedComponent>,
+    ) -> Result<Field, ExpressionError> {
+        if call.is_distinct {
+            let error = format!("`{}` takes no `distinct`", call.function);
+            return Err(ExpressionError::new(error, "leave it out: every row counts for it"));
+        }
+        let parts: Vec<Part> =
+            call.arguments.iter().map(|part| self.without_calls(part, place.input)).collect::<Result<_, _>>()?;
+        let told = self.arguments(&component, &call.function, &parts, place.input)?;
+        let argument = |((declared, expression), part): ((Field, Expression), &Part)| {
+            let column = self.hidden(part, expression, place.input, &mut planned.before)?.name;
+            Ok(AggregateArgument { column, declared })
+        };
+        let arguments = told.into_iter().zip(&parts).map(argument).collect::<Result<_, ExpressionError>>()?;
+        let filter = self.filter(call, place, planned)?;
+        let value = &component.component.description().outputs[0];
+        let value = Field::new(column, value.ty, value.nullable);
+        let place = planned.calls.len() + planned.components.len();
+        planned.components.push(PlannedAggregate { place, value: value.clone(), arguments, filter, component });
+        Ok(value)
+    }
+
+    /// The column of `filter (where …)`.
+    fn filter(
+        &mut self,
+        call: &AggregateText,
+        place: Selecting<'_>,
+        planned: &mut PlannedAggregates,
+    ) -> Result<Option<Arc<str>>, ExpressionError> {
+        Ok(match &call.filter {
+            None => None,
+            Some(part) => {
+                let field = self.computed(part, place.input, &mut planned.before)?;
+                if field.ty != tidemill_event::FieldType::Bool {
+                    let error = format!("`filter (where {part})` is {}, not true or false", type_name(field.ty));
+                    return Err(ExpressionError::new(error, "compare it with something: `filter (where amount > 0)`"));
+                }
+                Some(field.name)
+            }
+        })
+    }
+
+    /// The column that an argument is, or the hidden one that is computed of it.
+    fn computed(
+        &mut self,
+        part: &Part,
+        input: &Columns,
+        before: &mut Vec<(Field, Expression)>,
+    ) -> Result<Field, ExpressionError> {
+        let part = self.without_calls(part, input)?;
+        let expression = part.plan(&self.scope(input))?;
+        self.hidden(&part, expression, input, before)
+    }
+
+    /// The column that an expression is, or the hidden one that it becomes.
+    fn hidden(
+        &self,
+        part: &Part,
+        expression: Expression,
+        input: &Columns,
+        before: &mut Vec<(Field, Expression)>,
+    ) -> Result<Field, ExpressionError> {
+        if part.is_name()
+            && let [column] = expression.columns()
+            && let Some(field) = input.field(column)
+            && field.ty == expression.field_type()
+        {
+            return Ok(field.clone());
+        }
+        let (text, ty) = (part.to_string(), expression.field_type());
+        // What is wanted as it is by one aggregate may be wanted converted by another.
+        let is_column = part.is_name() && expression.columns().iter().any(|column| input.field(column).is_some());
+        let is_converted = is_column || before.iter().any(|(known, _)| *known.name == *text && known.ty != ty);
+        let name = if is_converted { format!("{text} as {}", type_name(ty)) } else { text };
+        let field = Field::new(&name, ty, expression.nullable());
+        if input.field(&field.name).is_some() {
+            let error = format!("`{}` is a column and an expression", field.name);
+            return Err(ExpressionError::new(error, "name the column otherwise in an `extend` before"));
+        }
+        if before.iter().all(|(known, _)| known.name != field.name) {
+            before.push((field.clone(), expression));
+        }
+        Ok(field)
     }
 
     /// A fault of an expression, on its own line.
@@ -174,26 +300,6 @@ impl Checker<'_> {
 /// Whether there is nothing to it but one aggregate.
 fn is_own(aggregated: &Aggregated) -> bool {
     aggregated.rest.is_name() && aggregated.calls.len() == 1
-}
-
-/// The column that an argument is, or the hidden one that is computed of it.
-fn computed(part: &Part, input: &Columns, before: &mut Vec<(Field, Expression)>) -> Result<Field, ExpressionError> {
-    let expression = part.plan(&input.scope())?;
-    if part.is_name()
-        && let [column] = expression.columns()
-        && let Some(field) = input.field(column)
-    {
-        return Ok(field.clone());
-    }
-    let field = Field::new(&part.to_string(), expression.field_type(), expression.nullable());
-    if input.field(&field.name).is_some() {
-        let error = format!("`{}` is a column and an expression", field.name);
-        return Err(ExpressionError::new(error, "name the column otherwise in an `extend` before"));
-    }
-    if before.iter().all(|(known, _)| known.name != field.name) {
-        before.push((field.clone(), expression));
-    }
-    Ok(field)
 }
 
 /// What is computed of the results; a column of single rows in it is named as what it is.
@@ -223,23 +329,22 @@ fn aggregate_of(call: &AggregateText) -> Result<(Aggregate, Option<&Part>), Expr
     if call.is_distinct && name != "count" {
         return refused(format!("`{name}` takes no `distinct`"), "there is `count(distinct x)`");
     }
-    let number = |part: &Part| part.number().and_then(|digits| digits.parse::<f64>().ok());
-    let form = match name {
-        "top_k" => "top_k(x, 10)".to_owned(),
-        "array_agg" => "array_agg(x, 10)".to_owned(),
-        other => format!("{other}(x, 0.95)"),
-    };
+    let numbers = |form: &str| format!("`{name}` takes a column and a number: `{form}`");
+    let number = || call.arguments.get(1).and_then(Part::number);
     match (name, call.arguments.as_slice()) {
-        (_, [of, wanted]) if Aggregate::takes_number(name) => {
-            match number(wanted).and_then(|number| Aggregate::with_number(name, number)) {
-                Some(Ok(aggregate)) => Ok((aggregate, Some(of))),
-                Some(Err(needs)) => refused(format!("{needs}, and not `{wanted}`"), &format!("write `{form}`")),
-                None => refused(format!("`{name}` takes a column and a number"), &format!("write a number itself: `{form}`")),
+        ("approx_quantile", [of, _]) => match number().and_then(|digits| digits.parse::<f64>().ok()) {
+            Some(quantile) if (0.0..=1.0).contains(&quantile) => {
+                Ok((Aggregate::ApproximateQuantile((quantile * 1e6).round() as u32), Some(of)))
             }
-        }
-        (_, arguments) if arguments.len() != 1 && Aggregate::takes_number(name) || Aggregate::needs_number(name) => {
-            refused(format!("`{name}` takes a column and a number"), &format!("write both: `{form}`"))
-        }
+            _ => refused(numbers("approx_quantile(x, 0.95)"), "write the quantile as a number from 0 to 1"),
+        },
+        ("top_k", [of, _]) => match number().and_then(|digits| digits.parse::<u16>().ok()) {
+            Some(k @ 1..) => Ok((Aggregate::TopK(k), Some(of))),
+            _ => refused(numbers("top_k(x, 10)"), "write how many values as a number from 1 to 65535"),
+        },
+        ("approx_quantile", _) => refused(numbers("approx_quantile(x, 0.95)"), "write both"),
+        ("top_k", _) => refused(numbers("top_k(x, 10)"), "write both"),
+        ("approx_median", [of]) => Ok((Aggregate::ApproximateQuantile(500_000), Some(of))),
         ("count", [of]) if call.is_distinct => Ok((Aggregate::CountDistinct, Some(of))),
         ("count", []) => Ok((Aggregate::Count, None)),
         (_, [of]) => match Aggregate::named(name) {

@@ -17,7 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use tidemill_event::batch::checksum;
 use tidemill_event::{CallFailure, Clock, PipelineName, RowNote, RuleAnswer, RuleCall, TenantName, TransformAnswer, Usage};
-use tidemill_flow::Guest;
+use tidemill_flow::{Accumulated, AggregateGuest, Guest, Values};
 use tidemill_runtime::{Grants, GuestLog, GuestMetrics, Instance, InstanceSettings, LogLevel, Measurement, MetricFault, Runtime};
 
 use crate::custom_metrics::{CustomMetrics, StepMetrics};
@@ -224,6 +224,14 @@ impl ComponentCall {
                 self.metrics.observe(rows, usage(answer));
                 self.control.answers.lock().push(Answer { step: self.step, sum: sum(answer) });
             }
+            Err(failure) => self.measured(rows, Err(failure)),
+        }
+    }
+
+    /// A call whose answer is not compared.
+    fn measured(&self, rows: usize, usage: Result<Usage, &CallFailure>) {
+        match usage {
+            Ok(usage) => self.metrics.observe(rows, usage),
             Err(failure) => {
                 self.metrics.observe(rows, failure.usage);
                 self.metrics.failed.inc();
@@ -274,6 +282,71 @@ impl Guest<TransformAnswer> for ComponentCall {
     fn replace(&mut self) {
         self.instance = None;
     }
+}
+
+impl Guest<Values> for ComponentCall {
+    fn call(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
+        let answer = self.instance().and_then(|instance| instance.compute(call)).map(values);
+        let sum = |answer: &Values| {
+            let mut sum = Sum::default();
+            sum.columns(std::slice::from_ref(&answer.values));
+            sum.notes(&answer.notes);
+            sum.0
+        };
+        self.ended(call.columns.num_rows(), &answer, |answer| answer.usage, sum);
+        answer
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
+}
+
+/// Only what `update` answers is compared in a replay: how often accumulators are put together anew depends on when a process was started.
+impl AggregateGuest for ComponentCall {
+    fn update(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        let answer = self.instance().and_then(|instance| instance.update(call)).map(accumulated);
+        let sum = |answer: &Accumulated| {
+            let mut sum = Sum::default();
+            sum.state(Some(&answer.state));
+            sum.notes(&answer.notes);
+            sum.0
+        };
+        self.ended(call.columns.num_rows(), &answer, |answer| answer.usage, sum);
+        answer
+    }
+
+    fn merge(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        let answer = self.instance().and_then(|instance| instance.merge(call)).map(accumulated);
+        self.measured(call.columns.num_rows(), answer.as_ref().map(|answer| answer.usage));
+        answer
+    }
+
+    fn retract(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        let answer = self.instance().and_then(|instance| instance.retract(call)).map(accumulated);
+        self.measured(call.columns.num_rows(), answer.as_ref().map(|answer| answer.usage));
+        answer
+    }
+
+    fn finish(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
+        let answer = self.instance().and_then(|instance| instance.finish(call)).map(values);
+        self.measured(call.columns.num_rows(), answer.as_ref().map(|answer| answer.usage));
+        answer
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
+}
+
+fn values(answer: tidemill_runtime::Values) -> Values {
+    let tidemill_runtime::Values { values, notes, usage } = answer;
+    Values { values, notes, usage }
+}
+
+fn accumulated(answer: tidemill_runtime::Accumulated) -> Accumulated {
+    let tidemill_runtime::Accumulated { state, notes, usage } = answer;
+    Accumulated { state, notes, usage }
 }
 
 /// One number of an answer: the same in every process and on every machine, since it is stored.

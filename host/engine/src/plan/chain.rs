@@ -7,18 +7,18 @@ use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::{
-    AsOfJoin, AsOfSettings, Chain, Composed, Computed, CountWindow, Extend, IntervalJoin, Isolation, JoinKind, JoinSettings,
-    JoinSide, Keyed, KeyedTable, Limit, LimitSettings, NamedProjection, Operator, Over, OverSettings, Predicate, Projection,
-    RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested, TransformSettings,
-    TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings,
+    Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall, IntervalJoin, Isolation, JoinSettings,
+    JoinSide, Keyed, KeyedTable, NamedProjection, Operator, Over, OverSettings, Predicate, Projection, RuleSettings, RuleStep,
+    Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin,
+    WindowJoinSettings, WindowSettings, WithFunctions,
 };
 use tidemill_runtime::{Grants, Runtime};
 
-use crate::plan::aggregates::PlannedAggregates;
+use crate::plan::aggregates::{PlannedAggregate, PlannedAggregates};
 use crate::plan::call::ComponentCall;
 use crate::plan::check::keep;
 use crate::plan::{
-    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedComponent, PlannedJoin, PlannedKind, PlannedLimit, PlannedOver,
+    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedJoin, PlannedKind, PlannedOver,
     PlannedSide, PlannedWindow, Windows,
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn chain(
     metrics: &CallMetricsFamilies,
 ) -> Chain {
     let pipeline: Arc<str> = plan.definition.name.as_str().into();
-    let call = |step: u32, planned: &Arc<PlannedComponent>| ComponentCall {
+    let call = &|step: u32, planned: &Arc<PlannedComponent>| ComponentCall {
         step,
         pipeline: pipeline.clone(),
         planned: planned.clone(),
@@ -47,7 +47,7 @@ pub(crate) fn chain(
         .enumerate()
         .map(|(at, step)| -> Box<dyn Operator> {
             let id = StepId(at as u32);
-            match &step.kind {
+            let operator: Box<dyn Operator> = match &step.kind {
                 PlannedKind::Where(condition) => Box::new(Where::new(id, Box::new(Condition(condition.clone())))),
                 PlannedKind::Select(columns) => Box::new(Select::new(id, projections(columns))),
                 PlannedKind::Extend(columns) => Box::new(Extend::new(id, projections(columns))),
@@ -78,13 +78,19 @@ pub(crate) fn chain(
                     Box::new(TransformStep::new(settings, Box::new(call(id.0, component))))
                 }
                 PlannedKind::Join(planned) => join(id, planned),
-                PlannedKind::Window(planned) => window(id, planned),
-                PlannedKind::Over(planned) => over(id, planned),
-                PlannedKind::Limit(planned) => Box::new(limit(id, planned)),
-                PlannedKind::Sample(planned) => {
-                    Box::new(Sample::new(id, planned.by.clone(), planned.rate).expect("a rate was read as one"))
-                }
+                PlannedKind::Window(planned) => window(id, planned, call),
+                PlannedKind::Over(planned) => over(id, planned, call),
+            };
+            if step.calls.is_empty() {
+                return operator;
             }
+            let function = |planned: &PlannedCall| FunctionCall {
+                value: planned.value.clone(),
+                arguments: projections(&planned.arguments),
+                isolation: Isolation::new(planned.component.on_failing),
+                guest: Box::new(call(id.0, &planned.component)),
+            };
+            Box::new(WithFunctions::new(operator, step.calls.iter().map(function).collect()))
         })
         .collect();
     Chain::new(steps)
@@ -93,11 +99,31 @@ pub(crate) fn chain(
 /// What is planned was checked with the same types.
 const CHECKED: &str = "aggregates were checked with their arguments";
 
-fn window(step: StepId, planned: &PlannedWindow) -> Box<dyn Operator> {
+/// Makes the sandbox of a component for a step.
+type MakeCall<'a> = dyn Fn(u32, &Arc<PlannedComponent>) -> ComponentCall + 'a;
+
+fn components(step: StepId, planned: &PlannedAggregates, call: &MakeCall<'_>) -> Vec<ComponentAggregate> {
+    let one = |own: &PlannedAggregate| {
+        let description = own.component.component.description();
+        ComponentAggregate {
+            place: own.place,
+            value: own.value.clone(),
+            arguments: own.arguments.clone(),
+            filter: own.filter.clone(),
+            first: description.first_row().clone(),
+            retracts: description.retracts,
+            guest: Box::new(call(step.0, &own.component)),
+        }
+    };
+    planned.components.iter().map(one).collect()
+}
+
+fn window(step: StepId, planned: &PlannedWindow, call: &MakeCall<'_>) -> Box<dyn Operator> {
     let settings = WindowSettings {
         step,
         by: planned.by.clone(),
         aggregates: planned.aggregates.calls.clone(),
+        components: components(step, &planned.aggregates, call),
         lateness: planned.lateness,
         judged: planned.judged,
         top: planned.top.clone(),
@@ -129,10 +155,6 @@ fn join(step: StepId, planned: &PlannedJoin) -> Box<dyn Operator> {
             let settings = JoinSettings { step, kind, left, right, low_micros, high_micros, condition, judged };
             Box::new(IntervalJoin::new(settings))
         }
-        Bounds::AsOf(direction, tolerance_micros) => {
-            let keeps_unmatched = kind == JoinKind::Left;
-            Box::new(AsOfJoin::new(AsOfSettings { step, keeps_unmatched, left, right, direction, tolerance_micros, judged }))
-        }
         Bounds::Window(slicing) => {
             Box::new(WindowJoin::new(WindowJoinSettings { step, kind, slicing, left, right, condition, judged }))
         }
@@ -143,29 +165,18 @@ fn join(step: StepId, planned: &PlannedJoin) -> Box<dyn Operator> {
     }
 }
 
-fn over(step: StepId, planned: &PlannedOver) -> Box<dyn Operator> {
+fn over(step: StepId, planned: &PlannedOver, call: &MakeCall<'_>) -> Box<dyn Operator> {
     let settings = OverSettings {
         step,
         by: planned.by.clone(),
         rows: planned.rows,
         aggregates: planned.aggregates.calls.clone(),
+        components: components(step, &planned.aggregates, call),
         fields: planned.fields.clone(),
         judged: planned.judged,
     };
     let after = extend(step, &planned.aggregates.after);
     composed(step, &planned.aggregates, &planned.columns, Box::new(Over::new(settings).expect(CHECKED)), after)
-}
-
-fn limit(step: StepId, planned: &PlannedLimit) -> Limit {
-    Limit::new(LimitSettings {
-        step,
-        by: planned.by.clone(),
-        rows: planned.rows,
-        per: planned.per,
-        lateness: planned.lateness,
-        judged: planned.judged,
-        flag: planned.flag.clone(),
-    })
 }
 
 /// With what is computed before and behind it; by itself where that is nothing.

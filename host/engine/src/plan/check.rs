@@ -14,7 +14,8 @@ use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_M
 
 use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, Text, nearest};
 use crate::plan::columns::Columns;
-use crate::plan::component::{column_fits, limits, state_shape};
+use crate::plan::component::{a, column_fits, limits, state_shape};
+use crate::plan::functions::{PlannedCall, PlannedFunction};
 use crate::plan::join::asked_for;
 use crate::plan::source::{Sources, sources_of};
 use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep};
@@ -95,8 +96,11 @@ fn check_with(
         has_changed_times: false,
         scattered: None,
         asked_for,
+        functions: Vec::new(),
+        calls: Vec::new(),
         faults,
     };
+    checker.name_functions(&definition.functions);
     let alias = definition.sources.first().and_then(|source| source.alias.clone());
     let mut columns = sources.as_ref().map(|sources| Columns::of_source(&sources.schema, alias));
     let mut steps = Vec::new();
@@ -105,9 +109,10 @@ fn check_with(
             columns = None;
         }
         let planned = checker.step(at as u32, step, columns.as_ref());
+        let calls = std::mem::take(&mut checker.calls);
         columns = match planned {
             Some((kind, columns)) => {
-                steps.push(PlannedStep { kind, fields: columns.fields.clone(), unknown: columns.unknown });
+                steps.push(PlannedStep { kind, calls, fields: columns.fields.clone(), unknown: columns.unknown });
                 Some(columns)
             }
             // A condition changes no column: what stands behind a wrong one is checked all the same.
@@ -124,7 +129,7 @@ fn check_with(
         infer: false,
     });
     let targets = checker.targets(&definition, output.as_ref());
-    let Checker { mut faults, next_operator, scattered, .. } = checker;
+    let Checker { mut faults, next_operator, scattered, functions, .. } = checker;
     match (output, sources) {
         (Some(output), Some(sources)) if faults.is_empty() => {
             let plan = Plan {
@@ -132,6 +137,7 @@ fn check_with(
                 time: definition.time,
                 definition,
                 sources,
+                functions,
                 steps,
                 output,
                 targets,
@@ -161,6 +167,10 @@ pub(super) struct Checker<'a> {
     pub(super) scattered: Option<String>,
     /// Texts that name all columns that are asked for behind a join; `None`: any may be.
     pub(super) asked_for: Option<Vec<String>>,
+    /// What expressions may call.
+    pub(super) functions: Vec<PlannedFunction>,
+    /// What the expressions of the step in hand call.
+    pub(super) calls: Vec<PlannedCall>,
     pub(super) faults: Vec<Fault>,
 }
 
@@ -216,14 +226,6 @@ impl Checker<'_> {
                 let (planned, columns) = self.over(at, step, wanted, columns)?;
                 Some((PlannedKind::Over(Box::new(planned)), columns))
             }
-            StepKind::Dedupe(wanted) | StepKind::Rate(wanted) => {
-                let (planned, columns) = self.limit(at, step, wanted, columns)?;
-                Some((PlannedKind::Limit(Box::new(planned)), columns))
-            }
-            StepKind::Sample(wanted) => {
-                let (planned, columns) = self.sample(step, wanted, columns)?;
-                Some((PlannedKind::Sample(planned), columns))
-            }
             StepKind::Transform { component, keep_input } => {
                 let planned = self.component(at, step, component, Kind::Transform, columns)?;
                 if planned.on_failing == OnFailing::Pass && !keep_input {
@@ -241,23 +243,13 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn column_name(&mut self, step: &Step, name: &Text) -> Result<Arc<str>, ()> {
+    fn column_name(&mut self, step: &Step, name: &Text) -> Result<Arc<str>, ()> {
         if name.text.starts_with('_') {
             let error = format!("`{}` cannot be a column: names with `_` in front are the host's", name.text);
             self.fault(format!("{}.as", step.path), name.line, error, "choose another name");
             return Err(());
         }
         Ok(name.text.as_str().into())
-    }
-
-    fn expression(&mut self, text: &Text, path: &str, columns: &Columns) -> Option<Expression> {
-        match Expression::parse(&text.text, &columns.scope()) {
-            Ok(expression) => Some(expression),
-            Err(error) => {
-                self.expression_fault(path, text, error);
-                None
-            }
-        }
     }
 
     fn expressions(&mut self, wanted: &[(Text, Text)], path: &str, columns: &Columns) -> Option<Vec<(Field, Expression)>> {
@@ -281,14 +273,22 @@ impl Checker<'_> {
         columns: Option<&Columns>,
     ) -> Option<Arc<PlannedComponent>> {
         let path = step.name();
-        let (mut pin, component) = self.resolve(at, &path, wanted)?;
+        let (mut pin, component) = self.resolve(at, None, &path, wanted)?;
         if component.kind() != kind {
             let there = component.kind().as_str();
             self.fault(
                 path,
                 wanted.reference.line,
-                format!("`{}` is a {there}", wanted.reference.text),
-                format!("write `- {there}: …`"),
+                format!("`{}` is {}", wanted.reference.text, a(component.kind())),
+                match component.kind() {
+                    Kind::Rule | Kind::Transform => format!("write `- {there}: …`"),
+                    Kind::Function | Kind::Aggregate => {
+                        format!(
+                            "give it a name beside `from`, `functions: {{name: {}}}`, and call that in expressions",
+                            wanted.reference.text
+                        )
+                    }
+                },
             );
             return None;
         }
@@ -315,7 +315,7 @@ impl Checker<'_> {
             }
         }
         let by = self.by(step, wanted, !description.state.is_empty(), columns);
-        let limits = self.limits(step, wanted);
+        let limits = self.limits(&step.path, wanted);
         if !description.state.is_empty() {
             let shape = state_shape(description, &by);
             pin.operator = Some(self.operator(&pin, &shape));
@@ -327,14 +327,24 @@ impl Checker<'_> {
         }
         let (config, on_failing) = (wanted.config.clone(), wanted.on_failing);
         let planned = PlannedComponent { step_name: path, pin, component, config, limits, by, on_failing };
-        self.open(step, wanted, &planned)?;
+        self.open(&step.path, wanted, &planned)?;
         Some(Arc::new(planned))
     }
 
-    fn resolve(&mut self, at: u32, path: &str, wanted: &ComponentStep) -> Option<(Pin, Arc<Component>)> {
+    /// What a reference means, of a step or of a name that expressions call.
+    pub(super) fn resolve(
+        &mut self,
+        at: u32,
+        function: Option<&str>,
+        path: &str,
+        wanted: &ComponentStep,
+    ) -> Option<(Pin, Arc<Component>)> {
         let reference = &wanted.reference;
         let pinned = match self.pinning {
-            Pinning::As(stored) => stored.pinned.iter().find(|pin| pin.step == at && pin.reference == reference.text).cloned(),
+            Pinning::As(stored) => {
+                let is_it = |pin: &&Pin| pin.step == at && pin.function.as_deref() == function && pin.reference == reference.text;
+                stored.pinned.iter().find(is_it).cloned()
+            }
             Pinning::Newest(_) => None,
         };
         let pin = match pinned {
@@ -348,6 +358,7 @@ impl Checker<'_> {
                     digest: entry.digest.to_string(),
                     operator: None,
                     state_shape: None,
+                    function: function.map(str::to_owned),
                 },
                 Err(error) => {
                     self.fault(path, reference.line, error, "`GET /v1/components` lists what there is");
@@ -388,11 +399,11 @@ impl Checker<'_> {
         names
     }
 
-    fn limits(&mut self, step: &Step, wanted: &ComponentStep) -> tidemill_runtime::Limits {
+    pub(super) fn limits(&mut self, path: &str, wanted: &ComponentStep) -> tidemill_runtime::Limits {
         if wanted.limits.memory_bytes.is_some_and(|bytes| bytes > MEMORY_BYTES_MAX as u64) {
             let error = format!("more memory than an instance may have ({} MiB)", MEMORY_BYTES_MAX >> 20);
             self.fault(
-                format!("{}.limits.memory", step.path),
+                format!("{path}.limits.memory"),
                 wanted.reference.line,
                 error,
                 format!("at most `{}MiB`", MEMORY_BYTES_MAX >> 20),
@@ -428,7 +439,7 @@ impl Checker<'_> {
     }
 
     /// A configuration the component does not take is a fault of the text, so one instance is opened right here.
-    fn open(&mut self, step: &Step, wanted: &ComponentStep, planned: &PlannedComponent) -> Option<()> {
+    pub(super) fn open(&mut self, path: &str, wanted: &ComponentStep, planned: &PlannedComponent) -> Option<()> {
         let settings = InstanceSettings {
             config: planned.config.clone(),
             limits: planned.limits.clone(),
@@ -440,7 +451,7 @@ impl Checker<'_> {
             Ok(_) => Some(()),
             Err(failure) => {
                 let error = format!("`{}` does not open: {failure}", wanted.reference.text);
-                self.fault(format!("{}.config", step.path), wanted.config_line, error, "change `config` as the component says");
+                self.fault(format!("{path}.config"), wanted.config_line, error, "change `config` as the component says");
                 None
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType};
 use tidemill_flow::OnFailing;
-use tidemill_runtime::{Component, Description, Limits};
+use tidemill_runtime::{Component, Description, Kind, Limits};
 
 use crate::pipeline::LimitOverrides;
 use crate::stored::Pin;
@@ -69,6 +69,16 @@ pub(crate) fn column_fits(wanted: &Field, there: &Field) -> Result<(), String> {
         return Err(format!("`{}` may be null, and the component needs it never null", there.name));
     }
     Ok(())
+}
+
+/// `a rule`, `an aggregate`.
+pub(crate) fn a(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Rule => "a rule",
+        Kind::Transform => "a transform",
+        Kind::Function => "a function",
+        Kind::Aggregate => "an aggregate",
+    }
 }
 
 /// A timestamp's unit is how it looks in JSON, not what it is.

@@ -9,7 +9,7 @@ use tidemill_flow::AggregateCall;
 use crate::pipeline::Run;
 use crate::plan::aggregates::PlannedAggregates;
 use crate::plan::component::type_name;
-use crate::plan::{Plan, PlannedKind, PlannedTarget};
+use crate::plan::{Plan, PlannedCall, PlannedKind, PlannedTarget};
 use crate::stored::StoredPipeline;
 
 /// The plan, and what putting it in place of `previous` changes.
@@ -23,6 +23,10 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             if let Some((_, component)) = plan.components().find(|(place, _)| *place == at as u32) {
                 described["component"] = json!(component.label());
                 described["digest"] = json!(component.pin.digest);
+            }
+            if !step.calls.is_empty() {
+                let call = |call: &PlannedCall| json!({"call": &*call.value.name, "component": call.component.label()});
+                described["calls"] = step.calls.iter().map(call).collect();
             }
             if let PlannedKind::Window(window) = &step.kind {
                 described["window"] = json!(window.described);
@@ -44,15 +48,6 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 if join.keys.is_empty() {
                     described["note"] = json!("without an equality in `on` every row is compared with every other, in one task");
                 }
-            }
-            if let PlannedKind::Limit(limit) = &step.kind {
-                described["rows"] = json!(limit.rows);
-                described["within"] = json!(length(Some(limit.per)));
-                described["lateness"] = json!(length(Some(limit.lateness)));
-            }
-            if let PlannedKind::Sample(sample) = &step.kind {
-                described["rate"] = json!(sample.rate);
-                described["by"] = json!(sample.by.iter().map(|field| &*field.name).collect::<Vec<_>>());
             }
             if let Some(by) = plan.key_of(at as u32) {
                 described["by"] = json!(by);
@@ -93,6 +88,12 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             "idle": length(source.idle),
         })).collect::<Vec<_>>(),
         "time": {"bound": length(plan.time.bound), "max_drift": length(plan.time.drift_max)},
+        "functions": plan.functions.iter().map(|function| json!({
+            "name": function.name,
+            "kind": function.component.component.kind().as_str(),
+            "component": function.component.label(),
+            "digest": function.component.pin.digest,
+        })).collect::<Vec<_>>(),
         "tasks": plan.sources.tasks(),
         "gathered": plan.sources.gathered,
         "steps": steps,
@@ -107,7 +108,13 @@ fn aggregates(planned: &PlannedAggregates) -> Vec<String> {
         let filter = call.filter.as_ref().map_or_else(String::new, |name| format!(" filter (where {name})"));
         format!("{}({of}){filter}", call.aggregate)
     };
-    planned.calls.iter().map(call).collect()
+    let mut shown: Vec<String> = planned.calls.iter().map(call).collect();
+    for own in &planned.components {
+        let of: Vec<&str> = own.arguments.iter().map(|argument| &*argument.column).collect();
+        let filter = own.filter.as_ref().map_or_else(String::new, |name| format!(" filter (where {name})"));
+        shown.insert(own.place.min(shown.len()), format!("{}({}){filter}", own.component.label(), of.join(", ")));
+    }
+    shown
 }
 
 /// As the grammar writes it: `90s`, `250ms`, `off`.

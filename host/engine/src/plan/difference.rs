@@ -75,6 +75,7 @@ pub(crate) fn difference(plan: &Plan, text: &str, before: &StoredPipeline, new_r
     if let Some(old) = &old {
         settings(old, &plan.definition, &mut changes);
         sources(plan, old, before, new_run.is_some(), &mut changes);
+        functions(plan, old, before, &mut changes);
     }
     steps(plan, &step_texts(text), &step_texts(&before.text), before, new_run, &mut changes);
     if let Some(old) = &old {
@@ -148,6 +149,35 @@ fn sources(plan: &Plan, old: &PipelineDefinition, before: &StoredPipeline, new_r
     for was in old_names.iter().filter(|was| plan.sources.list.iter().all(|source| *source.input != ***was)) {
         let detail = "nothing more of it is taken; what came of it stays".to_owned();
         changes.push(Change::new(ChangeKind::Removed, place(was), was).with([detail]));
+    }
+}
+
+/// Components that expressions call.
+fn functions(plan: &Plan, old: &PipelineDefinition, before: &StoredPipeline, changes: &mut Vec<Change>) {
+    let place = |name: &str| format!("functions.{name}");
+    for (function, text) in plan.functions.iter().zip(&plan.definition.functions) {
+        let (name, now) = (function.name.as_str(), function.component.label());
+        let Some(was) = old.functions.iter().find(|was| was.name.text == name) else {
+            changes.push(Change::new(ChangeKind::Added, place(name), now));
+            continue;
+        };
+        let mut details = Vec::new();
+        let pinned = before.pinned.iter().find(|pin| pin.function.as_deref() == Some(name));
+        if let Some(pin) = pinned.filter(|pin| pin.digest != function.component.pin.digest) {
+            details.push(format!("{}@{} → {now}", pin.name, pin.version));
+        }
+        if was.component.config != text.component.config {
+            details.push(format!("config: {} → {}", was.component.config, text.component.config));
+        }
+        if (was.component.limits, was.component.on_failing) != (text.component.limits, text.component.on_failing) {
+            details.push("`limits` or `on_failing` is another".to_owned());
+        }
+        if !details.is_empty() {
+            changes.push(Change::new(ChangeKind::Changed, place(name), now).with(details));
+        }
+    }
+    for was in old.functions.iter().filter(|was| plan.functions.iter().all(|function| function.name != was.name.text)) {
+        changes.push(Change::new(ChangeKind::Removed, place(&was.name.text), was.component.reference.text.as_str()));
     }
 }
 

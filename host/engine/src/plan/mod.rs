@@ -15,12 +15,12 @@ mod columns;
 mod component;
 mod describe;
 mod difference;
+mod functions;
 mod join;
 mod key;
 mod source;
 mod state;
 mod target;
-mod thin;
 mod window;
 
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use tidemill_expr::Expression;
 use tidemill_flow::TimeSettings;
 
 use crate::pipeline::{KeepRows, PipelineDefinition};
+use crate::stored::Pin;
 
 pub(crate) use call::{Answer, CallControl, CallMetricsFamilies, Voice};
 pub(crate) use chain::chain;
@@ -39,11 +40,11 @@ pub(crate) use component::PlannedComponent;
 pub(crate) use describe::describe;
 pub(crate) use difference::difference;
 pub use difference::{Change, ChangeKind, StateChange};
+pub(crate) use functions::{PlannedCall, PlannedFunction};
 pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
-pub(crate) use thin::{PlannedLimit, PlannedSample};
 pub(crate) use window::{PlannedOver, PlannedWindow, Windows};
 
 /// A pipeline that can run.
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) time: TimeSettings,
     /// What it reads.
     pub(crate) sources: Arc<Sources>,
+    /// What expressions may call.
+    pub(crate) functions: Vec<PlannedFunction>,
     pub(crate) steps: Vec<PlannedStep>,
     /// The columns that come out.
     pub(crate) output: StreamSchema,
@@ -63,19 +66,23 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The component steps, with their place.
+    /// The steps that call a component, with their place and it; of several, the first that the step's expressions call.
     pub(crate) fn components(&self) -> impl Iterator<Item = (u32, &Arc<PlannedComponent>)> {
-        self.steps.iter().enumerate().filter_map(|(at, step)| match &step.kind {
-            PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => Some((at as u32, component)),
+        (0u32..).zip(&self.steps).filter_map(|(at, step)| Some((at, step.components().next()?)))
+    }
+
+    /// What its component references mean: those of steps, then those that expressions call.
+    pub(crate) fn pins(&self) -> impl Iterator<Item = &Pin> {
+        let of_steps = self.steps.iter().filter_map(|step| match &step.kind {
+            PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => Some(&component.pin),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
-            | PlannedKind::Over(_)
-            | PlannedKind::Limit(_)
-            | PlannedKind::Sample(_) => None,
-        })
+            | PlannedKind::Over(_) => None,
+        });
+        of_steps.chain(self.functions.iter().map(|function| &function.component.pin))
     }
 
     /// Whether rows can come too late for a step: then there is a stream for them.
@@ -85,16 +92,15 @@ impl Plan {
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Rule { .. }
-            | PlannedKind::Transform { .. }
-            | PlannedKind::Sample(_) => false,
+            | PlannedKind::Transform { .. } => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
-            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
+            PlannedKind::Join(_) | PlannedKind::Over(_) => true,
         })
     }
 
     /// Sandboxes its tasks hold.
     pub(crate) fn instances(&self) -> usize {
-        self.components().count() * self.sources.tasks() as usize
+        self.steps.iter().flat_map(PlannedStep::components).count() * self.sources.tasks() as usize
     }
 
     /// `steps[2].rule`.
@@ -141,9 +147,38 @@ impl Plan {
 /// A step and the columns behind it.
 pub(crate) struct PlannedStep {
     pub(crate) kind: PlannedKind,
+    /// What its expressions call, in the order of the calls.
+    pub(crate) calls: Vec<PlannedCall>,
     pub(crate) fields: Vec<Field>,
     /// Whether fields the source did not name are still there.
     pub(crate) unknown: bool,
+}
+
+impl PlannedStep {
+    /// Every sandbox it needs.
+    fn components(&self) -> impl Iterator<Item = &Arc<PlannedComponent>> {
+        let own: &[_] = match &self.kind {
+            PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => std::slice::from_ref(component),
+            PlannedKind::Where(_)
+            | PlannedKind::Select(_)
+            | PlannedKind::Extend(_)
+            | PlannedKind::Join(_)
+            | PlannedKind::Window(_)
+            | PlannedKind::Over(_) => &[],
+        };
+        let aggregates: &[_] = match &self.kind {
+            PlannedKind::Window(window) => &window.aggregates.components,
+            PlannedKind::Over(over) => &over.aggregates.components,
+            PlannedKind::Where(_)
+            | PlannedKind::Select(_)
+            | PlannedKind::Extend(_)
+            | PlannedKind::Join(_)
+            | PlannedKind::Rule { .. }
+            | PlannedKind::Transform { .. } => &[],
+        };
+        let called = self.calls.iter().map(|call| &call.component);
+        own.iter().chain(called).chain(aggregates.iter().map(|call| &call.component))
+    }
 }
 
 /// What a step does.
@@ -156,6 +191,4 @@ pub(crate) enum PlannedKind {
     Join(Box<PlannedJoin>),
     Window(Box<PlannedWindow>),
     Over(Box<PlannedOver>),
-    Limit(Box<PlannedLimit>),
-    Sample(PlannedSample),
 }

@@ -240,9 +240,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Rule { .. }
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
-            | PlannedKind::Over(_)
-            | PlannedKind::Limit(_)
-            | PlannedKind::Sample(_),
+            | PlannedKind::Over(_),
         )
         | None => None,
     };

@@ -1,0 +1,204 @@
+//! The host's own step around a component under trial, and its sandbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use tidemill_event::{CallFailure, Field, RuleAnswer, RuleCall, TransformAnswer};
+use tidemill_flow::{
+    Accumulated, AggregateArgument, AggregateGuest, ComponentAggregate, Computed, Extend, FunctionCall, Guest, Isolation, Judged,
+    Keep, Keyed, KeyedTable, NamedProjection, Operator, Projection, RuleSettings, RuleStep, SlicedWindow, Slicing, StepId,
+    TransformSettings, TransformStep, Values, WindowSettings, WithFunctions, extended_fields,
+};
+use tidemill_runtime::{Component, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime, SilentMetrics};
+
+/// The column in which a rule's answer is kept for comparison; no stream can have a field of that name.
+pub(crate) const VERDICT_COLUMN: &str = "_verdict";
+
+/// The host's step over the component, and the fields of what comes out of it.
+pub(crate) fn step(
+    component: &Arc<Component>,
+    fields: &[Field],
+    by: &[String],
+    sandbox: Sandbox,
+) -> (Box<dyn Operator>, Vec<Field>) {
+    let description = component.description();
+    let (columns, outputs) = (description.columns.clone(), description.outputs.clone());
+    let by: Vec<Arc<str>> = by.iter().map(|name| name.as_str().into()).collect();
+    let table = || KeyedTable::new(description.first_row().clone());
+    let keyed = (!description.state.is_empty()).then(|| Keyed { by: by.clone(), table: table() });
+    let (step, isolation) = (StepId(0), Isolation::never_out());
+    match component.kind() {
+        Kind::Rule => {
+            let flag: Arc<str> = VERDICT_COLUMN.into();
+            let added = RuleStep::added_fields(&outputs, Some(&flag), isolation.on_failing);
+            let settings = RuleSettings { step, columns, outputs, keep: Keep::All, flag: Some(flag), keyed, isolation };
+            (Box::new(RuleStep::new(settings, Box::new(sandbox))), extended_fields(fields, &added))
+        }
+        Kind::Transform => {
+            let time = description.time.as_deref().map(Arc::from);
+            let settings =
+                TransformSettings { step, columns, outputs: outputs.clone(), time, keep_input: false, keyed, isolation };
+            (Box::new(TransformStep::new(settings, Box::new(sandbox))), outputs)
+        }
+        Kind::Function => {
+            let value = Field { nullable: true, ..outputs[0].clone() };
+            let hidden = Field::new("_called", value.ty, true);
+            let argument =
+                |field: &Field| NamedProjection { field: field.clone(), projection: Box::new(Column(field.name.clone())) };
+            let arguments = columns.iter().map(argument).collect();
+            let copied = NamedProjection { field: value.clone(), projection: Box::new(Column(hidden.name.clone())) };
+            let function = FunctionCall { value: hidden, arguments, isolation, guest: Box::new(sandbox) };
+            let extend = Extend::new(step, vec![copied]);
+            (Box::new(WithFunctions::new(Box::new(extend), vec![function])), extended_fields(fields, &[value]))
+        }
+        Kind::Aggregate => {
+            let by: Vec<Field> = fields.iter().filter(|field| by.contains(&field.name)).cloned().collect();
+            let argument = |field: &Field| AggregateArgument { column: field.name.clone(), declared: field.clone() };
+            let value = Field { nullable: true, ..outputs[0].clone() };
+            let aggregate = ComponentAggregate {
+                place: 0,
+                value: value.clone(),
+                arguments: columns.iter().map(argument).collect(),
+                filter: None,
+                first: description.first_row().clone(),
+                retracts: description.retracts,
+                guest: Box::new(sandbox),
+            };
+            let settings = WindowSettings {
+                step,
+                by: by.clone(),
+                aggregates: Vec::new(),
+                components: vec![aggregate],
+                lateness: Duration::ZERO,
+                judged: Judged::ByTask,
+                top: None,
+            };
+            let window = SlicedWindow::new(Slicing::global(), settings).expect("no native aggregate could be refused");
+            (Box::new(window), by.into_iter().chain([value]).collect())
+        }
+    }
+}
+
+/// A column as it is.
+struct Column(Arc<str>);
+
+impl Projection for Column {
+    fn compute(&self, rows: &RecordBatch) -> Computed {
+        let values = rows.column_by_name(&self.0).expect("the file was read with the component's columns").clone();
+        Computed { values, failed: Vec::new() }
+    }
+}
+
+/// Instances of the component, one after another.
+pub(crate) struct Sandbox {
+    runtime: Runtime,
+    component: Arc<Component>,
+    config: String,
+    fresh: bool,
+    instance: Option<Instance>,
+}
+
+impl Sandbox {
+    /// Without an instance yet; `fresh`: every call has one of its own.
+    pub(crate) fn new(runtime: &Runtime, component: &Arc<Component>, config: &str, fresh: bool) -> Self {
+        Self { runtime: runtime.clone(), component: component.clone(), config: config.to_owned(), fresh, instance: None }
+    }
+
+    /// The instance for the next call.
+    pub(crate) fn open(&mut self) -> Result<&mut Instance, CallFailure> {
+        if self.fresh || self.instance.as_ref().is_some_and(|instance| !instance.alive()) {
+            self.instance = None;
+        }
+        let instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => {
+                let settings = InstanceSettings {
+                    config: self.config.clone(),
+                    limits: Limits::default(),
+                    // What is logged twice would only be read twice.
+                    log: Arc::new(StandardError { quiet: self.fresh }),
+                    metrics: Arc::new(SilentMetrics),
+                    grants: Grants::none(),
+                };
+                self.runtime.instantiate(&self.component, settings)?
+            }
+        };
+        Ok(self.instance.insert(instance))
+    }
+}
+
+impl Guest<RuleAnswer> for Sandbox {
+    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        self.open()?.judge(call)
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
+}
+
+impl Guest<TransformAnswer> for Sandbox {
+    fn call(&mut self, call: &RuleCall) -> Result<TransformAnswer, CallFailure> {
+        self.open()?.transform(call)
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
+}
+
+impl Guest<Values> for Sandbox {
+    fn call(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
+        self.open()?.compute(call).map(values)
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
+}
+
+impl AggregateGuest for Sandbox {
+    fn update(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        self.open()?.update(call).map(accumulated)
+    }
+
+    fn merge(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        self.open()?.merge(call).map(accumulated)
+    }
+
+    fn retract(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
+        self.open()?.retract(call).map(accumulated)
+    }
+
+    fn finish(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
+        self.open()?.finish(call).map(values)
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
+}
+
+fn values(answer: tidemill_runtime::Values) -> Values {
+    let tidemill_runtime::Values { values, notes, usage } = answer;
+    Values { values, notes, usage }
+}
+
+fn accumulated(answer: tidemill_runtime::Accumulated) -> Accumulated {
+    let tidemill_runtime::Accumulated { state, notes, usage } = answer;
+    Accumulated { state, notes, usage }
+}
+
+/// Log lines of a component, for its author.
+struct StandardError {
+    quiet: bool,
+}
+
+impl GuestLog for StandardError {
+    fn line(&self, level: LogLevel, message: &str) {
+        if !self.quiet {
+            eprintln!("{:5} {message}", level.as_str());
+        }
+    }
+}
