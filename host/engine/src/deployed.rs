@@ -93,6 +93,10 @@ impl Deployed {
                 *endings.entry(ending.clone()).or_default() += count;
             }
         }
+        let mut dropped = BTreeMap::new();
+        for (step, rows) in tasks.iter().flat_map(|task| &task.dropped) {
+            *dropped.entry(step.clone()).or_default() += rows;
+        }
         let task_error = tasks.iter().find_map(|task| task.last_error.clone());
         Status {
             pipeline: self.name.to_string(),
@@ -116,6 +120,7 @@ impl Deployed {
             late: tasks.iter().map(|task| task.late).sum(),
             dropped_late: tasks.iter().map(|task| task.dropped_late).sum(),
             late_partial: tasks.iter().map(|task| task.late_partial).sum(),
+            dropped,
             time: SeenTime::together(&times, clock),
             endings,
             sinks: self.sinks.iter().map(|sink| sink.status()).collect(),

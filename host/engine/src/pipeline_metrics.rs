@@ -54,6 +54,13 @@ struct OfStep {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDropping {
+    tenant: String,
+    pipeline: String,
+    step: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfEnding {
     tenant: String,
     pipeline: String,
@@ -127,10 +134,24 @@ impl Collector for PipelineMetrics {
                 ConstCounter::new(value(&status.1)).encode(series.encode_family(&of(status))?)?;
             }
         }
+        dropped(&mut encoder, &statuses)?;
         watermarks(&mut encoder, &statuses)?;
         states(&mut encoder, &statuses)?;
         steps(&mut encoder, &statuses)
     }
+}
+
+/// Rows that steps dropped because they are there to drop some.
+fn dropped(encoder: &mut DescriptorEncoder<'_>, statuses: &[Shown]) -> Result<(), fmt::Error> {
+    let help = "Rows that a dedupe, rate or sample step dropped since the run began";
+    let mut series = encoder.encode_descriptor("tidemill_pipeline_dropped_rows", help, None, MetricType::Counter)?;
+    for (tenant, status) in statuses {
+        for (step, rows) in &status.dropped {
+            let labels = OfDropping { tenant: tenant.clone(), pipeline: status.pipeline.clone(), step: step.clone() };
+            ConstCounter::new(*rows).encode(series.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// How far the clock is ahead of event time, where there is such a time.

@@ -66,6 +66,8 @@ pub struct Status {
     pub dropped_late: u64,
     /// Rows that missed some of their windows, but not all.
     pub late_partial: u64,
+    /// Rows that a `dedupe`, `rate` or `sample` dropped, by step.
+    pub dropped: BTreeMap<String, u64>,
     /// Calls that did not return, by ending.
     pub endings: BTreeMap<String, u64>,
     /// One per partition.
@@ -111,6 +113,8 @@ pub struct TaskStatus {
     pub dropped_late: u64,
     /// Rows that missed some of their windows, but not all.
     pub late_partial: u64,
+    /// Rows that a `dedupe`, `rate` or `sample` dropped, by step.
+    pub dropped: BTreeMap<String, u64>,
     /// Rows left out because they were removed before they could be taken (`on_trim: skip`).
     pub skipped: u64,
     /// Rows that wait to come back to a step: its component asked for that, or it is taken out.

@@ -297,3 +297,49 @@ fn equal_keys_of_streams_placed_alike_meet() {
     let status = host.wait("p", "the end", |status| status.state == PipelineState::Finished);
     assert_eq!((status.rows_in, status.rows_out, status.tasks.len()), (40, 20, 3));
 }
+
+#[test]
+fn a_left_row_goes_with_the_right_row_as_of_its_time() {
+    let rows = ("x@10=1 x@20=2 y@20=3", "x@5=50 x@10=51 x@18=52 x@21=53 y@25=54");
+    let as_of = |kind: &str, how: &str| format!("- join: {{kind: {kind}, on: a.k = b.k, as_of: {how}}}\n{PLAIN}");
+    check(
+        SIDES,
+        &as_of("left", "backward"),
+        rows,
+        expect![[r#"
+            {"_time":"00:10","a":1,"b":51,"k":"x"}
+            {"_time":"00:20","a":2,"b":52,"k":"x"}
+            {"_time":"00:20","a":3,"b":null,"k":"y"}
+        "#]],
+    );
+    check(
+        SIDES,
+        &as_of("inner", "forward"),
+        rows,
+        expect![[r#"
+            {"_time":"00:10","a":1,"b":51,"k":"x"}
+            {"_time":"00:21","a":2,"b":53,"k":"x"}
+            {"_time":"00:25","a":3,"b":54,"k":"y"}
+        "#]],
+    );
+    check(
+        SIDES,
+        &as_of("left", "nearest, tolerance: 2s"),
+        rows,
+        expect![[r#"
+            {"_time":"00:10","a":1,"b":51,"k":"x"}
+            {"_time":"00:21","a":2,"b":53,"k":"x"}
+            {"_time":"00:22","a":3,"b":null,"k":"y"}
+        "#]],
+    );
+    let faults = |join: &str| host().faults("p", &format!("from: {SIDES}\nsteps:\n- join: {join}\nto: [stdout]\n"));
+    expect![[r#"
+        line 3: steps[0].join.as_of: a `full` join `as_of`: each left row goes with one right row, and right rows do not come out alone (write `kind: inner` or `kind: left`)"#]]
+    .assert_eq(&faults("{kind: full, on: a.k = b.k, as_of: backward}"));
+    expect![[r#"
+        line 3: steps[0].join.on: with `as_of` a row is looked for by its key and its time alone, and `on` says more than equalities of columns (write equalities joined by `and`, and a `where` behind the join for the rest)"#]]
+    .assert_eq(&faults("{on: a.k = b.k and a.v < b.v, as_of: backward}"));
+    expect![[r#"
+        line 3: steps[0].join.as_of: `within` and `as_of` in one join (keep one of them: how far apart, in the same window, or the one row that was there)"#]]
+    .assert_eq(&faults("{on: a.k = b.k, within: [0s, 5s], as_of: backward}"));
+}

@@ -1,6 +1,8 @@
 //! Windows and `over` in a pipeline, from the text to the rows: small inputs, exact answers.
 
 mod support;
+#[path = "windows/thinning.rs"]
+mod thinning;
 #[path = "windows/time.rs"]
 mod time;
 
@@ -249,18 +251,18 @@ fn what_cannot_be_is_said_with_every_fault() {
     let faults = |text: &str| host.faults("p", text);
     expect![[r#"
         line 3: steps[0].window.by: there is no column `q` (did you mean `k`?)
-        line 3: steps[0].window.select.y: there is no aggregate `median` (there are `count`, `sum`, `avg`, `min`, `max`, `first`, `last`, `stddev`, `stddev_pop`, `stddev_samp`, `var_pop`, `var_samp`, `count_distinct`, `approx_distinct`, `approx_quantile`, `approx_median`, `top_k`)
         line 3: steps[0].window.select.z: `count` inside another aggregate (aggregate in one `window` step, and its results in a second one behind it)
         line 3: steps[0].window.select.s: sum needs numbers: `k` is string (convert the argument, `cast(x as double)`, or use another aggregate)
         line 3: steps[0].window.select.m: there is no column `w` (did you mean `k`? columns are t, k, v, _time)
         line 3: steps[0].window.select.k: `k` is a column that comes out beside the results (give the result another name)
         line 3: steps[0].window.select.x: `v + 1` has a column of single rows outside of an aggregate (aggregate it, `max(x)`, or name it in `by`)
+        line 3: steps[0].window.select.y: there is no function `skew` (use SQL's scalar functions (text, numbers, dates, regular expressions, coalesce, case))
         line 4: steps[1].window: the size of a cumulating window is a multiple of its step (write a size that its steps fill: `{size: 1d, step: 1h}`)"#]].assert_eq(&faults(
-        "from: events\nsteps:\n- window: {tumbling: 1h, by: [q, k], select: {k: count(*), s: sum(k), x: v + 1, y: median(v), z: sum(count(*)), m: max(w)}, top: {n: 3, order: [nn]}}\n- window: {cumulating: {size: 10s, step: 3s}, select: {n: count(*)}}\nto: [stdout]\n",
+        "from: events\nsteps:\n- window: {tumbling: 1h, by: [q, k], select: {k: count(*), s: sum(k), x: v + 1, y: skew(v), z: sum(count(*)), m: max(w)}, top: {n: 3, order: [nn]}}\n- window: {cumulating: {size: 10s, step: 3s}, select: {n: count(*)}}\nto: [stdout]\n",
     ));
     expect![[r#"
         line 3: steps[0].window.select.f: `filter (where v)` is int64, not true or false (compare it with something: `filter (where amount > 0)`)
-        line 3: steps[0].window.select.q: `approx_quantile` takes a column and a number: `approx_quantile(x, 0.95)` (write the quantile as a number from 0 to 1)
+        line 3: steps[0].window.select.q: a quantile is a number from 0 to 1, and not `2` (write `approx_quantile(x, 0.95)`)
         line 3: steps[0].window.select.d: `sum` takes no `distinct` (there is `count(distinct x)`)"#]].assert_eq(&faults(
         "from: events\nsteps:\n- window: {tumbling: 1h, by: [k], select: {r: sum(v) / count(*), f: sum(v) filter (where v), q: 'approx_quantile(v, 2)', d: sum(distinct v)}}\nto: [stdout]\n",
     ));

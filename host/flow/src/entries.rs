@@ -99,12 +99,11 @@ impl Entries {
                 changes.push(KeyChange { key: key.into(), value: Some(value.into()) });
             }
         }
-        let mut last = hashbrown::HashMap::<Box<[u8]>, usize, ahash::RandomState>::default();
+        // Only what went can be there twice.
         let mut dropped = Vec::new();
-        for (at, change) in changes.iter().enumerate() {
-            if let Some(earlier) = last.insert(change.key.clone(), at) {
-                dropped.push(earlier);
-            }
+        if changes.first().is_some_and(|change| change.value.is_none()) {
+            let mut last = hashbrown::HashMap::<&[u8], usize, ahash::RandomState>::default();
+            dropped.extend(changes.iter().enumerate().filter_map(|(at, change)| last.insert(&change.key, at)));
         }
         dropped.sort_unstable();
         dropped.into_iter().rev().for_each(|at| drop(changes.swap_remove(at)));

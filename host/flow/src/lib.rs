@@ -61,7 +61,9 @@ pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX}
 pub use chain::Chain;
 pub use composed::Composed;
 pub use functions::{FunctionCall, WithFunctions};
-pub use join::{IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings};
+pub use join::{
+    AsOf, AsOfJoin, AsOfSettings, IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings,
+};
 pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
 pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};
 pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, StepId, Wait};

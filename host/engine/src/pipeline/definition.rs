@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings};
 
-use crate::pipeline::{JoinStep, OverStep, Target, WindowStep};
+use crate::pipeline::{JoinStep, LimitStep, OverStep, SampleStep, Target, WindowStep};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +137,12 @@ pub(crate) enum StepKind {
     Window(WindowStep),
     /// Says something of each row and those before it.
     Over(OverStep),
+    /// Lets one row of a key through in a time.
+    Dedupe(LimitStep),
+    /// Lets so many rows of a key through in a time.
+    Rate(LimitStep),
+    /// Lets a share of the keys, or of the rows, through.
+    Sample(SampleStep),
 }
 
 impl StepKind {
@@ -151,6 +157,9 @@ impl StepKind {
             Self::Join(_) => "join",
             Self::Window(_) => "window",
             Self::Over(_) => "over",
+            Self::Dedupe(_) => "dedupe",
+            Self::Rate(_) => "rate",
+            Self::Sample(_) => "sample",
         }
     }
 }

@@ -16,6 +16,7 @@ mod schema;
 mod sources;
 mod suggest;
 mod target;
+mod thin;
 mod time;
 mod window;
 
@@ -23,9 +24,10 @@ pub(crate) use definition::{
     ComponentStep, FunctionUse, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step,
     StepKind, Text,
 };
-pub(crate) use join::{JoinBound, JoinStep, kind_word};
+pub(crate) use join::{JoinBound, JoinStep, direction_word, kind_word};
 pub(crate) use parse::{Reading, parse, read_pipeline};
 pub use schema::PIPELINE_SCHEMA;
 pub(crate) use suggest::nearest;
 pub(crate) use target::{FileTarget, OnRefused, Target, TargetKind, WebhookTarget};
+pub(crate) use thin::{LimitStep, SampleStep};
 pub(crate) use window::{OverStep, SessionGap, TopStep, WindowKind, WindowStep};

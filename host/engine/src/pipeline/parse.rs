@@ -10,10 +10,12 @@ use crate::pipeline::object::{Object, is_later, listed, text_of};
 use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, target, window,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, target, thin,
+    window,
 };
 
-const STEP_WORDS: [&str; 8] = ["where", "select", "extend", "rule", "transform", "window", "over", "join"];
+const STEP_WORDS: [&str; 11] =
+    ["where", "select", "extend", "rule", "transform", "window", "over", "join", "dedupe", "rate", "sample"];
 /// More steps are refused.
 const STEPS_MAX: usize = 256;
 
@@ -179,6 +181,9 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "join" => join::join(value, &path, faults).map(StepKind::Join),
         "window" => window::window(value, &path, faults).map(StepKind::Window),
         "over" => window::over(value, &path, faults).map(StepKind::Over),
+        "dedupe" => thin::dedupe(value, &path, faults).map(StepKind::Dedupe),
+        "rate" => thin::rate(value, &path, faults).map(StepKind::Rate),
+        "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
         "rule" => {
             let component = component(value, &path, object, faults);
             let keeps = [("matching", KeepRows::Matching), ("failing", KeepRows::Failing), ("all", KeepRows::All)];
@@ -327,7 +332,7 @@ mod tests {
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].pattern: `pattern` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over` or `join`
+                8: steps[1].pattern: `pattern` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate` or `sample`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`
@@ -350,10 +355,10 @@ mod tests {
             "from: a\nsteps:\n- window: {tumbling: 1h, hopping: {size: 1h, every: 5m}, select: {n: count(*)}}\n- window: {by: [a], lateness: 5}\n- window: {tumblin: 1h, select: {n: count(*)}}\n- window: {session: 30m, offset: 5m, lateness: 1m, select: {n: count(*)}, top: {n: 3, order: n desc}}\n- window: {hopping: {size: 1h, evry: 5m}, select: {}}\n- window: {count: 0, select: {n: count(*)}}\n- window: {global: 1h, select: {n: count(*)}, lateness: 1s}\n- window: {cumulating: {size: 1d}, select: {n: count(*)}, top: {order: [n down]}}\n- window: {session: {gap: 3}, select: {n: count(*)}}\n- window: 1h\n- over: {rows: 0, select: {m: avg(x)}}\n- over: {by: a, select: {m: avg(x)}, top: {n: 3}}\nto:\n- stdout\n",
             expect![[r#"
                 3: steps[0].window: `tumbling` and `hopping` in one window -> keep one of them; a second `window` step can follow
-                4: steps[1].window: nothing says which rows a window has -> add `tumbling`, `hopping`, `session`, `cumulating`, `count` or `global`: `tumbling: 1h`
+                4: steps[1].window: nothing says which rows a window has -> add `tumbling`, `hopping`, `session`, `cumulating`, `calendar`, `count` or `global`: `tumbling: 1h`
                 4: steps[1].window.select: `select` is missing -> add `select: {n: count(*)}`
                 4: steps[1].window.lateness: `5` is no such value -> write an integer and ms, s, m, h or d: `50ms`
-                5: steps[2].window: nothing says which rows a window has -> add `tumbling`, `hopping`, `session`, `cumulating`, `count` or `global`: `tumbling: 1h`
+                5: steps[2].window: nothing says which rows a window has -> add `tumbling`, `hopping`, `session`, `cumulating`, `calendar`, `count` or `global`: `tumbling: 1h`
                 5: steps[2].window.tumblin: there is no `tumblin` -> did you mean `tumbling`?
                 6: steps[3].window.lateness: a session takes no `lateness`: a late row may move where it begins, and what was said cannot be taken back -> wait longer instead: a larger `out_of_orderness` at the source
                 6: steps[3].window.top: keys are ranked within a window that all of them have, and these windows are of one key each -> rank in a `window: {tumbling: …, top: …}` behind this one
@@ -384,14 +389,14 @@ mod tests {
                 1: from[0].as: the columns of `a` have no name in front -> name it: `{stream: a, as: a}`
                 1: from[1].as: `x-y` cannot stand in front of a column -> write a letter, then letters, digits or `_`: `as: a`
                 3: steps[0].join.kind: `outer` is none of the values there are -> use `inner`, `left`, `right`, `full`, `semi` or `anti`
-                3: steps[0].join.window: nothing says how long a window is -> write one of `tumbling`, `hopping` and `cumulating`: `tumbling: 1h`
-                3: steps[0].join.window.session: there is no `session` -> here it can be `tumbling`, `hopping`, `cumulating` or `offset`
-                4: steps[1].join.window: `within` and `window` in one join -> keep one of them: how far apart, or in the same window
-                5: steps[2].join: nothing says how long a row waits for others -> add `within: [0s, 30m]`, `window: {tumbling: 1h}`, or `within: off` to keep every row for ever
+                3: steps[0].join.window: nothing says how long a window is -> write one of `tumbling`, `hopping`, `cumulating` and `calendar`: `tumbling: 1h`
+                3: steps[0].join.window.session: there is no `session` -> here it can be `tumbling`, `hopping`, `cumulating`, `calendar`, `offset` or `zone`
+                4: steps[1].join.window: `within` and `window` in one join -> keep one of them: how far apart, in the same window, or the one row that was there
+                5: steps[2].join: nothing says how long a row waits for others -> add `within: [0s, 30m]`, `window: {tumbling: 1h}`, `as_of: backward`, or `within: off` to keep every row for ever
                 6: steps[3].join.within: the first bound is greater than the second: no pair lies between -> write the least and the greatest time of the right row less that of the left: `[0s, 30m]`, `[-5m, off]`
                 7: steps[4].join.within: these are not two bounds -> write the least and the greatest time of the right row less that of the left: `[0s, 30m]`, `[-5m, off]`
                 8: steps[5].join.within: `0` and `5m` are no bounds -> write the least and the greatest time of the right row less that of the left: `[0s, 30m]`, `[-5m, off]`
-                8: steps[5].join.by: there is no `by` -> here it can be `kind`, `on`, `within` or `window`
+                8: steps[5].join.by: there is no `by` -> here it can be `kind`, `on`, `within`, `window`, `as_of` or `tolerance`
             "#]],
         );
         check(

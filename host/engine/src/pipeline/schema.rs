@@ -75,6 +75,13 @@ mod tests {
         let join = |join| json!({"from": [{"stream": "a", "as": "a"}, {"stream": "b", "as": "b"}], "steps": [{"join": join}], "to": to()});
         check("sides", &mut json!({"within": "off"}), join);
         check("join-window", &mut json!({"tumbling": "1h"}), |window| join(json!({"window": window})));
+        for (word, definition, mut inner) in [
+            ("dedupe", "repeated", json!({"by": ["a"], "within": "1h"})),
+            ("rate", "limited", json!({"limit": 3, "per": "1h"})),
+            ("sample", "share", json!({"rate": 0.5})),
+        ] {
+            check(definition, &mut inner, |inner| json!({"from": "a", "steps": [{word: inner}], "to": to()}));
+        }
         check("limits", &mut json!({}), |limits| json!({"from": "a", "steps": [{"rule": "a@1", "limits": limits}], "to": to()}));
         check("file", &mut json!({"path": "a"}), |file| json!({"from": "a", "to": [{"file": file}]}));
         check("roll", &mut json!({}), |roll| json!({"from": "a", "to": [{"file": {"path": "a", "roll": roll}}]}));

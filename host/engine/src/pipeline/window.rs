@@ -2,12 +2,13 @@
 //!
 //! ```yaml
 //! - window: {tumbling: 1h, offset: 17m, by: [origin], select: {n: count(*)}, lateness: 0s, top: {n: 3, order: [n desc, origin], as: rank}}
+//! - window: {calendar: day, zone: Europe/Berlin, offset: 6h, select: {n: count(*)}}
 //! - over: {by: [origin], rows: 5, select: {m: avg(delay_min)}}
 //! ```
 
 use std::time::Duration;
 
-use tidemill_flow::Ties;
+use tidemill_flow::{CalendarUnit, Ties};
 
 use crate::Fault;
 use crate::pipeline::Text;
@@ -24,6 +25,8 @@ pub(crate) enum WindowKind {
     Hopping { size: Duration, every: Duration, offset: Duration },
     /// Growing by steps up to the whole size.
     Cumulating { size: Duration, step: Duration, offset: Duration },
+    /// As the calendar of a time zone has them.
+    Calendar { unit: CalendarUnit, zone: Text, offset: Duration },
     /// Rows that follow each other within a gap.
     Session(SessionGap),
     /// So many rows of a key.
@@ -77,9 +80,19 @@ pub(crate) struct OverStep {
 }
 
 /// The word that says which windows; exactly one stands in a `window`.
-const KINDS: [&str; 6] = ["tumbling", "hopping", "session", "cumulating", "count", "global"];
+const KINDS: [&str; 7] = ["tumbling", "hopping", "session", "cumulating", "calendar", "count", "global"];
 /// Those whose windows are the same for all keys.
-const TIMED: [&str; 3] = ["tumbling", "hopping", "cumulating"];
+const TIMED: [&str; 4] = ["tumbling", "hopping", "cumulating", "calendar"];
+/// The units of a calendar.
+const UNITS: [(&str, CalendarUnit); 5] = [
+    ("day", CalendarUnit::Day),
+    ("week", CalendarUnit::Week),
+    ("month", CalendarUnit::Month),
+    ("quarter", CalendarUnit::Quarter),
+    ("year", CalendarUnit::Year),
+];
+/// The zone of a calendar that is not named.
+const UTC: &str = "UTC";
 /// More rows to look back at are refused: each of them is kept per key.
 const OVER_ROWS_MAX: u64 = 10_000;
 /// More keys of a window are refused.
@@ -109,7 +122,7 @@ pub(super) fn window(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option
     let kind = word.and_then(|word| kind(word, &mut object, faults));
     // What is not known cannot be said to stand in a wrong place.
     if word.is_none() {
-        for word in words.iter().chain(&["offset"]) {
+        for word in words.iter().chain(&["offset", "zone"]) {
             object.take(word);
         }
     }
@@ -131,7 +144,7 @@ pub(super) fn window(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option
         faults.push(Fault::new(&top_at, node.line, error, remedy));
     }
     let mut known: Vec<&str> = KINDS.to_vec();
-    known.extend(["offset", "by", "select", "lateness", "top"]);
+    known.extend(["offset", "zone", "by", "select", "lateness", "top"]);
     object.finish(&known, faults);
     Some(WindowStep { kind: kind?, by: by?, select: select?, lateness, top, line: node.line })
 }
@@ -139,7 +152,10 @@ pub(super) fn window(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option
 /// Why windows of this kind take no `lateness`, and what to write instead.
 fn without_lateness(kind: &WindowKind) -> Option<(&'static str, &'static str)> {
     match kind {
-        WindowKind::Tumbling { .. } | WindowKind::Hopping { .. } | WindowKind::Cumulating { .. } => None,
+        WindowKind::Tumbling { .. }
+        | WindowKind::Hopping { .. }
+        | WindowKind::Cumulating { .. }
+        | WindowKind::Calendar { .. } => None,
         WindowKind::Session(_) => Some((
             "a session takes no `lateness`: a late row may move where it begins, and what was said cannot be taken back",
             "wait longer instead: a larger `out_of_orderness` at the source",
@@ -164,7 +180,7 @@ pub(super) fn time_window(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> O
             error,
             format!("write one of {}: `tumbling: 1h`", listed(&TIMED, "and")),
         ));
-        for word in words.iter().chain(&["offset"]) {
+        for word in words.iter().chain(&["offset", "zone"]) {
             object.take(word);
         }
         return None;
@@ -183,6 +199,12 @@ fn timed(word: &str, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option
             let [size, step] = durations(object.take(word)?, &path, ["size", "step"], "{size: 1d, step: 1h}", faults)?;
             Some(WindowKind::Cumulating { size, step, offset })
         }
+        "calendar" => {
+            let line = object.peek(word).map_or(object.line, |node| node.line);
+            let unit = object.choice(word, &UNITS, faults);
+            let zone = object.text("zone", faults).unwrap_or(Text { text: UTC.to_owned(), line });
+            Some(WindowKind::Calendar { unit: unit?, zone, offset })
+        }
         _ => Some(WindowKind::Tumbling { size: object.duration(word, faults)?, offset }),
     }
 }
@@ -190,7 +212,7 @@ fn timed(word: &str, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option
 fn kind(word: &str, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<WindowKind> {
     let path = object.member(word);
     match word {
-        "tumbling" | "hopping" | "cumulating" => timed(word, object, faults),
+        "tumbling" | "hopping" | "cumulating" | "calendar" => timed(word, object, faults),
         "session" => {
             let is_object = object.peek(word).is_some_and(|node| matches!(node.value, NodeValue::Object(_)));
             if !is_object {

@@ -65,27 +65,6 @@ impl PlannedAggregates {
     }
 }
 
-/// The names of the aggregates there are.
-const AGGREGATES: [&str; 17] = [
-    "count",
-    "sum",
-    "avg",
-    "min",
-    "max",
-    "first",
-    "last",
-    "stddev",
-    "stddev_pop",
-    "stddev_samp",
-    "var_pop",
-    "var_samp",
-    "count_distinct",
-    "approx_distinct",
-    "approx_quantile",
-    "approx_median",
-    "top_k",
-];
-
 /// Where a `select` stands.
 #[derive(Clone, Copy)]
 pub(super) struct Selecting<'a> {
@@ -102,7 +81,7 @@ impl Checker<'_> {
     pub(super) fn aggregates(&mut self, select: &[(Text, Text)], place: Selecting<'_>) -> Option<PlannedAggregates> {
         let faults_before = self.faults.len();
         let own: Vec<String> = self.names_of(Kind::Aggregate).into_iter().map(str::to_owned).collect();
-        let known: Vec<&str> = AGGREGATES.into_iter().chain(own.iter().map(String::as_str)).collect();
+        let known: Vec<&str> = Aggregate::names().chain(own.iter().map(String::as_str)).collect();
         let read: Vec<(&Text, &Text, Aggregated)> = select
             .iter()
             .filter_map(|(name, text)| match Aggregated::parse(&text.text, &known) {
@@ -329,22 +308,23 @@ fn aggregate_of(call: &AggregateText) -> Result<(Aggregate, Option<&Part>), Expr
     if call.is_distinct && name != "count" {
         return refused(format!("`{name}` takes no `distinct`"), "there is `count(distinct x)`");
     }
-    let numbers = |form: &str| format!("`{name}` takes a column and a number: `{form}`");
-    let number = || call.arguments.get(1).and_then(Part::number);
+    let number = |part: &Part| part.number().and_then(|digits| digits.parse::<f64>().ok());
+    let form = match name {
+        "top_k" => "top_k(x, 10)".to_owned(),
+        "array_agg" => "array_agg(x, 10)".to_owned(),
+        other => format!("{other}(x, 0.95)"),
+    };
     match (name, call.arguments.as_slice()) {
-        ("approx_quantile", [of, _]) => match number().and_then(|digits| digits.parse::<f64>().ok()) {
-            Some(quantile) if (0.0..=1.0).contains(&quantile) => {
-                Ok((Aggregate::ApproximateQuantile((quantile * 1e6).round() as u32), Some(of)))
+        (_, [of, wanted]) if Aggregate::takes_number(name) => {
+            match number(wanted).and_then(|number| Aggregate::with_number(name, number)) {
+                Some(Ok(aggregate)) => Ok((aggregate, Some(of))),
+                Some(Err(needs)) => refused(format!("{needs}, and not `{wanted}`"), &format!("write `{form}`")),
+                None => refused(format!("`{name}` takes a column and a number"), &format!("write a number itself: `{form}`")),
             }
-            _ => refused(numbers("approx_quantile(x, 0.95)"), "write the quantile as a number from 0 to 1"),
-        },
-        ("top_k", [of, _]) => match number().and_then(|digits| digits.parse::<u16>().ok()) {
-            Some(k @ 1..) => Ok((Aggregate::TopK(k), Some(of))),
-            _ => refused(numbers("top_k(x, 10)"), "write how many values as a number from 1 to 65535"),
-        },
-        ("approx_quantile", _) => refused(numbers("approx_quantile(x, 0.95)"), "write both"),
-        ("top_k", _) => refused(numbers("top_k(x, 10)"), "write both"),
-        ("approx_median", [of]) => Ok((Aggregate::ApproximateQuantile(500_000), Some(of))),
+        }
+        (_, arguments) if arguments.len() != 1 && Aggregate::takes_number(name) || Aggregate::needs_number(name) => {
+            refused(format!("`{name}` takes a column and a number"), &format!("write both: `{form}`"))
+        }
         ("count", [of]) if call.is_distinct => Ok((Aggregate::CountDistinct, Some(of))),
         ("count", []) => Ok((Aggregate::Count, None)),
         (_, [of]) => match Aggregate::named(name) {

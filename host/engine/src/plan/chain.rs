@@ -7,10 +7,10 @@ use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::{
-    Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall, IntervalJoin, Isolation, JoinSettings,
-    JoinSide, Keyed, KeyedTable, NamedProjection, Operator, Over, OverSettings, Predicate, Projection, RuleSettings, RuleStep,
-    Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin,
-    WindowJoinSettings, WindowSettings, WithFunctions,
+    AsOfJoin, AsOfSettings, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall, IntervalJoin,
+    Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, NamedProjection, Operator, Over,
+    OverSettings, Predicate, Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId,
+    Tested, TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings, WithFunctions,
 };
 use tidemill_runtime::{Grants, Runtime};
 
@@ -18,8 +18,8 @@ use crate::plan::aggregates::{PlannedAggregate, PlannedAggregates};
 use crate::plan::call::ComponentCall;
 use crate::plan::check::keep;
 use crate::plan::{
-    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedJoin, PlannedKind, PlannedOver,
-    PlannedSide, PlannedWindow, Windows,
+    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedJoin, PlannedKind, PlannedLimit,
+    PlannedOver, PlannedSide, PlannedWindow, Windows,
 };
 
 /// Makes them. State is empty; instances are made at their first call.
@@ -80,6 +80,10 @@ pub(crate) fn chain(
                 PlannedKind::Join(planned) => join(id, planned),
                 PlannedKind::Window(planned) => window(id, planned, call),
                 PlannedKind::Over(planned) => over(id, planned, call),
+                PlannedKind::Limit(planned) => Box::new(limit(id, planned)),
+                PlannedKind::Sample(planned) => {
+                    Box::new(Sample::new(id, planned.by.clone(), planned.rate).expect("a rate was read as one"))
+                }
             };
             if step.calls.is_empty() {
                 return operator;
@@ -155,6 +159,10 @@ fn join(step: StepId, planned: &PlannedJoin) -> Box<dyn Operator> {
             let settings = JoinSettings { step, kind, left, right, low_micros, high_micros, condition, judged };
             Box::new(IntervalJoin::new(settings))
         }
+        Bounds::AsOf(direction, tolerance_micros) => {
+            let keeps_unmatched = kind == JoinKind::Left;
+            Box::new(AsOfJoin::new(AsOfSettings { step, keeps_unmatched, left, right, direction, tolerance_micros, judged }))
+        }
         Bounds::Window(slicing) => {
             Box::new(WindowJoin::new(WindowJoinSettings { step, kind, slicing, left, right, condition, judged }))
         }
@@ -177,6 +185,18 @@ fn over(step: StepId, planned: &PlannedOver, call: &MakeCall<'_>) -> Box<dyn Ope
     };
     let after = extend(step, &planned.aggregates.after);
     composed(step, &planned.aggregates, &planned.columns, Box::new(Over::new(settings).expect(CHECKED)), after)
+}
+
+fn limit(step: StepId, planned: &PlannedLimit) -> Limit {
+    Limit::new(LimitSettings {
+        step,
+        by: planned.by.clone(),
+        rows: planned.rows,
+        per: planned.per,
+        lateness: planned.lateness,
+        judged: planned.judged,
+        flag: planned.flag.clone(),
+    })
 }
 
 /// With what is computed before and behind it; by itself where that is nothing.

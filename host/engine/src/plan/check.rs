@@ -226,6 +226,14 @@ impl Checker<'_> {
                 let (planned, columns) = self.over(at, step, wanted, columns)?;
                 Some((PlannedKind::Over(Box::new(planned)), columns))
             }
+            StepKind::Dedupe(wanted) | StepKind::Rate(wanted) => {
+                let (planned, columns) = self.limit(at, step, wanted, columns)?;
+                Some((PlannedKind::Limit(Box::new(planned)), columns))
+            }
+            StepKind::Sample(wanted) => {
+                let (planned, columns) = self.sample(step, wanted, columns)?;
+                Some((PlannedKind::Sample(planned), columns))
+            }
             StepKind::Transform { component, keep_input } => {
                 let planned = self.component(at, step, component, Kind::Transform, columns)?;
                 if planned.on_failing == OnFailing::Pass && !keep_input {
@@ -243,7 +251,7 @@ impl Checker<'_> {
         }
     }
 
-    fn column_name(&mut self, step: &Step, name: &Text) -> Result<Arc<str>, ()> {
+    pub(super) fn column_name(&mut self, step: &Step, name: &Text) -> Result<Arc<str>, ()> {
         if name.text.starts_with('_') {
             let error = format!("`{}` cannot be a column: names with `_` in front are the host's", name.text);
             self.fault(format!("{}.as", step.path), name.line, error, "choose another name");

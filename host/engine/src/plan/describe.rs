@@ -49,6 +49,15 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                     described["note"] = json!("without an equality in `on` every row is compared with every other, in one task");
                 }
             }
+            if let PlannedKind::Limit(limit) = &step.kind {
+                described["rows"] = json!(limit.rows);
+                described["within"] = json!(length(Some(limit.per)));
+                described["lateness"] = json!(length(Some(limit.lateness)));
+            }
+            if let PlannedKind::Sample(sample) = &step.kind {
+                described["rate"] = json!(sample.rate);
+                described["by"] = json!(sample.by.iter().map(|field| &*field.name).collect::<Vec<_>>());
+            }
             if let Some(by) = plan.key_of(at as u32) {
                 described["by"] = json!(by);
             }

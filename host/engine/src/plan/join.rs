@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType};
 use tidemill_expr::{Expression, Part, Scope, ScopeColumn};
-use tidemill_flow::{JoinKind, Judged, Slicing, WINDOW_END, WINDOW_START};
+use tidemill_flow::{AsOf, JoinKind, Judged, Slicing, WINDOW_END, WINDOW_START};
 
-use crate::pipeline::{JoinBound, JoinStep, SessionGap, Step, StepKind, Text, WindowKind, kind_word};
+use crate::pipeline::{JoinBound, JoinStep, SessionGap, Step, StepKind, Text, WindowKind, direction_word, kind_word};
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::{plain, type_name};
@@ -30,6 +30,8 @@ pub(crate) enum Bounds {
     /// µs.
     Within(Option<i64>, Option<i64>),
     Window(Slicing),
+    /// With a tolerance in µs.
+    AsOf(AsOf, Option<i64>),
 }
 
 /// One input of a join.
@@ -102,6 +104,18 @@ impl Checker<'_> {
             Some(text) => self.on(&format!("{path}.on"), text, &of_pairs, wanted.kind, [left, right])?,
             None => On::default(),
         };
+        if on.condition.is_some() && matches!(wanted.bound, JoinBound::AsOf(..)) {
+            let error =
+                "with `as_of` a row is looked for by its key and its time alone, and `on` says more than equalities of columns";
+            let line = wanted.on.as_ref().map_or(wanted.line, |on| on.line);
+            self.fault(
+                format!("{path}.on"),
+                line,
+                error,
+                "write equalities joined by `and`, and a `where` behind the join for the rest",
+            );
+            return None;
+        }
         self.meet_of_sides(&path, &sources, &on);
         let (low_high, what) = bounds?;
         let fields = columns_of(&kept, wanted.kind, has_window, false);
@@ -159,6 +173,14 @@ impl Checker<'_> {
                     (low, high) => format!("{} to {}", signed(*low), signed(*high)),
                 };
                 Some((Bounds::Within(*low, *high), what))
+            }
+            JoinBound::AsOf(direction, tolerance) => {
+                let mut what = format!("as of {}", direction_word(*direction));
+                if tolerance.is_some() {
+                    what += &format!(", at most {}", length(*tolerance));
+                }
+                let tolerance = tolerance.map(|tolerance| i64::try_from(tolerance.as_micros()).unwrap_or(i64::MAX));
+                Some((Bounds::AsOf(*direction, tolerance), what))
             }
             JoinBound::Window(kind) => {
                 let slicing = self.slicing(&format!("{path}.window"), wanted.line, kind)?;

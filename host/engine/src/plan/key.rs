@@ -9,6 +9,13 @@ use crate::plan::columns::Columns;
 impl Checker<'_> {
     /// The columns of these names; a fault for each that is not there. If rows of a key are in several partitions, one task takes them all.
     pub(super) fn key_fields(&mut self, by: &[Text], path: &str, columns: &Columns) -> Vec<Field> {
+        let fields = self.named_fields(by, path, columns);
+        self.meet(by, path, columns);
+        fields
+    }
+
+    /// The columns of these names; a fault for each that is not there.
+    pub(super) fn named_fields(&mut self, by: &[Text], path: &str, columns: &Columns) -> Vec<Field> {
         let mut fields: Vec<Field> = Vec::with_capacity(by.len());
         for text in by {
             match columns.field(&text.text) {
@@ -28,7 +35,6 @@ impl Checker<'_> {
                 }
             }
         }
-        self.meet(by, path, columns);
         fields
     }
 

@@ -21,6 +21,7 @@ mod key;
 mod source;
 mod state;
 mod target;
+mod thin;
 mod window;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
+pub(crate) use thin::{PlannedLimit, PlannedSample};
 pub(crate) use window::{PlannedOver, PlannedWindow, Windows};
 
 /// A pipeline that can run.
@@ -80,7 +82,9 @@ impl Plan {
             | PlannedKind::Extend(_)
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
-            | PlannedKind::Over(_) => None,
+            | PlannedKind::Over(_)
+            | PlannedKind::Limit(_)
+            | PlannedKind::Sample(_) => None,
         });
         of_steps.chain(self.functions.iter().map(|function| &function.component.pin))
     }
@@ -92,9 +96,10 @@ impl Plan {
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Rule { .. }
-            | PlannedKind::Transform { .. } => false,
+            | PlannedKind::Transform { .. }
+            | PlannedKind::Sample(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
-            PlannedKind::Join(_) | PlannedKind::Over(_) => true,
+            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
         })
     }
 
@@ -164,7 +169,9 @@ impl PlannedStep {
             | PlannedKind::Extend(_)
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
-            | PlannedKind::Over(_) => &[],
+            | PlannedKind::Over(_)
+            | PlannedKind::Limit(_)
+            | PlannedKind::Sample(_) => &[],
         };
         let aggregates: &[_] = match &self.kind {
             PlannedKind::Window(window) => &window.aggregates.components,
@@ -173,6 +180,8 @@ impl PlannedStep {
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Join(_)
+            | PlannedKind::Limit(_)
+            | PlannedKind::Sample(_)
             | PlannedKind::Rule { .. }
             | PlannedKind::Transform { .. } => &[],
         };
@@ -191,4 +200,6 @@ pub(crate) enum PlannedKind {
     Join(Box<PlannedJoin>),
     Window(Box<PlannedWindow>),
     Over(Box<PlannedOver>),
+    Limit(Box<PlannedLimit>),
+    Sample(PlannedSample),
 }

@@ -27,7 +27,8 @@ impl Plan {
             PlannedKind::Join(join) => Some(join.state.clone()),
             PlannedKind::Window(window) => Some(window.state.clone()),
             PlannedKind::Over(over) => Some(over.state.clone()),
-            PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) => None,
+            PlannedKind::Limit(limit) => Some(limit.state.clone()),
+            PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) | PlannedKind::Sample(_) => None,
         }
     }
 
@@ -41,14 +42,16 @@ impl Plan {
             PlannedKind::Join(_) => None,
             PlannedKind::Window(window) => Some(window.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Over(over) => Some(over.by.iter().map(|field| &*field.name).collect()),
-            PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) => None,
+            PlannedKind::Limit(limit) => Some(limit.by.iter().map(|field| &*field.name).collect()),
+            PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) | PlannedKind::Sample(_) => None,
         }
     }
 
     /// What is stored of the steps of the host's own that keep state; components are pinned with theirs.
     pub(crate) fn native_states(&self) -> Vec<StoredState> {
         let is_native = |step: &u32| {
-            matches!(self.steps[*step as usize].kind, PlannedKind::Join(_) | PlannedKind::Window(_) | PlannedKind::Over(_))
+            let kind = &self.steps[*step as usize].kind;
+            matches!(kind, PlannedKind::Join(_) | PlannedKind::Window(_) | PlannedKind::Over(_) | PlannedKind::Limit(_))
         };
         let stored = |step: u32| {
             let KeptState { operator, shape } = self.state_of(step)?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tidemill_event::batch::UNKNOWN_COLUMN;
 use tidemill_event::{Field, FieldType};
 use tidemill_expr::Part;
-use tidemill_flow::{Gap, Judged, Order, Slicing, SlicingRefused, Top, WINDOW_END, WINDOW_NO, WINDOW_START};
+use tidemill_flow::{
+    Calendar, Gap, Judged, Order, Slicing, SlicingRefused, Top, UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START,
+};
 
 use crate::pipeline::{OverStep, SessionGap, Step, Text, TopStep, WindowKind, WindowStep, nearest};
 use crate::plan::aggregates::{PlannedAggregates, Selecting};
@@ -70,7 +72,11 @@ impl Checker<'_> {
         let bounds: Vec<Field> = match wanted.kind {
             WindowKind::Global => Vec::new(),
             WindowKind::Count(_) => vec![Field::new(WINDOW_NO, FieldType::Int64, false)],
-            WindowKind::Tumbling { .. } | WindowKind::Hopping { .. } | WindowKind::Cumulating { .. } | WindowKind::Session(_) => {
+            WindowKind::Tumbling { .. }
+            | WindowKind::Hopping { .. }
+            | WindowKind::Cumulating { .. }
+            | WindowKind::Calendar { .. }
+            | WindowKind::Session(_) => {
                 [WINDOW_START, WINDOW_END].map(|name| Field::new(name, FieldType::Timestamp(None), false)).into()
             }
         };
@@ -150,9 +156,11 @@ impl Checker<'_> {
             WindowKind::Session(SessionGap::Fixed(gap)) => Some(Windows::Session(Gap::Fixed(*gap))),
             // The column is made where the other columns are known.
             WindowKind::Session(SessionGap::Millis(_)) => Some(Windows::Session(Gap::Column("".into()))),
-            WindowKind::Tumbling { .. } | WindowKind::Hopping { .. } | WindowKind::Cumulating { .. } | WindowKind::Global => {
-                self.slicing(path, wanted.line, &wanted.kind).map(Windows::Sliced)
-            }
+            WindowKind::Tumbling { .. }
+            | WindowKind::Hopping { .. }
+            | WindowKind::Cumulating { .. }
+            | WindowKind::Calendar { .. }
+            | WindowKind::Global => self.slicing(path, wanted.line, &wanted.kind).map(Windows::Sliced),
         }
     }
 
@@ -162,6 +170,13 @@ impl Checker<'_> {
             WindowKind::Tumbling { size, offset } => Slicing::tumbling(*size, *offset),
             WindowKind::Hopping { size, every, offset } => Slicing::hopping(*size, *every, *offset),
             WindowKind::Cumulating { size, step, offset } => Slicing::cumulating(*size, *step, *offset),
+            WindowKind::Calendar { unit, zone, offset } => match Calendar::new(*unit, &zone.text, *offset) {
+                Ok(calendar) => Ok(Slicing::calendar(calendar)),
+                Err(unknown) => {
+                    self.unknown_zone(path, zone, &unknown);
+                    return None;
+                }
+            },
             WindowKind::Global | WindowKind::Session(_) | WindowKind::Count(_) => Ok(Slicing::global()),
         };
         slicing
@@ -173,6 +188,14 @@ impl Checker<'_> {
                 self.fault(path, line, refused.to_string(), remedy);
             })
             .ok()
+    }
+
+    fn unknown_zone(&mut self, path: &str, zone: &Text, unknown: &UnknownZone) {
+        let remedy = match nearest(&zone.text, Calendar::zones()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "write a place as the database names it: `Europe/Berlin`, `America/New_York`, `UTC`".to_owned(),
+        };
+        self.fault(format!("{path}.zone"), zone.line, unknown.to_string(), remedy);
     }
 
     /// The hidden column that says how far each row of a session reaches, in µs.
@@ -257,6 +280,7 @@ pub(super) fn described(kind: &WindowKind) -> String {
         WindowKind::Cumulating { size, step, offset } => {
             format!("cumulating {} by {}{}", long(size), long(step), at(offset))
         }
+        WindowKind::Calendar { unit, zone, offset } => format!("calendar {unit} in {}{}", zone.text, at(offset)),
         WindowKind::Session(SessionGap::Fixed(gap)) => format!("session {}", long(gap)),
         WindowKind::Session(SessionGap::Millis(text)) => format!("session of {} ms", text.text),
         WindowKind::Count(rows) => format!("count {rows}"),

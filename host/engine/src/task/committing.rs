@@ -174,6 +174,9 @@ impl Task {
         self.totals.late += commit.late;
         self.totals.dropped_late += outcome.dropped_late;
         self.totals.late_partial += outcome.late_partial;
+        for (step, rows) in &outcome.dropped {
+            *self.totals.dropped.entry(self.plan.step_name(step.0)).or_default() += rows;
+        }
         self.totals.commits += 1;
         for ending in &outcome.endings {
             *self.totals.endings.entry(ending.ending.as_str().to_owned()).or_default() += 1;

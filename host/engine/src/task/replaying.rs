@@ -240,7 +240,9 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Rule { .. }
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
-            | PlannedKind::Over(_),
+            | PlannedKind::Over(_)
+            | PlannedKind::Limit(_)
+            | PlannedKind::Sample(_),
         )
         | None => None,
     };

@@ -263,6 +263,7 @@ impl TaskShared {
             late: seen.totals.late,
             dropped_late: seen.totals.dropped_late,
             late_partial: seen.totals.late_partial,
+            dropped: seen.totals.dropped.clone(),
             partition: self.id.partition.0,
             state: match seen.state {
                 TaskState::Running => PipelineState::Running,

@@ -20,6 +20,8 @@ pub(crate) struct Totals {
     pub(crate) dropped_late: u64,
     /// Rows that missed some of their windows, but not all.
     pub(crate) late_partial: u64,
+    /// Rows that a step dropped because of others of their key, or by lot, by step.
+    pub(crate) dropped: BTreeMap<String, u64>,
     /// Rows left out because they were removed before they could be taken (`on_trim: skip`).
     pub(crate) skipped: u64,
     /// How often rows were put back for later.

@@ -126,6 +126,16 @@ impl Aggregate {
         named.chain(NUMBERED)
     }
 
+    /// Whether a number may stand beside the argument of the aggregate of that name.
+    pub fn takes_number(name: &str) -> bool {
+        NUMBERED.contains(&name) || name == "array_agg"
+    }
+
+    /// Whether it must.
+    pub fn needs_number(name: &str) -> bool {
+        NUMBERED.contains(&name)
+    }
+
     /// By the name of one that takes a number beside its argument, and that number. `Err`: what the number must be.
     pub fn with_number(name: &str, number: f64) -> Option<Result<Self, &'static str>> {
         let whole = |most: u16| (number.fract() == 0.0 && (1.0..=f64::from(most)).contains(&number)).then_some(number as u16);

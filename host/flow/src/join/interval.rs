@@ -11,30 +11,16 @@
 //! before it comes is late. Null keys never join.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Arc;
 
-use tidemill_event::batch::times;
 use tidemill_event::{Breaker, EventTime, Field};
 
-use crate::aggregate::bytes::{take_u8, take_u64};
-use crate::batch::assemble;
-use crate::checksum::checksum;
-use crate::entries::Entries;
 use crate::group::KeyIndex;
-use crate::group::ordered::{ordered_int, plain_int};
-use crate::join::output::{JoinOutput, Made, NO_KEY, key_slots};
+use crate::join::joined::{Joined, Kept, SideState};
+use crate::join::output::{JoinOutput, Made, NO_KEY};
 use crate::join::{JoinKind, JoinSide, Side};
-use crate::rows::Rows;
-use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
-use crate::window::LateList;
-use crate::{FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, Predicate, StateCorrupt, StepId, StepState};
+use crate::{FlowBatch, Judged, OnFailing, Operator, Outcome, Predicate, StepId, StepState};
 
-/// What the keys of kept rows begin with in the store.
-const ROW: u8 = 3;
-/// The entry of the step itself.
-const STEP: u8 = 0xff;
 /// Pairs that are looked at together.
 const PAIRS_MAX: usize = 16_384;
 
@@ -67,40 +53,6 @@ pub struct IntervalJoin {
     state: Joined,
 }
 
-/// A row that is kept.
-#[derive(Debug, Clone, Copy, Default)]
-struct Kept {
-    time: i64,
-    /// Which row of its side it was, from 0: tells rows of one time apart.
-    number: u64,
-    slot: u32,
-    has_match: bool,
-}
-
-/// What is kept of one side.
-struct SideState {
-    key: Vec<Field>,
-    rows: Rows,
-    kept: Vec<Kept>,
-    /// Per slot its rows by (time, number).
-    lists: Vec<VecDeque<u32>>,
-    /// All rows by (time, number): the order in which they are forgotten.
-    queue: BinaryHeap<Reverse<(i64, u64, u32)>>,
-    entries: Entries,
-    /// How many rows came so far.
-    count: u64,
-    /// After its time a row waits so long; `None`: for ever.
-    reach: Option<i64>,
-}
-
-struct Joined {
-    /// Keys of both sides, by the left side's names.
-    index: KeyIndex,
-    left: SideState,
-    right: SideState,
-    is_changed: bool,
-}
-
 /// A pair on its way: rows of both sides, and the input row that made it.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
@@ -113,75 +65,6 @@ impl Pair {
     fn made(self, left: &SideState, right: &SideState) -> Made {
         let time = left.kept[self.left as usize].time.max(right.kept[self.right as usize].time);
         Made { left: Some(self.left), right: Some(self.right), time, origin: self.origin, window: (0, 0) }
-    }
-}
-
-impl SideState {
-    fn new(side: JoinSide, reach: Option<i64>) -> Self {
-        Self {
-            key: side.key,
-            rows: Rows::new(side.fields),
-            kept: Vec::new(),
-            lists: Vec::new(),
-            queue: BinaryHeap::new(),
-            entries: Entries::default(),
-            count: 0,
-            reach,
-        }
-    }
-
-    /// The last instant that can still matter to a row of that time.
-    fn last_instant(&self, time: i64) -> i64 {
-        // The greatest but one, so that the end of time is behind it.
-        self.reach.map_or(i64::MAX - 1, |reach| time.saturating_add(reach).min(i64::MAX - 1))
-    }
-
-    /// Keeps a row: into the list of its key, the queue, the entries.
-    fn keep(&mut self, row: u32, kept: Kept) {
-        self.kept.resize(self.rows.slots(), Kept::default());
-        self.kept[row as usize] = kept;
-        if kept.slot != NO_KEY {
-            let list = &mut self.lists[kept.slot as usize];
-            let place = (kept.time, kept.number);
-            let at = list.iter().rposition(|other| self.kept[*other as usize].place() < place).map_or(0, |at| at + 1);
-            list.insert(at, row);
-        }
-        self.queue.push(Reverse((kept.time, kept.number, row)));
-        self.entries.touch(row);
-    }
-
-    /// Forgets what waits for nothing any more: rows in the order they came to it, still readable until they are removed.
-    fn forget(&mut self, side: Side, watermark: Watermark, index: &mut KeyIndex) -> Vec<u32> {
-        let mut forgotten = Vec::new();
-        while let Some(Reverse((time, _, row))) = self.queue.peek().copied() {
-            if !watermark.has_passed(EventTime(self.last_instant(time))) {
-                break;
-            }
-            self.queue.pop();
-            let kept = self.kept[row as usize];
-            if kept.slot != NO_KEY {
-                let list = &mut self.lists[kept.slot as usize];
-                let at = list.iter().position(|other| *other == row).expect("a kept row is in the list of its key");
-                list.remove(at);
-                index.release(kept.slot);
-            }
-            self.entries.remove(row, || kept.key(side));
-            forgotten.push(row);
-        }
-        forgotten
-    }
-}
-
-impl Kept {
-    fn place(&self) -> (i64, u64) {
-        (self.time, self.number)
-    }
-
-    fn key(&self, side: Side) -> Vec<u8> {
-        let mut key = vec![ROW, side as u8];
-        key.extend_from_slice(&ordered_int(self.time).to_be_bytes());
-        key.extend_from_slice(&self.number.to_be_bytes());
-        key
     }
 }
 
@@ -202,7 +85,7 @@ impl IntervalJoin {
         let reach = |micros: Option<i64>| micros.map(|micros| micros.max(0));
         let left = SideState::new(left, reach(high_micros));
         let right = SideState::new(right, reach(low_micros.map(i64::saturating_neg)));
-        let state = Joined { index, left, right, is_changed: false };
+        let state = Joined::new(index, left, right);
         Self { output, low: low_micros, high: high_micros, judged, state }
     }
 
@@ -211,55 +94,8 @@ impl IntervalJoin {
         self.output.fields(&self.state.left.rows, &self.state.right.rows)
     }
 
-    /// Rows that came too late leave; the others are kept, by number.
-    fn admit(&mut self, side: Side, input: &FlowBatch, marks: &Marks, output: &mut Outcome) -> Vec<(u32, u32)> {
-        let state = &mut self.state;
-        let of = match side {
-            Side::Left => &mut state.left,
-            Side::Right => &mut state.right,
-        };
-        let (mut taken, mut late) = (Vec::with_capacity(input.len()), LateList::default());
-        for (row, time) in (0u32..).zip(times(&input.rows).values()) {
-            let origin = input.origin[row as usize];
-            let judge = match self.judged {
-                Judged::ByLane => marks.judge(origin),
-                Judged::ByTask => marks.before(origin),
-            };
-            if judge.has_passed(EventTime(of.last_instant(*time))) {
-                late.push(row, judge, None);
-            } else {
-                taken.push(row);
-            }
-        }
-        output.dropped_late += late.len() as u64;
-        late.tell(self.output.step, input, output);
-        let slots = key_slots(&mut state.index, &of.key, &input.rows);
-        let room = state.index.slots();
-        state.left.lists.resize(room, VecDeque::new());
-        state.right.lists.resize(room, VecDeque::new());
-        let of = match side {
-            Side::Left => &mut state.left,
-            Side::Right => &mut state.right,
-        };
-        let rows = of.rows.add(&input.rows, taken.iter().copied());
-        let times = times(&input.rows).values();
-        for (row, place) in rows.iter().zip(&taken) {
-            let slot = slots[*place as usize];
-            if slot != NO_KEY {
-                state.index.hold(slot);
-            }
-            of.keep(*row, Kept { time: times[*place as usize], number: of.count, slot, has_match: false });
-            of.count += 1;
-            state.is_changed = true;
-        }
-        // What only late rows had is a key of nobody.
-        let unheld: Vec<u32> = slots.into_iter().filter(|slot| *slot != NO_KEY).collect();
-        state.index.forget_unheld(&unheld);
-        rows.into_iter().zip(taken).collect()
-    }
-
-    /// Pairs of new rows with rows of the other side, by new row, then (time, number) of the other.
-    fn pairs(&self, side: Side, new: &[(u32, u32)], input: &FlowBatch, marks: &Marks, mut take: impl FnMut(Pair)) {
+    /// Pairs of a new row with rows of the other side, by (time, number) of those.
+    fn pairs(&self, side: Side, row: u32, origin: u32, marks: &Marks, pairs: &mut Vec<Pair>) {
         let (own, other) = match side {
             Side::Left => (&self.state.left, &self.state.right),
             Side::Right => (&self.state.right, &self.state.left),
@@ -269,22 +105,20 @@ impl IntervalJoin {
             Side::Left => (self.low, self.high),
             Side::Right => (self.high.map(i64::saturating_neg), self.low.map(i64::saturating_neg)),
         };
-        for (row, place) in new {
-            let Kept { time, slot, .. } = own.kept[*row as usize];
-            if slot == NO_KEY {
-                continue;
-            }
-            let origin = input.origin[*place as usize];
-            let watermark = marks.before(origin);
-            let list = &other.lists[slot as usize];
-            let at = |row: &u32| other.kept[*row as usize].time;
-            let first = low.map_or(0, |low| list.partition_point(|row| at(row) < time.saturating_add(low)));
-            let within = list.range(first..).take_while(|row| high.is_none_or(|high| at(row) <= time.saturating_add(high)));
-            for partner in within.filter(|row| !watermark.has_passed(EventTime(other.last_instant(at(row))))) {
-                let (left, right) = if side == Side::Left { (*row, *partner) } else { (*partner, *row) };
-                take(Pair { left, right, origin });
-            }
+        let Kept { time, slot, .. } = own.kept[row as usize];
+        if slot == NO_KEY {
+            return;
         }
+        let watermark = marks.before(origin);
+        let list = &other.lists[slot as usize];
+        let at = |row: &u32| other.kept[*row as usize].time;
+        let first = low.map_or(0, |low| list.partition_point(|row| at(row) < time.saturating_add(low)));
+        let within = list.range(first..).take_while(|row| high.is_none_or(|high| at(row) <= time.saturating_add(high)));
+        let there = within.filter(|row| !watermark.has_passed(EventTime(other.last_instant(at(row)))));
+        pairs.extend(there.map(|partner| {
+            let (left, right) = if side == Side::Left { (row, *partner) } else { (*partner, row) };
+            Pair { left, right, origin }
+        }));
     }
 
     /// Pairs of which the condition holds; what comes out of them is appended to `made`.
@@ -344,14 +178,18 @@ impl Operator for IntervalJoin {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let (marks, side) = (output.marks(), output.side());
-        let new = self.admit(side, &input, &marks, output);
-        let mut all = Vec::new();
-        self.pairs(side, &new, &input, &marks, |pair| all.push(pair));
-        let mut made = Vec::new();
-        let mut pairs = all.into_iter().peekable();
-        while pairs.peek().is_some() {
-            let mut some: Vec<Pair> = pairs.by_ref().take(PAIRS_MAX).collect();
-            self.settle(&mut some, &mut made, output);
+        let new = self.state.admit(side, self.output.step, self.judged, &input, output);
+        let (mut made, mut pairs) = (Vec::new(), Vec::new());
+        for (row, place) in new {
+            self.pairs(side, row, input.origin[place as usize], &marks, &mut pairs);
+            // One key may have most rows: candidates are looked at before all of them are there.
+            while pairs.len() >= PAIRS_MAX {
+                let mut some: Vec<Pair> = pairs.drain(..PAIRS_MAX).collect();
+                self.settle(&mut some, &mut made, output);
+            }
+        }
+        if !pairs.is_empty() {
+            self.settle(&mut pairs, &mut made, output);
         }
         let (left, right) = self.forget(&marks, &mut made);
         // A row's pairs come out with it, then what the watermark behind it let out.
@@ -380,92 +218,5 @@ impl Operator for IntervalJoin {
             Some(Watermark(state.last_instant(*time) + 1))
         };
         due(Side::Left, &self.state.left).into_iter().chain(due(Side::Right, &self.state.right)).min()
-    }
-}
-
-impl Joined {
-    fn own(&self) -> Vec<u8> {
-        let mut bytes = self.left.count.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&self.right.count.to_le_bytes());
-        bytes
-    }
-
-    fn read(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let mut rest = key;
-        let (ROW, side) = (take_u8(&mut rest)?, take_u8(&mut rest)?) else { return None };
-        let (time, number) = rest.split_first_chunk::<8>()?;
-        let (time, number) = (plain_int(u64::from_be_bytes(*time)), u64::from_be_bytes(*<&[u8; 8]>::try_from(number).ok()?));
-        let Self { index, left, right, .. } = self;
-        let (side, other) = match side {
-            0 => (left, right),
-            1 => (right, left),
-            _ => return None,
-        };
-        let (has_match, row) = value.split_first()?;
-        let row = side.rows.decode(row)?;
-        let fields = side.rows.fields().iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
-        let batch = assemble(fields, side.rows.gather([Some(row)].into_iter()), 1);
-        let slot = key_slots(index, &side.key, &batch)[0];
-        side.lists.resize(index.slots(), VecDeque::new());
-        other.lists.resize(index.slots(), VecDeque::new());
-        if slot != NO_KEY {
-            index.hold(slot);
-        }
-        side.keep(row, Kept { time, number, slot, has_match: *has_match == 1 });
-        side.entries.restored(row);
-        Some(())
-    }
-}
-
-impl SideState {
-    fn encode(side: Side, row: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, kept: &[Kept], rows: &Rows) {
-        *key = kept[row as usize].key(side);
-        value.push(u8::from(kept[row as usize].has_match));
-        rows.encode(row, value);
-    }
-
-    fn take_changes(&mut self, side: Side) -> Vec<KeyChange> {
-        let Self { entries, kept, rows, .. } = self;
-        entries.take_changes(|row, key, value| Self::encode(side, row, key, value, kept, rows))
-    }
-
-    fn checksum(&mut self, side: Side) -> u64 {
-        let Self { entries, kept, rows, .. } = self;
-        entries.checksum(|row, key, value| Self::encode(side, row, key, value, kept, rows))
-    }
-}
-
-impl StepState for Joined {
-    fn len(&self) -> usize {
-        self.left.entries.len() + self.right.entries.len()
-    }
-
-    fn changed_len(&self) -> usize {
-        self.left.entries.changed_len() + self.right.entries.changed_len() + usize::from(self.is_changed)
-    }
-
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        let mut changes = self.left.take_changes(Side::Left);
-        changes.extend(self.right.take_changes(Side::Right));
-        if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
-        }
-        changes
-    }
-
-    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
-        if key == [STEP] {
-            let mut rest = value;
-            let counts = take_u64(&mut rest).zip(take_u64(&mut rest)).filter(|_| rest.is_empty());
-            (self.left.count, self.right.count) =
-                counts.ok_or_else(|| corrupt(key, "rows left, rows right", value.len() - rest.len()))?;
-            return Ok(());
-        }
-        self.read(key, value).ok_or_else(|| corrupt(key, "a row of a join", 0))
-    }
-
-    fn checksum(&mut self) -> u64 {
-        let own = checksum(checksum(0, &[STEP]), &self.own());
-        self.left.checksum(Side::Left).wrapping_add(self.right.checksum(Side::Right)).wrapping_add(own)
     }
 }

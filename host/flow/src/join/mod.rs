@@ -1,10 +1,14 @@
 //! Joins: rows of two inputs that belong together.
 
+mod as_of;
 mod interval;
+mod joined;
 mod output;
 mod sided;
 mod window;
 
+#[cfg(test)]
+mod as_of_tests;
 #[cfg(test)]
 mod example;
 #[cfg(test)]
@@ -12,6 +16,7 @@ mod interval_tests;
 #[cfg(test)]
 mod window_tests;
 
+pub use as_of::{AsOf, AsOfJoin, AsOfSettings};
 pub use interval::{IntervalJoin, JoinSettings};
 pub use output::{JoinKind, JoinSide};
 pub use sided::SidedJoin;

@@ -7,6 +7,7 @@
 //! A local time that does not exist stands for the instant behind the gap, one that comes twice for its first. The rules of the zones are
 //! those of the IANA database compiled into the host ([`ZONES_VERSION`]): the same on every machine.
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
@@ -31,6 +32,18 @@ pub enum CalendarUnit {
     Quarter,
     /// From the first of January on.
     Year,
+}
+
+impl fmt::Display for CalendarUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
+        })
+    }
 }
 
 /// A name that no zone of the database has.
