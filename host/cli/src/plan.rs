@@ -13,6 +13,11 @@ pub(crate) fn lines(plan: &Value) -> String {
         plan.get("tasks").map_or_else(String::new, |tasks| format!("in {tasks} task{}", if tasks == 1 { "" } else { "s" }));
     let time = plan.get("time").map_or_else(String::new, |time| format!(" · time: {}", facts(time, &[])));
     lines.push(head("run", word(plan, "run"), &format!("{tasks}{time}")));
+    // Why one task takes all partitions.
+    let gathered = word(plan, "gathered");
+    if !gathered.is_empty() {
+        lines.push(format!("{INDENT}one task for all partitions: {gathered}"));
+    }
     let mut before: Option<&Value> = None;
     for step in list("steps") {
         let columns = step.get("columns");
@@ -89,7 +94,7 @@ mod tests {
         let k = json!({"name": "k", "type": "string", "nullable": true});
         let columns = json!([k.clone(), {"name": "n", "type": "int64", "nullable": false}]);
         let plan = json!({
-            "pipeline": "p", "run": "once", "tasks": 1, "time": {"bound": "30s", "max_drift": "off"},
+            "pipeline": "p", "run": "once", "tasks": 1, "gathered": "steps[2].window.by: rows of one key are in several of the 2 partitions of `flights`, which has no key", "time": {"bound": "30s", "max_drift": "off"},
             "from": [{"stream": "flights", "version": 1, "partitions": 1, "out_of_orderness": "5m", "idle": "30s"}],
             "steps": [
                 {"step": "steps[0].where", "columns": [k.clone()]},
@@ -103,6 +108,7 @@ mod tests {
         expect![[r#"
             from   flights                idle: 30s · out of orderness: 5m · partitions: 1
             run    once                   in 1 task · time: bound: 30s · max drift: off
+                   one task for all partitions: steps[2].window.by: rows of one key are in several of the 2 partitions of `flights`, which has no key
             step   steps[0].where
                    → k string?
             step   steps[1].where
