@@ -168,3 +168,49 @@ fn old_rows_go_but_never_what_a_pipeline_has_yet_to_take() {
     host.ask("POST", "/v1/pipelines/reads/pause", None, b"").expect(200);
     eventually("the others to go", Duration::from_secs(30), || start("read") == Some(2));
 }
+
+#[test]
+fn a_checkpoint_is_kept_restored_and_carried_as_a_file() {
+    let Prepared { mut host, folder } = Prepared::new();
+    let text = TEXT.replace("[cards, wires]", "cards");
+    std::fs::write(folder.path().join("seen.yaml"), &text).expect("written");
+    run(&host, &["apply", folder.path().join("seen.yaml").to_str().expect("a path")]);
+    let rows =
+        |from: i64, until: i64| -> Value { (from..until).map(|n| json!({"key": format!("k{}", n % 7), "amount": n})).collect() };
+    host.send("cards", &rows(0, 70)).expect(200);
+    host.wait_rows("seen", 70);
+    let to = folder.path().join("kept");
+    let to = to.to_str().expect("a path");
+    let said = run(&host, &["checkpoint", "create", "seen", "noon", "--to", to]);
+    assert!(said.contains("noon.checkpoint") && said.contains("checkpoint restore seen noon"), "{said}");
+    assert!(run(&host, &["checkpoint", "list", "seen"]).contains("noon"));
+    host.send("cards", &rows(70, 90)).expect(200);
+    let all = host.wait_rows("seen", 90);
+    host.kill();
+    host.launch();
+    // Gone from the host, and back from the file.
+    run(&host, &["checkpoint", "delete", "seen", "noon"]);
+    let (code, why) = refused(&host, &["checkpoint", "restore", "seen", "noon"]);
+    assert!(code == Some(4) && why.contains("no checkpoint `noon`"), "{why}");
+    let said = run(&host, &["checkpoint", "restore", "seen", "noon", "--from", to]);
+    assert!(said.contains("begins with checkpoint noon of seen"), "{said}");
+    let status = host.get("/v1/pipelines/seen/replay").expect(200).json();
+    let run_number = status["run"].as_u64().expect("a number");
+    let again = host.wait_rows(&format!("seen@{run_number}"), 20);
+    assert_eq!(numbers(&again, "amount"), (70..90).collect::<Vec<_>>(), "the rows behind it");
+    let counts = |rows: &[Value]| {
+        let mut counts: Vec<(i64, Value)> =
+            rows.iter().filter_map(|row| Some((row["amount"].as_i64().filter(|n| *n >= 70)?, row["count"].clone()))).collect();
+        counts.sort_by_key(|(n, _)| *n);
+        counts
+    };
+    assert_eq!(counts(&again), counts(&all), "counted on from what there was");
+    // A file of which a byte was turned is refused.
+    let file = std::path::Path::new(to).join("noon.checkpoint");
+    let mut bytes = std::fs::read(&file).expect("a file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(std::path::Path::new(to).join("bad.checkpoint"), bytes).expect("written");
+    let (code, why) = refused(&host, &["checkpoint", "restore", "seen", "bad", "--from", to]);
+    assert!(code == Some(4) && why.contains("damaged at byte"), "{why}");
+}

@@ -10,8 +10,8 @@ use crate::host::Host;
 use crate::run::{cargo, root, run, target_dir};
 
 /// What measures a whole host, by the load program's name for it.
-const HOST_BENCHES: [&str; 10] =
-    ["ingest", "single", "path", "latency", "idle", "soak", "backup", "restart", "nexmark", "transactions"];
+const HOST_BENCHES: [&str; 11] =
+    ["ingest", "single", "path", "latency", "idle", "soak", "backup", "restart", "state", "nexmark", "transactions"];
 
 /// All of them, or those of that name: `http` is all that measure a whole host.
 /// `arguments` go to a bench of a whole host.
@@ -48,6 +48,10 @@ fn run_host(names: &[&str], arguments: &[&str]) -> Result<()> {
         load.arg(name);
         let what = format!("bench {name} (a whole host)");
         // These start hosts of their own. Beside our builds, since a system's folder for short-lived files may be memory.
+        if *name == "state" {
+            run(&what, load.args(arguments).env("TMPDIR", &folder))?;
+            continue;
+        }
         let own = match *name {
             "restart" => Some(guests.clone()),
             "nexmark" => Some(root().join("examples/nexmark")),

@@ -73,6 +73,7 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Resume(args) => commands::control::resume(args, &client()?, output),
         Command::Delete(args) => commands::control::delete(args, &client()?, output),
         Command::Replay(args) => commands::control::replay(args, &client()?, output),
+        Command::Checkpoint(command) => commands::checkpoint::run(command, &client()?, output),
         Command::Logs(args) => commands::logs::run(args, &client()?, output),
         Command::Streams(args) => commands::list::streams(args, &client()?, output),
         Command::Components(args) => commands::list::components(args, &client()?, output),

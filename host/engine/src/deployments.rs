@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use parking_lot::{Mutex, RwLock};
 use tidemill_event::{Offset, PartitionId, PipelineName, StreamId, StreamName, TenantName};
-use tidemill_log::Stream;
+use tidemill_log::{Hold, Stream};
 use tidemill_state::TaskId;
 
 use crate::deployed::{Deployed, Role};
@@ -40,6 +40,8 @@ pub(crate) struct Deployments {
     deployed: RwLock<BTreeMap<Key, Arc<Deployed>>>,
     /// Runs beside them.
     pub(crate) replays: RwLock<BTreeMap<Key, Arc<Deployed>>>,
+    /// What named checkpoints need of their inputs, by the key of their document.
+    pub(crate) checkpoint_holds: Mutex<BTreeMap<String, Vec<Hold>>>,
     /// Everything stored was started: what it needs of its streams is held.
     pub(crate) started: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl Deployments {
             turns: Turns::default(),
             deployed: RwLock::default(),
             replays: RwLock::default(),
+            checkpoint_holds: Mutex::default(),
             started: AtomicBool::new(false),
         }
     }
@@ -108,6 +111,7 @@ impl Deployments {
                 Err(error) => tracing::error!(key, "a stored pipeline cannot be read: {error}"),
             }
         }
+        self.hold_for_stored_checkpoints();
         self.started.store(true, Ordering::Release);
     }
 
@@ -371,6 +375,8 @@ impl Deployments {
         // The run's number stays: whatever is left of this run in progress and state is not the next one's.
         let mut removed = vec![(StoredPipeline::key(tenant, name), None)];
         removed.extend(self.threads.log.documents(&mark_prefix(tenant, name)).into_iter().map(|(key, _)| (key, None)));
+        let checkpoints = self.checkpoints_of(tenant, name);
+        removed.extend(checkpoints.iter().map(|(key, _)| (key.clone(), None)));
         if let Err(error) = self.threads.log.put_documents(removed) {
             if !deployed.stored.paused {
                 self.go_on(&deployed);
@@ -381,6 +387,7 @@ impl Deployments {
             task.update(|seen| seen.state = TaskState::Stopped);
         }
         self.forget(&deployed);
+        checkpoints.iter().for_each(|(key, stored)| self.let_go_of(tenant, name, key, stored));
         self.deployed.write().remove(&(tenant.clone(), name.clone()));
         // Behind that: whoever reads metrics gives every pipeline that is there its series.
         self.threads.metrics.forget(tenant, name);

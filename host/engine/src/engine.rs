@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::pipeline_metrics::PipelineMetrics;
 use crate::planted::Plants;
 use crate::sinks::{SinkParts, Sinks};
-use crate::task::{Checkpointer, TaskParts, Workers};
+use crate::task::{Checkpointer, StateBudget, TaskParts, Workers};
 use crate::upkeep::Upkeep;
 use crate::{Components, EngineSettings, Pipelines};
 
@@ -104,6 +104,7 @@ impl Engine {
             .map_err(|error| cannot_open("components", &error))?;
 
         let metrics = Metrics::default();
+        let state_budget = StateBudget::new(settings.state_memory_bytes, metrics.state_memory_bytes.clone());
         let parts = TaskParts {
             log: log.clone(),
             runtime: runtime.clone(),
@@ -115,6 +116,7 @@ impl Engine {
             batch_bytes_max: settings.batch_bytes_max.max(1),
             batch_target: settings.batch_target,
             checkpoint_after: settings.checkpoint_after,
+            state_budget,
             plants,
         };
         let targets = SinkParts {

@@ -12,6 +12,7 @@
 mod adopted_letters;
 mod apply;
 mod backup;
+mod checkpoints;
 mod components;
 mod custom_metrics;
 mod dead_letters;
@@ -39,6 +40,7 @@ mod turns;
 mod upkeep;
 
 pub use backup::{ComponentFile, HostSnapshot, HostSnapshotError};
+pub use checkpoints::{CheckpointName, NamedCheckpoint, Restored, SnapshotError, SnapshotFile};
 pub use components::{ComponentEntry, Components, DeleteComponentError, PublishError, Published};
 pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLetterQuery, RefusedLetter, ReplayedLetters};
 pub use engine::{Drained, Engine, OpenError};

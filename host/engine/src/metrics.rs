@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tidemill_event::{PipelineName, TenantName};
@@ -25,6 +26,10 @@ pub(crate) struct Metrics {
     pub(crate) commits: Counter,
     pub(crate) checkpoints: Counter,
     pub(crate) checkpoint_seconds: Histogram,
+    pub(crate) checkpoint_pause_seconds: Histogram,
+    pub(crate) checkpoint_bytes: Counter,
+    pub(crate) checkpoint_fallbacks: Counter,
+    pub(crate) state_memory_bytes: Gauge,
     pub(crate) divergences: Counter,
     pub(crate) panics: Counter,
     pub(crate) sinks: SinkMetrics,
@@ -52,6 +57,10 @@ impl Default for Metrics {
             commits: Counter::default(),
             checkpoints: Counter::default(),
             checkpoint_seconds: Histogram::new(exponential_buckets(1e-3, 3.0, 10)),
+            checkpoint_pause_seconds: Histogram::new(exponential_buckets(1e-5, 4.0, 10)),
+            checkpoint_bytes: Counter::default(),
+            checkpoint_fallbacks: Counter::default(),
+            state_memory_bytes: Gauge::default(),
             divergences: Counter::default(),
             panics: Counter::default(),
             sinks: SinkMetrics::new(named.clone()),
@@ -99,6 +108,27 @@ impl Metrics {
             "Time until a group of checkpoints was on disk",
             Unit::Seconds,
             self.checkpoint_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "task_checkpoint_pause",
+            "The longest that rows of a task waited for a checkpoint",
+            Unit::Seconds,
+            self.checkpoint_pause_seconds.clone(),
+        );
+        registry.register(
+            "task_checkpoint_bytes",
+            "Bytes of changed state that checkpoints wrote",
+            self.checkpoint_bytes.clone(),
+        );
+        registry.register(
+            "task_checkpoint_fallbacks",
+            "Tasks that found their last checkpoint damaged and went on from the one before",
+            self.checkpoint_fallbacks.clone(),
+        );
+        registry.register(
+            "state_memory_bytes",
+            "What the state of all tasks takes in memory, about",
+            self.state_memory_bytes.clone(),
         );
         registry.register("task_divergences", "Commits that came out otherwise when taken again", self.divergences.clone());
         registry.register("task_panics", "Tasks that panicked: bugs of the host", self.panics.clone());

@@ -1,10 +1,12 @@
 //! The pipelines of all tenants: apply, look at, pause, delete. The door; what happens behind it is in `deployments` and `apply`.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemill_event::{PipelineName, StreamName, TenantName};
 
+use crate::checkpoints::{CheckpointName, NamedCheckpoint, Restored, SnapshotError, SnapshotFile};
 use crate::dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, ReplayedLetters};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
@@ -196,6 +198,62 @@ impl Pipelines {
     /// Ends the replay and forgets it. Blocking.
     pub fn discard(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
         self.deployments.discard(tenant, name)
+    }
+
+    /// Takes a checkpoint of every task and keeps it under a name until it is deleted. Blocking, for as long as copying the state takes.
+    pub fn take_checkpoint(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        checkpoint: &CheckpointName,
+    ) -> Result<NamedCheckpoint, ControlError> {
+        self.deployments.take_checkpoint(tenant, name, checkpoint)
+    }
+
+    /// Named checkpoints, by name.
+    pub fn checkpoints(&self, tenant: &TenantName, name: &PipelineName) -> Result<Vec<NamedCheckpoint>, ControlError> {
+        self.deployments.list_checkpoints(tenant, name)
+    }
+
+    /// Forgets a named checkpoint. Runs that began with it go on. Blocking.
+    pub fn delete_checkpoint(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        checkpoint: &CheckpointName,
+    ) -> Result<(), ControlError> {
+        self.deployments.delete_checkpoint(tenant, name, checkpoint)
+    }
+
+    /// Begins a run with a named checkpoint: beside the pipeline's own, as a replay does. Blocking.
+    pub fn restore_checkpoint(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        checkpoint: &CheckpointName,
+    ) -> Result<Restored, ControlError> {
+        self.deployments.restore_checkpoint(tenant, name, checkpoint)
+    }
+
+    /// A named checkpoint as a file, read from the store as it is asked for.
+    pub fn export_checkpoint(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        checkpoint: &CheckpointName,
+    ) -> Result<SnapshotFile, ControlError> {
+        self.deployments.export_checkpoint(tenant, name, checkpoint)
+    }
+
+    /// Such a file as a named checkpoint. Blocking, for as long as reading it takes.
+    pub fn import_checkpoint(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        checkpoint: &CheckpointName,
+        file: &mut dyn Read,
+    ) -> Result<NamedCheckpoint, SnapshotError> {
+        self.deployments.import_checkpoint(tenant, name, checkpoint, file)
     }
 
     /// Which pipelines read or write a stream, sorted: such a stream is not to be deleted.

@@ -128,7 +128,7 @@ impl Deployments {
         Ok(run)
     }
 
-    fn make_streams_of_run(&self, plan: &Plan, run: u64) -> Result<(), StreamError> {
+    pub(crate) fn make_streams_of_run(&self, plan: &Plan, run: u64) -> Result<(), StreamError> {
         let definition_of =
             |name: &StreamName| self.stream(&plan.tenant, name.clone()).map(|stream| (*stream.definition()).clone());
         for (name, of_run) in outputs(plan, run) {

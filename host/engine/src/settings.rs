@@ -26,6 +26,8 @@ pub struct EngineSettings {
     pub batch_target: Duration,
     /// CPU time that replay may cost before a task makes a checkpoint.
     pub checkpoint_after: Duration,
+    /// Memory that the state of all tasks may take together, about. A task that needs more is held.
+    pub state_memory_bytes: u64,
     /// Sandboxes that tasks may hold: one per component step and partition. A pipeline beyond it is refused. Below the runtime's own
     /// bound, which also serves uploads and checks: a task that finds no room would bury its rows.
     pub instances_max: usize,
@@ -63,6 +65,7 @@ impl EngineSettings {
             batch_bytes_max: 1 << 20,
             batch_target: Duration::from_millis(1),
             checkpoint_after: Duration::from_millis(500),
+            state_memory_bytes: 2 << 30,
             instances_max: 900,
             file_linger: Duration::from_secs(30),
             disk: Arc::new(RealDisk),

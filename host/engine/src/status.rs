@@ -133,6 +133,14 @@ pub struct TaskStatus {
     pub checkpoint_age_ms: Option<u64>,
     /// Bytes of changed state that it saved.
     pub checkpoint_bytes: u64,
+    /// Keys that it saved: those that had changed.
+    pub checkpoint_keys: u64,
+    /// How long rows waited for it at most, µs.
+    pub checkpoint_pause_us: u64,
+    /// Why the task began from the checkpoint before the last one when it started: the last one was damaged.
+    pub checkpoint_fallback: Option<String>,
+    /// What its state takes in memory, about, in bytes.
+    pub state_bytes: u64,
     /// CPU time its batches took, µs, since the host started.
     pub cpu_us: u64,
     /// What its components took.
@@ -152,7 +160,7 @@ pub struct InputStatus {
     pub offset: u64,
     /// Rows that it has not taken.
     pub lag_records: u64,
-    /// Retention removes no row from there on, because the task's last checkpoint begins there; `None`: it holds nothing back.
+    /// Retention removes no row from there on, because a checkpoint that may still be needed begins there: the one before the last; `None`: it holds nothing back.
     pub kept_from: Option<u64>,
     /// No earlier event of it is expected, RFC 3339; `end`: none at all. `None` before its first row.
     pub watermark: Option<String>,

@@ -140,3 +140,44 @@ fn what_a_dry_run_said_is_what_applying_does() {
     assert!(host.apply("p", wider).changed);
     assert_eq!(host.settle("p").state, PipelineState::Running);
 }
+
+/// Windows too: what was counted before a change of plan counts on, or the change says why it does not.
+#[test]
+fn a_window_keeps_its_state_through_a_change_of_plan_or_says_why_not() {
+    const TIMED: &str = r#"{"fields": [{"name": "user", "type": "string"}, {"name": "amount", "type": "float64"},
+        {"name": "at", "type": "timestamp"}], "key": ["user"], "time": {"field": "at"}}"#;
+    const WINDOW: &str = "from: timed\ntime: {bound: off}\nsteps:\n- where: amount > 0\n- window: {tumbling: 1m, by: [user], select: {n: count(*)}}\nto:\n- stream: counted\n";
+    let host = Host::new(Setup::default());
+    host.make_stream("timed", TIMED);
+    let row =
+        |second: u32| json!({"user": "a", "amount": 1.0, "at": format!("2026-11-21T12:{:02}:{:02}Z", second / 60, second % 60)});
+    host.apply("p", WINDOW);
+    host.send("timed", &[row(1), row(2), row(3)]);
+    host.settle("p");
+    let states = |text: &str| -> Vec<StateChange> {
+        let applied = host.engine.pipelines().apply(&tenant(), &pipeline("p"), text, true).expect("a plan");
+        applied.changes.into_iter().filter_map(|change| change.state).collect()
+    };
+    let kept = WINDOW.replace("amount > 0", "amount > 0.5").replace("- window", "- where: amount < 100\n- window");
+    assert_eq!(states(&kept), [], "nothing is said of a window that goes on as it is");
+    host.apply("p", &kept);
+    // Four rows in the first minute, three of them from before the change; the last row ends it.
+    host.send("timed", &[row(4), row(61)]);
+    host.wait("p", "the window", |status| status.rows_out == 1);
+    host.sync();
+    assert_eq!(host.column("counted", "n"), [json!(4)]);
+    for (text, why) in [
+        (WINDOW.replace("count(*)", "count(*), total: sum(amount)"), "its state was"),
+        (WINDOW.replace("by: [user]", "by: [amount]"), "its state was"),
+        (WINDOW.replace("tumbling: 1m", "tumbling: 2m"), "its state was"),
+        (WINDOW.replace("tumbling: 1m", "session: 1m"), "its state was"),
+    ] {
+        let said = states(&text.replace("stream: counted", "stream: another"));
+        assert!(matches!(&said[..], [StateChange::New(told)] if told.contains(why)), "{text}: {said:?}");
+    }
+    let removed = "from: timed\nto:\n- stream: rest\n";
+    assert!(matches!(&states(removed)[..], [StateChange::Lost(told)] if told.contains("no step")));
+    let other = WINDOW.replace("from: timed", "from: others").replace("stream: counted", "stream: elsewhere");
+    host.make_stream("others", TIMED);
+    assert!(matches!(&states(&other)[..], [StateChange::New(told)] if told.contains("run is new")));
+}

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use support::Setup;
-use support::chained::{Outcome, ROWS, compare, outcome, prepared, send_on, uninterrupted};
+use support::chained::{Outcome, ROWS, compare, fell_back, outcome, prepared, send_on, uninterrupted};
 use tidemill_engine::{PipelineState, Planted};
 use tidemill_log::simulated::Random;
 
@@ -22,6 +22,9 @@ fn lives(planted: Option<Planted>, seed: u64, calm: &Outcome) -> Result<u64, Str
     loop {
         host.disk.fail_after(3 + random.below(60));
         let done = send_on(&host, ROWS, &mut random);
+        if let Some(told) = fell_back(&host) {
+            return Err(format!("after {count} cuts: {told}"));
+        }
         host = host.try_power_cut(random.next())?;
         count += 1;
         if done || count >= LIVES_MAX {

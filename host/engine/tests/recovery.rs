@@ -102,6 +102,7 @@ fn killed_often(seed: u64, count: u64, go_on: impl Fn(Host, &mut Dice) -> (Host,
     assert!(send_on(&host, count, &mut dice));
     let status = host.settle("p");
     assert!(status.divergences.is_empty(), "seed {seed}: {:#?}", status.divergences);
+    assert!(status.tasks.iter().all(|task| task.checkpoint_fallback.is_none()), "seed {seed}: {:#?}", status.tasks);
     for stream in ["out", "keyed", "p.dead-letters"] {
         let (expected, found) = (calm.lines(stream), host.lines(stream));
         assert_eq!(expected.len(), found.len(), "seed {seed}, {crashes} crashes: rows of {stream}");

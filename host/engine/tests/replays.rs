@@ -1,5 +1,7 @@
 //! Replays: a run beside the one there is, and how it takes over at one cut.
 
+#[path = "replays/checkpoints.rs"]
+mod checkpoints;
 mod support;
 
 use std::collections::BTreeMap;

@@ -85,28 +85,32 @@ impl Entries {
         self.sum = self.sum.wrapping_sub(std::mem::take(&mut self.parts[group as usize]));
     }
 
-    /// What changed. `encode` writes a group's key and its value.
-    pub(crate) fn take_changes(&mut self, mut encode: impl FnMut(u32, &mut Vec<u8>, &mut Vec<u8>)) -> Vec<KeyChange> {
-        // An entry that went may be there again: what is there counts, so it comes behind.
-        let mut changes: Vec<KeyChange> =
-            std::mem::take(&mut self.removed).into_iter().map(|key| KeyChange { key, value: None }).collect();
-        for group in std::mem::take(&mut self.changed) {
+    /// Everything that changed; see [`Self::take_some`].
+    pub(crate) fn take_changes(&mut self, encode: impl FnMut(u32, &mut Vec<u8>, &mut Vec<u8>)) -> Vec<KeyChange> {
+        self.take_some(usize::MAX, encode)
+    }
+
+    /// What changed, or so many of it. `encode` writes a group's key and its value. Of several changes of a key the last one counts.
+    pub(crate) fn take_some(&mut self, most: usize, mut encode: impl FnMut(u32, &mut Vec<u8>, &mut Vec<u8>)) -> Vec<KeyChange> {
+        // An entry that went may be there again: what is there counts, so it comes behind, also when it comes another time.
+        let gone = self.removed.len().min(most);
+        let mut changes: Vec<KeyChange> = self.removed.drain(..gone).map(|key| KeyChange { key, value: None }).collect();
+        let left = self.changed.len().saturating_sub(most - gone);
+        for group in self.changed.drain(left..) {
             let flags = &mut self.flags[group as usize];
             if *flags & (CHANGED | LIVE) == CHANGED | LIVE {
-                *flags = *flags & !CHANGED | STORED;
                 let (mut key, mut value) = (Vec::new(), Vec::new());
                 encode(group, &mut key, &mut value);
+                // Its bytes are here: whoever asks for the checksum next need not make them again.
+                if *flags & STALE != 0 {
+                    let part = checksum(checksum(0, &key), &value);
+                    let before = std::mem::replace(&mut self.parts[group as usize], part);
+                    self.sum = self.sum.wrapping_sub(before).wrapping_add(part);
+                }
+                *flags = *flags & !(CHANGED | STALE) | STORED;
                 changes.push(KeyChange { key: key.into(), value: Some(value.into()) });
             }
         }
-        // Only what went can be there twice.
-        let mut dropped = Vec::new();
-        if changes.first().is_some_and(|change| change.value.is_none()) {
-            let mut last = hashbrown::HashMap::<&[u8], usize, ahash::RandomState>::default();
-            dropped.extend(changes.iter().enumerate().filter_map(|(at, change)| last.insert(&change.key, at)));
-        }
-        dropped.sort_unstable();
-        dropped.into_iter().rev().for_each(|at| drop(changes.swap_remove(at)));
         changes
     }
 

@@ -130,11 +130,21 @@ impl KeyedTable {
 
     /// What changed since this was last called, by key; for a checkpoint. From now on nothing has changed.
     pub fn take_changes(&mut self) -> Vec<KeyChange> {
-        let mut changes: Vec<KeyChange> = Vec::with_capacity(self.changed.len());
-        for slot in std::mem::take(&mut self.changed) {
+        self.take_some(usize::MAX)
+    }
+
+    /// So many of the changes, by key; see [`StepState::take_some`].
+    pub fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+        let left = self.changed.len().saturating_sub(most);
+        let mut changes: Vec<KeyChange> = Vec::with_capacity(self.changed.len() - left);
+        for slot in self.changed.split_off(left) {
             self.is_changed[slot as usize] = false;
             let mut value = Vec::new();
             self.encode(slot as usize, &mut value);
+            // Its bytes are here: whoever asks for the checksum next need not make them again.
+            if std::mem::take(&mut self.is_stale[slot as usize]) {
+                self.sum_up(slot as usize, &value);
+            }
             changes.push(KeyChange { key: self.keys[slot as usize].clone(), value: Some(value.into()) });
         }
         changes.sort_by(|a, b| a.key.cmp(&b.key));
@@ -167,14 +177,20 @@ impl KeyedTable {
         let mut bytes = Vec::new();
         for slot in std::mem::take(&mut self.stale) {
             let slot = slot as usize;
-            self.is_stale[slot] = false;
+            if !std::mem::take(&mut self.is_stale[slot]) {
+                continue;
+            }
             bytes.clear();
             self.encode(slot, &mut bytes);
-            let part = checksum(checksum(0, &self.keys[slot]), &bytes);
-            self.sum = self.sum.wrapping_sub(self.parts[slot]).wrapping_add(part);
-            self.parts[slot] = part;
+            self.sum_up(slot, &bytes);
         }
         self.sum
+    }
+
+    fn sum_up(&mut self, slot: usize, bytes: &[u8]) {
+        let part = checksum(checksum(0, &self.keys[slot]), bytes);
+        self.sum = self.sum.wrapping_sub(self.parts[slot]).wrapping_add(part);
+        self.parts[slot] = part;
     }
 
     /// Finds the keys of a batch; keys without state get the first row for the time being. Ends with `scatter` or `abandon`.
@@ -338,6 +354,10 @@ impl StepState for KeyedTable {
 
     fn take_changes(&mut self) -> Vec<KeyChange> {
         self.take_changes()
+    }
+
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+        self.take_some(most)
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {

@@ -325,9 +325,14 @@ impl StepState for OverState {
     }
 
     fn take_changes(&mut self) -> Vec<KeyChange> {
+        self.take_some(usize::MAX)
+    }
+
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, waiting, places, waiting_entries, arguments, before, before_entries, .. } = self;
-        let mut changes = waiting_entries.take_changes(|row, key, value| encode_waiting(row, key, value, places, waiting));
-        changes.extend(before_entries.take_changes(|slot, key, value| encode_before(slot, key, value, before, index, arguments)));
+        let mut changes = waiting_entries.take_some(most, |row, key, value| encode_waiting(row, key, value, places, waiting));
+        changes
+            .extend(before_entries.take_some(most, |slot, key, value| encode_before(slot, key, value, before, index, arguments)));
         if std::mem::take(&mut self.is_changed) {
             changes.push(KeyChange { key: [STEP].into(), value: Some(self.count.to_le_bytes().into()) });
         }

@@ -15,8 +15,15 @@ pub trait StepState: Send {
     /// How many changed since `take_changes`, about: an entry that went again may be counted.
     fn changed_len(&self) -> usize;
 
-    /// What changed since the last time, in no order that means anything.
+    /// What changed since the last time. A key may be there more than once: the last one counts, and the order means nothing else.
     fn take_changes(&mut self) -> Vec<KeyChange>;
+
+    /// About so many of the changes, for a driver that takes them bit by bit between batches; what changes again is handed out again. None
+    /// only if nothing changed. A state that cannot stop half way hands out everything.
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+        let _ = most;
+        self.take_changes()
+    }
 
     /// Takes back an entry that was handed out once. Given all of them, in any order, the state is what it was.
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt>;

@@ -18,6 +18,8 @@ pub(crate) const HTTP2_PIECE_BYTES: usize = 16 << 10;
 /// How often an idle HTTP/2 connection is pinged, and how long the answer may take before it is closed.
 pub(crate) const HTTP2_KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
+/// Pieces of a checkpoint's file that wait on their way, in or out. Full: who sends them waits.
+pub(crate) const SNAPSHOT_PIECES_MAX: usize = 4;
 /// The longest row, in bytes. Beyond: that row is rejected.
 pub(crate) const LINE_BYTES_MAX: usize = 1 << 20;
 /// What a row may look like. Beyond: that row is rejected.

@@ -14,6 +14,7 @@ mod auth;
 mod backup;
 mod body;
 mod bounds;
+mod checkpoints;
 mod compile_queue;
 mod components;
 mod consumers;

@@ -6,8 +6,8 @@ use utoipa::OpenApi;
 
 use crate::problem::{Kind, Problem};
 use crate::{
-    backup, components, consumers, dead_letters, health, ingest, metrics, pipeline_logs, pipelines, problem, read, replays,
-    streams, tokens,
+    backup, checkpoints, components, consumers, dead_letters, health, ingest, metrics, pipeline_logs, pipelines, problem, read,
+    replays, streams, tokens,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +52,12 @@ use crate::{
         replays::get_replay,
         replays::promote_replay,
         replays::delete_replay,
+        checkpoints::list_checkpoints,
+        checkpoints::post_checkpoint,
+        checkpoints::delete_checkpoint,
+        checkpoints::restore_checkpoint,
+        checkpoints::get_snapshot,
+        checkpoints::put_snapshot,
         tokens::list_tokens,
         tokens::get_token,
         tokens::post_token,

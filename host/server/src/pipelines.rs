@@ -262,7 +262,7 @@ pub(super) fn unknown(name: &PipelineName) -> Problem {
     Problem::new(Kind::UnknownPipeline, format!("there is no pipeline `{name}`"), remedy)
 }
 
-fn refused(error: ControlError) -> Problem {
+pub(super) fn refused(error: ControlError) -> Problem {
     match error {
         ControlError::Unknown(name) => unknown(&name),
         ControlError::Conflict(why) => Problem::new(Kind::Conflict, why, "GET …/status says how it stands"),

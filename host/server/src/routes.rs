@@ -3,14 +3,14 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use http::{Method, Uri};
 
 use crate::host::Host;
 use crate::problem::{Kind, Problem};
 use crate::{
-    backup, components, consumers, dead_letters, health, ingest, metrics, openapi, pipeline_logs, pipelines, read, replays,
-    streams, tokens,
+    backup, checkpoints, components, consumers, dead_letters, health, ingest, metrics, openapi, pipeline_logs, pipelines, read,
+    replays, streams, tokens,
 };
 
 /// Every route. Requests with events come here only if the accept loop did not answer them already.
@@ -44,6 +44,13 @@ pub(crate) fn router(host: Host) -> Router {
         .route("/v1/pipelines/{name}/pause", post(pipelines::pause_pipeline))
         .route("/v1/pipelines/{name}/resume", post(pipelines::resume_pipeline))
         .route("/v1/pipelines/{name}/logs", get(pipeline_logs::get_logs))
+        .route("/v1/pipelines/{name}/checkpoints", get(checkpoints::list_checkpoints).post(checkpoints::post_checkpoint))
+        .route("/v1/pipelines/{name}/checkpoints/{checkpoint}", delete(checkpoints::delete_checkpoint))
+        .route("/v1/pipelines/{name}/checkpoints/{checkpoint}/restore", post(checkpoints::restore_checkpoint))
+        .route(
+            "/v1/pipelines/{name}/checkpoints/{checkpoint}/snapshot",
+            get(checkpoints::get_snapshot).put(checkpoints::put_snapshot),
+        )
         .route("/v1/pipelines/{name}/replay", get(replays::get_replay).post(replays::post_replay).delete(replays::delete_replay))
         .route("/v1/pipelines/{name}/replay/promote", post(replays::promote_replay))
         .route("/v1/tokens", get(tokens::list_tokens).post(tokens::post_token))

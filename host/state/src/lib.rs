@@ -22,5 +22,5 @@ mod tree;
 #[cfg(feature = "simulated")]
 pub use simulated::SimulatedTree;
 pub use snapshot::{Hold, ImportError, StateRecord, StateSnapshot};
-pub use store::{Change, StateError, StateStore};
+pub use store::{Change, Loaded, StateError, StateStore, Written};
 pub use task::{CheckpointId, TaskId};

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fjall::{UserKey, UserValue};
 
+use crate::CheckpointId;
 use crate::tree::Pair;
 
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -58,6 +59,18 @@ impl SimulatedTree {
     /// The `calls`-th commit or sync from now fails, counted from 0, and none after it.
     pub fn fail_once(&self, calls: u64) {
         self.lock().once = Some(calls);
+    }
+
+    /// Turns a byte in every value that was written under this checkpoint, as a disk may. How many.
+    pub fn damage(&self, checkpoint: CheckpointId) -> usize {
+        let mut shared = self.lock();
+        let Shared { pairs, synced, .. } = &mut *shared;
+        let turn = |pairs: &mut Pairs| {
+            let written = pairs.iter_mut().filter(|(key, value)| key.ends_with(&checkpoint.0.to_be_bytes()) && value.len() > 1);
+            written.map(|(_, value)| value.last_mut().into_iter().for_each(|byte| *byte ^= 0x40)).count()
+        };
+        turn(synced);
+        turn(pairs)
     }
 
     pub(crate) fn commit(&self, batch: Batch) -> Result<(), fjall::Error> {

@@ -9,10 +9,11 @@
 
 use parking_lot::RwLockWriteGuard;
 
-use crate::StateStore;
 use crate::key;
-use crate::store::{BATCH_KEYS_MAX, StateError, failed};
-use crate::tree::FrozenTree;
+use crate::key::task_prefix;
+use crate::store::{BATCH_KEYS_MAX, StateError, failed, read_value};
+use crate::tree::{FrozenTree, Pair};
+use crate::{Change, CheckpointId, StateStore, TaskId};
 
 /// While there is one, nothing is removed from the store. For moments: whoever removes waits.
 pub struct Hold<'a> {
@@ -73,6 +74,38 @@ impl StateStore {
     }
 }
 
+/// The newest version of each key, as of a checkpoint, out of all versions in order.
+struct Newest<I> {
+    pairs: I,
+    prefix_length: usize,
+    checkpoint: CheckpointId,
+    /// The newest one so far of the key that is being read.
+    pending: Option<Change>,
+}
+
+impl<I: Iterator<Item = Pair>> Iterator for Newest<I> {
+    type Item = Result<Change, StateError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (stored, value) = match self.pairs.next() {
+                Some(Ok(pair)) => pair,
+                Some(Err(error)) => return Some(Err(failed("reading")(error))),
+                None => return self.pending.take().filter(|change| change.value.is_some()).map(Ok),
+            };
+            let Some(key) = key::decode(&stored[self.prefix_length..]).filter(|key| key.checkpoint <= self.checkpoint) else {
+                continue;
+            };
+            let change = Change { operator: key.operator, key: key.key, value: read_value(&value) };
+            let is_same = self.pending.as_ref().is_some_and(|last| last.operator == change.operator && last.key == change.key);
+            let last = self.pending.replace(change);
+            if let Some(last) = last.filter(|last| !is_same && last.value.is_some()) {
+                return Some(Ok(last));
+            }
+        }
+    }
+}
+
 impl Hold<'_> {
     /// Everything there is at this moment.
     pub fn snapshot(&self) -> StateSnapshot {
@@ -81,6 +114,18 @@ impl Hold<'_> {
 }
 
 impl StateSnapshot {
+    /// The state of `task` as of a checkpoint that was kept while this was made, ascending by operator, key length and key. Blocking: it is
+    /// read as it is asked for, so that no state need fit into memory.
+    pub fn of_task(
+        self,
+        task: &TaskId,
+        checkpoint: CheckpointId,
+    ) -> impl Iterator<Item = Result<Change, StateError>> + Send + use<> {
+        let prefix = task_prefix(task);
+        let prefix_length = prefix.len();
+        Newest { pairs: self.tree.prefix(prefix), prefix_length, checkpoint, pending: None }
+    }
+
     /// Every record, ascending by key. Blocking: they are read as they are asked for.
     pub fn records(self) -> impl Iterator<Item = Result<StateRecord, StateError>> + Send {
         self.tree.pairs().map(|pair| {

@@ -22,6 +22,53 @@ pub struct Change {
     pub value: Option<Vec<u8>>,
 }
 
+/// What a checkpoint wrote, to be recorded with it and compared when it is loaded: a tail of the store that is lost is noticed, whatever
+/// the tree below thinks of its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Keys with state.
+    pub live: u64,
+    /// Keys that went. Clearing away may remove the word of it once the checkpoint is not the newest.
+    pub gone: u64,
+    /// The sum of a checksum of each key with state, modulo 2^64.
+    pub sum: u64,
+}
+
+impl Written {
+    /// One more change.
+    pub fn count(&mut self, change: &Change) {
+        self.add(change.operator, &change.key, change.value.as_deref());
+    }
+
+    /// One more key.
+    fn add(&mut self, operator: u32, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            Some(value) => {
+                self.live += 1;
+                let key = crc32c::crc32c_append(crc32c::crc32c(&operator.to_be_bytes()), key);
+                let both = u64::from(key) << 32 | u64::from(crc32c::crc32c_append(key, value));
+                self.sum = self.sum.wrapping_add(both);
+            }
+            None => self.gone += 1,
+        }
+    }
+
+    /// Together with what another call wrote under the same checkpoint.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { live: self.live + other.live, gone: self.gone + other.gone, sum: self.sum.wrapping_add(other.sum) }
+    }
+}
+
+/// State as of a checkpoint.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Every key that has state.
+    pub state: Vec<Change>,
+    /// What is there of what the checkpoint itself wrote.
+    pub written: Written,
+}
+
 /// The store failed. A retry cannot help: what was not synced may be lost, so the caller stops the tasks it speaks for.
 #[derive(Debug, thiserror::Error)]
 #[error("state store, while {doing}: {source}")]
@@ -67,21 +114,23 @@ impl StateStore {
         Self { versions, removals: Arc::default() }
     }
 
-    /// Writes changed keys of `task` under `checkpoint`. Not durable before [`Self::sync`], not true before the caller says so
-    /// elsewhere. Several calls for one checkpoint add up.
-    pub fn write(&self, task: &TaskId, checkpoint: CheckpointId, changes: &[Change]) -> Result<(), StateError> {
+    /// Writes changed keys of `task` under `checkpoint`, each key once. Not durable before [`Self::sync`], not true before the caller says
+    /// so elsewhere. Several calls for one checkpoint add up, and so does what they return.
+    pub fn write(&self, task: &TaskId, checkpoint: CheckpointId, changes: &[Change]) -> Result<Written, StateError> {
         let prefix = task_prefix(task);
+        let mut written = Written::default();
         for slice in changes.chunks(BATCH_KEYS_MAX) {
-            let pair = |change: &Change| {
+            let mut pair = |change: &Change| {
                 let value = match &change.value {
                     Some(bytes) => [&[1], bytes.as_slice()].concat(),
                     None => vec![0],
                 };
+                written.add(change.operator, &change.key, change.value.as_deref());
                 (encode(&prefix, change.operator, &change.key, checkpoint), Some(value))
             };
-            self.versions.commit(slice.iter().map(pair).collect()).map_err(failed("writing"))?;
+            self.versions.commit(slice.iter().map(&mut pair).collect()).map_err(failed("writing"))?;
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Everything written so far is on disk when this returns. One sync serves all tasks.
@@ -90,12 +139,28 @@ impl StateStore {
     }
 
     /// The state of `task` as of `checkpoint`, in order of operator, key length and key. What was written above it never became true: it is
-    /// removed, so that its number can be used again. What later versions replaced is removed too.
-    pub fn load(&self, task: &TaskId, checkpoint: CheckpointId) -> Result<Vec<Change>, StateError> {
-        let prefix = task_prefix(task);
-        let mut state: Vec<Change> = Vec::new();
-        let mut newest: Option<Vec<u8>> = None;
+    /// removed, so that its number can be used again. What later versions replaced is removed too, but for what `before` sees: the checkpoint
+    /// that is loaded next if this one turns out to be damaged.
+    pub fn load(&self, task: &TaskId, checkpoint: CheckpointId, before: CheckpointId) -> Result<Loaded, StateError> {
+        let mut state = Vec::new();
+        let written = self.load_each(task, checkpoint, before, |change| state.push(change))?;
+        Ok(Loaded { state, written })
+    }
+
+    /// [`Self::load`], one key after the other, so that state is in memory once. What is there of what the checkpoint itself wrote.
+    pub fn load_each(
+        &self,
+        task: &TaskId,
+        checkpoint: CheckpointId,
+        before: CheckpointId,
+        mut each: impl FnMut(Change),
+    ) -> Result<Written, StateError> {
         let mut dead: Vec<Vec<u8>> = Vec::new();
+        let mut written = Written::default();
+        let mut last: Option<Change> = None;
+        // Where the newest version of the last key that `before` sees lies.
+        let mut seen_before: Option<Vec<u8>> = None;
+        let prefix = task_prefix(task);
         for entry in self.versions.prefix(&prefix) {
             let (stored, value) = entry.map_err(failed("loading"))?;
             let Some(key) = decode(&stored[prefix.len()..]) else { continue };
@@ -103,17 +168,30 @@ impl StateStore {
                 dead.push(stored.to_vec());
                 continue;
             }
-            let repeated = state.last().is_some_and(|last| last.operator == key.operator && last.key == key.key);
-            if repeated {
-                state.pop();
-                dead.extend(newest.take());
+            let change = Change { operator: key.operator, key: key.key, value: read_value(&value) };
+            if key.checkpoint == checkpoint {
+                written.count(&change);
             }
-            newest = Some(stored.to_vec());
-            state.push(Change { operator: key.operator, key: key.key, value: read_value(&value) });
+            let is_same = last.as_ref().is_some_and(|last| last.operator == change.operator && last.key == change.key);
+            if !is_same {
+                seen_before = None;
+            }
+            if key.checkpoint <= before {
+                dead.extend(seen_before.replace(stored.to_vec()));
+            }
+            // Of the versions of a key only the newest is its state.
+            if let Some(last) = last.replace(change).filter(|last| !is_same && last.value.is_some()) {
+                each(last);
+            }
         }
+        last.filter(|last| last.value.is_some()).into_iter().for_each(each);
         self.remove(dead)?;
-        state.retain(|change| change.value.is_some());
-        Ok(state)
+        Ok(written)
+    }
+
+    /// The state of `task` as of `checkpoint`, as [`Self::load`] has it, and nothing is removed.
+    pub fn read(&self, task: &TaskId, checkpoint: CheckpointId) -> Result<Vec<Change>, StateError> {
+        self.snapshot().of_task(task, checkpoint).collect()
     }
 
     /// Drops what nobody can ask for any more once nothing older than `oldest` will be loaded: of every key in `changed`, the
@@ -176,7 +254,7 @@ impl StateStore {
     }
 }
 
-fn read_value(stored: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn read_value(stored: &[u8]) -> Option<Vec<u8>> {
     match stored.split_first() {
         Some((1, bytes)) => Some(bytes.to_vec()),
         Some(_) | None => None,

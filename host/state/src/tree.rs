@@ -86,4 +86,15 @@ impl FrozenTree {
             Self::Simulated(pairs) => Box::new(pairs.into_iter()),
         }
     }
+
+    /// Every pair whose key begins with `prefix`, ascending by key.
+    pub(crate) fn prefix(self, prefix: Vec<u8>) -> Box<dyn Iterator<Item = Pair> + Send> {
+        match self {
+            Self::Lsm { snapshot, pairs } => Box::new(snapshot.prefix(&pairs, prefix).map(fjall::Guard::into_inner)),
+            #[cfg(feature = "simulated")]
+            Self::Simulated(pairs) => {
+                Box::new(pairs.into_iter().filter(move |pair| pair.as_ref().is_ok_and(|(key, _)| key.starts_with(&prefix))))
+            }
+        }
+    }
 }

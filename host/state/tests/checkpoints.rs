@@ -44,10 +44,10 @@ fn an_unfinished_checkpoint_is_as_if_never_written() {
         store.sync().expect("syncs");
     }
     let store = StateStore::open(dir.path()).expect("opens again");
-    assert_eq!(shown(&store.load(&task(0), CheckpointId(1)).expect("loads")), "a=1 b=3 ab=2");
+    assert_eq!(shown(&store.load(&task(0), CheckpointId(1), CheckpointId(1)).expect("loads").state), "a=1 b=3 ab=2");
     // Its number is used again, for other keys: nothing of the first try shows.
     store.write(&task(0), CheckpointId(2), &[put("ab", "4")]).expect("writes");
-    assert_eq!(shown(&store.load(&task(0), CheckpointId(2)).expect("loads")), "a=1 b=3 ab=4");
+    assert_eq!(shown(&store.load(&task(0), CheckpointId(2), CheckpointId(2)).expect("loads").state), "a=1 b=3 ab=4");
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn tasks_do_not_see_each_other() {
     store.write(&task(1), CheckpointId(1), &[put("k", "one")]).expect("writes");
     store.write(&task(10), CheckpointId(1), &[put("k", "ten")]).expect("writes");
     store.forget(&task(1)).expect("forgets");
-    assert_eq!(shown(&store.load(&task(1), CheckpointId(9)).expect("loads")), "");
-    assert_eq!(shown(&store.load(&task(10), CheckpointId(9)).expect("loads")), "k=ten");
+    assert_eq!(shown(&store.load(&task(1), CheckpointId(9), CheckpointId(9)).expect("loads").state), "");
+    assert_eq!(shown(&store.load(&task(10), CheckpointId(9), CheckpointId(9)).expect("loads").state), "k=ten");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn retiring_keeps_what_the_oldest_checkpoint_sees() {
     store.retire(&task(0), CheckpointId(3), &changes).expect("retires");
     // hot@3 and hot@4 are left; the last word on `old`, that it is gone, went with what it replaced.
     assert_eq!(store.versions(&task(0)).expect("counts").get(&0), Some(&2));
-    assert_eq!(shown(&store.load(&task(0), CheckpointId(3)).expect("loads")), "hot=3");
+    assert_eq!(shown(&store.load(&task(0), CheckpointId(3), CheckpointId(3)).expect("loads").state), "hot=3");
 }
 
 proptest! {
@@ -112,11 +112,11 @@ proptest! {
             } else {
                 drop(store);
                 store = StateStore::open(dir.path()).expect("opens again");
-                let loaded = store.load(&task(0), last).expect("loads");
+                let loaded = store.load(&task(0), last, last).expect("loads").state;
                 prop_assert_eq!(loaded.into_iter().map(|c| (c.key, c.value.expect("kept"))).collect::<BTreeMap<_, _>>(), model.clone());
             }
         }
-        let loaded = store.load(&task(0), last).expect("loads");
+        let loaded = store.load(&task(0), last, last).expect("loads").state;
         prop_assert_eq!(loaded.into_iter().map(|c| (c.key, c.value.expect("kept"))).collect::<BTreeMap<_, _>>(), model);
     }
 }

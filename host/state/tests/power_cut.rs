@@ -85,8 +85,10 @@ struct Model {
 
 impl Model {
     fn check(&self, store: &StateStore, told: &str) {
-        let loaded = store.load(&task(), CheckpointId(self.checkpoint)).unwrap_or_else(|error| panic!("{told}: {error}"));
-        let loaded: BTreeMap<_, _> = loaded.into_iter().filter_map(|change| Some((change.key, change.value?))).collect();
+        let loaded = store
+            .load(&task(), CheckpointId(self.checkpoint), CheckpointId(self.checkpoint))
+            .unwrap_or_else(|error| panic!("{told}: {error}"));
+        let loaded: BTreeMap<_, _> = loaded.state.into_iter().filter_map(|change| Some((change.key, change.value?))).collect();
         assert_eq!(loaded, self.state, "{told}: checkpoint {}", self.checkpoint);
     }
 

@@ -3,6 +3,7 @@
 //! Here is what every command takes, and the list of commands; what each of them takes stands in a file with its neighbours.
 
 mod backup;
+mod checkpoint;
 mod component;
 mod connections;
 mod consumers;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::backup::{BackupArgs, RestoreArgs};
+pub(crate) use self::checkpoint::CheckpointCommand;
 pub(crate) use self::component::{
     BuildArgs, CompileArgs, ComponentsAction, ComponentsArgs, NewArgs, ProjectKind, PushArgs, TestArgs,
 };
@@ -121,6 +123,9 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// Run a pipeline again over earlier rows, beside itself, and let that run take over.
     Replay(ReplayArgs),
+    /// Keep the state of a pipeline under a name, and begin runs with it.
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
     /// Show what the components of a pipeline said.
     Logs(LogsArgs),
     /// List streams, show one, or delete one.

@@ -40,6 +40,9 @@ pub(crate) struct ServeArgs {
     /// Room on the disk that is kept to finish what was taken, such as 64MiB: new events are refused (507) before it is needed.
     #[arg(long, value_name = "SIZE")]
     pub disk_reserve: Option<String>,
+    /// Memory that the state of all pipelines may take together, such as 2GiB; half of the machine's unless said. A pipeline that needs more is held.
+    #[arg(long, value_name = "SIZE")]
+    pub state_memory: Option<String>,
     /// Connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod build;
+pub(crate) mod checkpoint;
 pub(crate) mod consumers;
 pub(crate) mod control;
 pub(crate) mod dead_letters;

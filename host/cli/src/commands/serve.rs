@@ -90,6 +90,9 @@ impl Parts {
         engine.disk = disk();
         // On one's own machine receivers are tried out on it too.
         engine.webhooks_private = settings.dev || settings.webhooks_private;
+        if let Some(bytes) = settings.state_memory_bytes.or_else(half_of_the_memory) {
+            engine.state_memory_bytes = bytes;
+        }
         if let Some(workers) = settings.workers {
             engine.workers = workers;
         }
@@ -99,6 +102,15 @@ impl Parts {
         tracing::info!(data = %data.path().display(), open_ms = begin.elapsed().as_millis() as u64, "log and pipelines are open");
         Ok(Self { log, engine })
     }
+}
+
+/// Half of what the machine has, or of what its control group may use, if that can be known.
+fn half_of_the_memory() -> Option<u64> {
+    let of_machine = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib: u64 =
+        of_machine.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?.parse().ok()?;
+    let of_group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse::<u64>().ok());
+    Some((kib << 10).min(of_group.unwrap_or(u64::MAX)) / 2)
 }
 
 async fn serve(settings: &ServeSettings, parts: Parts, stop_with_stdin: bool, output: Output) -> Result<(), Failure> {

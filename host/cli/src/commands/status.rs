@@ -147,6 +147,20 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         endings(status.pointer("/endings"))
     ));
     lines.extend(time_lines(status));
+    let tasks = || status.get("tasks").and_then(Value::as_array).into_iter().flatten();
+    let state_bytes: u64 = tasks().map(|task| number(task, "/state_bytes")).sum();
+    if state_bytes > 0 {
+        let pause = tasks().map(|task| number(task, "/checkpoint_pause_us")).max().unwrap_or(0);
+        lines.push(format!(
+            "  state        about {} in memory, the last checkpoints held rows back {pause} µs at most",
+            bytes(state_bytes)
+        ));
+    }
+    for task in tasks() {
+        if let Some(fallback) = task.get("checkpoint_fallback").and_then(Value::as_str) {
+            lines.push(format!("  partition {}: {fallback}", number(task, "/partition")));
+        }
+    }
     let mut section = |name: &str, member: &str, head: &[&str], cells: &dyn Fn(&Value) -> Vec<Vec<String>>| {
         let items = status.get(member).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let rows: Vec<Vec<String>> = items.iter().flat_map(cells).collect();

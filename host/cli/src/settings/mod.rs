@@ -16,7 +16,7 @@ use tidemill_event::units;
 
 pub(crate) use self::connections::ConnectionSettings;
 pub(crate) use self::sources::VARIABLES;
-use self::sources::{Found, Given, parse_environment, parse_file};
+use self::sources::{Found, Given, Placed, parse_environment, parse_file};
 use crate::args::{LogForm, ServeArgs};
 
 /// Everything `serve` was told.
@@ -40,6 +40,8 @@ pub(crate) struct ServeSettings {
     pub webhooks_private: bool,
     /// Room on the disk that is kept to finish what was taken; `None`: as much as the log keeps unless told.
     pub disk_reserve_bytes: Option<u64>,
+    /// Memory for the state of all pipelines; `None`: half of the machine's.
+    pub state_memory_bytes: Option<u64>,
     /// How many connections there may be, and how long they may keep the host waiting.
     pub connections: ConnectionSettings,
 }
@@ -81,6 +83,7 @@ impl ServeSettings {
             log_filter: args.log_filter.clone(),
             webhooks_private: args.webhooks_private.then_some(true),
             disk_reserve: args.disk_reserve.clone(),
+            state_memory: args.state_memory.clone(),
             connections_max: args.connections.connections_max,
             connections_per_address_max: args.connections.connections_per_address_max,
             connection_idle: args.connections.connection_idle.clone(),
@@ -139,12 +142,8 @@ impl Found {
         };
         let log_filter = self.log_filter.map_or_else(|| "info".to_owned(), |(filter, _)| filter);
         let webhooks_private = self.webhooks_private.is_some_and(|(allowed, _)| allowed);
-        let disk_reserve_bytes = match self.disk_reserve {
-            None => None,
-            Some((text, place)) => Some(units::size(&text).ok_or_else(|| {
-                fault(&place, format!("`{text}` is no size: write a whole number and KiB, MiB or GiB, such as 64MiB"))
-            })?),
-        };
+        let disk_reserve_bytes = size(self.disk_reserve)?;
+        let state_memory_bytes = size(self.state_memory)?;
         Ok(ServeSettings {
             dev,
             data,
@@ -155,9 +154,16 @@ impl Found {
             log_filter,
             webhooks_private,
             disk_reserve_bytes,
+            state_memory_bytes,
             connections,
         })
     }
+}
+
+fn size(given: Placed<String>) -> Result<Option<u64>, SettingsFault> {
+    let Some((text, place)) = given else { return Ok(None) };
+    let no_size = || fault(&place, format!("`{text}` is no size: write a whole number and KiB, MiB or GiB, such as 64MiB"));
+    units::size(&text).map(Some).ok_or_else(no_size)
 }
 
 fn duration(text: &str, place: &str) -> Result<Duration, SettingsFault> {
@@ -265,7 +271,7 @@ mod tests {
             "",
             "dev = true\nlisen = \"127.0.0.1:1\"\n",
             expect![
-                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`, `disk_reserve`, `connections_max`, `connections_per_address_max`, `connection_idle`, `header_read`, `body_idle`, `write_stall`, `event_stream_keep_alive`, `websocket_ping`, `websocket_idle`"
+                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`, `disk_reserve`, `state_memory`, `connections_max`, `connections_per_address_max`, `connection_idle`, `header_read`, `body_idle`, `write_stall`, `event_stream_keep_alive`, `websocket_ping`, `websocket_idle`"
             ],
         );
         check(

@@ -62,6 +62,7 @@ keys! {
     log_filter: String = "TIDEMILL_LOG_FILTER",
     webhooks_private: bool = "TIDEMILL_WEBHOOKS_PRIVATE",
     disk_reserve: String = "TIDEMILL_DISK_RESERVE",
+    state_memory: String = "TIDEMILL_STATE_MEMORY",
     connections_max: usize = "TIDEMILL_CONNECTIONS_MAX",
     connections_per_address_max: usize = "TIDEMILL_CONNECTIONS_PER_ADDRESS_MAX",
     connection_idle: String = "TIDEMILL_CONNECTION_IDLE",

@@ -7,10 +7,10 @@
 //! ```
 //! A crash between any two of these leaves the checkpoint before: it is the record that counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tidemill_event::{Clock, Offset};
@@ -19,8 +19,10 @@ use tidemill_state::{Change, CheckpointId, StateError, StateStore, TaskId};
 
 use crate::metrics::Metrics;
 use crate::planted::{Planted, Plants};
+use crate::task::drawing::settled;
 use crate::task::frames::Output;
 use crate::task::record::{Checkpoint, Record, encode};
+use crate::task::shared::Saved;
 use crate::task::{TaskShared, TaskState};
 
 /// Checkpoints that may wait; a worker that has one more waits for room.
@@ -33,6 +35,7 @@ pub(crate) struct Job {
     pub(crate) output: Arc<Output>,
     /// What it says; `as_of` is at least what was recovered, and follows from the commit's offset.
     pub(crate) checkpoint: Checkpoint,
+    /// In the order they were drawn: of several changes of a key the last counts.
     pub(crate) changes: Vec<Change>,
     /// The last commit that is in it; `None`: there was none since the last one.
     pub(crate) commit: Option<Pending>,
@@ -40,8 +43,10 @@ pub(crate) struct Job {
     pub(crate) frame: usize,
     /// The task is at its end.
     pub(crate) finishes: bool,
+    /// How long rows waited at most while changed state was made bytes.
+    pub(crate) pause: Duration,
     /// Told when it is true, and dropped when it is certain that it never will be.
-    pub(crate) done: Option<Sender<()>>,
+    pub(crate) done: Vec<Sender<()>>,
 }
 
 /// Handle to the thread.
@@ -84,6 +89,7 @@ impl Checkpointer {
 struct Previous {
     id: CheckpointId,
     as_of: Offset,
+    input: BTreeMap<String, u64>,
     changes: Vec<Change>,
 }
 
@@ -132,8 +138,12 @@ impl Maker {
                 }
             }
             job.checkpoint.as_of = *covered;
+            job.changes = settled(std::mem::take(&mut job.changes));
             match self.store.write(&job.shared.id, CheckpointId(job.checkpoint.id), &job.changes) {
-                Ok(()) => written.push(job),
+                Ok(what) => {
+                    job.checkpoint.set_written(what);
+                    written.push(job);
+                }
                 Err(error) => job.shared.fail(format!("its checkpoint could not be written: {error}")),
             }
         }
@@ -174,16 +184,20 @@ impl Maker {
     }
 
     fn became_true(&mut self, job: Job) {
-        let Job { shared, progress, checkpoint, changes, finishes, done, .. } = job;
+        let Job { shared, progress, checkpoint, changes, finishes, pause, done, .. } = job;
         let id = CheckpointId(checkpoint.id);
         let bytes =
             changes.iter().map(|change| change.key.len() + change.value.as_ref().map_or(0, Vec::len)).sum::<usize>() as u64;
-        shared.saved(id, bytes, &checkpoint.input, Instant::now());
+        self.metrics.checkpoint_bytes.inc_by(bytes);
+        self.metrics.checkpoint_pause_seconds.observe(pause.as_secs_f64());
+        // The one before may be needed once more, should this one turn out to be damaged, and its rows with it.
+        let before = self.previous.get(&shared.id).map(|before| &before.input);
+        shared.saved(&Saved { id, bytes, keys: changes.len() as u64, pause }, before, Instant::now());
         if finishes {
             shared.let_go();
             shared.update(|seen| seen.state = TaskState::Finished);
         }
-        let now = Previous { id, as_of: Offset(checkpoint.as_of), changes };
+        let now = Previous { id, as_of: Offset(checkpoint.as_of), input: checkpoint.input, changes };
         if let Some(before) = self.previous.insert(shared.id.clone(), now) {
             // Nobody will load anything older than `before` again, nor replay what it covers.
             if let Err(error) = self.store.retire(&shared.id, before.id, &before.changes) {
@@ -193,7 +207,7 @@ impl Maker {
                 tracing::debug!(task = %shared.id, "progress is not trimmed: {error}");
             }
         }
-        if let Some(done) = done {
+        for done in done {
             // Whoever waited may have given up at its deadline.
             let _ = done.send(());
         }

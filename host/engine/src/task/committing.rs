@@ -52,8 +52,9 @@ impl Task {
             self.took(at, Offset(commit.end));
         }
         self.parts.metrics.commits.inc();
+        self.hold_if_over_budget();
         if self.cost >= self.parts.checkpoint_after || self.saved_at.elapsed() >= CHECKPOINT_AT_LATEST {
-            self.take_checkpoint(false, None);
+            self.draw_for_checkpoint();
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::plan::{Plan, PlannedSource};
 use crate::task::record::Checkpoint;
 
 /// What a worker needs to make an input.
+#[derive(Clone)]
 pub(crate) struct InputSeed {
     /// What it is called in what is kept of the run.
     pub(crate) name: Arc<str>,

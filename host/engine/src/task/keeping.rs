@@ -18,9 +18,11 @@ const WAITING: u32 = u32::MAX;
 /// Per step with a component (its number, big-endian): [`Breaker::to_bytes`].
 const BREAKERS: u32 = u32::MAX - 1;
 /// Dead letters that were replayed, under no key.
-const REPLAYED: u32 = u32::MAX - 2;
+pub(crate) const REPLAYED: u32 = u32::MAX - 2;
 /// How far time is, under no key: [`TaskTime::to_bytes`].
 const TIME: u32 = u32::MAX - 3;
+/// Numbers from here on are no step's.
+pub(crate) const KEPT_FROM: u32 = TIME;
 
 /// What [`restore`] found.
 pub(crate) struct Kept {

@@ -18,17 +18,20 @@ use crate::logs::PipelineLogs;
 use crate::metrics::Metrics;
 use crate::pipeline::OnTrim;
 use crate::plan::{CallControl, CallMetricsFamilies, Plan, Voice, chain};
-use crate::planted::{Planted, Plants};
+use crate::planted::Plants;
+use crate::task::budget::Share;
 use crate::task::checkpointer::Job;
 use crate::task::committing::Taken;
+use crate::task::drawing::Drawn;
 use crate::task::frames::Output;
 use crate::task::input::{InputSeed, Inputs};
+use crate::task::loading::{Begun, Loaded, load};
+use crate::task::record::Checkpoint;
 use crate::task::recovery::{Recovered, recover};
-use crate::task::restore::restore;
 use crate::task::returning::Ahead;
 use crate::task::time::TaskTime;
 use crate::task::totals::Totals;
-use crate::task::{Replayed, TaskShared, TaskState, keeping};
+use crate::task::{Replayed, StateBudget, TaskShared, TaskState, keeping};
 
 /// What tasks share: the parts of the engine.
 #[derive(Clone)]
@@ -43,6 +46,7 @@ pub(crate) struct TaskParts {
     pub(crate) batch_bytes_max: usize,
     pub(crate) batch_target: Duration,
     pub(crate) checkpoint_after: Duration,
+    pub(crate) state_budget: StateBudget,
     pub(crate) plants: Plants,
 }
 
@@ -127,6 +131,10 @@ pub(crate) struct Task {
     /// CPU time of a row, smoothed.
     pub(super) row_cost: Duration,
     pub(super) checkpoint: CheckpointId,
+    /// Memory for its state.
+    pub(super) share: Share,
+    /// What is drawn for the next one.
+    pub(super) drawn: Drawn,
     /// When the last one was taken, or the task began.
     pub(super) saved_at: Instant,
     /// Told when the checkpoint on its way is true.
@@ -160,7 +168,7 @@ impl Task {
         let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, outputs, inputs, logs, .. } = seed;
         let partition = shared.id.partition;
         let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
-        let recovered = recover(&progress_partition, shared.id.run)?;
+        let mut recovered = recover(&progress_partition, shared.id.run)?;
         // Loading removes what its checkpoint has replaced. That is certain only when the checkpoint is: neither a crash nor a backup
         // may find a log that names the one before. An entry behind it says so.
         if progress_partition.end(Visibility::Durable) < recovered.end {
@@ -174,23 +182,21 @@ impl Task {
         let silent = logs.is_none();
         let voice = logs.map(|logs| Voice { logs, clock: parts.clock.clone(), partition: partition.0 });
         let control = Arc::new(CallControl::new(voice));
-        let mut chain = chain(&plan, &parts.runtime, &parts.grants, &control, &calls);
-        let inputs = Inputs::new(inputs, recovered.checkpoint.as_ref());
-        let mut time = TaskTime::new(&plan, &inputs);
+        let begin = |checkpoint: Option<&Checkpoint>| {
+            let inputs = Inputs::new(inputs.clone(), checkpoint);
+            let time = TaskTime::new(&plan, &inputs);
+            Begun { chain: chain(&plan, &parts.runtime, &parts.grants, &control, &calls), inputs, time }
+        };
+        let Loaded { begun, kept, drawn, fallback } = load(&parts, &plan, &shared.id, &mut recovered, begin)?;
+        let Begun { chain, inputs, time } = begun;
+        let keeping::Kept { waiting, homeless, replayed } = kept;
         let (id, totals) = match &recovered.checkpoint {
             Some(checkpoint) => (CheckpointId(checkpoint.id), checkpoint.totals.clone()),
             None => (CheckpointId::EMPTY, Totals::default()),
         };
         let recovered_plan = recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.plan);
-        let loaded = if parts.plants.has(Planted::StoreDecides) { CheckpointId(u64::MAX) } else { id };
-        let state = parts.store.load(&shared.id, loaded).map_err(|error| error.to_string())?;
-        let keeping::Kept { waiting, homeless, replayed } = keeping::restore(&plan, &mut chain, (&mut time, &inputs), &state)?;
-        if parts.plants.has(Planted::TimeNotKept) {
-            time = TaskTime::new(&plan, &inputs);
-        }
-        restore(&plan, &mut chain, state)?;
         inputs.iter().enumerate().for_each(|(at, input)| shared.set_next(at, input.next));
-        shared.keep_from(&inputs.places());
+        recovered.kept_from().inspect(|places| shared.keep_from(places));
         shared.checkpoint.store(id.0, Ordering::Relaxed);
         let letters_at = PartitionId(partition.0 % dead_letters.partitions().len() as u32);
         let seen_replayed = Arc::new((letters_at, replayed.clone()));
@@ -198,6 +204,7 @@ impl Task {
             seen.totals = totals.clone();
             seen.time = time.seen();
             seen.replayed = Some(seen_replayed);
+            seen.fallback = fallback;
         });
         control.set_replaying(!recovered.commits.is_empty());
         let listener = shared.clone();
@@ -208,6 +215,7 @@ impl Task {
             }
         });
         let listening = inputs.iter().map(|input| input.partition.listen(Visibility::Sequenced, heard.clone())).collect();
+        let share = parts.state_budget.share();
         let mut task = Self {
             plan,
             plan_number,
@@ -240,6 +248,8 @@ impl Task {
             cost: Duration::ZERO,
             row_cost: Duration::ZERO,
             checkpoint: id,
+            share,
+            drawn,
             saved_at: Instant::now(),
             under_way: None,
             last_commit: None,
@@ -253,6 +263,10 @@ impl Task {
             shared,
             _listening: listening,
         };
+        // What there was must fit; only what comes is refused.
+        let (state_bytes, _) = task.state_bytes();
+        task.share.set(state_bytes);
+        task.shared.update(|seen| seen.state_bytes = state_bytes);
         if task.recovered.commits.is_empty() {
             task.out = task.open_breakers();
         }

@@ -12,14 +12,17 @@
 //! on disk, because all it does is feed the journal again: an entry behind them cannot survive a crash that loses them. Whatever
 //! leaves the log (checkpoints, sinks, replies) waits for the durable mark.
 
+mod budget;
 mod checkpointer;
 mod committing;
 mod dead_letters;
+mod drawing;
 mod frames;
 mod input;
 mod keeping;
 mod late_rows;
 mod letters;
+mod loading;
 mod machine;
 mod record;
 mod recovery;
@@ -35,12 +38,15 @@ mod totals;
 mod waiting_record;
 mod worker;
 
+pub(crate) use budget::StateBudget;
 pub(crate) use checkpointer::Checkpointer;
 pub(crate) use dead_letters::dead_letter_definition;
 pub(crate) use input::InputSeed;
+pub(crate) use keeping::{KEPT_FROM, REPLAYED};
 pub(crate) use late_rows::late_definition;
 pub(crate) use machine::{TaskParts, TaskSeed};
-pub(crate) use record::progress_definition;
+pub(crate) use record::{Checkpoint, begin_progress, progress_definition};
+pub(crate) use recovery::last_checkpoint;
 pub(crate) use replayed::Replayed;
 pub(crate) use shared::{TaskShared, TaskState};
 pub(crate) use time::{SeenTime, shown};

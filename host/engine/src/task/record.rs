@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"commit": {"run": 1, "plan": 2, "stream": "clicks", "start": 4096, "end": 8192, "rows": 17, "sum": "09af…", "dead": 0, "state": "0000…", …}}
-//! {"checkpoint": {"run": 1, "plan": 2, "id": 3, "as_of": 120, "input": {"clicks": 8192}, "totals": {…}}}
+//! {"checkpoint": {"run": 1, "plan": 2, "id": 3, "as_of": 120, "input": {"clicks": 8192}, "totals": {…}, "keys": 40, "gone": 2, "sum": "77c0…"}}
 //! ```
 //! A commit is a frame of the entry that also holds its outputs: both are there or neither. A checkpoint says that the state of
 //! everything before the progress offset `as_of` is in the state store under `id`. Unknown members are refused: a record that a
@@ -14,10 +14,15 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tidemill_event::{Ending, EventTime, Field, FieldType, Retention, StreamDefinition, StreamSchema, UnknownFields};
+use tidemill_event::{
+    Ending, EventTime, Field, FieldType, PartitionId, Retention, StreamDefinition, StreamSchema, UnknownFields,
+};
 use tidemill_flow::{RecordedEnding, StepId};
+use tidemill_log::{Append, Log, Stream};
+use tidemill_state::Written;
 
 use crate::plan::Answer;
+use crate::task::frames::Output;
 use crate::task::totals::Totals;
 
 /// The name of the one field.
@@ -142,10 +147,26 @@ pub(crate) struct Checkpoint {
     /// Checksum of all state.
     pub(crate) state: Hex,
     pub(crate) totals: Totals,
+    /// Keys it wrote to the store, keys it removed, and a checksum of those it wrote.
+    pub(crate) keys: u64,
+    pub(crate) gone: u64,
+    pub(crate) sum: Hex,
+}
+
+impl Checkpoint {
+    /// What it wrote, to be compared with what is found.
+    pub(crate) fn written(&self) -> Written {
+        Written { live: self.keys, gone: self.gone, sum: self.sum.0 }
+    }
+
+    /// Notes what it wrote.
+    pub(crate) fn set_written(&mut self, written: Written) {
+        (self.keys, self.gone, self.sum) = (written.live, written.gone, Hex(written.sum));
+    }
 }
 
 /// A checksum: 16 hexadecimal digits, because JSON numbers end at 2^53 for many readers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Hex(pub(crate) u64);
 
 impl Serialize for Hex {
@@ -196,6 +217,20 @@ pub(crate) fn progress_definition(partitions: u32) -> StreamDefinition {
         retention: Retention::default(),
         compatibility: Default::default(),
     }
+}
+
+/// Makes these checkpoints the first records of a run's tasks. Blocking, until that is on disk.
+pub(crate) fn begin_progress(
+    log: &Log,
+    progress: Arc<Stream>,
+    checkpoints: Vec<(PartitionId, Checkpoint)>,
+    now: EventTime,
+) -> Result<(), String> {
+    let output = Output::new(progress);
+    let frame = |(partition, checkpoint)| output.frame(partition, encode(&Record::Checkpoint(checkpoint), output.schema(), now));
+    let frames = checkpoints.into_iter().map(frame).collect();
+    let pending = log.append_waiting(Append::atomic(frames)).map_err(|error| error.to_string())?;
+    pending.wait().map(drop).map_err(|error| error.to_string())
 }
 
 /// A record as a row of the progress stream.
@@ -257,6 +292,9 @@ mod tests {
                 input: [("clicks".into(), 9)].into(),
                 state: Hex(8),
                 totals: Totals::default(),
+                keys: 5,
+                gone: 1,
+                sum: Hex(9),
             }),
         ];
         for record in records {
@@ -269,7 +307,7 @@ mod tests {
     fn a_record_of_a_newer_host_is_not_half_understood() {
         assert!(
             serde_json::from_str::<Record>(
-                r#"{"checkpoint": {"run": 1, "plan": 1, "id": 1, "as_of": 0, "input": {}, "state": "00", "totals": {}, "lanes": []}}"#
+                r#"{"checkpoint": {"run": 1, "plan": 1, "id": 1, "as_of": 0, "input": {}, "state": "00", "totals": {}, "keys": 0, "gone": 0, "sum": "0000000000000000", "lanes": []}}"#
             )
             .is_err()
         );

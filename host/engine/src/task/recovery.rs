@@ -1,9 +1,10 @@
-//! Where a task stands when it starts: the last true checkpoint, and the commits after it.
+//! Where a task stands when it starts: the last true checkpoint and the commits after it, and the checkpoint before in case that is damaged.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use tidemill_event::Offset;
-use tidemill_log::{Partition, ReadLimit, Visibility};
+use tidemill_event::{Offset, PartitionId};
+use tidemill_log::{Partition, ReadLimit, Stream, Visibility};
+use tidemill_state::CheckpointId;
 
 use crate::task::record::{Checkpoint, Commit, Record, decode};
 
@@ -12,10 +13,39 @@ use crate::task::record::{Checkpoint, Commit, Record, decode};
 pub(crate) struct Recovered {
     /// The last checkpoint of the run.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// The one before it.
+    before: Option<Checkpoint>,
+    /// Commits that the last one covers and the one before does not, in order.
+    older: VecDeque<Commit>,
     /// The commits it does not cover, in order.
     pub(crate) commits: VecDeque<Commit>,
     /// The offset behind the last record.
     pub(crate) end: Offset,
+}
+
+impl Recovered {
+    /// The checkpoint that is loaded if the last one is damaged; 0 is the empty state before the first.
+    pub(crate) fn before_id(&self) -> CheckpointId {
+        self.before.as_ref().map_or(CheckpointId::EMPTY, |before| CheckpointId(before.id))
+    }
+
+    /// Rows that the checkpoint before still needs: the next of each stream. `None`: everything from where the run begins.
+    pub(crate) fn kept_from(&self) -> Option<&BTreeMap<String, u64>> {
+        self.before.as_ref().map(|before| &before.input)
+    }
+
+    /// Goes on from the checkpoint before. `false`: there is none.
+    pub(crate) fn fall_back(&mut self) -> bool {
+        let Some(last) = &self.checkpoint else { return false };
+        // A run that began with state has nothing before its first checkpoint, and that one covers no record.
+        if self.before.is_none() && (last.id != 1 || last.as_of == 0) {
+            return false;
+        }
+        self.checkpoint = self.before.take();
+        self.older.append(&mut self.commits);
+        self.commits = std::mem::take(&mut self.older);
+        true
+    }
 }
 
 /// Reads the progress of `run`. Blocking.
@@ -32,29 +62,53 @@ pub(crate) fn recover(progress: &Partition, run: u64) -> Result<Recovered, Strin
         keep_needed(&mut records, run);
     }
     let mut recovered = Recovered { end: from, ..Recovered::default() };
-    for (_, record) in records {
+    let covered = last_two(&records).last().map_or(0, |(_, checkpoint)| checkpoint.as_of);
+    for (at, record) in records {
         match record {
-            Record::Checkpoint(checkpoint) => recovered.checkpoint = Some(checkpoint),
+            Record::Checkpoint(checkpoint) => recovered.before = recovered.checkpoint.replace(checkpoint),
+            Record::Commit(commit) if at.0 < covered => recovered.older.push_back(commit),
             Record::Commit(commit) => recovered.commits.push_back(commit),
         }
     }
     Ok(recovered)
 }
 
-/// Drops other runs, checkpoints before the last one, and commits that it covers.
+/// The last checkpoint of a task that is named in the log. Blocking.
+pub(crate) fn last_checkpoint(progress: &Stream, task: PartitionId, run: u64) -> Result<Option<Checkpoint>, String> {
+    let partition = progress.partition(task).ok_or_else(|| format!("its progress stream has no partition {task}"))?;
+    Ok(recover(partition, run)?.checkpoint)
+}
+
+/// Drops other runs, checkpoints before the last two, and commits that both cover.
 fn keep_needed(records: &mut Vec<(Offset, Record)>, run: u64) {
     records.retain(|(_, record)| match record {
         Record::Commit(commit) => commit.run == run,
         Record::Checkpoint(checkpoint) => checkpoint.run == run,
     });
-    let last = records.iter().rev().find_map(|(at, record)| match record {
-        Record::Checkpoint(checkpoint) => Some((*at, checkpoint.as_of)),
-        Record::Commit(_) => None,
+    let needed: Vec<Offset> = last_two(records).iter().map(|(at, _)| *at).collect();
+    let as_of = match last_two(records)[..] {
+        [(_, before), _] => before.as_of,
+        _ => 0,
+    };
+    records.retain(|(at, record)| match record {
+        Record::Commit(_) => at.0 >= as_of,
+        Record::Checkpoint(_) => needed.contains(at),
     });
-    if let Some((last_at, as_of)) = last {
-        records.retain(|(at, record)| match record {
-            Record::Commit(_) => at.0 >= as_of,
-            Record::Checkpoint(_) => *at == last_at,
-        });
+}
+
+/// The last checkpoint, and in front of it the last one with a smaller number: a number that came again is of one that was damaged.
+fn last_two(records: &[(Offset, Record)]) -> Vec<(Offset, &Checkpoint)> {
+    let mut two: Vec<(Offset, &Checkpoint)> = Vec::with_capacity(2);
+    for (at, record) in records.iter().rev() {
+        if let Record::Checkpoint(checkpoint) = record
+            && two.last().is_none_or(|(_, later)| checkpoint.id < later.id)
+        {
+            two.push((*at, checkpoint));
+            if two.len() == 2 {
+                break;
+            }
+        }
     }
+    two.reverse();
+    two
 }

@@ -2,31 +2,52 @@
 
 use std::collections::HashMap;
 
-use tidemill_flow::Chain;
+use tidemill_flow::{Chain, StepState};
 use tidemill_state::Change;
 
 use crate::plan::Plan;
-
-/// A key and its state row.
-type Row = (Vec<u8>, Vec<u8>);
+use crate::task::KEPT_FROM;
 
 /// The number under which the state of a step is kept.
 pub(crate) fn operator_of(plan: &Plan, step: u32) -> Option<u32> {
     plan.state_of(step).map(|state| state.operator)
 }
 
-/// Puts stored state into the steps it belongs to. State of a step that the plan no longer has stays where it is.
-pub(crate) fn restore(plan: &Plan, chain: &mut Chain, state: Vec<Change>) -> Result<(), String> {
-    let mut by_operator: HashMap<u32, Vec<Row>> = HashMap::new();
-    for change in state {
-        if let Some(value) = change.value {
-            by_operator.entry(change.operator).or_default().push((change.key, value));
+/// The steps of a task on their way to the state they had: entries come one after the other, in order of operator.
+pub(super) struct Restoring<'a> {
+    plan: &'a Plan,
+    tables: HashMap<u32, (u32, &'a mut dyn StepState)>,
+    /// What no step keeps: the task's own.
+    pub(super) own: Vec<Change>,
+    /// Per step, how many entries, and their bytes.
+    pub(super) seen: HashMap<u32, (usize, usize)>,
+    failed: Option<String>,
+}
+
+impl<'a> Restoring<'a> {
+    pub(super) fn new(plan: &'a Plan, chain: &'a mut Chain) -> Self {
+        let tables = chain.tables().filter_map(|(step, table)| Some((operator_of(plan, step.0)?, (step.0, table))));
+        Self { plan, tables: tables.collect(), own: Vec::new(), seen: HashMap::new(), failed: None }
+    }
+
+    /// Puts an entry into the step it belongs to. State of a step that the plan no longer has stays where it is.
+    pub(super) fn take(&mut self, change: Change) {
+        if change.operator >= KEPT_FROM {
+            return self.own.push(change);
+        }
+        let (Some((step, table)), Some(value)) = (self.tables.get_mut(&change.operator), change.value) else { return };
+        let (entries, bytes) = self.seen.entry(*step).or_default();
+        (*entries, *bytes) = (*entries + 1, *bytes + change.key.len() + value.len());
+        if self.failed.is_none()
+            && let Err(error) = table.restore_entry(&change.key, &value)
+        {
+            self.failed = Some(format!("state of {}: {error}", self.plan.step_name(*step)));
         }
     }
-    for (step, table) in chain.tables() {
-        if let Some(rows) = operator_of(plan, step.0).and_then(|operator| by_operator.remove(&operator)) {
-            table.restore(rows).map_err(|error| format!("state of {}: {error}", plan.step_name(step.0)))?;
-        }
+
+    /// The task's own state, and what entries of each step were like; or why the first of them does not read.
+    #[expect(clippy::type_complexity, reason = "two halves of a task, taken apart in one place")]
+    pub(super) fn finish(self) -> Result<(Vec<Change>, HashMap<u32, (usize, usize)>), String> {
+        self.failed.map_or(Ok((self.own, self.seen)), Err)
     }
-    Ok(())
 }

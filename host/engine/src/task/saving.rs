@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TryRecvError, bounded};
-use tidemill_state::Change;
 
 use crate::task::checkpointer::Job;
+use crate::task::drawing::DRAW_ENTRIES;
 use crate::task::machine::Task;
-use crate::task::record::Checkpoint;
-use crate::task::restore::operator_of;
+use crate::task::record::{Checkpoint, Hex};
 use crate::task::{TaskState, keeping};
 
 impl Task {
@@ -27,29 +26,29 @@ impl Task {
         self.under_way.as_ref().is_some_and(|under_way| matches!(under_way.try_recv(), Err(TryRecvError::Empty)))
     }
 
+    /// Draws some of what changed for a checkpoint, and takes it once little is left.
+    pub(super) fn draw_for_checkpoint(&mut self) {
+        if self.is_saving() {
+            return;
+        }
+        if self.drawn.draw(&self.plan, &mut self.chain, DRAW_ENTRIES) {
+            self.take_checkpoint(false, None);
+        }
+    }
+
     /// Hands the changed state to the checkpointer, unless one is on its way. Instances are replaced with it.
     pub(super) fn take_checkpoint(&mut self, finishes: bool, done: Option<Sender<()>>) {
         if self.is_saving() && !finishes && done.is_none() {
             return;
         }
-        let plan = self.plan.clone();
+        let begun = Instant::now();
+        // First what is left, whose checksum is made with its bytes.
+        self.drawn.draw(&self.plan, &mut self.chain, usize::MAX);
         let state = self.state_checksum();
-        let mut changes = Vec::new();
-        for (step, table) in self.chain.tables() {
-            let Some(operator) = operator_of(&plan, step.0) else { continue };
-            changes.extend(table.take_changes().into_iter().map(|change| Change {
-                operator,
-                key: change.key.into_vec(),
-                value: change.value.map(<[u8]>::into_vec),
-            }));
-        }
-        changes.extend(keeping::changes(
-            &plan,
-            &mut self.chain,
-            &mut self.waiting,
-            &self.replayed,
-            self.time.to_bytes(&self.inputs),
-        ));
+        let time = self.time.to_bytes(&self.inputs);
+        self.drawn.add(keeping::changes(&self.plan, &mut self.chain, &mut self.waiting, &self.replayed, time));
+        let (changes, longest) = self.drawn.take();
+        let pause = longest.max(begun.elapsed());
         self.checkpoint = self.checkpoint.next();
         let (commit, frame) = self.last_commit.take().map_or((None, 0), |(pending, frame)| (Some(pending), frame));
         let (told, under_way) = bounded(1);
@@ -67,12 +66,16 @@ impl Task {
                 input: self.inputs.places(),
                 state,
                 totals: self.totals.clone(),
+                keys: 0,
+                gone: 0,
+                sum: Hex(0),
             },
             changes,
             commit,
             frame,
             finishes,
-            done: done.or(Some(told)),
+            pause,
+            done: done.into_iter().chain([told]).collect(),
         };
         self.cost = Duration::ZERO;
         self.saved_at = Instant::now();
@@ -81,6 +84,23 @@ impl Task {
         if self.jobs.send(job).is_err() {
             self.shared.fail("no checkpoint can be made: the host's checkpointer has stopped, restart the host".to_owned());
         }
+    }
+
+    /// Makes a checkpoint of all it has; `done` is told when that is true. While it still replays there is nothing to save but what the
+    /// last one has.
+    pub(crate) fn save(&mut self, done: Sender<()>) {
+        if self.has_unsaved() {
+            self.take_checkpoint(false, Some(done));
+        } else {
+            let _ = done.send(());
+        }
+    }
+
+    /// Whether there is something that no checkpoint covers. Replay without a commit behind it counts too: the next start shall have
+    /// nothing to do.
+    fn has_unsaved(&self) -> bool {
+        let uncovered = self.last_commit.is_some() || self.cost > Duration::ZERO || self.is_saving();
+        self.recovered.commits.is_empty() && !self.ended && uncovered && self.shared.state() != TaskState::Failed
     }
 
     /// Ends the task as it stands, when its last commit is on disk.
@@ -95,9 +115,7 @@ impl Task {
 
     /// Ends the task behind a checkpoint; `done` is told when that is true. While it still replays there is nothing to save.
     pub(crate) fn stop(mut self, done: Sender<()>) {
-        // Replay without a commit behind it is covered too: the next start shall have nothing to do.
-        let uncovered = self.last_commit.is_some() || self.cost > Duration::ZERO || self.is_saving();
-        if self.recovered.commits.is_empty() && !self.ended && uncovered && self.shared.state() != TaskState::Failed {
+        if self.has_unsaved() {
             self.take_checkpoint(false, Some(done));
         } else {
             let _ = done.send(());

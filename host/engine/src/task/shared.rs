@@ -62,6 +62,22 @@ pub(crate) struct Worked {
     steps: BTreeMap<u32, StepStatus>,
 }
 
+/// What a checkpoint saved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Saved {
+    pub(crate) id: CheckpointId,
+    pub(crate) bytes: u64,
+    pub(crate) keys: u64,
+    /// How long rows waited for it at most.
+    pub(crate) pause: Duration,
+}
+
+impl Default for Saved {
+    fn default() -> Self {
+        Self { id: CheckpointId::EMPTY, bytes: 0, keys: 0, pause: Duration::ZERO }
+    }
+}
+
 /// What a worker last said of a task.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
@@ -77,7 +93,12 @@ pub(crate) struct Seen {
     pub(crate) event_time: Option<EventTime>,
     pub(crate) time: SeenTime,
     pub(crate) checkpoint_at: Option<Instant>,
-    pub(crate) checkpoint_bytes: u64,
+    /// What the last one saved.
+    pub(crate) saved: Saved,
+    /// Why it did not begin from its last checkpoint.
+    pub(crate) fallback: Option<String>,
+    /// What its state takes in memory, about.
+    pub(crate) state_bytes: u64,
     pub(crate) steps: BTreeMap<u32, StepStatus>,
     pub(crate) divergence: Option<DivergenceStatus>,
     pub(crate) last_error: Option<String>,
@@ -168,13 +189,13 @@ impl TaskShared {
         Worked { busy: seen.busy, blocked: seen.blocked, steps }
     }
 
-    /// A checkpoint became true.
-    pub(crate) fn saved(&self, id: CheckpointId, bytes: u64, places: &BTreeMap<String, u64>, now: Instant) {
-        self.checkpoint.store(id.0, Ordering::Relaxed);
-        self.keep_from(places);
+    /// A checkpoint became true. `before`: the next row of each stream as of the one before it, if there was one since the task began.
+    pub(crate) fn saved(&self, saved: &Saved, before: Option<&BTreeMap<String, u64>>, now: Instant) {
+        self.checkpoint.store(saved.id.0, Ordering::Relaxed);
+        before.inspect(|places| self.keep_from(places));
         self.update(|seen| {
             seen.checkpoint_at = Some(now);
-            seen.checkpoint_bytes = bytes;
+            seen.saved = *saved;
         });
     }
 
@@ -289,7 +310,11 @@ impl TaskShared {
             endings: seen.totals.endings,
             checkpoint: self.checkpoint.load(Ordering::Relaxed),
             checkpoint_age_ms: seen.checkpoint_at.map(|at| now.saturating_duration_since(at).as_millis() as u64),
-            checkpoint_bytes: seen.checkpoint_bytes,
+            checkpoint_bytes: seen.saved.bytes,
+            checkpoint_keys: seen.saved.keys,
+            checkpoint_pause_us: seen.saved.pause.as_micros() as u64,
+            checkpoint_fallback: seen.fallback,
+            state_bytes: seen.state_bytes,
             cpu_us: seen.busy.as_micros() as u64,
             steps: seen.steps.into_values().collect(),
             last_error: seen.last_error,

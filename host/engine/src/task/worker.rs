@@ -28,6 +28,8 @@ enum Message {
     Start(Box<TaskSeed>),
     /// End a task behind a checkpoint. `done` is told when that is true.
     Stop(TaskId, Sender<()>),
+    /// Make a checkpoint. `done` is told when that is true.
+    Save(TaskId, Sender<()>),
     /// Take dead letters in.
     Replay(TaskId, Vec<DeadLetterId>, bool, ReplayAnswered),
     /// End the thread, tasks as they stand.
@@ -117,6 +119,11 @@ impl Workers {
         self.of(task).send(Message::Stop(task.clone(), done));
     }
 
+    /// Lets a task make a checkpoint of all it has; `done` is told when that is true, or at once where there is nothing to save.
+    pub(crate) fn save_task(&self, task: &TaskId, done: Sender<()>) {
+        self.of(task).send(Message::Save(task.clone(), done));
+    }
+
     /// Dead letters for a task; the answer comes when they are on disk. Dropped if there is no such task.
     pub(crate) fn replay(&self, task: &TaskId, ids: Vec<DeadLetterId>, force: bool, done: ReplayAnswered) {
         self.of(task).send(Message::Replay(task.clone(), ids, force, done));
@@ -161,6 +168,7 @@ impl Worker {
                 match message {
                     Message::Start(seed) => self.open(*seed),
                     Message::Stop(task, done) => self.stop(&task, done),
+                    Message::Save(task, done) => self.save(&task, done),
                     Message::Replay(task, ids, force, done) => self.replay(&task, &ids, force, done),
                     Message::Quit => return,
                 }
@@ -257,6 +265,16 @@ impl Worker {
             }
         }
         self.tasks.retain(|running| running.task.shared.id != *task);
+    }
+
+    fn save(&mut self, task: &TaskId, done: Sender<()>) {
+        match self.tasks.iter_mut().find(|running| running.task.shared.id == *task) {
+            Some(running) => running.task.save(done),
+            // What it has was saved when it ended, or will never be.
+            None => {
+                let _ = done.send(());
+            }
+        }
     }
 
     fn stop(&mut self, task: &TaskId, done: Sender<()>) {

@@ -121,13 +121,21 @@ pub(crate) fn outcome_with(host: &Host, files: impl FnOnce(&Host) -> Vec<Value>)
     Ok((rows, states))
 }
 
+/// Why a task did not begin from its last checkpoint: no power cut is a reason for that.
+pub(crate) fn fell_back(host: &Host) -> Option<String> {
+    ["p1", "p2"].iter().find_map(|name| host.status(name).tasks.into_iter().find_map(|task| task.checkpoint_fallback))
+}
+
 fn settle(host: &Host, name: &str) -> Result<(), String> {
-    let failed = |status: &Status| status.state == PipelineState::Failed || !status.divergences.is_empty();
+    let failed = |status: &Status| {
+        let fell_back = status.tasks.iter().any(|task| task.checkpoint_fallback.is_some());
+        status.state == PipelineState::Failed || !status.divergences.is_empty() || fell_back
+    };
     let caught_up =
         |status: &Status| status.lag_records == 0 && status.state == PipelineState::Running && !status.tasks.is_empty();
     let status = host.wait(name, "every row to be taken", |status| failed(status) || caught_up(status));
     if failed(&status) {
-        return Err(format!("{name}: {:?} {:?}", status.last_error, status.divergences));
+        return Err(format!("{name}: {:?} {:?} {:?}", status.last_error, status.divergences, fell_back(host)));
     }
     host.sync();
     host.wait(name, "its files", |status| status.sinks.iter().all(|sink| sink.lag_records == 0));

@@ -21,7 +21,7 @@ use tidemill_event::{
 use tidemill_log::simulated::{MemoryDisk, Random};
 use tidemill_log::{Append, Disk, FrameRows, Log, LogSettings, PowerCutDisk, ReadLimit, RealDisk, Visibility};
 use tidemill_runtime::{Compiler, Grant, Grants, Runtime, RuntimeSettings};
-use tidemill_state::{SimulatedTree, StateStore};
+use tidemill_state::{CheckpointId, SimulatedTree, StateStore};
 
 /// A clock that stands still unless it is set: what is written twice is the same twice. Armed, it panics once, in the middle of whatever
 /// asks next.
@@ -83,6 +83,8 @@ pub(crate) struct Setup {
     pub(crate) checkpoint_after: Duration,
     pub(crate) workers: usize,
     pub(crate) instances: usize,
+    /// Memory for the state of all tasks, in bytes.
+    pub(crate) state_memory: u64,
     /// Log and state on a platter in memory, which loses what was not synced. Else in a folder, where the state loses nothing.
     pub(crate) simulated: bool,
     pub(crate) planted: Option<Planted>,
@@ -95,6 +97,7 @@ impl Default for Setup {
             checkpoint_after: Duration::from_secs(3600),
             workers: 2,
             instances: 1000,
+            state_memory: 1 << 40,
             simulated: false,
             planted: None,
         }
@@ -200,6 +203,7 @@ impl Host {
             batch_target: Duration::from_secs(3600),
             checkpoint_after: setup.checkpoint_after,
             instances_max: setup.instances,
+            state_memory_bytes: setup.state_memory,
             file_linger: Duration::ZERO,
             webhooks_private: true,
             disk: Arc::new(disk.clone()),
@@ -298,6 +302,14 @@ impl Host {
         match &self.platter {
             Platter::Folder => panic!("state in a folder does not fail"),
             Platter::Memory(_, tree) => tree.fail_after(calls),
+        }
+    }
+
+    /// Turns a byte in all that checkpoint `id` of every task wrote. How many keys that were.
+    pub(crate) fn damage_checkpoint(&self, id: u64) -> usize {
+        match &self.platter {
+            Platter::Folder => panic!("state in a folder is not damaged"),
+            Platter::Memory(_, tree) => tree.damage(CheckpointId(id)),
         }
     }
 

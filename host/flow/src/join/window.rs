@@ -141,9 +141,9 @@ impl SideState {
         rows.encode(row, value);
     }
 
-    fn take_changes(&mut self, side: Side) -> Vec<KeyChange> {
+    fn take_some(&mut self, side: Side, most: usize) -> Vec<KeyChange> {
         let Self { entries, kept, rows, .. } = self;
-        entries.take_changes(|row, key, value| Self::encode(side, row, key, value, kept, rows))
+        entries.take_some(most, |row, key, value| Self::encode(side, row, key, value, kept, rows))
     }
 
     fn checksum(&mut self, side: Side) -> u64 {
@@ -420,8 +420,12 @@ impl StepState for WindowJoined {
     }
 
     fn take_changes(&mut self) -> Vec<KeyChange> {
-        let mut changes = self.left.take_changes(Side::Left);
-        changes.extend(self.right.take_changes(Side::Right));
+        self.take_some(usize::MAX)
+    }
+
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+        let mut changes = self.left.take_some(Side::Left, most);
+        changes.extend(self.right.take_some(Side::Right, most));
         if std::mem::take(&mut self.is_changed) {
             changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
         }

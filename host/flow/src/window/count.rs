@@ -147,8 +147,12 @@ impl StepState for Counting {
     }
 
     fn take_changes(&mut self) -> Vec<KeyChange> {
+        self.take_some(usize::MAX)
+    }
+
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, aggregates, filling, entries } = self;
-        entries.take_changes(|slot, key, value| encode(slot, key, value, filling, index, aggregates))
+        entries.take_some(most, |slot, key, value| encode(slot, key, value, filling, index, aggregates))
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {

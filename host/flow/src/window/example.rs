@@ -166,11 +166,14 @@ pub(crate) fn store_and_load<O: Operator>(
     stored: &mut BTreeMap<Box<[u8]>, Box<[u8]>>,
 ) -> O {
     let state: &mut dyn StepState = operator.state().expect("it has state");
-    for change in state.take_changes() {
-        match change.value {
-            Some(value) => stored.insert(change.key, value),
-            None => stored.remove(&change.key),
-        };
+    // Bit by bit, as a task does that will not wait for all of it.
+    while state.changed_len() > 0 {
+        for change in state.take_some(3) {
+            match change.value {
+                Some(value) => stored.insert(change.key, value),
+                None => stored.remove(&change.key),
+            };
+        }
     }
     assert_eq!(state.changed_len(), 0);
     let (checksum, entries) = (state.checksum(), state.len());

@@ -358,8 +358,12 @@ impl StepState for Sessions {
     }
 
     fn take_changes(&mut self) -> Vec<KeyChange> {
+        self.take_some(usize::MAX)
+    }
+
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, aggregates, sessions, entries, .. } = self;
-        entries.take_changes(|group, key, value| encode(group, key, value, sessions, index, aggregates))
+        entries.take_some(most, |group, key, value| encode(group, key, value, sessions, index, aggregates))
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {

@@ -486,7 +486,11 @@ impl StepState for WindowState {
     }
 
     fn take_changes(&mut self) -> Vec<KeyChange> {
-        let mut changes = self.slices.take_changes();
+        self.take_some(usize::MAX)
+    }
+
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+        let mut changes = self.slices.take_some(most);
         if std::mem::take(&mut self.is_changed) {
             changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
         }

@@ -162,9 +162,9 @@ impl Slices {
         self.entries.changed_len()
     }
 
-    pub(crate) fn take_changes(&mut self) -> Vec<KeyChange> {
+    pub(crate) fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, aggregates, owners, entries, .. } = self;
-        entries.take_changes(|group, key, value| encode(group, key, value, owners, index, aggregates))
+        entries.take_some(most, |group, key, value| encode(group, key, value, owners, index, aggregates))
     }
 
     pub(crate) fn checksum(&mut self) -> u64 {

@@ -1,0 +1,127 @@
+//! Changed state on its way out of the steps, bit by bit between batches, so that no checkpoint stops its task for long.
+//!
+//! ```text
+//! batch ─ draw ─ batch ─ draw ─ batch ─ what is left fits into one draw: the checkpoint, as of here
+//!           └── pieces ──┴──────────────┘      what changed again behind its draw is drawn again, and the last one counts
+//! ```
+//! A draw takes more entries than a batch can touch, so it comes to an end. What was drawn is nobody's state yet: a checkpoint that does
+//! not come about leaves nothing of it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tidemill_flow::Chain;
+use tidemill_state::Change;
+
+use crate::plan::Plan;
+use crate::task::restore::operator_of;
+
+/// Entries that are made bytes at once: some milliseconds.
+pub(super) const DRAW_ENTRIES: usize = 16_384;
+/// What an entry takes in memory beside its bytes: its place in tables, lists and columns.
+const ENTRY_BYTES: u64 = 96;
+/// What an entry's bytes are taken for before one was seen.
+const UNSEEN_BYTES: u64 = 64;
+
+/// What is drawn for the next checkpoint.
+#[derive(Default)]
+pub(super) struct Drawn {
+    changes: Vec<Change>,
+    /// The longest that rows waited for one draw.
+    longest: Duration,
+    sizes: Sizes,
+}
+
+impl Drawn {
+    /// Takes about so many entries of each step. Whether that was everything.
+    pub(super) fn draw(&mut self, plan: &Plan, chain: &mut Chain, most: usize) -> bool {
+        let begun = Instant::now();
+        let mut left = 0;
+        for (step, table) in chain.tables() {
+            let Some(operator) = operator_of(plan, step.0) else { continue };
+            let from = self.changes.len();
+            self.changes.extend(table.take_some(most).into_iter().map(|change| Change {
+                operator,
+                key: change.key.into_vec(),
+                value: change.value.map(<[u8]>::into_vec),
+            }));
+            self.sizes.saw(step.0, &self.changes[from..]);
+            left += table.changed_len();
+        }
+        self.longest = self.longest.max(begun.elapsed());
+        left == 0
+    }
+
+    /// Adds what is no step's.
+    pub(super) fn add(&mut self, changes: Vec<Change>) {
+        self.changes.extend(changes);
+    }
+
+    /// Everything that was drawn, in the order of drawing, and how long rows waited at most; the next checkpoint begins.
+    pub(super) fn take(&mut self) -> (Vec<Change>, Duration) {
+        (std::mem::take(&mut self.changes), std::mem::take(&mut self.longest))
+    }
+
+    /// What the state of a step takes in memory, about.
+    pub(super) fn memory_bytes(&self, step: u32, entries: usize) -> u64 {
+        self.sizes.of(step) * entries as u64
+    }
+
+    /// What entries of a step are like that were read from the store.
+    pub(super) fn saw(&mut self, step: u32, entries: usize, bytes: usize) {
+        self.sizes.add(step, entries, bytes);
+    }
+}
+
+/// How large entries are, by step, as far as they were seen.
+#[derive(Default)]
+struct Sizes {
+    /// Mean bytes of an entry, smoothed over draws.
+    means: HashMap<u32, u64>,
+}
+
+impl Sizes {
+    fn saw(&mut self, step: u32, changes: &[Change]) {
+        let live = changes.iter().filter_map(|change| Some(change.key.len() + change.value.as_ref()?.len()));
+        let (entries, bytes) = live.fold((0, 0), |(entries, bytes), entry| (entries + 1, bytes + entry));
+        self.add(step, entries, bytes);
+    }
+
+    fn add(&mut self, step: u32, entries: usize, bytes: usize) {
+        if let Some(mean) = bytes.checked_div(entries) {
+            let mean = mean as u64;
+            self.means.entry(step).and_modify(|before| *before = (*before * 3 + mean).div_ceil(4)).or_insert(mean);
+        }
+    }
+
+    fn of(&self, step: u32) -> u64 {
+        ENTRY_BYTES + self.means.get(&step).copied().unwrap_or(UNSEEN_BYTES)
+    }
+}
+
+/// Each key once, as it was last, in order: what a checkpoint writes.
+pub(super) fn settled(mut changes: Vec<Change>) -> Vec<Change> {
+    // Equal keys stay in the order of drawing; the last of them is kept.
+    changes.sort_by(|a, b| (a.operator, &a.key).cmp(&(b.operator, &b.key)));
+    changes.dedup_by(|later, kept| {
+        let is_same = (later.operator, &later.key) == (kept.operator, &kept.key);
+        if is_same {
+            std::mem::swap(later, kept);
+        }
+        is_same
+    });
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_key_that_was_drawn_twice_the_last_counts() {
+        let change = |key: &str, value: Option<&str>| Change { operator: 1, key: key.into(), value: value.map(Into::into) };
+        let drawn =
+            vec![change("b", Some("1")), change("a", None), change("b", None), change("a", Some("2")), change("b", Some("3"))];
+        assert_eq!(settled(drawn), [change("a", Some("2")), change("b", Some("3"))]);
+    }
+}
