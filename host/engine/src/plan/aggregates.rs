@@ -80,8 +80,9 @@ impl Checker<'_> {
     /// Reads a `select` over many rows. `None`: with a fault for everything that is wrong with it.
     pub(super) fn aggregates(&mut self, select: &[(Text, Text)], place: Selecting<'_>) -> Option<PlannedAggregates> {
         let faults_before = self.faults.len();
-        let own: Vec<String> = self.names_of(Kind::Aggregate).into_iter().map(str::to_owned).collect();
-        let known: Vec<&str> = Aggregate::names().chain(own.iter().map(String::as_str)).collect();
+        let names: Vec<String> =
+            self.names_of(Kind::Aggregate).into_iter().map(str::to_owned).chain(Aggregate::names().map(str::to_owned)).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let read: Vec<(&Text, &Text, Aggregated)> = select
             .iter()
             .filter_map(|(name, text)| match Aggregated::parse(&text.text, &known) {
