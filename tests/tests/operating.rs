@@ -1,4 +1,8 @@
-//! Operating a host from the command line: several streams in one pipeline, the difference of a dry run, pause, replay, logs, status, delete.
+//! Operating a host from the command line: several streams in one pipeline, the difference of a dry run, pause, replay, logs, status, delete;
+//! tables and lookups.
+
+#[path = "operating/tables.rs"]
+mod tables;
 
 use std::process::{Output, Stdio};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! ```text
 //! backup.json          first: formats, version, time, cut, names of secrets, the parts whose sizes are known
 //! state/00000001 …     records of keyed state, each part with a checksum of its own
-//! components/….wasm
+//! components/….wasm tables/….table
 //! log/segments/… log/journal/… log/mark log/manifest
 //! seal.json            last: every part before it with its length and SHA-256
 //! ```

@@ -34,7 +34,9 @@ impl Part {
         let (stem, kind) = file.rsplit_once('.').unwrap_or((file, ""));
         let known = match (folder, kind) {
             ("state", "") => return (stem.len() == 8 && digits(stem)).then(|| stem.parse().ok().map(Self::State))?,
-            ("components", "wasm") => stem.len() == 64 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+            ("components", "wasm") | ("tables", "table") => {
+                stem.len() == 64 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            }
             ("log/segments", "segment") | ("log/journal", "journal") => digits(stem),
             _ => false,
         };
@@ -54,7 +56,10 @@ mod tests {
     #[test]
     fn a_name_is_one_of_ours_or_none() {
         let component = format!("components/{}.wasm", "0a".repeat(32));
-        for name in ["log/mark", "log/manifest", "log/segments/000000000017.segment", "log/journal/000001.journal", &component] {
+        let table = format!("tables/{}.table", "0a".repeat(32));
+        let names =
+            ["log/mark", "log/manifest", "log/segments/000000000017.segment", "log/journal/000001.journal", &component, &table];
+        for name in names {
             assert_eq!(Part::parse(name), Some(Part::File(name.into())), "{name}");
         }
         assert_eq!(Part::parse("backup.json"), Some(Part::Manifest));
@@ -75,6 +80,7 @@ mod tests {
             "log/journal/1.segment",
             "secrets/default/ops",
             "components/a.wasm",
+            "tables/../a.table",
             "state/1",
             "state/-0000001",
             "state/00000001.x",

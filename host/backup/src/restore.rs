@@ -19,7 +19,7 @@ use crate::read::{Complete, Parts, ReadError, read};
 use crate::state_part;
 
 /// The folders that a backup fills.
-const FOLDERS: [&str; 5] = ["log", "log/segments", "log/journal", "components", "state"];
+const FOLDERS: [&str; 6] = ["log", "log/segments", "log/journal", "components", "tables", "state"];
 /// A piece of a file on its way.
 const PIECE_BYTES: usize = 256 << 10;
 

@@ -38,12 +38,13 @@ pub struct Written {
 /// Writes everything a snapshot names. Blocking; `out` is told in pieces of some KiB, and dropped behind the last. The state comes
 /// first and is let go then: the store keeps more the longer it is held.
 pub fn write(snapshot: HostSnapshot, taken_at: EventTime, out: impl Write) -> Result<Written, WriteError> {
-    let HostSnapshot { log, state, components, secrets } = snapshot;
+    let HostSnapshot { log, state, components, tables, tables_hold: _hold, secrets } = snapshot;
     let mut writer = Writer { tar: Builder::new(out), taken_at, sealed: Vec::new() };
 
     let files = log.files().iter().map(|file| (format!("log/{}", file.name.display()), file));
     let files: Vec<_> = files.collect();
-    let components: Vec<_> = components.iter().map(|file| (format!("components/{}", file.name), file)).collect();
+    let components = components.iter().map(|file| (format!("components/{}", file.name), file));
+    let components: Vec<_> = components.chain(tables.iter().map(|file| (format!("tables/{}", file.name), file))).collect();
     let parts = components.iter().map(|(name, file)| PartBytes { name: name.clone(), bytes: file.bytes });
     let parts = parts.chain(files.iter().map(|(name, file)| PartBytes { name: name.clone(), bytes: file.bytes() })).collect();
     writer.json(MANIFEST, &Manifest::new(taken_at, secrets, parts, cut(&log)))?;

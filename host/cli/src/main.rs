@@ -66,6 +66,7 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Send(args) => commands::send::run(args, &client()?, output),
         Command::Tail(args) => commands::tail::run(args, &client()?),
         Command::Consumers(command) => commands::consumers::run(command, &client()?, output),
+        Command::Table(command) => commands::tables::run(command, &client()?, output),
         Command::Status(args) => commands::status::run(args, &client()?, output),
         Command::DeadLetters(args) => commands::dead_letters::run(args, &client()?, output),
         Command::Schema(args) => commands::schema::run(args, output),

@@ -17,7 +17,7 @@ use tidemill_state::StateSnapshot;
 use crate::engine::Threads;
 use crate::planted::Planted;
 use crate::sinks::marks_of_targets;
-use crate::{Engine, Pipelines};
+use crate::{Engine, Pipelines, TablesHold};
 
 /// Everything of one moment. What it names stays until it is dropped.
 #[derive(Debug)]
@@ -28,14 +28,18 @@ pub struct HostSnapshot {
     pub state: StateSnapshot,
     /// At least the bytes of every component that the log names, ascending by name.
     pub components: Vec<ComponentFile>,
+    /// At least the bytes of every version of a table that the log names, ascending by name.
+    pub tables: Vec<ComponentFile>,
+    /// Keeps them.
+    pub tables_hold: TablesHold,
     /// The names of the secrets there are, `{tenant}/{name}`, ascending. Never what they say.
     pub secrets: Vec<String>,
 }
 
-/// The bytes of a component.
+/// The bytes of a component or of a version of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComponentFile {
-    /// `{64 hexadecimal digits}.wasm`.
+    /// `{64 hexadecimal digits}.wasm`, or `.table`.
     pub name: String,
     /// Where it is. It never changes.
     pub path: PathBuf,
@@ -69,6 +73,8 @@ impl Engine {
     pub fn snapshot(&self) -> Result<HostSnapshot, HostSnapshotError> {
         let threads = self.threads();
         note_sinks(self.pipelines(), threads)?;
+        // Before the log's cut: what that names is not swept away before it is copied.
+        let hold = self.tables().hold();
         let (log, state) = if threads.plants.has(Planted::StateBehindCut) {
             let (log, ()) = threads.log.snapshot_with(|| (), |()| ())?;
             // As long as copying a larger log would take.
@@ -78,8 +84,9 @@ impl Engine {
             threads.log.snapshot_with(|| threads.store.hold(), |hold| hold.snapshot())?
         };
         // Behind the log's cut: bytes are never removed, and are there before the log names them.
-        let components = component_files(self.components().folder())?;
-        Ok(HostSnapshot { log, state, components, secrets: secret_names(&threads.targets.secrets)? })
+        let components = files_of(self.components().folder(), ".wasm")?;
+        let tables = files_of(self.tables().folder(), ".table")?;
+        Ok(HostSnapshot { log, state, components, tables, tables_hold: hold, secrets: secret_names(&threads.targets.secrets)? })
     }
 }
 
@@ -91,10 +98,10 @@ fn note_sinks(pipelines: &Pipelines, threads: &Threads) -> Result<(), HostSnapsh
     if marks.is_empty() { Ok(()) } else { threads.log.put_documents(marks).map_err(HostSnapshotError::Marks) }
 }
 
-fn component_files(folder: &Path) -> Result<Vec<ComponentFile>, HostSnapshotError> {
+fn files_of(folder: &Path, ending: &str) -> Result<Vec<ComponentFile>, HostSnapshotError> {
     let mut files = Vec::new();
     for (name, entry) in entries(folder)? {
-        if name.ends_with(".wasm") {
+        if name.ends_with(ending) {
             let failed = |source| HostSnapshotError::Folder { path: entry.clone(), source };
             let bytes = fs::metadata(&entry).map_err(failed)?.len();
             files.push(ComponentFile { name, path: entry, bytes });

@@ -23,7 +23,7 @@ use crate::status::{PipelineState, Status};
 use crate::stored::{REPLAYS, StoredPipeline, progress_name};
 use crate::task::{InputSeed, TaskSeed, TaskShared, TaskState};
 use crate::turns::Turns;
-use crate::{Components, ControlError, Fault};
+use crate::{Components, ControlError, Fault, Tables};
 
 /// How long a change waits for the checkpoints of the tasks before it. Nothing is changed if it is not enough.
 pub(crate) const STOP_WAIT: Duration = Duration::from_secs(60);
@@ -34,6 +34,7 @@ type Key = (TenantName, PipelineName);
 pub(crate) struct Deployments {
     pub(crate) threads: Arc<Threads>,
     components: Components,
+    pub(crate) tables: Tables,
     /// Held while the catalog is looked at and changed; see `turns.rs`.
     pub(crate) changes: Arc<Mutex<()>>,
     pub(crate) turns: Turns,
@@ -47,10 +48,11 @@ pub(crate) struct Deployments {
 }
 
 impl Deployments {
-    pub(crate) fn new(threads: Arc<Threads>, components: Components, changes: Arc<Mutex<()>>) -> Self {
+    pub(crate) fn new(threads: Arc<Threads>, components: Components, tables: Tables, changes: Arc<Mutex<()>>) -> Self {
         Self {
             threads,
             components,
+            tables,
             changes,
             turns: Turns::default(),
             deployed: RwLock::default(),
@@ -141,6 +143,7 @@ impl Deployments {
             log: &self.threads.log,
             runtime: &self.threads.runtime,
             components: &self.components,
+            tables: &self.tables,
             grants: &self.threads.grants,
             targets: &self.threads.targets,
             graph,

@@ -20,7 +20,7 @@ use crate::planted::Plants;
 use crate::sinks::{SinkParts, Sinks};
 use crate::task::{Checkpointer, StateBudget, TaskParts, Workers};
 use crate::upkeep::Upkeep;
-use crate::{Components, EngineSettings, Pipelines};
+use crate::{Components, EngineSettings, Pipelines, Tables};
 
 /// The engine did not open.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,7 @@ pub struct Drained {
 #[derive(Clone)]
 pub struct Engine {
     components: Components,
+    tables: Tables,
     pipelines: Pipelines,
     inner: Arc<Threads>,
 }
@@ -103,6 +104,9 @@ impl Engine {
         let components = Components::open(log.clone(), runtime.clone(), folder("components"), changes.clone())
             .map_err(|error| cannot_open("components", &error))?;
 
+        let tables = Tables::open(log.clone(), folder("tables")).map_err(|error| cannot_open("tables", &error))?;
+        tables.clear();
+
         let metrics = Metrics::default();
         let state_budget = StateBudget::new(settings.state_memory_bytes, metrics.state_memory_bytes.clone());
         let parts = TaskParts {
@@ -110,6 +114,7 @@ impl Engine {
             runtime: runtime.clone(),
             store: store.clone(),
             clock: clock.clone(),
+            tables: tables.clone(),
             metrics: metrics.clone(),
             grants: settings.grants.clone(),
             batch_rows_max: settings.batch_rows_max.max(1),
@@ -148,10 +153,10 @@ impl Engine {
             upkeep: Mutex::new(None),
             stopping: AtomicBool::new(false),
         });
-        let pipelines = Pipelines::new(Deployments::new(inner.clone(), components.clone(), changes));
+        let pipelines = Pipelines::new(Deployments::new(inner.clone(), components.clone(), tables.clone(), changes));
         let upkeep = Upkeep::start(pipelines.deployments(), clock).map_err(OpenError::Thread)?;
         *inner.upkeep.lock() = Some(upkeep);
-        Ok(Self { components, pipelines, inner })
+        Ok(Self { components, tables, pipelines, inner })
     }
 
     /// Starts the stored pipelines: they replay what no checkpoint covers and go on. Blocking while components are loaded.
@@ -202,6 +207,11 @@ impl Engine {
     /// The components of all tenants.
     pub fn components(&self) -> &Components {
         &self.components
+    }
+
+    /// The tables of all tenants.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     /// The pipelines of all tenants.

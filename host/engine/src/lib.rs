@@ -35,6 +35,7 @@ mod sinks;
 mod status;
 mod stored;
 mod stream_users;
+mod tables;
 mod task;
 mod turns;
 mod upkeep;
@@ -56,5 +57,10 @@ pub use replays::{MovedStream, Promoted, ReplayFrom};
 pub use settings::EngineSettings;
 pub use sinks::{ReaderBeyond, renew_batch_keys, sinks_beyond};
 pub use status::{
-    BreakerStatus, DivergenceStatus, InputStatus, PipelineState, ReplayStatus, SinkStatus, Status, StepStatus, TaskStatus,
+    BreakerStatus, DivergenceStatus, InputStatus, LookupStatus, PipelineState, ReplayStatus, SinkStatus, Status, StepStatus,
+    TaskStatus,
+};
+pub use tables::{
+    DeleteTableError, PutTable, PutTableError, TableContent, TableEntry, TableFormat, TablePut, TableRowFault, TableRows, Tables,
+    TablesHold, fields_json, parse_fields,
 };

@@ -97,10 +97,16 @@ const GAUGES: [Gauge; 7] = [
     }),
 ];
 
-const COUNTERS: [Counter; 7] = [
+const COUNTERS: [Counter; 9] = [
     ("tidemill_pipeline_rows_in", "Rows taken since the run began", |status| status.rows_in),
     ("tidemill_pipeline_rows_out", "Rows sent on since the run began", |status| status.rows_out),
     ("tidemill_pipeline_dead_letters", "Rows that failed in a step since the run began", |status| status.dead_letters),
+    ("tidemill_pipeline_lookup_rows", "Rows that were looked up in tables since the host started", |status| {
+        status.steps.iter().filter_map(|step| step.lookup.as_ref()).map(|lookup| lookup.rows).sum()
+    }),
+    ("tidemill_pipeline_lookup_missed", "Rows that a table did not have, since the host started", |status| {
+        status.steps.iter().filter_map(|step| step.lookup.as_ref()).map(|lookup| lookup.missed).sum()
+    }),
     ("tidemill_pipeline_late_rows", "Rows that came too late for a step since the run began", |status| status.late),
     ("tidemill_pipeline_dropped_late", "Pairs of a row and a window that came too late for each other", |status| {
         status.dropped_late

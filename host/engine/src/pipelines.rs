@@ -1,17 +1,18 @@
 //! The pipelines of all tenants: apply, look at, pause, delete. The door; what happens behind it is in `deployments` and `apply`.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidemill_event::{PipelineName, StreamName, TenantName};
+use tidemill_event::{PipelineName, StreamName, TableName, TenantName};
 
 use crate::checkpoints::{CheckpointName, NamedCheckpoint, Restored, SnapshotError, SnapshotFile};
 use crate::dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, ReplayedLetters};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::document;
-use crate::{Change, Fault, LogLine, LogPage, Promoted, ReplayFrom, Status};
+use crate::{Change, DeleteTableError, Fault, LogLine, LogPage, Promoted, PutTable, PutTableError, ReplayFrom, Status, TablePut};
 
 /// What applying did, or with `dry_run` would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -254,6 +255,23 @@ impl Pipelines {
         file: &mut dyn Read,
     ) -> Result<NamedCheckpoint, SnapshotError> {
         self.deployments.import_checkpoint(tenant, name, checkpoint, file)
+    }
+
+    /// Puts a table in place of what has its name, if what pipelines look up is in it. Blocking, seconds for a large one.
+    pub fn put_table(&self, put: &PutTable) -> Result<TablePut, PutTableError> {
+        self.deployments.put_table(put)
+    }
+
+    /// Deletes a table that no pipeline looks up. Blocking.
+    pub fn delete_table(&self, tenant: &TenantName, table: &TableName) -> Result<(), DeleteTableError> {
+        self.deployments.delete_table(tenant, table)
+    }
+
+    /// Which pipelines look a table up, sorted.
+    pub fn using_table(&self, tenant: &TenantName, table: &TableName) -> Vec<PipelineName> {
+        let users: BTreeSet<PipelineName> =
+            self.deployments.using_table(tenant, table).iter().map(|deployed| deployed.name.clone()).collect();
+        users.into_iter().collect()
     }
 
     /// Which pipelines read or write a stream, sorted: such a stream is not to be deleted.

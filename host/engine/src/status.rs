@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidemill_event::BreakerState;
-use tidemill_flow::CallReport;
+use tidemill_flow::{CallReport, LookupReport};
 
 use crate::plan::Plan;
 use crate::rates::Rates;
@@ -222,8 +222,24 @@ pub struct StepStatus {
     pub keys: u64,
     /// Rows that came too late for it.
     pub late: u64,
+    /// Of a lookup, what it looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<LookupStatus>,
     /// Whether it is taken out because it keeps failing.
     pub breaker: BreakerStatus,
+}
+
+/// A table as a step looks it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LookupStatus {
+    /// Its name.
+    pub table: String,
+    /// The version that the last batch looked up.
+    pub version: u64,
+    /// Rows looked up.
+    pub rows: u64,
+    /// Those that the table did not have.
+    pub missed: u64,
 }
 
 /// Whether a component is taken out because it keeps failing.
@@ -263,8 +279,22 @@ impl StepStatus {
             memory_peak_bytes: 0,
             keys: 0,
             late: 0,
+            lookup: plan.steps.get(step as usize).and_then(|step| step.kind.lookup()).map(|lookup| LookupStatus {
+                table: lookup.table.name.to_string(),
+                version: lookup.table.newest(),
+                rows: 0,
+                missed: 0,
+            }),
             breaker: BreakerStatus::Closed,
         }
+    }
+
+    /// A batch was looked up, in these versions of the tables.
+    pub(crate) fn looked_up(&mut self, report: &LookupReport, versions: &BTreeMap<String, u64>) {
+        let Some(lookup) = &mut self.lookup else { return };
+        lookup.rows += report.rows as u64;
+        lookup.missed += report.missed as u64;
+        lookup.version = versions.get(&lookup.table).copied().unwrap_or(lookup.version);
     }
 
     /// One more call.
@@ -294,6 +324,12 @@ impl StepStatus {
         self.memory_peak_bytes = self.memory_peak_bytes.max(other.memory_peak_bytes);
         self.keys += other.keys;
         self.late += other.late;
+        if let (Some(lookup), Some(other)) = (&mut self.lookup, &other.lookup) {
+            lookup.rows += other.rows;
+            lookup.missed += other.missed;
+            // Until every task has met the new one, the oldest.
+            lookup.version = lookup.version.min(other.version);
+        }
         for (ending, count) in &other.endings {
             *self.endings.entry(ending.clone()).or_default() += count;
         }

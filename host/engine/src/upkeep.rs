@@ -48,6 +48,9 @@ fn round(deployments: &Deployments, clock: &dyn Clock) {
     for deployed in deployments.runs() {
         deployed.tasks.iter().for_each(|task| task.look(now));
     }
+    if deployments.started.load(Ordering::Acquire) {
+        deployments.sweep_tables();
+    }
     // Before that, nobody holds yet what he needs.
     if deployments.started.load(Ordering::Acquire)
         && let Err(error) = deployments.threads.log.retain(clock.now())

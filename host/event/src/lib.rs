@@ -24,7 +24,9 @@ mod verdict;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
-pub use name::{ComponentName, ConsumerName, NAME_BYTES_MAX, NameError, PipelineName, StreamId, StreamName, TenantName};
+pub use name::{
+    ComponentName, ConsumerName, NAME_BYTES_MAX, NameError, PipelineName, StreamId, StreamName, TableName, TenantName,
+};
 pub use partition::{Offset, OffsetRange, PartitionId, PartitionKey, murmur2, partition_of};
 pub use placement::Placement;
 pub use rejection::{Reason, Rejection, rejection_definition};

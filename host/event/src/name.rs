@@ -121,6 +121,10 @@ plain_name!(
     ComponentName
 );
 plain_name!(
+    /// A table of a tenant.
+    TableName
+);
+plain_name!(
     /// A reader of a stream whose committed offsets the host keeps.
     ConsumerName
 );

@@ -26,6 +26,7 @@ mod group;
 mod join;
 mod keyed;
 mod keys;
+mod lookup;
 mod operator;
 mod outcome;
 mod over;
@@ -65,8 +66,11 @@ pub use join::{
     AsOf, AsOfJoin, AsOfSettings, IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings,
 };
 pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
+pub use lookup::{
+    BadKey, Found, IndexedTable, KeyFault, Lookup, LookupReport, LookupSettings, LookupTable, Missing, TableIndex, check_key,
+};
 pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};
-pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, StepId, Wait};
+pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, StepId, Tables, Wait};
 pub use over::{Over, OverSettings};
 pub use rule::{Keep, RuleSettings, RuleStep};
 pub use select::{Extend, NamedProjection, Select};

@@ -12,6 +12,7 @@ use tidemill_event::{CallFailure, Ending, EventTime, Reason, RuleCall, Usage};
 use crate::aggregate::Lost;
 use crate::calls::Answer;
 use crate::join::Side;
+use crate::lookup::{LookupReport, LookupTable};
 use crate::window::LateRows;
 use crate::{FlowBatch, Guest, Marks, Watermark};
 
@@ -108,6 +109,9 @@ pub struct CallReport {
     pub usage: Usage,
 }
 
+/// The tables that lookups look up, by step.
+pub type Tables = Arc<[(StepId, Arc<dyn LookupTable>)]>;
+
 /// What is collected while a batch goes through the steps.
 #[derive(Debug)]
 pub struct Outcome {
@@ -119,6 +123,8 @@ pub struct Outcome {
     pub endings: Vec<RecordedEnding>,
     /// Calls made, in order.
     pub calls: Vec<CallReport>,
+    /// How lookups went, by step.
+    pub lookups: Vec<LookupReport>,
     /// Rows that came too late, by step, then in row order.
     pub late: Vec<LateRows>,
     /// (row, window) pairs that came too late for each other.
@@ -129,6 +135,7 @@ pub struct Outcome {
     pub dropped: Vec<(StepId, u64)>,
     marks: Arc<Marks>,
     side: Side,
+    tables: Tables,
     recorded: Vec<RecordedEnding>,
     clock: EventTime,
     clock_read: Cell<bool>,
@@ -143,12 +150,14 @@ impl Outcome {
             put_back: Vec::new(),
             endings: Vec::new(),
             calls: Vec::new(),
+            lookups: Vec::new(),
             late: Vec::new(),
             dropped_late: 0,
             late_partial: 0,
             dropped: Vec::new(),
             marks: Arc::new(Marks::steady(Watermark::NONE, 0)),
             side: Side::Left,
+            tables: Arc::new([]),
             recorded: Vec::new(),
             clock,
             clock_read: Cell::new(false),
@@ -177,6 +186,17 @@ impl Outcome {
     /// Which input of a join the batch is of.
     pub(crate) fn side(&self) -> Side {
         self.side
+    }
+
+    /// What the lookups of this batch look up: one version of a table for each such step. Which ones is recorded with the commit.
+    pub fn with_tables(mut self, tables: Tables) -> Self {
+        self.tables = tables;
+        self
+    }
+
+    /// The table that a step looks up.
+    pub(crate) fn table(&self, step: StepId) -> Option<Arc<dyn LookupTable>> {
+        self.tables.iter().find(|(of, _)| *of == step).map(|(_, table)| table.clone())
     }
 
     /// The watermark along the batch.

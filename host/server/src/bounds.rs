@@ -85,6 +85,10 @@ pub(crate) const VERSIONS_LISTED_MAX: u32 = 100;
 pub(crate) const DECLARATION_BYTES_MAX: usize = 1 << 20;
 /// A component. Beyond: 413 (what the runtime takes is less still, and refused with 422).
 pub(crate) const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// The body of a table. Beyond: 413.
+pub(crate) const TABLE_BYTES_MAX: usize = 128 << 20;
+/// Tables being uploaded or read at once: each is held whole, and as columns. Beyond: 429.
+pub(crate) const TABLES_HELD_MAX: usize = 2;
 /// Components being uploaded or compiled at once. Beyond: 429.
 pub(crate) const COMPONENTS_HELD_MAX: usize = 8;
 /// Components checked and compiled at once, one a tenant. Beyond: they wait.

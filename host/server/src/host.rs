@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Access;
-use crate::bounds::{BACKUPS_MAX, COMPONENTS_HELD_MAX, JSON_HELD_BYTES_MAX, UPLOADS_MAX};
+use crate::bounds::{BACKUPS_MAX, COMPONENTS_HELD_MAX, JSON_HELD_BYTES_MAX, TABLES_HELD_MAX, UPLOADS_MAX};
 use crate::compile_queue::CompileQueue;
 use crate::consumers::Consumers;
 use crate::ingest::Doors;
@@ -39,6 +39,7 @@ struct Parts {
     json_room: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     component_room: Arc<Semaphore>,
+    table_room: Arc<Semaphore>,
     compiles: CompileQueue,
     backups: Arc<Semaphore>,
 }
@@ -68,6 +69,7 @@ impl Host {
             json_room: Arc::new(Semaphore::new(JSON_HELD_BYTES_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             component_room: Arc::new(Semaphore::new(COMPONENTS_HELD_MAX)),
+            table_room: Arc::new(Semaphore::new(TABLES_HELD_MAX)),
             compiles: CompileQueue::new(),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
         }))
@@ -134,6 +136,11 @@ impl Host {
     /// Components that may be held in memory while they are uploaded or compiled.
     pub(crate) fn component_room(&self) -> Arc<Semaphore> {
         self.0.component_room.clone()
+    }
+
+    /// Tables that may be held in memory while they are uploaded and read.
+    pub(crate) fn table_room(&self) -> Arc<Semaphore> {
+        self.0.table_room.clone()
     }
 
     /// Turns at the compiler.

@@ -38,6 +38,7 @@ mod routes;
 mod service;
 mod settings;
 mod streams;
+mod tables;
 mod tokens;
 mod websocket;
 

@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 use crate::problem::{Kind, Problem};
 use crate::{
     backup, checkpoints, components, consumers, dead_letters, health, ingest, metrics, pipeline_logs, pipelines, problem, read,
-    replays, streams, tokens,
+    replays, streams, tables, tokens,
 };
 
 #[derive(OpenApi)]
@@ -58,6 +58,11 @@ use crate::{
         checkpoints::restore_checkpoint,
         checkpoints::get_snapshot,
         checkpoints::put_snapshot,
+        tables::list_tables,
+        tables::get_table,
+        tables::get_rows,
+        tables::put_table,
+        tables::delete_table,
         tokens::list_tokens,
         tokens::get_token,
         tokens::post_token,
@@ -69,6 +74,7 @@ use crate::{
         (name = "events", description = "Events in and out"),
         (name = "components", description = "What users bring: rules and transforms"),
         (name = "pipelines", description = "What is done with events"),
+        (name = "tables", description = "What lookups look up"),
         (name = "tokens", description = "Who may do what"),
         (name = "host", description = "The host itself; without a credential"),
     )

@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     UnknownPipeline,
     /// No such consumer of the stream.
     UnknownConsumer,
+    /// No such table.
+    UnknownTable,
     /// No such token.
     UnknownToken,
     /// A path that exists, with another method.
@@ -84,6 +86,7 @@ impl Kind {
             Self::UnknownComponent => (StatusCode::NOT_FOUND, "unknown-component", "unknown component"),
             Self::UnknownPipeline => (StatusCode::NOT_FOUND, "unknown-pipeline", "unknown pipeline"),
             Self::UnknownConsumer => (StatusCode::NOT_FOUND, "unknown-consumer", "unknown consumer"),
+            Self::UnknownTable => (StatusCode::NOT_FOUND, "unknown-table", "unknown table"),
             Self::UnknownToken => (StatusCode::NOT_FOUND, "unknown-token", "unknown token"),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "this path has other methods"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-acceptable", "no such form of answer"),

@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::problem::{Kind, Problem};
 use crate::{
     backup, checkpoints, components, consumers, dead_letters, health, ingest, metrics, openapi, pipeline_logs, pipelines, read,
-    replays, streams, tokens,
+    replays, streams, tables, tokens,
 };
 
 /// Every route. Requests with events come here only if the accept loop did not answer them already.
@@ -53,6 +53,9 @@ pub(crate) fn router(host: Host) -> Router {
         )
         .route("/v1/pipelines/{name}/replay", get(replays::get_replay).post(replays::post_replay).delete(replays::delete_replay))
         .route("/v1/pipelines/{name}/replay/promote", post(replays::promote_replay))
+        .route("/v1/tables", get(tables::list_tables))
+        .route("/v1/tables/{table}", get(tables::get_table).put(tables::put_table).delete(tables::delete_table))
+        .route("/v1/tables/{table}/rows", get(tables::get_rows))
         .route("/v1/tokens", get(tokens::list_tokens).post(tokens::post_token))
         .route("/v1/tokens/{id}", get(tokens::get_token).delete(tokens::delete_token))
         .fallback(unknown)

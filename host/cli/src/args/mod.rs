@@ -13,6 +13,7 @@ mod pipeline;
 mod schema;
 mod serve;
 mod stream;
+mod tables;
 mod token;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub(crate) use self::pipeline::{ApplyArgs, DeleteArgs, LogsArgs, PipelinesArgs, 
 pub(crate) use self::schema::{SchemaArgs, SchemaOf};
 pub(crate) use self::serve::{LogForm, ServeArgs};
 pub(crate) use self::stream::{SendArgs, SendFormat, StreamsAction, StreamsArgs, TailArgs};
+pub(crate) use self::tables::{TableCommand, TableForm};
 pub(crate) use self::token::{CreateTokenArgs, TokenCommand};
 use crate::exit::Failure;
 use crate::secret::Secret;
@@ -132,6 +134,9 @@ pub(crate) enum Command {
     Streams(StreamsArgs),
     /// List components and their versions, show one, or delete one.
     Components(ComponentsArgs),
+    /// Put, list, show and delete tables, which lookups look up.
+    #[command(subcommand)]
+    Table(TableCommand),
     /// Compile one component from standard input, under limits: the host runs this itself.
     #[command(hide = true)]
     CompileComponent(CompileArgs),

@@ -17,6 +17,7 @@ pub(crate) mod schema;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod tables;
 pub(crate) mod tail;
 pub(crate) mod test;
 pub(crate) mod token;

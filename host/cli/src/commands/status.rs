@@ -182,11 +182,21 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         &|step| if text(step, "/component").is_empty() { Vec::new() } else { vec![step_row(step)] },
     );
     section("steps with state", "steps", &["STEP", "KEYS", "TOO LATE"], &|step| {
-        if !text(step, "/component").is_empty() {
+        if !text(step, "/component").is_empty() || step.get("lookup").is_some() {
             return Vec::new();
         }
         let count = |member: &str| grouped(number(step, member));
         vec![vec![text(step, "/step").to_owned(), count("/keys"), count("/late")]]
+    });
+    section("lookups", "steps", &["STEP", "TABLE", "VERSION", "ROWS", "MISSED"], &|step| {
+        let Some(lookup) = step.get("lookup") else { return Vec::new() };
+        vec![vec![
+            text(step, "/step").to_owned(),
+            text(lookup, "/table").to_owned(),
+            number(lookup, "/version").to_string(),
+            grouped(number(lookup, "/rows")),
+            grouped(number(lookup, "/missed")),
+        ]]
     });
     section("targets outside", "sinks", &["TARGET", "PARTITION", "NEXT", "LAG", "TROUBLE"], &|sink| {
         vec![vec![

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings};
 
-use crate::pipeline::{JoinStep, LimitStep, OverStep, SampleStep, Target, WindowStep};
+use crate::pipeline::{JoinStep, LimitStep, LookupStep, OverStep, SampleStep, Target, WindowStep};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +129,8 @@ pub(crate) enum StepKind {
         /// The answer as a column, with `keep: all`.
         answer: Option<Text>,
     },
+    /// Puts columns of a table beside the row.
+    Lookup(LookupStep),
     /// Asks a transform.
     Transform { component: ComponentStep, keep_input: bool },
     /// Brings rows of two streams together; the first step.
@@ -153,6 +155,7 @@ impl StepKind {
             Self::Select(_) => "select",
             Self::Extend(_) => "extend",
             Self::Rule { .. } => "rule",
+            Self::Lookup(_) => "lookup",
             Self::Transform { .. } => "transform",
             Self::Join(_) => "join",
             Self::Window(_) => "window",

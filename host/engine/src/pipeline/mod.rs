@@ -9,6 +9,7 @@ mod definition;
 pub(crate) mod document;
 mod functions;
 mod join;
+mod lookup;
 mod object;
 mod parse;
 mod scalar;
@@ -25,6 +26,7 @@ pub(crate) use definition::{
     StepKind, Text,
 };
 pub(crate) use join::{JoinBound, JoinStep, direction_word, kind_word};
+pub(crate) use lookup::{LookupStep, Matching};
 pub(crate) use parse::{Reading, parse, read_pipeline};
 pub use schema::PIPELINE_SCHEMA;
 pub(crate) use suggest::nearest;

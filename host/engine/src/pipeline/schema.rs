@@ -82,6 +82,8 @@ mod tests {
         ] {
             check(definition, &mut inner, |inner| json!({"from": "a", "steps": [{word: inner}], "to": to()}));
         }
+        let lookup = |lookup| json!({"from": "a", "steps": [{"lookup": lookup}], "to": ["stdout"]});
+        check("looked-up", &mut json!({"table": "t", "on": "a = b", "take": ["c"]}), lookup);
         check("limits", &mut json!({}), |limits| json!({"from": "a", "steps": [{"rule": "a@1", "limits": limits}], "to": to()}));
         check("file", &mut json!({"path": "a"}), |file| json!({"from": "a", "to": [{"file": file}]}));
         check("roll", &mut json!({}), |roll| json!({"from": "a", "to": [{"file": {"path": "a", "roll": roll}}]}));

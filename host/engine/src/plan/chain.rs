@@ -8,9 +8,10 @@ use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::{
     AsOfJoin, AsOfSettings, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall, IntervalJoin,
-    Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, NamedProjection, Operator, Over,
-    OverSettings, Predicate, Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId,
-    Tested, TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings, WithFunctions,
+    Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
+    NamedProjection, Operator, Over, OverSettings, Predicate, Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow,
+    SidedJoin, SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings,
+    WindowSettings, WithFunctions,
 };
 use tidemill_runtime::{Grants, Runtime};
 
@@ -51,6 +52,12 @@ pub(crate) fn chain(
                 PlannedKind::Where(condition) => Box::new(Where::new(id, Box::new(Condition(condition.clone())))),
                 PlannedKind::Select(columns) => Box::new(Select::new(id, projections(columns))),
                 PlannedKind::Extend(columns) => Box::new(Extend::new(id, projections(columns))),
+                PlannedKind::Lookup(lookup) => Box::new(Lookup::new(LookupSettings {
+                    step: id,
+                    keys: lookup.keys.clone(),
+                    take: lookup.take.clone(),
+                    missing: lookup.missing,
+                })),
                 PlannedKind::Rule { component, keep: kept, answer } => {
                     let description = component.component.description();
                     let settings = RuleSettings {

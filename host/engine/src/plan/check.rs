@@ -21,7 +21,7 @@ use crate::plan::source::{Sources, sources_of};
 use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep};
 use crate::sinks::SinkParts;
 use crate::stored::{Pin, StoredPipeline};
-use crate::{Components, Fault};
+use crate::{Components, Fault, Tables};
 
 /// What a definition is checked against.
 pub(crate) struct Catalog<'a> {
@@ -29,6 +29,7 @@ pub(crate) struct Catalog<'a> {
     pub(crate) log: &'a Log,
     pub(crate) runtime: &'a Runtime,
     pub(crate) components: &'a Components,
+    pub(crate) tables: &'a Tables,
     pub(crate) grants: &'a Grants,
     /// What targets are opened with.
     pub(crate) targets: &'a SinkParts,
@@ -204,6 +205,7 @@ impl Checker<'_> {
                 let columns = columns?.extended(&passed(&made, wanted));
                 Some((PlannedKind::Extend(made), columns))
             }
+            StepKind::Lookup(lookup) => self.lookup(step, lookup, columns),
             StepKind::Rule { component, keep, answer } => {
                 let planned = self.component(at, step, component, Kind::Rule, columns)?;
                 let columns = columns?;

@@ -38,6 +38,12 @@ impl Columns {
         self.fields.iter().find(|field| &*field.name == name)
     }
 
+    /// A column by its name, with the source's in front or not.
+    pub(crate) fn resolve(&self, name: &str) -> Option<&Field> {
+        let bare = || name.strip_prefix(self.alias.as_deref()?)?.strip_prefix('.');
+        self.field(name).or_else(|| self.field(bare()?))
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| &*field.name)
     }

@@ -20,6 +20,12 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
         .enumerate()
         .map(|(at, step)| {
             let mut described = json!({"step": plan.step_name(at as u32), "columns": columns(&step.fields)});
+            if let Some(lookup) = step.kind.lookup() {
+                let version = lookup.table.current();
+                described["table"] = json!(lookup.table.name.as_str());
+                described["version"] = json!(version.number);
+                described["rows"] = json!(version.content.rows.num_rows());
+            }
             if let Some((_, component)) = plan.components().find(|(place, _)| *place == at as u32) {
                 described["component"] = json!(component.label());
                 described["digest"] = json!(component.pin.digest);

@@ -18,6 +18,7 @@ mod difference;
 mod functions;
 mod join;
 mod key;
+mod lookup;
 mod source;
 mod state;
 mod target;
@@ -43,6 +44,7 @@ pub(crate) use difference::difference;
 pub use difference::{Change, ChangeKind, StateChange};
 pub(crate) use functions::{PlannedCall, PlannedFunction};
 pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
+pub(crate) use lookup::PlannedLookup;
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
@@ -80,6 +82,7 @@ impl Plan {
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
+            | PlannedKind::Lookup(_)
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
             | PlannedKind::Over(_)
@@ -95,12 +98,18 @@ impl Plan {
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
+            | PlannedKind::Lookup(_)
             | PlannedKind::Rule { .. }
             | PlannedKind::Transform { .. }
             | PlannedKind::Sample(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
         })
+    }
+
+    /// The lookups.
+    pub(crate) fn lookups(&self) -> impl Iterator<Item = &Arc<PlannedLookup>> {
+        self.steps.iter().filter_map(|step| step.kind.lookup())
     }
 
     /// Sandboxes its tasks hold.
@@ -167,6 +176,7 @@ impl PlannedStep {
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
+            | PlannedKind::Lookup(_)
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
             | PlannedKind::Over(_)
@@ -179,6 +189,7 @@ impl PlannedStep {
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
+            | PlannedKind::Lookup(_)
             | PlannedKind::Join(_)
             | PlannedKind::Limit(_)
             | PlannedKind::Sample(_)
@@ -202,4 +213,13 @@ pub(crate) enum PlannedKind {
     Over(Box<PlannedOver>),
     Limit(Box<PlannedLimit>),
     Sample(PlannedSample),
+    Lookup(Arc<PlannedLookup>),
+}
+
+impl PlannedKind {
+    /// The lookup, if it is one.
+    pub(crate) fn lookup(&self) -> Option<&Arc<PlannedLookup>> {
+        let Self::Lookup(lookup) = self else { return None };
+        Some(lookup)
+    }
 }

@@ -28,7 +28,11 @@ impl Plan {
             PlannedKind::Window(window) => Some(window.state.clone()),
             PlannedKind::Over(over) => Some(over.state.clone()),
             PlannedKind::Limit(limit) => Some(limit.state.clone()),
-            PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) | PlannedKind::Sample(_) => None,
+            PlannedKind::Where(_)
+            | PlannedKind::Select(_)
+            | PlannedKind::Extend(_)
+            | PlannedKind::Lookup(_)
+            | PlannedKind::Sample(_) => None,
         }
     }
 
@@ -43,7 +47,11 @@ impl Plan {
             PlannedKind::Window(window) => Some(window.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Over(over) => Some(over.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Limit(limit) => Some(limit.by.iter().map(|field| &*field.name).collect()),
-            PlannedKind::Where(_) | PlannedKind::Select(_) | PlannedKind::Extend(_) | PlannedKind::Sample(_) => None,
+            PlannedKind::Where(_)
+            | PlannedKind::Select(_)
+            | PlannedKind::Extend(_)
+            | PlannedKind::Lookup(_)
+            | PlannedKind::Sample(_) => None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a batch did becomes one entry: rows that came out, dead letters, and the range they came from; and it is counted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,8 @@ impl Task {
             probe: std::mem::take(&mut self.probed),
             homeless,
             replayed,
+            // Where nothing was looked up, a replay looks nothing up.
+            tables: if outcome.lookups.is_empty() { BTreeMap::new() } else { self.lookups.versions() },
         }
     }
 
@@ -206,6 +209,10 @@ impl Task {
             for late in &outcome.late {
                 let step = seen.steps.entry(late.step.0).or_insert_with(|| StepStatus::new(plan, late.step.0));
                 step.late += late.rows.len() as u64;
+            }
+            for lookup in &outcome.lookups {
+                let step = seen.steps.entry(lookup.step.0).or_insert_with(|| StepStatus::new(plan, lookup.step.0));
+                step.looked_up(lookup, &commit.tables);
             }
             for (step, keys) in keys {
                 seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;

@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::OnTrim;
 use crate::plan::{CallControl, CallMetricsFamilies, Plan, Voice, chain};
 use crate::planted::Plants;
+use crate::tables::Tables;
 use crate::task::budget::Share;
 use crate::task::checkpointer::Job;
 use crate::task::committing::Taken;
@@ -26,6 +27,7 @@ use crate::task::drawing::Drawn;
 use crate::task::frames::Output;
 use crate::task::input::{InputSeed, Inputs};
 use crate::task::loading::{Begun, Loaded, load};
+use crate::task::lookups::Lookups;
 use crate::task::record::Checkpoint;
 use crate::task::recovery::{Recovered, recover};
 use crate::task::returning::Ahead;
@@ -40,6 +42,7 @@ pub(crate) struct TaskParts {
     pub(crate) runtime: Runtime,
     pub(crate) store: StateStore,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tables: Tables,
     pub(crate) metrics: Metrics,
     pub(crate) grants: Grants,
     pub(crate) batch_rows_max: usize,
@@ -101,6 +104,7 @@ pub(crate) struct Task {
     pub(super) chain: Chain,
     pub(super) time: TaskTime,
     pub(super) control: Arc<CallControl>,
+    pub(super) lookups: Lookups,
     pub(super) recovered: Recovered,
     pub(super) accept_divergence: bool,
     /// Rows that come back later.
@@ -190,6 +194,9 @@ impl Task {
         let Loaded { begun, kept, drawn, fallback } = load(&parts, &plan, &shared.id, &mut recovered, begin)?;
         let Begun { chain, inputs, time } = begun;
         let keeping::Kept { waiting, homeless, replayed } = kept;
+        let lookups = Lookups::open(&plan, &parts.tables)?;
+        let since = recovered.checkpoint.as_ref().map_or(CheckpointId::EMPTY, |checkpoint| CheckpointId(checkpoint.id));
+        shared.looked_up_before(since, recovered.commits.iter().flat_map(|commit| &commit.tables));
         let (id, totals) = match &recovered.checkpoint {
             Some(checkpoint) => (CheckpointId(checkpoint.id), checkpoint.totals.clone()),
             None => (CheckpointId::EMPTY, Totals::default()),
@@ -231,6 +238,7 @@ impl Task {
             chain,
             time,
             control,
+            lookups,
             recovered,
             accept_divergence,
             waiting,
@@ -285,6 +293,7 @@ impl Task {
         if let Some(commit) = self.recovered.commits.pop_front() {
             return self.replay(commit);
         }
+        self.lookups.refresh(&self.shared, self.checkpoint)?;
         let due = match self.ahead()? {
             Ahead::Worked => return Ok(Turn::Worked),
             Ahead::Blocked(until) => return Ok(Turn::Waits(until)),
@@ -324,7 +333,7 @@ impl Task {
         let (taken, sources) = self.block_of(at, range, &rows);
         let marks = self.time.rows(at, &rows);
         let side = self.inputs.get(at).side(&self.plan);
-        let mut outcome = Outcome::new(self.clock).with_marks(marks).from_side(side);
+        let mut outcome = Outcome::new(self.clock).with_marks(marks).from_side(side).with_tables(self.lookups.tables());
         let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
         let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
         self.commit(commit, &sources, output, &outcome, begun)?;

@@ -23,6 +23,7 @@ mod keeping;
 mod late_rows;
 mod letters;
 mod loading;
+mod lookups;
 mod machine;
 mod record;
 mod recovery;

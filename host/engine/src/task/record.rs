@@ -90,6 +90,9 @@ pub(crate) struct Commit {
     /// Offsets of dead letters that were put among the waiting rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) replayed: Vec<u64>,
+    /// The version of each table that was looked up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tables: BTreeMap<String, u64>,
 }
 
 impl Commit {
@@ -283,6 +286,7 @@ mod tests {
                 probe: true,
                 homeless: vec![-3],
                 replayed: vec![u64::MAX],
+                tables: [("airports".into(), 3)].into(),
             }),
             Record::Checkpoint(Checkpoint {
                 run: 1,

@@ -49,7 +49,14 @@ impl Task {
             }
             return Ok(self.replayed_all().unwrap_or(Turn::Worked));
         }
-        let mut outcome = Outcome::replay(clock, committed.endings.iter().map(|ending| ending.recorded()).collect());
+        if let Err(why) = self.lookups.go_to(&committed.tables) {
+            self.hold(format!(
+                "what a committed batch looked up cannot be looked up again, so its state cannot be rebuilt: {why}"
+            ));
+            return Ok(Turn::Ended);
+        }
+        let mut outcome = Outcome::replay(clock, committed.endings.iter().map(|ending| ending.recorded()).collect())
+            .with_tables(self.lookups.tables());
         let output = match rows {
             Again::Block(rows, marks) => {
                 let input = self.inputs.named(&committed.stream).map(|at| self.inputs.get(at));
@@ -254,6 +261,7 @@ mod tests {
             probe: false,
             homeless: Vec::new(),
             replayed: Vec::new(),
+            tables: Default::default(),
         }
     }
 

@@ -237,6 +237,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
+            | PlannedKind::Lookup(_)
             | PlannedKind::Rule { .. }
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)

@@ -1,6 +1,6 @@
 //! What others see of a task while its worker owns it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ pub(crate) struct TaskShared {
     pub(crate) checkpoint: AtomicU64,
     seen: Mutex<Seen>,
     speed: Mutex<Speed>,
+    /// Versions of tables that commits behind the last checkpoint name, each with the checkpoint before; `None`: not known yet.
+    tables: Mutex<Option<BTreeSet<(String, u64, CheckpointId)>>>,
     /// Retention leaves what the last checkpoint needs; in the order of the inputs, empty once the task is stopped.
     holds: Mutex<Vec<Hold>>,
 }
@@ -142,6 +144,7 @@ impl TaskShared {
             checkpoint: AtomicU64::new(0),
             seen: Mutex::new(Seen { busy, blocked, steps, ..Seen::default() }),
             speed: Mutex::new(Speed { history: History::new(first), caught_up: now }),
+            tables: Mutex::new(None),
             holds: Mutex::new(holds),
         }
     }
@@ -189,9 +192,40 @@ impl TaskShared {
         Worked { busy: seen.busy, blocked: seen.blocked, steps }
     }
 
+    /// What the commits that it takes again behind a checkpoint looked up: table and version.
+    pub(crate) fn looked_up_before<'a>(&self, id: CheckpointId, versions: impl Iterator<Item = (&'a String, &'a u64)>) {
+        let known = versions.map(|(table, number)| (table.clone(), *number, id)).collect();
+        *self.tables.lock() = Some(known);
+    }
+
+    /// A commit behind the checkpoint `id` looked these up.
+    pub(crate) fn looked_up(&self, id: CheckpointId, versions: &BTreeMap<String, u64>) {
+        if versions.is_empty() {
+            return;
+        }
+        let mut tables = self.tables.lock();
+        let known = tables.get_or_insert_default();
+        for (table, number) in versions {
+            if !known.iter().any(|(name, known, of)| (name, known, of) == (table, number, &id)) {
+                known.insert((table.clone(), *number, id));
+            }
+        }
+    }
+
+    /// The versions of a table that a replay would look up; `None`: not known yet.
+    pub(crate) fn tables_needed(&self, table: &str) -> Option<Vec<u64>> {
+        let tables = self.tables.lock();
+        let known = tables.as_ref()?;
+        Some(known.iter().filter(|(name, ..)| name == table).map(|(_, number, _)| *number).collect())
+    }
+
     /// A checkpoint became true. `before`: the next row of each stream as of the one before it, if there was one since the task began.
     pub(crate) fn saved(&self, saved: &Saved, before: Option<&BTreeMap<String, u64>>, now: Instant) {
         self.checkpoint.store(saved.id.0, Ordering::Relaxed);
+        if let Some(known) = self.tables.lock().as_mut() {
+            // A start may fall back to the checkpoint before.
+            known.retain(|(.., of)| of.0 + 1 >= saved.id.0);
+        }
         before.inspect(|places| self.keep_from(places));
         self.update(|seen| {
             seen.checkpoint_at = Some(now);

@@ -195,7 +195,7 @@ impl Task {
         let Some(step) = self.end_of_inputs().or_else(|| self.clock_step()) else { return Ok(false) };
         let begun = cpu_time();
         let (taken, sources, marks) = self.step_of_time(step);
-        let mut outcome = Outcome::new(self.clock).with_marks(marks);
+        let mut outcome = Outcome::new(self.clock).with_marks(marks).with_tables(self.lookups.tables());
         let output = self.chain.run(self.no_rows(), &mut outcome);
         let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
         self.commit(commit, &sources, output, &outcome, begun)?;

@@ -19,6 +19,11 @@ impl Table {
         Self { rows }
     }
 
+    /// Rows that were read from something else than a stream; their types are those that a stream may have.
+    pub fn from_rows(rows: RecordBatch) -> Self {
+        Self::new(rows)
+    }
+
     /// How many rows.
     pub fn rows(&self) -> usize {
         self.rows.num_rows()

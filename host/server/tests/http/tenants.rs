@@ -35,6 +35,7 @@ impl Shop {
         };
         make("PUT", "/v1/streams/shops-payments", 201);
         make("PUT", "/v1/components/shops-rule/versions/1.0.0", 201);
+        make("PUT", "/v1/tables/shops-prices", 201);
         make("PUT", "/v1/pipelines/shops-big", 201);
         make("POST", "/v1/streams/shops-payments/events", 200);
         make("POST", "/v1/streams/shops-payments/consumers/shops-billing/commit", 200);
@@ -56,6 +57,7 @@ impl Shop {
     fn ask(&self, bearer: &str, method: &str, path: &str) -> Answer {
         let (content, body) = match (method, path) {
             ("PUT", path) if path.starts_with("/v1/components/") => ("application/wasm", threshold_rule()),
+            ("PUT", path) if path.starts_with("/v1/tables/") => ("text/csv", "shops-column\n1\n".into()),
             ("PUT", path) if path.starts_with("/v1/pipelines/") => ("application/yaml", PIPELINE.into()),
             ("PUT", _) => ("application/json", STREAM.into()),
             ("POST", path) if path.ends_with("/events") => ("application/json", r#"{"n":0}"#.into()),
@@ -77,6 +79,7 @@ impl Shop {
             ("versions", "{version}") => "1.0.0".to_owned(),
             ("pipelines", "{name}") => "shops-big".to_owned(),
             ("dead-letters", "{id}") => "0:0".to_owned(),
+            ("tables", "{table}") => "shops-prices".to_owned(),
             ("tokens", "{id}") => self.token.clone(),
             (_, part) => panic!("say here which {part} a tenant has: {}", route.template),
         })
