@@ -257,6 +257,12 @@ fn time_lines(status: &Value) -> Vec<String> {
             grouped(dropped)
         ));
     }
+    let by_step = status.get("dropped").and_then(Value::as_object).into_iter().flatten();
+    let by_step: Vec<String> =
+        by_step.map(|(step, rows)| format!("{} rows by {step}", grouped(rows.as_u64().unwrap_or(0)))).collect();
+    if !by_step.is_empty() {
+        lines.push(format!("  dropped      {}", by_step.join(", ")));
+    }
     lines
 }
 
@@ -350,7 +356,7 @@ mod tests {
             "pipeline": "fraud", "state": "running", "plan": 2, "run": 1, "lag_records": 1200, "behind_ms": 340, "rows_in": 8192, "rows_out": 17,
             "dead_letters": 3, "endings": {"trap": 1}, "event_time": "2026-11-21T12:00:00.000000Z", "last_error": null,
             "time": {"watermark": "2026-11-21T11:59:58.000000Z", "behind_clock_ms": 2500, "moved_by_clock": false, "held_back_by": [{"stream": "cards", "partition": 0}]},
-            "late": 4, "dropped_late": 9, "late_partial": 1,
+            "late": 4, "dropped_late": 9, "late_partial": 1, "dropped": {"steps[0].dedupe": 1200},
             "last_10s": {"rows_in_per_second": 1204.3, "rows_out_per_second": 1.7, "busy": 0.031, "back_pressure": 0.0},
             "last_minute": {"rows_in_per_second": 900.0, "rows_out_per_second": 0.0, "busy": 0.02, "back_pressure": 0.5},
             "tasks": [{"partition": 0, "state": "running", "inputs": [{"stream": "cards", "offset": 8000, "lag_records": 1200, "kept_from": 7000, "watermark": "2026-11-21T11:59:58.000000Z", "is_idle": false, "holds_back": true},
@@ -373,6 +379,7 @@ mod tests {
               in all       8,192 rows in, 17 out, 3 dead letters, 1 × trap
               time         watermark 2026-11-21T11:59:58.000000Z, 2.5 s behind the clock, held back by cards 0
               late         4 rows too late, 1 missed some of their windows; 9 × row and window
+              dropped      1,200 rows by steps[0].dedupe
             tasks
               PARTITION  STATE    READS   NEXT    LAG   KEPT  WATERMARK                               IN/s   BUSY  CHECKPOINT
               0          running  cards  8,000  1,200  1,000  2026-11-21T11:59:58.000000Z holds back  1,204  3 %   #3, 12 s ago, 2.0 KiB

@@ -129,8 +129,12 @@ impl StepState for Passed {
     }
 
     fn take_changes(&mut self) -> Vec<KeyChange> {
+        self.take_some(usize::MAX)
+    }
+
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, times, entries, .. } = self;
-        entries.take_changes(|slot, key, value| encode(slot, key, value, times, index))
+        entries.take_some(most, |slot, key, value| encode(slot, key, value, times, index))
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
