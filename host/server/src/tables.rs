@@ -70,6 +70,7 @@ pub(crate) struct TableList {
 /// What is said of a table beside its rows.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct PutQuery {
     /// Columns by which no two rows may be alike, with commas between them.
     key: Option<String>,
@@ -80,6 +81,7 @@ pub(crate) struct PutQuery {
 /// Which rows.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct RowsQuery {
     /// At most so many; 1000 unless said.
     limit: Option<usize>,
@@ -253,7 +255,7 @@ pub(crate) async fn get_rows(
     let told = spawn_blocking(move || {
         let content = engine.tables().content(&tenant, &name).ok_or_else(|| unknown(&name))?;
         let content = content.map_err(|why| Problem::new(Kind::Internal, why, "put the table again"))?;
-        Ok(content.ndjson(limit))
+        Ok::<_, Problem>(content.ndjson(limit))
     });
     let text = told.await.map_err(|error| Problem::new(Kind::Internal, error.to_string(), "report it"))??;
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Bytes::from(text)).into_response())
