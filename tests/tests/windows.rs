@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill_oracle::random::{self, Chance};
-use tidemill_oracle::{Form, Nexmark, Query, Streams, Verdict, Window, definition};
+use tidemill_oracle::{EventFile, Form, Nexmark, Query, Streams, Verdict, Window, definition};
 use tidemill_tests::{Cycles, Host};
 
 /// How often the host is killed, unless `TIDEMILL_CRASH_CYCLES` says.
@@ -63,7 +63,7 @@ fn random_queries_answer_as_the_model() {
 fn random_pipelines_answer_as_the_model() {
     for seed in 1..=3 {
         let folder = tempfile::tempdir().expect("a folder");
-        random::write_pipelines(folder.path(), seed, 250, 42).expect("a folder of chance");
+        random::write_pipelines(folder.path(), seed, 250, 50).expect("a folder of chance");
         let host = Host::start();
         all_passed(&Streams::open(folder.path()).expect("the data").run(&host, |_| ()));
     }
@@ -176,43 +176,49 @@ fn a_window_does_not_hang_when_data_stops() {
     host.wait_rows("counts", 1);
 }
 
-/// Sends the rows of a stream in pieces of chance; now and then the host is killed between two of them.
-fn send_in_pieces(host: &mut Host, streams: &Streams, name: &str, chance: &mut Chance) {
-    let lines: Vec<&[u8]> = streams.files[name].body.split_inclusive(|byte| *byte == b'\n').collect();
-    let mut begin = 0;
-    while begin < lines.len() {
-        let end = (begin + 1 + chance.below(60) as usize).min(lines.len());
-        host.send_as(name, "application/x-ndjson", &lines[begin..end].concat()).expect(200);
+/// Sends the rows of all streams in pieces of chance, in turn; now and then the host is killed between two of them.
+fn send_in_pieces(host: &mut Host, streams: &Streams, chance: &mut Chance) {
+    let of = |file: &EventFile| file.body.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let mut left: Vec<(&String, Vec<Vec<u8>>)> =
+        streams.files.iter().filter(|(_, file)| !file.is_table()).map(|(name, file)| (name, of(file))).collect();
+    while !left.is_empty() {
+        let at = chance.below(left.len() as u64) as usize;
+        let (name, lines) = &mut left[at];
+        let piece: Vec<u8> = lines.drain(..lines.len().min(1 + chance.below(60) as usize)).flatten().collect();
+        host.send_as(name, "application/x-ndjson", &piece).expect(200);
+        if lines.is_empty() {
+            left.remove(at);
+        }
         if chance.below(5) == 0 {
             std::thread::sleep(Duration::from_millis(chance.below(60)));
             host.kill();
             host.launch();
         }
-        begin = end;
     }
 }
 
-#[test]
-fn live_windows_survive_kills() {
-    let folder = tempfile::tempdir().expect("a folder");
-    random::write_windows(folder.path(), 21, 600, 30).expect("a folder of chance");
-    let streams = Streams::open(folder.path()).expect("the data");
+/// Asks the queries of a folder of pipelines that are live while its events come in pieces and the host is killed. Time is left to the
+/// events: neither silence nor a clock moves it.
+fn live_under_kills(folder: &Path, seed: u64, is_asked: impl Fn(&Query) -> bool) {
+    let streams = Streams::open(folder).expect("the data");
     let mut host = Host::start();
     streams.declare(&host).expect("declared");
-    // A row from far ahead closes every window but its own; of rows that are counted it would be one.
-    let queries: Vec<&Query> = streams.queries.iter().filter_map(|(_, query)| query.as_ref().ok()).collect();
-    let is_counted = |query: &Query| matches!(&query.form, Form::Window(window) if matches!(window.window, Window::Count { .. }));
-    let queries: Vec<&Query> = queries.into_iter().filter(|query| !is_counted(query)).collect();
+    let queries: Vec<&Query> =
+        streams.queries.iter().filter_map(|(_, query)| query.as_ref().ok()).filter(|query| is_asked(query)).collect();
     for query in &queries {
         let (name, result) = (streams.pipeline(query), streams.result(query));
         let document = definition(query, &name, &result, &|stream| streams.files[stream].disorder_ms());
         let mut document = document.expect("a pipeline");
         document["run"] = json!("live");
         document["time"] = json!({"bound": "off"});
+        document["from"].as_array_mut().expect("sources").iter_mut().for_each(|source| source["idle"] = json!("off"));
         host.put(&format!("/v1/pipelines/{name}"), &document).expect(201);
     }
-    send_in_pieces(&mut host, &streams, "things", &mut Chance::new(3));
-    host.send("things", &json!({"seq": 1_000_000, "ts_ms": 4_000_000_000_000_i64, "order": 0})).expect(200);
+    send_in_pieces(&mut host, &streams, &mut Chance::new(seed));
+    // A row from far ahead ends whatever waits for time, but for what it began itself.
+    for name in streams.files.values().filter(|file| !file.is_table()).map(|file| &file.name) {
+        host.send(name, &json!({"seq": 1_000_000, "ts_ms": 4_000_000_000_000_i64})).expect(200);
+    }
     let verdict = |query: &&Query| {
         let mut outcome = Ok(());
         for _ in 0..400 {
@@ -229,13 +235,37 @@ fn live_windows_survive_kills() {
 }
 
 #[test]
+fn live_windows_survive_kills() {
+    let folder = tempfile::tempdir().expect("a folder");
+    random::write_windows(folder.path(), 21, 600, 30).expect("a folder of chance");
+    // Where rows are counted, the one from far ahead would be one of them.
+    live_under_kills(
+        folder.path(),
+        3,
+        |query| !matches!(&query.form, Form::Window(window) if matches!(window.window, Window::Count { .. })),
+    );
+}
+
+#[test]
+fn live_joins_survive_kills() {
+    let folder = tempfile::tempdir().expect("a folder");
+    random::write_pipelines(folder.path(), 22, 250, 40).expect("a folder of chance");
+    // What goes on at once would let the row from far ahead go on, too.
+    live_under_kills(folder.path(), 4, |query| {
+        let Form::Pipeline(pipeline) = &query.form else { return false };
+        let first = &pipeline["steps"][0];
+        ["join", "window", "over", "where"].iter().any(|step| first.get(step).is_some())
+    });
+}
+
+#[test]
 fn pieces_of_a_stream_give_what_the_whole_gives() {
     let folder = tempfile::tempdir().expect("a folder");
     random::write_windows(folder.path(), 77, 500, 25).expect("a folder of chance");
     let streams = Streams::open(folder.path()).expect("the data");
     let mut host = Host::start();
     streams.declare(&host).expect("declared");
-    send_in_pieces(&mut host, &streams, "things", &mut Chance::new(5));
+    send_in_pieces(&mut host, &streams, &mut Chance::new(5));
     let verdicts: Vec<Verdict> = streams
         .queries
         .iter()

@@ -1,6 +1,8 @@
 //! Folders of the streams' form made of chance: streams, queries, and the answers of slow and obvious models.
 
+mod aggregates;
 mod chance;
+mod joins;
 mod pipelines;
 mod windows;
 

@@ -46,8 +46,9 @@ fn stream(chance: &mut Chance, rows: usize) -> Vec<Value> {
             };
             let time = now - if chance.below(4) == 0 { chance.below(behind_ms + 1) as i64 } else { 0 };
             let mut row = json!({"seq": seq, "ts_ms": time, "name": text(chance), "n": number(chance), "x": fraction(chance),
-                "flag": chance.below(2) == 0, "user": {"tier": chance.below(3), "home": text(chance)}, "order": number(chance)});
-            for field in ["name", "n", "x", "flag", "user"] {
+                "flag": chance.below(2) == 0, "user": {"tier": chance.below(3), "home": text(chance)}, "order": number(chance),
+                "user-agent": text(chance), "Größe in m²": fraction(chance)});
+            for field in ["name", "n", "x", "flag", "user", "user-agent"] {
                 match chance.below(20) {
                     0 | 1 => row[field] = Value::Null,
                     2 => drop(row.as_object_mut().map(|row| row.remove(field))),
@@ -58,7 +59,8 @@ fn stream(chance: &mut Chance, rows: usize) -> Vec<Value> {
         })
         .collect();
     // Types are read off the whole file: one row has a value of each.
-    rows[0] = json!({"seq": 0, "ts_ms": -60_000, "name": "x", "n": 1, "x": 0.25, "flag": true, "user": {"tier": 0, "home": "h"}, "order": 1});
+    rows[0] = json!({"seq": 0, "ts_ms": -60_000, "name": "x", "n": 1, "x": 0.25, "flag": true, "user": {"tier": 0, "home": "h"}, "order": 1,
+        "user-agent": "a", "Größe in m²": 0.5});
     rows
 }
 
@@ -76,7 +78,7 @@ fn query(chance: &mut Chance, number: usize) -> Value {
                 3 => (size_ms * 2 / 7).max(1),
                 _ => (size_ms / 9).max(1),
             };
-            json!({"type": "hopping", "size_ms": size_ms, "slide_ms": slide_ms})
+            json!({"type": "hopping", "size_ms": size_ms, "slide_ms": slide_ms, "offset_ms": offset_ms})
         }
         4 => json!({"type": "session", "gap_ms": size_ms}),
         _ => json!({"type": "count", "size": 1 + chance.below(9)}),
@@ -90,6 +92,7 @@ fn query(chance: &mut Chance, number: usize) -> Value {
         json!(["name", "flag"]),
         json!(["user.tier"]),
         json!(["x", "name"]),
+        json!(["user-agent"]),
     ];
     let mut query = json!({"id": format!("random-{number}"), "stream": "things", "window": window});
     query["key"] = keys[chance.below(keys.len() as u64) as usize].clone();
@@ -98,9 +101,9 @@ fn query(chance: &mut Chance, number: usize) -> Value {
     for _ in 0..chance.below(5) {
         let function = functions[chance.below(functions.len() as u64) as usize];
         let fields: &[&str] = match function {
-            "count_distinct" | "first" | "last" => &["name", "n", "x", "flag", "user.home", "order"],
+            "count_distinct" | "first" | "last" => &["name", "n", "x", "flag", "user.home", "order", "user-agent"],
             "min" | "max" => &["name", "n", "x", "order", "ts_ms"],
-            _ => &["n", "x", "order", "user.tier"],
+            _ => &["n", "x", "order", "user.tier", "Größe in m²"],
         };
         let aggregate = json!([function, fields[chance.below(fields.len() as u64) as usize]]);
         if !aggregates.contains(&aggregate) {
