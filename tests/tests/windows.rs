@@ -122,6 +122,42 @@ fn answers_do_not_hang_on_the_number_of_partitions() {
     all_passed(&verdicts);
 }
 
+/// Asks some queries of a folder over streams of three partitions without a key: rows go round robin, so that each partition has a part of
+/// every key, and a watermark of its own.
+fn over_partitions(streams: Streams, is_asked: impl Fn(&Query) -> bool) {
+    let streams = streams.placed(3, &[]);
+    let host = Host::start();
+    streams.declare(&host).expect("declared");
+    streams.send(&host).expect("sent");
+    let queries = streams.queries.iter().filter_map(|(_, query)| query.as_ref().ok()).filter(|query| is_asked(query));
+    let verdict = |query: &Query| {
+        let outcome = streams.ask(&host, query).map_err(|error| format!("{error:#}"));
+        Verdict { id: query.id.clone(), outcome }
+    };
+    all_passed(&queries.map(verdict).collect::<Vec<_>>());
+}
+
+#[test]
+fn rows_of_a_key_may_lie_in_several_partitions() {
+    // But for what hangs on the order of arrival, or on which rows are late.
+    over_partitions(real(), |query| match &query.form {
+        Form::Window(window) => {
+            let is_ordered = window.aggregates.iter().any(|(function, _)| function == "first" || function == "last");
+            let is_counted = matches!(window.window, Window::Count { .. });
+            query.out_of_order.is_none() && !is_ordered && !is_counted
+        }
+        Form::Pipeline(_) => true,
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    random::write_pipelines(folder.path(), 31, 250, 50).expect("a folder of chance");
+    over_partitions(Streams::open(folder.path()).expect("the data"), |query| {
+        let Form::Pipeline(pipeline) = &query.form else { return false };
+        let first = &pipeline["steps"][0];
+        let is_joined = first.get("join").is_some_and(|join| join.get("as_of").is_none());
+        is_joined || first["window"].get("top").is_some() || first.get("where").is_some() || first.get("lookup").is_some()
+    });
+}
+
 /// A live pipeline over a stream of readings, its windows ten seconds long.
 fn live(host: &Host, time: &str) {
     let fields = json!([{"name": "ts_ms", "type": "int64", "nullable": false}, {"name": "k", "type": "string"}]);
