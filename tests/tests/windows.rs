@@ -12,14 +12,9 @@ use tidemill_tests::{Cycles, Host};
 /// How often the host is killed, unless `TIDEMILL_CRASH_CYCLES` says.
 const KILLS: u32 = 10;
 
-/// Queries that need what is not in this version: tables.
-const NOT_YET: [&str; 1] = ["flights_lookup_join_state_1d"];
-
 fn real() -> Streams {
-    let mut streams = Streams::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/streams")).expect("the data");
+    let streams = Streams::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/streams")).expect("the data");
     assert_eq!(streams.queries.len(), 14);
-    streams.queries.retain(|(id, _)| !NOT_YET.contains(&id.as_str()));
-    streams.files.retain(|_, file| !file.is_table());
     streams
 }
 
