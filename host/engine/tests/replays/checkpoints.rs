@@ -134,12 +134,23 @@ fn a_checkpoint_travels_as_a_file_and_damage_is_told() {
 
 #[test]
 fn what_does_not_fit_the_plan_is_refused_with_the_reason() {
-    let host = prepared();
-    take(&host, "noon").expect("taken");
-    host.apply("p", &TEXT.replace("by: [user]", "by: [amount]"));
-    host.settle("p");
-    let refused = restore(&host, "noon").expect_err("another key").to_string();
-    assert!(refused.contains("by [amount]") && refused.contains("was by [user]"), "{refused}");
+    let refused = |partitions: &str| {
+        let host = Host::new(Setup::default());
+        host.make_stream("payments", &PAYMENTS.replace("\"partitions\": 2", partitions));
+        host.publish("count", "1.0.0", &counter_rule());
+        host.send("payments", &payments(0, 20));
+        host.apply("p", TEXT);
+        host.settle("p");
+        take(&host, "noon").expect("taken");
+        host.apply("p", &TEXT.replace("by: [user]", "by: [amount]"));
+        host.settle("p");
+        restore(&host, "noon").expect_err("another key").to_string()
+    };
+    let said = refused("\"partitions\": 1");
+    assert!(said.contains("by [amount]") && said.contains("was by [user]"), "{said}");
+    // A key that lies in several partitions has one task for all of them.
+    let said = refused("\"partitions\": 2");
+    assert!(said.contains("the state of 2 tasks, and the plan has 1"), "{said}");
 }
 
 /// Bits that turn in what the last checkpoint wrote: the task says so, begins from the one before, and comes to the same end.
@@ -154,9 +165,9 @@ fn damage_in_the_last_checkpoint_falls_back_to_the_one_before() {
             outcome(&host).expect("it goes on");
             host = host.restart();
         }
-        let last = host.status("p1").tasks.iter().map(|task| task.checkpoint).max().expect("tasks");
         assert!(send_on(&host, ROWS / 8 * 7, &mut random));
         outcome(&host).expect("it goes on");
+        let last = host.status("p1").tasks.iter().map(|task| task.checkpoint).max().expect("tasks");
         assert!(host.damage_checkpoint(last) > 0, "checkpoint {last} wrote something");
         let host = host.crash();
         let told =
