@@ -85,11 +85,6 @@ impl Entries {
         self.sum = self.sum.wrapping_sub(std::mem::take(&mut self.parts[group as usize]));
     }
 
-    /// Everything that changed; see [`Self::take_some`].
-    pub(crate) fn take_changes(&mut self, encode: impl FnMut(u32, &mut Vec<u8>, &mut Vec<u8>)) -> Vec<KeyChange> {
-        self.take_some(usize::MAX, encode)
-    }
-
     /// What changed, or so many of it. `encode` writes a group's key and its value. Of several changes of a key the last one counts.
     pub(crate) fn take_some(&mut self, most: usize, mut encode: impl FnMut(u32, &mut Vec<u8>, &mut Vec<u8>)) -> Vec<KeyChange> {
         // An entry that went may be there again: what is there counts, so it comes behind, also when it comes another time.

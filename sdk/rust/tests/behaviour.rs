@@ -336,11 +336,12 @@ mod functions {
         );
         assert_eq!(report.rows, [r#""15 apples""#, "null", "null", r#""""#, r#""30 pears""#]);
         assert_eq!(report.notes, [(3, "-1 is negative".to_owned())]);
-        assert_eq!(testing::function::<scaled>().config(r#"{"fcator": 1}"#).open().is_err(), true);
+        assert!(testing::function::<scaled>().config(r#"{"fcator": 1}"#).open().is_err());
     }
 
     /// The text itself, borrowed.
     #[function]
+    #[expect(clippy::needless_lifetimes, reason = "an author may write them")]
     fn head<'a>(text: &'a str, length: i64) -> &'a str {
         text.get(..length as usize).unwrap_or(text)
     }

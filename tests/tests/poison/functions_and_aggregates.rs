@@ -165,7 +165,7 @@ fn rows_that_an_aggregate_does_not_survive_count_for_nothing() {
 
 /// Rows of two keys over five minutes, with weights.
 fn many() -> Value {
-    let row = |n: u64| json!({"t": n, "k": if n % 3 == 0 { "a" } else { "b" }, "v": n % 17, "w": if n % 4 == 0 { Value::Null } else { json!(n % 4) }});
+    let row = |n: u64| json!({"t": n, "k": if n.is_multiple_of(3) { "a" } else { "b" }, "v": n % 17, "w": if n.is_multiple_of(4) { Value::Null } else { json!(n % 4) }});
     Value::Array((0..300).map(row).collect())
 }
 

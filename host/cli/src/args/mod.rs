@@ -83,7 +83,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the host.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Make, list and revoke access tokens.
     #[command(subcommand)]
     Token(TokenCommand),

@@ -324,7 +324,10 @@ mod tests {
         pieces(&json, tasks).collect::<Result<Vec<_>, _>>().expect("no disk fails here").concat()
     }
 
-    fn read(mut bytes: &[u8]) -> Result<(StoredCheckpoint, Vec<(u32, Vec<Change>)>), SnapshotError> {
+    /// Each task's entries.
+    type Read = (StoredCheckpoint, Vec<(u32, Vec<Change>)>);
+
+    fn read(mut bytes: &[u8]) -> Result<Read, SnapshotError> {
         let mut reader = FileReader { from: &mut bytes, at_byte: 0 };
         let (document, mut all, mut seen) = (reader.document()?, Vec::new(), 0);
         while let Some((task, changes)) = reader.entries(seen)? {

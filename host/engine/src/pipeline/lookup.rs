@@ -224,7 +224,6 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
 mod tests {
     use expect_test::{Expect, expect};
 
-    use super::*;
     use crate::pipeline::{StepKind, parse};
 
     #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]

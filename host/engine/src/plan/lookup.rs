@@ -50,7 +50,7 @@ impl Checker<'_> {
         let mut on = Vec::new();
         let mut keys = Vec::new();
         for (of_rows, of_table) in &lookup.on {
-            let entry = self.table_column(&format!("{path}.on"), lookup.on_line, of_table, there, &table.name.to_string());
+            let entry = self.table_column(&format!("{path}.on"), lookup.on_line, of_table, there, table.name.as_str());
             let column = columns.and_then(|columns| self.row_column(&format!("{path}.on"), lookup.on_line, of_rows, columns));
             let (Some(entry), Some(column)) = (entry, column) else { continue };
             self.refuse_other_types(&format!("{path}.on"), lookup, &column, &entry);
@@ -60,7 +60,7 @@ impl Checker<'_> {
         let mut taken = Vec::new();
         let mut take = Vec::new();
         for (column, name) in &lookup.take {
-            let entry = self.table_column(&format!("{path}.take"), column.line, &column.text, there, &table.name.to_string());
+            let entry = self.table_column(&format!("{path}.take"), column.line, &column.text, there, table.name.as_str());
             let Some(entry) = entry else { continue };
             take.push(Field::new(name, entry.ty, true));
             taken.push(entry);

@@ -23,13 +23,15 @@ pub(crate) struct TableUse {
     pub(crate) take: Vec<Field>,
 }
 
+/// By how and by which columns they find.
+type Indexes = HashMap<(Matching, Vec<Arc<str>>), Arc<TableIndex>>;
+
 /// One version of a table. It never changes.
 #[derive(Debug)]
 pub(crate) struct TableVersion {
     pub(crate) number: u64,
     pub(crate) content: TableContent,
-    /// By how and by which columns they find.
-    indexes: Mutex<HashMap<(Matching, Vec<Arc<str>>), Arc<TableIndex>>>,
+    indexes: Mutex<Indexes>,
     /// As steps look it up: the same for the tasks of all pipelines.
     looked_up: Mutex<Vec<(TableUse, Arc<dyn LookupTable>)>>,
 }

@@ -33,12 +33,11 @@ fn step(names: &[&str], missing: Missing) -> Lookup {
     })
 }
 
-/// What came out: origin, the table's row, its text.
-fn apply(
-    step: &mut Lookup,
-    table: &Arc<dyn LookupTable>,
-    rows: FlowBatch,
-) -> (Vec<(u32, Option<i64>, Option<String>)>, LookupReport) {
+/// Origin, the table's row, its text.
+type Told = (u32, Option<i64>, Option<String>);
+
+/// What came out.
+fn apply(step: &mut Lookup, table: &Arc<dyn LookupTable>, rows: FlowBatch) -> (Vec<Told>, LookupReport) {
     let mut outcome = Outcome::new(EventTime(0)).with_tables(Arc::new([(StepId(1), table.clone())]));
     let is_empty = rows.is_empty();
     let out = step.apply(rows, &mut outcome);
@@ -94,7 +93,7 @@ fn texts_of_few_values_go_out_as_a_dictionary_and_say_the_same() {
     let texts: ArrayRef =
         Arc::new((0..64).map(|row| (row % 3 > 0).then(|| format!("state {}", row % 3))).collect::<StringArray>());
     let numbers: ArrayRef = Arc::new((0..64).map(Some).collect::<Int64Array>());
-    let table = IndexedTable::new(Arc::new(TableIndex::equal(std::slice::from_ref(&numbers))), &[texts.clone()]);
+    let table = IndexedTable::new(Arc::new(TableIndex::equal(std::slice::from_ref(&numbers))), std::slice::from_ref(&texts));
     let keys: ArrayRef = Arc::new(Int64Array::from(vec![Some(5), Some(64), None, Some(0)]));
     let Found { hits, columns } = table.look_up(&[keys]);
     assert!(matches!(columns[0].data_type(), DataType::Dictionary(..)));

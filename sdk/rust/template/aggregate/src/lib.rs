@@ -31,7 +31,7 @@ impl Range {
     }
 
     fn finish(&self) -> Option<f64> {
-        (self.rows > 0).then(|| self.greatest - self.least)
+        (self.rows > 0).then_some(self.greatest - self.least)
     }
 }
 
