@@ -19,7 +19,7 @@ fn entropy(text: &str, config: &Settings) -> Option<f64> {
     let mut counts = [0u32; 256];
     text.bytes().for_each(|byte| counts[usize::from(byte)] += 1);
     let share = |count: &u32| f64::from(*count) / text.len() as f64;
-    Some(counts.iter().filter(|count| **count > 0).map(share).map(|share| -share * share.log2()).sum())
+    Some(counts.iter().filter(|count| **count > 0).map(share).map(|share| share * (1.0 / share).log2()).sum())
 }
 
 #[cfg(test)]
