@@ -115,7 +115,7 @@ fn traps_carry_names_and_what_was_said_before() {
     assert_eq!(failure.ending, Ending::Trap);
     assert!(failure.message.contains("unreachable"), "{failure}");
     let names: Vec<&str> = failure.backtrace.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(names, ["deep", "call", "entry"], "{}", failure.backtrace);
+    assert_eq!(names, ["deep", "evaluate", "entry_evaluate"], "{}", failure.backtrace);
 
     let panics = rule()
         .logging()

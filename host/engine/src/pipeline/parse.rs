@@ -346,7 +346,7 @@ mod tests {
                 22: to[1].file.path: `../x` is no folder inside `files/` -> write names of letters, digits, `.`, `_`, `-` with `/` between them: `reports/daily`
                 23: to[2].stream: `a.rejected` has a dot, and dotted names are the host's: choose a name without one -> name a stream of your own: `results`
                 25: to[4]: this target is named twice -> remove one of the two
-                26: extra: there is no `extra` -> here it can be `pipeline`, `run`, `on_divergence`, `time`, `from`, `steps` or `to`
+                26: extra: there is no `extra` -> here it can be `pipeline`, `run`, `on_divergence`, `time`, `from`, `functions`, `steps` or `to`
             "#]],
         );
     }

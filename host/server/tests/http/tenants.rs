@@ -50,6 +50,7 @@ impl Shop {
             }),
             "no dead letter"
         );
+        make("POST", "/v1/pipelines/shops-big/checkpoints", 201);
         shop
     }
 
@@ -58,12 +59,14 @@ impl Shop {
         let (content, body) = match (method, path) {
             ("PUT", path) if path.starts_with("/v1/components/") => ("application/wasm", threshold_rule()),
             ("PUT", path) if path.starts_with("/v1/tables/") => ("text/csv", "shops-column\n1\n".into()),
+            ("PUT", path) if path.ends_with("/snapshot") => ("application/octet-stream", Vec::new()),
             ("PUT", path) if path.starts_with("/v1/pipelines/") => ("application/yaml", PIPELINE.into()),
             ("PUT", _) => ("application/json", STREAM.into()),
             ("POST", path) if path.ends_with("/events") => ("application/json", r#"{"n":0}"#.into()),
             ("POST", path) if path.ends_with("/commit") => ("application/json", r#"{"0":1}"#.into()),
             ("POST", path) if path.ends_with("/dead-letters/replay") => ("application/json", r#"{"query":{}}"#.into()),
             ("POST", path) if path.ends_with("/replay") => ("application/json", r#"{"from":"earliest"}"#.into()),
+            ("POST", path) if path.ends_with("/checkpoints") => ("application/json", r#"{"name":"shops-first"}"#.into()),
             ("POST", "/v1/tokens") => ("application/json", r#"{"role":"reader","tenant":"shop"}"#.into()),
             (_, _) => ("application/json", Vec::new()),
         };
@@ -79,6 +82,7 @@ impl Shop {
             ("versions", "{version}") => "1.0.0".to_owned(),
             ("pipelines", "{name}") => "shops-big".to_owned(),
             ("dead-letters", "{id}") => "0:0".to_owned(),
+            ("checkpoints", "{checkpoint}") => "shops-first".to_owned(),
             ("tables", "{table}") => "shops-prices".to_owned(),
             ("tokens", "{id}") => self.token.clone(),
             (_, part) => panic!("say here which {part} a tenant has: {}", route.template),
@@ -115,6 +119,9 @@ fn a_tenant_sees_finds_and_changes_nothing_of_another() {
         let answer = shop.ask(&other, &route.method, &path);
         let what = format!("{} {path}: {answer:?}", route.method);
         match (&*route.method, route.template.contains('{')) {
+            ("PUT", _) if path.ends_with("/snapshot") => {
+                assert!(matches!(answer.status, 400 | 404), "of no pipeline, or no file: {what}")
+            }
             ("PUT", _) => assert!(matches!(answer.status, 201 | 422), "one of its own, or nothing: {what}"),
             (_, true) => assert_eq!(answer.status, 404, "{what}"),
             ("GET", false) => {
