@@ -113,7 +113,7 @@
 //!     let mut counts = [0u32; 256];
 //!     text.bytes().for_each(|byte| counts[usize::from(byte)] += 1);
 //!     let share = |count: &u32| f64::from(*count) / text.len() as f64;
-//!     counts.iter().filter(|count| **count > 0).map(share).map(|share| -share * share.log2()).sum()
+//!     counts.iter().filter(|count| **count > 0).map(share).fold(0.0, |bits, share| bits + share * (1.0 / share).log2())
 //! }
 //!
 //! let values = tidemill_sdk::testing::function::<entropy>().run(r#"

@@ -170,9 +170,9 @@ fn many() -> Value {
 }
 
 const SLIDING: &str = "from: readings
-functions: {mean: test-mean@1}
+functions: {wmean: test-mean@1}
 steps:
-  - window: {hopping: {size: 60s, every: 5s}, by: [k], select: {mine: 'mean(v, w)', theirs: 'sum(v * coalesce(w, 1)) / cast(sum(coalesce(w, 1)) as double)', n: count(*)}}
+  - window: {hopping: {size: 60s, every: 5s}, by: [k], select: {mine: 'wmean(v, w)', theirs: 'sum(v * coalesce(w, 1)) / cast(sum(coalesce(w, 1)) as double)', n: count(*)}}
 to:
   - stream: means
 ";
@@ -230,7 +230,7 @@ fn another_version_is_another_state_and_what_does_not_fit_is_refused() {
     host.push("test-mean", "1.1.0", &other).expect(201);
     let plan = host.ask("PUT", "/v1/pipelines/p?dry_run=true", Some("application/yaml"), SLIDING.as_bytes()).expect(200).json();
     let changes = plan["changes"].to_string();
-    assert!(changes.contains("test-mean@1.0.0 → test-mean@1.1.0") && changes.contains("functions.mean"), "{plan}");
+    assert!(changes.contains("test-mean@1.0.0 → test-mean@1.1.0") && changes.contains("functions.wmean"), "{plan}");
     assert!(changes.contains("its state was hopping 60s"), "the window begins anew, and says why: {plan}");
 
     let faults = |text: &str| {
@@ -243,11 +243,11 @@ fn another_version_is_another_state_and_what_does_not_fit_is_refused() {
             .collect::<Vec<_>>()
     };
     let with =
-        |steps: &str| format!("from: readings\nfunctions: {{mean: test-mean@1}}\nsteps:\n  - {steps}\nto:\n  - stream: x\n");
+        |steps: &str| format!("from: readings\nfunctions: {{wmean: test-mean@1}}\nsteps:\n  - {steps}\nto:\n  - stream: x\n");
     for (steps, expected) in [
-        ("where: mean(v, w) > 1", "`mean` is over many rows"),
-        ("window: {tumbling: 1m, select: {m: mean(v)}}", "`mean` takes 2 arguments, and has 1"),
-        ("window: {tumbling: 1m, select: {m: 'mean(k, w)'}}", "`mean` takes int64 as `value`, and `k` is string"),
+        ("where: wmean(v, w) > 1", "`wmean` is over many rows"),
+        ("window: {tumbling: 1m, select: {m: wmean(v)}}", "`wmean` takes 2 arguments, and has 1"),
+        ("window: {tumbling: 1m, select: {m: 'wmean(k, w)'}}", "`wmean` takes int64 as `value`, and `k` is string"),
         ("rule: test-mean@1", "`test-mean@1` is an aggregate"),
     ] {
         let told = faults(&with(steps));
