@@ -28,6 +28,8 @@ use crate::syncer;
 const IN_FLIGHT_MAX: usize = 2;
 /// While the disk is full, it is tried again after this long.
 const FULL_WAIT: Duration = Duration::from_millis(50);
+/// How much earlier than the sync a planted acknowledgement is.
+const EARLY: Duration = Duration::from_millis(2);
 
 pub(crate) struct Writer {
     core: Arc<Core>,
@@ -305,6 +307,8 @@ impl Writer {
         if core.settings.plants(Planted::EarlyAcknowledgement) {
             core.publish(std::slice::from_mut(&mut group));
             core.tell(std::slice::from_mut(&mut group));
+            // On a disk that syncs at once there would hardly be a moment between them to lose the power in.
+            std::thread::sleep(EARLY);
         }
         let mut flow = core.flow.lock();
         if let Some(why) = flow.stopped.clone() {
