@@ -231,7 +231,7 @@ fn another_version_is_another_state_and_what_does_not_fit_is_refused() {
     let plan = host.ask("PUT", "/v1/pipelines/p?dry_run=true", Some("application/yaml"), SLIDING.as_bytes()).expect(200).json();
     let changes = plan["changes"].to_string();
     assert!(changes.contains("test-mean@1.0.0 → test-mean@1.1.0") && changes.contains("functions.wmean"), "{plan}");
-    assert!(changes.contains("its state was hopping 60s"), "the window begins anew, and says why: {plan}");
+    assert!(changes.contains("its state was hopping 1m every 5s"), "the window begins anew, and says why: {plan}");
 
     let faults = |text: &str| {
         let answer = host.apply("q", text).expect(422).json();
