@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, StringArray};
 use crate::aggregate::accumulators::{Accumulators, Finished, Reversible};
 use crate::aggregate::extreme::each_text;
 use crate::aggregate::numbers::each_double;
-use crate::group::KeyWriter;
+use crate::keys::KeyColumn;
 use crate::sketch::{Frequent, HyperLogLog, Quantiles, stable_hash};
 
 /// Counters for each value that is asked for.
@@ -30,11 +30,11 @@ impl Accumulators for ApproximateDistinct {
     fn update(&mut self, groups: &[u32], _: &[i64], argument: Option<&ArrayRef>) {
         let column = argument.expect("approx_distinct has an argument");
         let nulls = column.logical_nulls();
-        let writer = KeyWriter::new(column.as_ref());
+        let writer = KeyColumn::new(column.as_ref());
         let mut bytes = Vec::new();
         for (row, group) in groups.iter().enumerate().filter(|(row, _)| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row))) {
             bytes.clear();
-            writer.put(row, &mut bytes);
+            writer.put_ordered(row, &mut bytes);
             self.0[*group as usize].add(stable_hash(&bytes));
         }
     }

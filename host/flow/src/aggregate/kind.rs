@@ -6,7 +6,7 @@ use tidemill_event::FieldType;
 
 use crate::aggregate::accumulators::Accumulators;
 use crate::aggregate::approximate::{ApproximateDistinct, ApproximateQuantile, TopK};
-use crate::aggregate::average::{AverageOfDoubles, AverageOfWhole, MORE_DIGITS};
+use crate::aggregate::average::MORE_DIGITS;
 use crate::aggregate::count::Counts;
 use crate::aggregate::deviation::{Deviations, Spread};
 use crate::aggregate::distinct::Distinct;
@@ -14,7 +14,7 @@ use crate::aggregate::edge::{Edge, Edges};
 use crate::aggregate::extreme::{End, Number, NumberExtremes, TextExtremes};
 use crate::aggregate::list::{Lists, VALUES_MAX};
 use crate::aggregate::rank::{Ranked, Ranks};
-use crate::aggregate::sum::{SumOfDoubles, SumOfWhole, Whole, WholeSums};
+use crate::aggregate::sum::{DoubleSums, Said, Whole, WholeSums};
 use crate::aggregate::truth::{Truth, Truths};
 
 /// A native aggregate.
@@ -176,10 +176,10 @@ impl Aggregate {
             Self::First => (Box::new(Edges::new(Edge::First, of)), of, true),
             Self::Last => (Box::new(Edges::new(Edge::Last, of)), of, true),
             Self::Sum => match of {
-                FieldType::Int64 => (Box::new(SumOfWhole(WholeSums::new(Whole::Int64))), of, true),
-                FieldType::Float64 => (Box::new(SumOfDoubles::default()), of, true),
+                FieldType::Int64 => (Box::new(WholeSums::new(Whole::Int64, Said::Sum)), of, true),
+                FieldType::Float64 => (Box::new(DoubleSums::new(Said::Sum)), of, true),
                 FieldType::Decimal { scale, .. } => {
-                    let sums = SumOfWhole(WholeSums::new(Whole::Decimal(scale as i8)));
+                    let sums = WholeSums::new(Whole::Decimal(scale as i8), Said::Sum);
                     (Box::new(sums), FieldType::Decimal { precision: 38, scale }, true)
                 }
                 FieldType::Bool | FieldType::String | FieldType::Bytes | FieldType::Timestamp(_) | FieldType::Json => {
@@ -187,11 +187,13 @@ impl Aggregate {
                 }
             },
             Self::Average => match of {
-                FieldType::Int64 => (Box::new(AverageOfWhole::new(Whole::Int64, 0)), FieldType::Float64, true),
-                FieldType::Float64 => (Box::new(AverageOfDoubles::default()), FieldType::Float64, true),
+                FieldType::Int64 => {
+                    (Box::new(WholeSums::new(Whole::Int64, Said::Average { precision: 0 })), FieldType::Float64, true)
+                }
+                FieldType::Float64 => (Box::new(DoubleSums::new(Said::Average { precision: 0 })), FieldType::Float64, true),
                 FieldType::Decimal { precision, scale } => {
                     let (precision, more) = ((precision + MORE_DIGITS).min(38), MORE_DIGITS.min(38 - scale));
-                    let averages = AverageOfWhole::new(Whole::Decimal(scale as i8), precision);
+                    let averages = WholeSums::new(Whole::Decimal(scale as i8), Said::Average { precision });
                     (Box::new(averages), FieldType::Decimal { precision, scale: scale + more }, true)
                 }
                 FieldType::Bool | FieldType::String | FieldType::Bytes | FieldType::Timestamp(_) | FieldType::Json => {

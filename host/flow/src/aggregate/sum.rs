@@ -1,4 +1,4 @@
-//! `sum`: of integers and decimals in 128 bits, of doubles exactly.
+//! Sums by group, for `sum` and `avg`: of integers and decimals in 128 bits, of doubles exactly.
 //!
 //! A sum that its type cannot hold is the error of the pane that asks for it; the accumulator goes on, and later rows may bring it back.
 
@@ -9,6 +9,7 @@ use arrow_array::{ArrayRef, Decimal128Array, Float64Array, Int64Array};
 use arrow_schema::DataType;
 
 use crate::aggregate::accumulators::{Accumulators, Finished, Reversible};
+use crate::aggregate::average;
 use crate::aggregate::bytes::{take_i128, take_u64};
 use crate::aggregate::exact::ExactSums;
 use crate::aggregate::numbers::each;
@@ -28,32 +29,27 @@ struct Sum {
     count: u64,
 }
 
-/// Sums of integers with the counts of what they are of.
+/// What is said of sums in the end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Said {
+    Sum,
+    /// By the count. Of decimals it has so many digits.
+    Average {
+        precision: u8,
+    },
+}
+
+/// `sum` or `avg` of integers or decimals: sums with the counts of what they are of.
 #[derive(Debug)]
 pub(crate) struct WholeSums {
-    of: Whole,
+    pub(crate) of: Whole,
+    said: Said,
     sums: Vec<Sum>,
 }
 
 impl WholeSums {
-    pub(crate) fn new(of: Whole) -> Self {
-        Self { of, sums: Vec::new() }
-    }
-
-    pub(crate) fn grow(&mut self, groups: usize) {
-        self.sums.resize(groups, Sum::default());
-    }
-
-    pub(crate) fn clear(&mut self, group: u32) {
-        self.sums[group as usize] = Sum::default();
-    }
-
-    pub(crate) fn update(&mut self, groups: &[u32], column: &ArrayRef) {
-        self.each(groups, column, |sum, value| {
-            // Modulo 2^128: whether it is in range is asked of the end, and what goes out may come back.
-            sum.sum = sum.sum.wrapping_add(value);
-            sum.count += 1;
-        });
+    pub(crate) fn new(of: Whole, said: Said) -> Self {
+        Self { of, said, sums: Vec::new() }
     }
 
     #[inline]
@@ -66,71 +62,16 @@ impl WholeSums {
         }
     }
 
-    pub(crate) fn subtract(&mut self, pairs: &[(u32, u32)]) {
-        for (of, from) in pairs {
-            let Sum { sum, count } = self.sums[*from as usize];
-            let of = &mut self.sums[*of as usize];
-            of.sum = of.sum.wrapping_sub(sum);
-            of.count -= count;
-        }
-    }
-
-    pub(crate) fn merge(&mut self, pairs: &[(u32, u32)]) {
-        for (into, from) in pairs {
-            let Sum { sum, count } = self.sums[*from as usize];
-            let into = &mut self.sums[*into as usize];
-            into.sum = into.sum.wrapping_add(sum);
-            into.count += count;
-        }
-    }
-
     /// The sum and of how many.
     pub(crate) fn get(&self, group: u32) -> (i128, u64) {
         let Sum { sum, count } = self.sums[group as usize];
         (sum, count)
     }
 
-    pub(crate) fn encode(&self, group: u32, out: &mut Vec<u8>) {
-        let Sum { sum, count } = self.sums[group as usize];
-        out.extend_from_slice(&sum.to_le_bytes());
-        out.extend_from_slice(&count.to_le_bytes());
-    }
-
-    pub(crate) fn decode(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
-        self.sums[group as usize] = Sum { sum: take_i128(bytes)?, count: take_u64(bytes)? };
-        Some(())
-    }
-}
-
-/// `sum` of int64 or of a decimal.
-#[derive(Debug)]
-pub(crate) struct SumOfWhole(pub(crate) WholeSums);
-
-impl Accumulators for SumOfWhole {
-    fn grow(&mut self, groups: usize) {
-        self.0.grow(groups);
-    }
-
-    fn clear(&mut self, group: u32) {
-        self.0.clear(group);
-    }
-
-    fn update(&mut self, groups: &[u32], _: &[i64], argument: Option<&ArrayRef>) {
-        self.0.update(groups, argument.expect("sum has an argument"));
-    }
-
-    fn merge(&mut self, pairs: &[(u32, u32)]) {
-        self.0.merge(pairs);
-    }
-
-    fn as_reversible(&mut self) -> Option<&mut dyn Reversible> {
-        Some(self)
-    }
-
-    fn finish(&self, groups: &[u32]) -> Finished {
+    fn values(&self, groups: &[u32]) -> Finished {
         let mut failed = Vec::new();
         let mut value = |(place, group): (usize, &u32), is_in_range: &dyn Fn(i128) -> bool, ty: &str| {
-            let (sum, count) = self.0.get(*group);
+            let (sum, count) = self.get(*group);
             if count == 0 {
                 return None;
             }
@@ -141,7 +82,7 @@ impl Accumulators for SumOfWhole {
             Some(sum)
         };
         let groups = groups.iter().enumerate();
-        let values: ArrayRef = match self.0.of {
+        let values: ArrayRef = match self.of {
             Whole::Int64 => {
                 let fits = |sum| i64::try_from(sum).is_ok();
                 Arc::new(groups.map(|group| value(group, &fits, "int64").map(|sum| sum as i64)).collect::<Int64Array>())
@@ -155,93 +96,32 @@ impl Accumulators for SumOfWhole {
         };
         Finished { values, failed }
     }
-
-    fn encode(&self, group: u32, out: &mut Vec<u8>) {
-        self.0.encode(group, out);
-    }
-
-    fn decode(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
-        self.0.decode(group, bytes)
-    }
 }
 
-impl Reversible for SumOfWhole {
-    fn subtract(&mut self, pairs: &[(u32, u32)]) {
-        self.0.subtract(pairs);
-    }
-}
-
-/// Sums of doubles with the counts of what they are of.
-#[derive(Debug, Default)]
-pub(crate) struct DoubleSums {
-    pub(crate) sums: ExactSums,
-    pub(crate) counts: Vec<u64>,
-}
-
-impl DoubleSums {
-    pub(crate) fn grow(&mut self, groups: usize) {
-        self.sums.grow(groups);
-        self.counts.resize(groups, 0);
-    }
-
-    pub(crate) fn clear(&mut self, group: u32) {
-        self.sums.clear(group);
-        self.counts[group as usize] = 0;
-    }
-
-    pub(crate) fn update(&mut self, groups: &[u32], column: &ArrayRef) {
-        let Self { sums, counts } = self;
-        each::<Float64Type>(groups, column.as_ref(), |group, value| {
-            sums.add(group, value);
-            counts[group as usize] += 1;
-        });
-    }
-
-    pub(crate) fn merge(&mut self, pairs: &[(u32, u32)]) {
-        for (into, from) in pairs {
-            self.sums.merge(*into, *from);
-            self.counts[*into as usize] += self.counts[*from as usize];
-        }
-    }
-
-    pub(crate) fn subtract(&mut self, pairs: &[(u32, u32)]) {
-        for (of, from) in pairs {
-            self.sums.unmerge(*of, *from);
-            self.counts[*of as usize] -= self.counts[*from as usize];
-        }
-    }
-
-    pub(crate) fn encode(&self, group: u32, out: &mut Vec<u8>) {
-        self.sums.encode(group, out);
-        out.extend_from_slice(&self.counts[group as usize].to_le_bytes());
-    }
-
-    pub(crate) fn decode(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
-        self.sums.decode(group, bytes)?;
-        self.counts[group as usize] = take_u64(bytes)?;
-        Some(())
-    }
-}
-
-/// `sum` of float64.
-#[derive(Debug, Default)]
-pub(crate) struct SumOfDoubles(DoubleSums);
-
-impl Accumulators for SumOfDoubles {
+impl Accumulators for WholeSums {
     fn grow(&mut self, groups: usize) {
-        self.0.grow(groups);
+        self.sums.resize(groups, Sum::default());
     }
 
     fn clear(&mut self, group: u32) {
-        self.0.clear(group);
+        self.sums[group as usize] = Sum::default();
     }
 
     fn update(&mut self, groups: &[u32], _: &[i64], argument: Option<&ArrayRef>) {
-        self.0.update(groups, argument.expect("sum has an argument"));
+        self.each(groups, argument.expect("a sum has an argument"), |sum, value| {
+            // Modulo 2^128: whether it is in range is asked of the end, and what goes out may come back.
+            sum.sum = sum.sum.wrapping_add(value);
+            sum.count += 1;
+        });
     }
 
     fn merge(&mut self, pairs: &[(u32, u32)]) {
-        self.0.merge(pairs);
+        for (into, from) in pairs {
+            let Sum { sum, count } = self.sums[*from as usize];
+            let into = &mut self.sums[*into as usize];
+            into.sum = into.sum.wrapping_add(sum);
+            into.count += count;
+        }
     }
 
     fn as_reversible(&mut self) -> Option<&mut dyn Reversible> {
@@ -249,22 +129,108 @@ impl Accumulators for SumOfDoubles {
     }
 
     fn finish(&self, groups: &[u32]) -> Finished {
-        let DoubleSums { sums, counts } = &self.0;
-        let values = groups.iter().map(|group| (counts[*group as usize] > 0).then(|| sums.value(*group)));
-        Finished { values: Arc::new(values.collect::<Float64Array>()), failed: Vec::new() }
+        match self.said {
+            Said::Sum => self.values(groups),
+            Said::Average { precision } => average::of_whole(self, precision, groups),
+        }
     }
 
     fn encode(&self, group: u32, out: &mut Vec<u8>) {
-        self.0.encode(group, out);
+        let Sum { sum, count } = self.sums[group as usize];
+        out.extend_from_slice(&sum.to_le_bytes());
+        out.extend_from_slice(&count.to_le_bytes());
     }
 
     fn decode(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
-        self.0.decode(group, bytes)
+        self.sums[group as usize] = Sum { sum: take_i128(bytes)?, count: take_u64(bytes)? };
+        Some(())
     }
 }
 
-impl Reversible for SumOfDoubles {
+impl Reversible for WholeSums {
     fn subtract(&mut self, pairs: &[(u32, u32)]) {
-        self.0.subtract(pairs);
+        for (of, from) in pairs {
+            let Sum { sum, count } = self.sums[*from as usize];
+            let of = &mut self.sums[*of as usize];
+            of.sum = of.sum.wrapping_sub(sum);
+            of.count -= count;
+        }
+    }
+}
+
+/// `sum` or `avg` of float64: exact sums with the counts of what they are of.
+#[derive(Debug)]
+pub(crate) struct DoubleSums {
+    said: Said,
+    sums: ExactSums,
+    counts: Vec<u64>,
+}
+
+impl DoubleSums {
+    pub(crate) fn new(said: Said) -> Self {
+        Self { said, sums: ExactSums::default(), counts: Vec::new() }
+    }
+}
+
+impl Accumulators for DoubleSums {
+    fn grow(&mut self, groups: usize) {
+        self.sums.grow(groups);
+        self.counts.resize(groups, 0);
+    }
+
+    fn clear(&mut self, group: u32) {
+        self.sums.clear(group);
+        self.counts[group as usize] = 0;
+    }
+
+    fn update(&mut self, groups: &[u32], _: &[i64], argument: Option<&ArrayRef>) {
+        let Self { sums, counts, .. } = self;
+        each::<Float64Type>(groups, argument.expect("a sum has an argument").as_ref(), |group, value| {
+            sums.add(group, value);
+            counts[group as usize] += 1;
+        });
+    }
+
+    fn merge(&mut self, pairs: &[(u32, u32)]) {
+        for (into, from) in pairs {
+            self.sums.merge(*into, *from);
+            self.counts[*into as usize] += self.counts[*from as usize];
+        }
+    }
+
+    fn as_reversible(&mut self) -> Option<&mut dyn Reversible> {
+        Some(self)
+    }
+
+    fn finish(&self, groups: &[u32]) -> Finished {
+        let value = |group: &u32| {
+            let count = self.counts[*group as usize];
+            (count > 0).then(|| match self.said {
+                Said::Sum => self.sums.value(*group),
+                // The exact sum, rounded, by the count.
+                Said::Average { .. } => self.sums.value(*group) / count as f64,
+            })
+        };
+        Finished { values: Arc::new(groups.iter().map(value).collect::<Float64Array>()), failed: Vec::new() }
+    }
+
+    fn encode(&self, group: u32, out: &mut Vec<u8>) {
+        self.sums.encode(group, out);
+        out.extend_from_slice(&self.counts[group as usize].to_le_bytes());
+    }
+
+    fn decode(&mut self, group: u32, bytes: &mut &[u8]) -> Option<()> {
+        self.sums.decode(group, bytes)?;
+        self.counts[group as usize] = take_u64(bytes)?;
+        Some(())
+    }
+}
+
+impl Reversible for DoubleSums {
+    fn subtract(&mut self, pairs: &[(u32, u32)]) {
+        for (of, from) in pairs {
+            self.sums.unmerge(*of, *from);
+            self.counts[*of as usize] -= self.counts[*from as usize];
+        }
     }
 }
