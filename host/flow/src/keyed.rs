@@ -352,10 +352,6 @@ impl StepState for KeyedTable {
         self.changed_len()
     }
 
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_changes()
-    }
-
     fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         self.take_some(most)
     }

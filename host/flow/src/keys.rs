@@ -18,7 +18,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, TimeUnit};
 
-/// One `by` column of a batch.
+/// One key column of a batch: its type is looked at once. Its other form, bytes in the order of the values, is in `group/key_columns.rs`.
 pub(crate) enum KeyColumn<'a> {
     Bool(&'a BooleanArray),
     Int64(&'a Int64Array),
@@ -44,7 +44,9 @@ impl<'a> KeyColumn<'a> {
             .collect()
     }
 
-    fn new(column: &'a dyn Array) -> Self {
+    /// # Panics
+    /// If the column is of a type no event batch has.
+    pub(crate) fn new(column: &'a dyn Array) -> Self {
         match column.data_type() {
             DataType::Boolean => Self::Bool(column.as_boolean()),
             DataType::Int64 => Self::Int64(column.as_primitive::<Int64Type>()),

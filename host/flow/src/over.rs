@@ -324,10 +324,6 @@ impl StepState for OverState {
         self.waiting_entries.changed_len() + self.before_entries.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
-    }
-
     fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, waiting, places, waiting_entries, arguments, before, before_entries, .. } = self;
         let mut changes = waiting_entries.take_some(most, |row, key, value| encode_waiting(row, key, value, places, waiting));

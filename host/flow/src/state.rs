@@ -16,14 +16,13 @@ pub trait StepState: Send {
     fn changed_len(&self) -> usize;
 
     /// What changed since the last time. A key may be there more than once: the last one counts, and the order means nothing else.
-    fn take_changes(&mut self) -> Vec<KeyChange>;
+    fn take_changes(&mut self) -> Vec<KeyChange> {
+        self.take_some(usize::MAX)
+    }
 
     /// About so many of the changes, for a driver that takes them bit by bit between batches; what changes again is handed out again. None
-    /// only if nothing changed. A state that cannot stop half way hands out everything.
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let _ = most;
-        self.take_changes()
-    }
+    /// only if nothing changed.
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange>;
 
     /// Takes back an entry that was handed out once. Given all of them, in any order, the state is what it was.
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt>;

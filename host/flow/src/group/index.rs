@@ -18,8 +18,9 @@ use arrow_schema::DataType;
 use tidemill_event::{Field, FieldType};
 
 use crate::group::Intern;
-use crate::group::key_columns::{KeyColumns, KeyWriter};
+use crate::group::key_columns::KeyColumns;
 use crate::group::ordered::{ordered_int, put_bytes, put_int, put_null, take_bytes, take_int, take_presence};
+use crate::keys::KeyColumn;
 
 const NOT_SEEN: u32 = u32::MAX;
 
@@ -101,11 +102,11 @@ impl KeyIndex {
             }
             Shape::Columns => {
                 let columns: Vec<ArrayRef> = self.by.iter().map(column).collect();
-                let writers: Vec<KeyWriter<'_>> = columns.iter().map(|column| KeyWriter::new(column.as_ref())).collect();
+                let writers: Vec<KeyColumn<'_>> = columns.iter().map(|column| KeyColumn::new(column.as_ref())).collect();
                 let mut key = Vec::new();
                 for row in 0..rows.num_rows() {
                     key.clear();
-                    writers.iter().for_each(|writer| writer.put(row, &mut key));
+                    writers.iter().for_each(|writer| writer.put_ordered(row, &mut key));
                     slots.push(self.table.text(&key) + 1);
                 }
             }

@@ -3,12 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType, UInt32Type};
-use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
-};
+use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, TimestampMicrosecondArray};
 use arrow_schema::DataType;
 use tidemill_event::FieldType;
 
@@ -16,42 +11,12 @@ use crate::group::ordered::{
     put_bool, put_bytes, put_decimal, put_float, put_int, put_null, take_bool, take_bytes, take_decimal, take_float, take_int,
     take_presence,
 };
+use crate::keys::KeyColumn;
 
-/// A column whose rows are written as ordered key bytes: its type is looked at once.
-pub(crate) enum KeyWriter<'a> {
-    Bool(&'a BooleanArray),
-    Int64(&'a Int64Array),
-    Timestamp(&'a TimestampMicrosecondArray),
-    Float64(&'a Float64Array),
-    Decimal(&'a Decimal128Array),
-    Text(&'a StringArray),
-    Bytes(&'a BinaryArray),
-    Dictionary(&'a DictionaryArray<UInt32Type>, &'a StringArray),
-}
-
-impl<'a> KeyWriter<'a> {
-    /// # Panics
-    /// If the column is of a type no event batch has.
-    pub(crate) fn new(column: &'a dyn Array) -> Self {
-        match column.data_type() {
-            DataType::Boolean => Self::Bool(column.as_boolean()),
-            DataType::Int64 => Self::Int64(column.as_primitive::<Int64Type>()),
-            DataType::Float64 => Self::Float64(column.as_primitive::<Float64Type>()),
-            DataType::Decimal128(..) => Self::Decimal(column.as_primitive::<Decimal128Type>()),
-            DataType::Timestamp(..) => Self::Timestamp(column.as_primitive::<TimestampMicrosecondType>()),
-            DataType::Utf8 => Self::Text(column.as_string::<i32>()),
-            DataType::Binary => Self::Bytes(column.as_binary::<i32>()),
-            DataType::Dictionary(..) => {
-                let column = column.as_dictionary::<UInt32Type>();
-                Self::Dictionary(column, column.values().as_string::<i32>())
-            }
-            other => panic!("no event batch has a column of {other}"),
-        }
-    }
-
-    /// Appends the bytes of one row.
+impl KeyColumn<'_> {
+    /// Appends the ordered key bytes of one row.
     #[inline]
-    pub(crate) fn put(&self, row: usize, out: &mut Vec<u8>) {
+    pub(crate) fn put_ordered(&self, row: usize, out: &mut Vec<u8>) {
         match self {
             Self::Bool(column) if column.is_valid(row) => put_bool(column.value(row), out),
             Self::Int64(column) if column.is_valid(row) => put_int(column.value(row), out),
@@ -80,7 +45,7 @@ impl<'a> KeyWriter<'a> {
 /// # Panics
 /// If the column is of a type no event batch has.
 pub(crate) fn put_row(column: &dyn Array, row: usize, out: &mut Vec<u8>) {
-    KeyWriter::new(column).put(row, out);
+    KeyColumn::new(column).put_ordered(row, out);
 }
 
 /// A column of a key under way.
@@ -94,7 +59,7 @@ enum Builder {
     Bytes(BinaryBuilder),
 }
 
-/// Ordered key bytes back into one column each; the inverse of [`KeyWriter`].
+/// Ordered key bytes back into one column each; the inverse of [`KeyColumn`].
 pub(crate) struct KeyColumns {
     builders: Vec<Builder>,
     scratch: Vec<u8>,

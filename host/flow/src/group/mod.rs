@@ -7,4 +7,4 @@ pub(crate) mod ordered;
 
 pub(crate) use index::KeyIndex;
 pub(crate) use intern::Intern;
-pub(crate) use key_columns::{KeyColumns, KeyWriter, put_row};
+pub(crate) use key_columns::{KeyColumns, put_row};

@@ -419,10 +419,6 @@ impl StepState for WindowJoined {
         self.left.entries.changed_len() + self.right.entries.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
-    }
-
     fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let mut changes = self.left.take_some(Side::Left, most);
         changes.extend(self.right.take_some(Side::Right, most));

@@ -14,7 +14,7 @@ use arrow_schema::DataType;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::hash::BuildHasher;
 
-use crate::group::KeyWriter;
+use crate::keys::KeyColumn;
 use crate::lookup::domains::Domains;
 use crate::lookup::networks::Networks;
 
@@ -52,7 +52,7 @@ pub enum KeyFault {
 
 /// The rows whose key is null or that of a row before them, ascending. `columns` make the key; at least one.
 pub fn check_key(columns: &[ArrayRef]) -> Vec<KeyFault> {
-    let writers: Vec<KeyWriter<'_>> = columns.iter().map(|column| KeyWriter::new(column.as_ref())).collect();
+    let writers: Vec<KeyColumn<'_>> = columns.iter().map(|column| KeyColumn::new(column.as_ref())).collect();
     let (mut keys, mut key, mut faults) = (Keys::default(), Vec::new(), Vec::new());
     for row in 0..columns[0].len() {
         if !write(&writers, row, &mut key) {
@@ -133,7 +133,7 @@ impl TableIndex {
             }
             _ => {
                 let mut keys = Keys::default();
-                let writers: Vec<KeyWriter<'_>> = columns.iter().map(|column| KeyWriter::new(column.as_ref())).collect();
+                let writers: Vec<KeyColumn<'_>> = columns.iter().map(|column| KeyColumn::new(column.as_ref())).collect();
                 let mut key = Vec::new();
                 for row in 0..rows {
                     if write(&writers, row, &mut key) {
@@ -173,7 +173,7 @@ impl TableIndex {
                 find_texts(column, |text| domains.find(text, &mut host))
             }
             Shape::Keys(table) => {
-                let writers: Vec<KeyWriter<'_>> = keys.iter().map(|column| KeyWriter::new(column.as_ref())).collect();
+                let writers: Vec<KeyColumn<'_>> = keys.iter().map(|column| KeyColumn::new(column.as_ref())).collect();
                 let mut key = Vec::new();
                 let find = |row| if write(&writers, row, &mut key) { table.find(&key) } else { NONE };
                 (0..column.len()).map(find).collect()
@@ -219,11 +219,11 @@ fn find_texts(column: &dyn Array, mut find: impl FnMut(&str) -> u32) -> Vec<u32>
 }
 
 /// Writes the key of a row. `false`: a part of it is null, and it matches nothing.
-fn write(writers: &[KeyWriter<'_>], row: usize, key: &mut Vec<u8>) -> bool {
+fn write(writers: &[KeyColumn<'_>], row: usize, key: &mut Vec<u8>) -> bool {
     key.clear();
     writers.iter().all(|writer| {
         let begin = key.len();
-        writer.put(row, key);
+        writer.put_ordered(row, key);
         // The first byte of a column says whether a value follows.
         key[begin] != 0
     })

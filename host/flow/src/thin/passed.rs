@@ -128,10 +128,6 @@ impl StepState for Passed {
         self.entries.changed_len()
     }
 
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
-    }
-
     fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, times, entries, .. } = self;
         entries.take_some(most, |slot, key, value| encode(slot, key, value, times, index))

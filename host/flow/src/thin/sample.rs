@@ -8,7 +8,7 @@ use arrow_buffer::BooleanBuffer;
 use tidemill_event::{Breaker, Field};
 
 use crate::batch::columns_named;
-use crate::group::KeyWriter;
+use crate::keys::KeyColumn;
 use crate::sketch::stable_hash;
 use crate::{FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
@@ -49,11 +49,11 @@ impl Operator for Sample {
             [] => input.rows.columns().to_vec(),
             by => columns_named(&input.rows, by.iter().map(|field| field.name.clone())).columns().to_vec(),
         };
-        let writers: Vec<KeyWriter<'_>> = columns.iter().map(|column| KeyWriter::new(column.as_ref())).collect();
+        let writers: Vec<KeyColumn<'_>> = columns.iter().map(|column| KeyColumn::new(column.as_ref())).collect();
         let mut key = Vec::new();
         let is_in = |row: usize| {
             key.clear();
-            writers.iter().for_each(|writer| writer.put(row, &mut key));
+            writers.iter().for_each(|writer| writer.put_ordered(row, &mut key));
             stable_hash(&key) <= self.greatest
         };
         let is_in: BooleanBuffer = (0..input.len()).map(is_in).collect();

@@ -146,10 +146,6 @@ impl StepState for Counting {
         self.entries.changed_len()
     }
 
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
-    }
-
     fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, aggregates, filling, entries } = self;
         entries.take_some(most, |slot, key, value| encode(slot, key, value, filling, index, aggregates))

@@ -357,10 +357,6 @@ impl StepState for Sessions {
         self.entries.changed_len()
     }
 
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
-    }
-
     fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { index, aggregates, sessions, entries, .. } = self;
         entries.take_some(most, |group, key, value| encode(group, key, value, sessions, index, aggregates))

@@ -485,10 +485,6 @@ impl StepState for WindowState {
         self.slices.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
-    }
-
     fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let mut changes = self.slices.take_some(most);
         if std::mem::take(&mut self.is_changed) {

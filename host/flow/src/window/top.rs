@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use tidemill_event::{Field, FieldType};
 
 use crate::FlowBatch;
-use crate::group::KeyWriter;
+use crate::keys::KeyColumn;
 use crate::window::WINDOW_END;
 
 /// One column to order by.
@@ -53,20 +53,20 @@ impl Top {
         let windows = windows_of(&rows.rows);
         let writer = |name: &Arc<str>| {
             let column = rows.rows.column_by_name(name);
-            KeyWriter::new(column.unwrap_or_else(|| panic!("no column `{name}` to order by")).as_ref())
+            KeyColumn::new(column.unwrap_or_else(|| panic!("no column `{name}` to order by")).as_ref())
         };
-        let groups: Vec<KeyWriter<'_>> = self.per.iter().map(writer).collect();
-        let columns: Vec<(KeyWriter<'_>, bool)> =
+        let groups: Vec<KeyColumn<'_>> = self.per.iter().map(writer).collect();
+        let columns: Vec<(KeyColumn<'_>, bool)> =
             self.order.iter().map(|order| (writer(&order.column), order.is_descending)).collect();
         let mut keys = Vec::with_capacity(rows.len());
         let mut bytes = Vec::new();
         for row in 0..rows.len() {
             let start = bytes.len();
-            groups.iter().for_each(|column| column.put(row, &mut bytes));
+            groups.iter().for_each(|column| column.put_ordered(row, &mut bytes));
             let middle = bytes.len();
             for (column, is_descending) in &columns {
                 let at = bytes.len();
-                column.put(row, &mut bytes);
+                column.put_ordered(row, &mut bytes);
                 if bytes[at] == 0 {
                     bytes[at] = 2;
                 }
