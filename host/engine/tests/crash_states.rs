@@ -66,12 +66,21 @@ fn chained_pipelines_do_not_notice_power_cuts() {
 fn a_state_store_that_fails_costs_nothing_but_time() {
     let calm = uninterrupted(ROWS).0;
     for calls in 1..12 {
-        let host = prepared(Setup { batch_rows: 5, checkpoint_after: Duration::from_micros(200), ..Setup::default() });
+        let host = prepared(Setup { batch_rows: 5, checkpoint_after: Duration::ZERO, ..Setup::default() });
         host.fail_state_after(calls);
-        assert!(send_on(&host, ROWS, &mut Random::new(calls)), "the log takes on what comes");
-        let status = host.wait("p1", "the failure", |status| status.state == PipelineState::Failed);
-        assert!(status.last_error.is_some_and(|error| error.contains("checkpoint could not be written")));
+        let mut random = Random::new(calls);
+        // Row after row, so that there are as many checkpoints as it takes, however fast the machine is.
+        let failed = (1..=ROWS).find_map(|sent| {
+            assert!(send_on(&host, sent, &mut random), "the log takes on what comes");
+            let status = host.wait("p1", "the rows so far", |status| {
+                status.state == PipelineState::Failed || status.lag_records == 0 && !status.tasks.is_empty()
+            });
+            (status.state == PipelineState::Failed).then_some(status)
+        });
+        let error = failed.expect("a task that failed").last_error;
+        assert!(error.is_some_and(|error| error.contains("checkpoint could not be written")));
         let host = host.try_power_cut(calls).expect("a log");
+        assert!(send_on(&host, ROWS, &mut random), "the log takes on what comes");
         compare(&calm, &outcome(&host).expect("it goes on").0).unwrap_or_else(|differs| panic!("call {calls}: {differs}"));
     }
 }
