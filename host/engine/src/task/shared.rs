@@ -122,8 +122,14 @@ impl SeenInput {
         (name.to_owned(), self.partition.key().partition)
     }
 
-    fn lag(&self) -> u64 {
-        self.partition.end(Visibility::Durable).0.saturating_sub(self.next.load(Ordering::Relaxed))
+    /// The next row. What the rows before it counted is in [`Seen`] by now: a task counts a commit before it says that it took its rows.
+    fn next(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// Rows on disk behind the next one.
+    fn lag(&self, next: u64) -> u64 {
+        self.partition.end(Visibility::Durable).0.saturating_sub(next)
     }
 }
 
@@ -152,18 +158,18 @@ impl TaskShared {
     /// How far the input of that number is.
     pub(crate) fn set_next(&self, at: usize, next: Offset) {
         if let Some(input) = self.inputs.get(at) {
-            input.next.store(next.0, Ordering::Relaxed);
+            input.next.store(next.0, Ordering::Release);
         }
     }
 
     /// The next row of each input, by name and partition.
     pub(crate) fn places(&self) -> Vec<((String, PartitionId), u64)> {
-        self.inputs.iter().map(|input| (input.place(), input.next.load(Ordering::Relaxed))).collect()
+        self.inputs.iter().map(|input| (input.place(), input.next())).collect()
     }
 
     /// Rows on disk that it has not taken.
     pub(crate) fn lag(&self) -> u64 {
-        self.inputs.iter().map(SeenInput::lag).sum()
+        self.inputs.iter().map(|input| input.lag(input.next())).sum()
     }
 
     /// The checkpoint it begins from needs nothing before these rows.
@@ -245,7 +251,7 @@ impl TaskShared {
     }
 
     fn counters(&self, now: Instant) -> Counters {
-        let next = self.inputs.iter().map(|input| input.next.load(Ordering::Relaxed)).sum();
+        let next = self.inputs.iter().map(SeenInput::next).sum();
         let end = self.inputs.iter().map(|input| input.partition.end(Visibility::Durable).0).sum();
         let seen = self.seen.lock();
         let Totals { rows_in, rows_out, .. } = seen.totals;
@@ -289,6 +295,8 @@ impl TaskShared {
 
     /// `clock` is the time by which event time is behind.
     pub(crate) fn status(&self, now: Instant, clock: EventTime) -> TaskStatus {
+        // Before what they counted, so that nobody sees rows as taken that nothing has counted.
+        let places: Vec<(u64, u64)> = self.inputs.iter().map(|input| (input.next(), input.lag(input.next()))).collect();
         let counters = self.counters(now);
         let (rates, behind) = {
             let speed = self.speed.lock();
@@ -296,14 +304,14 @@ impl TaskShared {
         };
         let seen = self.seen();
         let kept: Vec<u64> = self.holds.lock().iter().map(|hold| hold.from().0).collect();
-        let input = |(at, input): (usize, &SeenInput)| {
+        let input = |(at, (input, (offset, lag_records))): (usize, (&SeenInput, (u64, u64)))| {
             let lane = seen.time.lanes.get(at);
             InputStatus {
                 kept_from: kept.get(at).copied(),
                 stream: input.place().0,
                 partition: input.place().1.0,
-                offset: input.next.load(Ordering::Relaxed),
-                lag_records: input.lag(),
+                offset,
+                lag_records,
                 watermark: lane.and_then(|lane| shown(lane.watermark)),
                 event_time: lane.and_then(|lane| lane.newest).map(EventTime::to_rfc3339),
                 is_idle: lane.is_some_and(|lane| lane.is_idle),
@@ -311,10 +319,10 @@ impl TaskShared {
                 is_ahead: lane.is_some_and(|lane| lane.is_ahead),
             }
         };
-        let inputs: Vec<InputStatus> = self.inputs.iter().enumerate().map(input).collect();
-        let places: Vec<_> = self.inputs.iter().map(SeenInput::place).collect();
+        let inputs: Vec<InputStatus> = self.inputs.iter().zip(places).enumerate().map(input).collect();
+        let names: Vec<_> = self.inputs.iter().map(SeenInput::place).collect();
         TaskStatus {
-            time: seen.time.status(&places, clock),
+            time: seen.time.status(&names, clock),
             late: seen.totals.late,
             dropped_late: seen.totals.dropped_late,
             late_partial: seen.totals.late_partial,
