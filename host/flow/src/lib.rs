@@ -30,6 +30,7 @@ mod lookup;
 mod operator;
 mod outcome;
 mod over;
+pub mod pattern;
 mod rows;
 mod rule;
 mod select;
