@@ -172,6 +172,12 @@ impl Rows {
         self.fields.iter().enumerate().map(column).collect()
     }
 
+    /// The batch a row is in, and where; the batch has the columns of `fields`.
+    pub(crate) fn at(&self, row: u32) -> (&RecordBatch, usize) {
+        let Place { chunk, row } = self.places[row as usize];
+        (self.chunks[chunk as usize].as_ref().expect("a row's chunk is there"), row as usize)
+    }
+
     /// Appends a row as bytes.
     pub(crate) fn encode(&self, row: u32, out: &mut Vec<u8>) {
         let Place { chunk, row } = self.places[row as usize];

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tidemill_flow::pattern::{Candidate, Finding, Moment, PatternMatcher, PredicateId, RunJudge, RunLimits, RunView, StageId, Trigger};
+use tidemill_flow::pattern::{
+    Candidate, Finding, Moment, PatternMatcher, PredicateId, RunJudge, RunLimits, RunView, StageId, Trigger,
+};
 
 use crate::condition::{Looks, holds, looks_at_runs};
 use crate::vector::{Written, read};

@@ -64,6 +64,8 @@ pub(crate) struct Automaton {
     pub(crate) within: Option<i64>,
     /// Predicates that must hold of every event that begins a match, if there are such for each beginning: one of them at least.
     pub(crate) beginnings: u64,
+    /// How many predicates it asks for: one more than the greatest number.
+    pub(crate) predicates: usize,
 }
 
 impl Automaton {

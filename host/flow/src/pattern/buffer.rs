@@ -49,6 +49,8 @@ pub(crate) struct Buffer {
     free_events: Vec<u32>,
     /// Rows of events that nobody holds any more, for the caller to forget.
     gone: Vec<u32>,
+    /// Events since the caller last asked.
+    fresh: Vec<u32>,
 }
 
 impl Buffer {
@@ -57,10 +59,13 @@ impl Buffer {
         let taken = Taken { moment, row, holders: 0 };
         if let Some(free) = self.free_events.pop() {
             self.events[free as usize] = taken;
+            self.fresh.push(free);
             return free;
         }
         self.events.push(taken);
-        self.events.len() as u32 - 1
+        let event = self.events.len() as u32 - 1;
+        self.fresh.push(event);
+        event
     }
 
     /// Puts an event behind a chain. The chain stays the caller's as well; the new node is the caller's alone.
@@ -151,9 +156,20 @@ impl Buffer {
         self.events[event as usize].row = row;
     }
 
-    /// Whether somebody holds it.
-    pub(crate) fn is_held(&self, event: u32) -> bool {
-        self.events[event as usize].holders > 0
+    /// Events that came since the last time, that somebody holds and whose row has this mark; each once.
+    pub(crate) fn take_fresh(&mut self, mark: u32) -> Vec<u32> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let events = &self.events;
+        fresh.retain(|event| events[*event as usize].holders > 0 && events[*event as usize].row & mark != 0);
+        // A number that was given back in between may be there twice.
+        fresh.sort_unstable();
+        fresh.dedup();
+        fresh
+    }
+
+    /// The rows of all events that somebody holds.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = u32> {
+        self.events.iter().filter(|taken| taken.holders > 0).map(|taken| taken.row)
     }
 
     /// Rows of events that are gone.

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pattern::automaton::{Automaton, NO_PATIENCE, StageId, StateId};
+use crate::pattern::automaton::{Automaton, NO_PATIENCE, StageId, State, StateId, Then};
 use crate::pattern::condition::Condition;
-use crate::pattern::flatten::flatten;
+use crate::pattern::flatten::{closure, flatten};
 use crate::pattern::refused::{PREDICATES_MAX, PatternRefused, STATES_MAX, check};
 use crate::pattern::shape::{Body, Contiguity, Element, Greed, Inner, Pattern, PredicateId, Stage};
 
@@ -134,15 +134,15 @@ pub(crate) fn compile(pattern: &Pattern) -> Result<Automaton, PatternRefused> {
     let Compiler { drafts, stages, .. } = compiler;
     let states = flatten(&drafts, end).ok_or(PatternRefused::TooLarge)?;
     let beginnings = beginnings(&states[start.0 as usize]);
-    Ok(Automaton { states, start, end, stages, within: pattern.within.map(micros), beginnings })
+    Ok(Automaton { states, start, end, stages, within: pattern.within.map(micros), beginnings, predicates: greatest + 1 })
 }
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(NO_PATIENCE)
 }
 
-fn beginnings(start: &crate::pattern::automaton::State) -> u64 {
-    let takes = start.moves.iter().filter(|step| matches!(step.then, crate::pattern::automaton::Then::Take(..)));
+fn beginnings(start: &State) -> u64 {
+    let takes = start.moves.iter().filter(|step| matches!(step.then, Then::Take(..)));
     takes.fold(0, |all, step| if step.when.needed() == 0 { u64::MAX } else { all | step.when.needed() })
 }
 
@@ -573,7 +573,7 @@ impl Compiler {
     /// What would be taken there.
     fn takes_of(&self, state: StateId) -> Vec<Condition> {
         let mut moves = Vec::new();
-        crate::pattern::flatten::closure(&self.drafts, self.end, state, &mut |edge, when| {
+        closure(&self.drafts, self.end, state, &mut |edge, when| {
             if let Way::Take(_) = edge.way {
                 moves.push(when.plain());
             }

@@ -8,11 +8,9 @@
 //! Before an event is taken the clock is at its time. Runs are in the order in which they came to be, and so is what comes out of one event: nothing hangs on
 //! hash order, on other keys, or on how often the clock was moved in between.
 
-use std::time::Duration;
-
 use crate::pattern::automaton::{Automaton, NO_PATIENCE, StageId, StateId, Then};
-use crate::pattern::buffer::{Buffer, Moment, NO_NODE, Taken};
-use crate::pattern::condition::{Answers, Bits};
+use crate::pattern::buffer::{Buffer, Moment, NO_NODE};
+use crate::pattern::condition::{Answers, Bits, Condition};
 use crate::pattern::shape::{Pattern, PredicateId, Skip};
 use crate::pattern::{PatternRefused, compile};
 
@@ -211,12 +209,8 @@ impl Matcher {
             Skip::None => ResolvedSkip::None,
             Skip::ToNext => ResolvedSkip::ToNext,
             Skip::PastLast => ResolvedSkip::PastLast,
-            Skip::ToFirst(target) => {
-                ResolvedSkip::To { stage: to(&target.stage), is_first: true, must_exist: target.must_exist }
-            }
-            Skip::ToLast(target) => {
-                ResolvedSkip::To { stage: to(&target.stage), is_first: false, must_exist: target.must_exist }
-            }
+            Skip::ToFirst(target) => ResolvedSkip::To { stage: to(&target.stage), is_first: true, must_exist: target.must_exist },
+            Skip::ToLast(target) => ResolvedSkip::To { stage: to(&target.stage), is_first: false, must_exist: target.must_exist },
         };
         Ok(Self { automaton, skip, limits, tally: Tally::default(), room: Vec::new() })
     }
@@ -226,6 +220,12 @@ impl Matcher {
         let patience = self.automaton.state(run.state).patience;
         let of_last = if patience == NO_PATIENCE { i64::MAX } else { run.last.saturating_add(patience) };
         self.automaton.within.map_or(of_last, |within| of_last.min(run.begun.time.saturating_add(within)))
+    }
+
+    /// Whether an event may begin a run.
+    #[inline]
+    pub(crate) fn may_begin(&self, event: &Candidate) -> bool {
+        self.automaton.may_begin(Bits { holds: event.holds, unknown: event.unknown })
     }
 
     /// Computes the least deadline of a key's runs again.
@@ -301,7 +301,10 @@ impl Matcher {
     }
 
     /// All that the event lets a run do.
-    #[expect(clippy::too_many_arguments, reason = "the two lists, the event and who knows about it; a struct would only rename them")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the two lists, the event and who knows about it; a struct would only rename them"
+    )]
     fn step(
         &mut self,
         run: &Run,
@@ -319,7 +322,7 @@ impl Matcher {
         let mut is_stopped = false;
         let Self { automaton, tally, limits, .. } = self;
         for step in &automaton.state(run.state).moves {
-            let mut test = |condition: &crate::pattern::condition::Condition, buffer: &Buffer| {
+            let mut test = |condition: &Condition, buffer: &Buffer| {
                 let view = RunView { buffer, node: run.node };
                 let mut asked = Asked { judge, event, view, known, value };
                 let holds = condition.test(bits, &mut asked);

@@ -6,22 +6,31 @@
 //! | `compile` · `flatten` · `condition` · `automaton` | the automaton made of it |
 //! | `matcher` · `buffer` | runs through the automaton, and what they have taken |
 //! | `single` | one key by itself |
+//! | `step` | the step: rows of many keys in, matches and timeouts out |
+//! | `order` · `conditions` · `output` · `kept` | rows in their order · what stages ask · rows of matches · state as entries |
 
 mod automaton;
 mod buffer;
 mod compile;
 mod condition;
+mod conditions;
 mod flatten;
+mod kept;
 mod matcher;
+mod order;
+mod output;
 mod refused;
 mod shape;
 mod single;
+mod step;
 
 pub use automaton::StageId;
 pub use buffer::Moment;
+pub use conditions::{RunCandidate, RunPredicate, StageCondition};
 pub use matcher::{Candidate, NoJudge, RunJudge, RunLimits, RunView, SkipFailed, Tally, TooManyRuns, Trigger};
+pub use order::PatternOrder;
+pub use output::{MATCH_END, MATCH_START, Measure, TIMED_OUT};
 pub use refused::{ANY_ORDER_MAX, PREDICATES_MAX, PatternRefused, STATES_MAX};
-pub use shape::{
-    Body, Contiguity, Element, Greed, Inner, Pattern, PredicateId, Quantifier, Skip, SkipTarget, Stage,
-};
+pub use shape::{Body, Contiguity, Element, Greed, Inner, Pattern, PredicateId, Quantifier, Skip, SkipTarget, Stage};
 pub use single::{Finding, PatternMatcher};
+pub use step::{PatternSettings, PatternStep, PatternStepRefused, PatternTally};

@@ -175,9 +175,7 @@ fn stage_stands(stage: &Stage, element: &Element, before: Option<&Element>) -> R
         }
         return match before {
             None => Err(PatternRefused::NegationFirst(name())),
-            Some(before) if before.quantifier.may_be_left_out() => {
-                Err(PatternRefused::NegationAfterOptional(name()))
-            }
+            Some(before) if before.quantifier.may_be_left_out() => Err(PatternRefused::NegationAfterOptional(name())),
             Some(_) => Ok(()),
         };
     }

@@ -76,8 +76,7 @@ pub struct Quantifier {
 
 impl Quantifier {
     /// Exactly once.
-    pub const ONCE: Self =
-        Self { min: 1, max: Some(1), inner: Inner::Relaxed, is_optional: false, greed: Greed::All, gap: None };
+    pub const ONCE: Self = Self { min: 1, max: Some(1), inner: Inner::Relaxed, is_optional: false, greed: Greed::All, gap: None };
 
     /// So often at least, and at most.
     pub fn times(min: u32, max: Option<u32>) -> Self {
@@ -133,11 +132,7 @@ pub struct Element {
 impl Element {
     /// A stage that is there once.
     pub fn stage(name: &str, contiguity: Contiguity, condition: PredicateId) -> Self {
-        Self {
-            contiguity,
-            quantifier: Quantifier::ONCE,
-            body: Body::Stage(Stage { name: name.into(), condition, until: None }),
-        }
+        Self { contiguity, quantifier: Quantifier::ONCE, body: Body::Stage(Stage { name: name.into(), condition, until: None }) }
     }
 
     /// With a quantifier.

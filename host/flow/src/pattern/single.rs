@@ -1,10 +1,10 @@
 //! A matcher by itself: one pattern, one key, events one by one. For whoever has no batches: the oracle, tests, a machine that plays back.
 
+use crate::pattern::PatternRefused;
 use crate::pattern::automaton::StageId;
 use crate::pattern::buffer::{Buffer, Moment};
 use crate::pattern::matcher::{Candidate, Found, KeyRuns, Matcher, RunJudge, RunLimits, SkipFailed, Tally, Trigger};
 use crate::pattern::shape::Pattern;
-use crate::pattern::PatternRefused;
 
 /// A match, or a run whose time was over.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,97 @@
+//! The conditions of a pattern's stages, behind traits: those of a row alone are answered for a whole batch, those that look at a run one by one.
+
+use arrow_array::{Array, RecordBatch};
+use arrow_select::filter::prep_null_mask_filter;
+
+use crate::Predicate;
+use crate::pattern::automaton::StageId;
+use crate::pattern::matcher::{Candidate, RunJudge, RunView};
+use crate::pattern::shape::PredicateId;
+use crate::rows::Rows;
+
+/// A row's number while its batch is on its way; without it, of a row that is kept.
+pub(crate) const FRESH: u32 = 1 << 31;
+
+/// One predicate of a pattern.
+pub enum StageCondition {
+    /// Over the row alone.
+    Row(Box<dyn Predicate>),
+    /// Over the row and what a run has taken.
+    Run(Box<dyn RunPredicate>),
+}
+
+/// A condition over a row and what a run has taken before it.
+pub trait RunPredicate: Send {
+    /// Whether it holds. Errors: it failed, in words; the answer is no, and the failure is counted.
+    fn test(&self, candidate: &RunCandidate<'_>) -> Result<bool, String>;
+}
+
+/// A row, and a run that may take it.
+pub struct RunCandidate<'a> {
+    /// The batch the row is in.
+    pub rows: &'a RecordBatch,
+    /// Where in the batch.
+    pub row: usize,
+    run: &'a RunView<'a>,
+    kept: &'a Rows,
+}
+
+impl RunCandidate<'_> {
+    /// The run's events in a stage, the last one first: a batch and a row of it. Batches of earlier events have only the columns that the step keeps.
+    pub fn events(&self, stage: StageId) -> impl Iterator<Item = (&RecordBatch, usize)> {
+        self.run.events(stage).map(|(_, row)| match row & FRESH {
+            0 => self.kept.at(row),
+            _ => (self.rows, (row & !FRESH) as usize),
+        })
+    }
+}
+
+/// What the predicates say of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Tested {
+    /// Per row a bit per predicate.
+    pub(crate) holds: Vec<u64>,
+    /// How often one failed.
+    pub(crate) failed: u64,
+}
+
+/// All predicates of the row alone, over all rows.
+pub(crate) fn test_rows(conditions: &[StageCondition], rows: &RecordBatch) -> Tested {
+    let mut tested = Tested { holds: vec![0; rows.num_rows()], failed: 0 };
+    for (number, condition) in conditions.iter().enumerate() {
+        let StageCondition::Row(predicate) = condition else { continue };
+        let answer = predicate.test(rows);
+        let passes = if answer.passes.null_count() > 0 { prep_null_mask_filter(&answer.passes) } else { answer.passes };
+        passes.values().set_indices().for_each(|row| tested.holds[row] |= 1 << number);
+        tested.failed += answer.failed.len() as u64;
+        answer.failed.into_iter().for_each(|(row, _)| tested.holds[row] &= !(1 << number));
+    }
+    tested
+}
+
+/// The predicates that look at runs, a bit each.
+pub(crate) fn of_runs(conditions: &[StageCondition]) -> u64 {
+    let looks = |condition: &StageCondition| matches!(condition, StageCondition::Run(_));
+    conditions.iter().enumerate().filter(|(_, condition)| looks(condition)).fold(0, |all, (number, _)| all | 1 << number)
+}
+
+/// Asks those that look at runs.
+pub(crate) struct Judging<'a> {
+    pub(crate) conditions: &'a [StageCondition],
+    pub(crate) rows: &'a RecordBatch,
+    pub(crate) kept: &'a Rows,
+    pub(crate) failed: u64,
+}
+
+impl RunJudge for Judging<'_> {
+    fn holds(&mut self, predicate: PredicateId, event: &Candidate, run: &RunView<'_>) -> bool {
+        let StageCondition::Run(condition) = &self.conditions[usize::from(predicate.0)] else {
+            panic!("{predicate:?} was answered for the whole batch")
+        };
+        let candidate = RunCandidate { rows: self.rows, row: (event.row & !FRESH) as usize, run, kept: self.kept };
+        condition.test(&candidate).unwrap_or_else(|_| {
+            self.failed += 1;
+            false
+        })
+    }
+}

@@ -1,0 +1,279 @@
+//! What a pattern keeps: per key its runs, held matches and the events they share, as one entry each.
+//!
+//! ```text
+//! RUNS key    events   count, then each: time, number, length of the row, row            times, counts, numbers little-endian
+//!             links    count, then each: event, link before (ffffffff: none), stage      a link stands behind the one before it
+//!             runs     count, then each: state, link, begun (time, number), last time
+//!             held     count, then each: link, begun (time, number), known at
+//! ```
+//! States are the compiler's numbers for this very pattern. Numbers of events and links count within the entry, in the order in which runs meet them, so that the
+//! same runs have the same bytes wherever they lie in memory.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use tidemill_event::Field;
+
+use crate::aggregate::bytes::{take, take_i64, take_u32, take_u64};
+use crate::checksum::checksum;
+use crate::entries::Entries;
+use crate::group::KeyIndex;
+use crate::pattern::automaton::{StageId, StateId};
+use crate::pattern::buffer::{Buffer, Moment, NO_NODE};
+use crate::pattern::matcher::{Held, KeyRuns, Matcher, Run};
+use crate::pattern::order::{WAITING, Waiting};
+use crate::rows::Rows;
+use crate::state::corrupt;
+use crate::{KeyChange, StateCorrupt, StepState};
+
+/// What the keys of entries of runs begin with in the store.
+const RUNS: u8 = 6;
+/// The entry of the step itself.
+const STEP: u8 = 0xff;
+
+/// A key's runs, and what the step remembers of it.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) runs: KeyRuns,
+    /// It has an entry.
+    pub(crate) is_held: bool,
+    /// It is among those that the batch has touched.
+    pub(crate) is_touched: bool,
+    /// The input row of this batch that its last event came out with.
+    pub(crate) origin: u32,
+    /// The deadline that the timers know of.
+    pub(crate) timer: Option<i64>,
+}
+
+/// All that is kept.
+pub(crate) struct Kept {
+    pub(crate) index: KeyIndex,
+    pub(crate) waiting: Waiting,
+    pub(crate) matcher: Matcher,
+    pub(crate) buffer: Buffer,
+    pub(crate) rows: Rows,
+    pub(crate) slots: Vec<Slot>,
+    /// (deadline, slot); one that is not its slot's any more means nothing.
+    pub(crate) timers: BinaryHeap<Reverse<(i64, u32)>>,
+    pub(crate) entries: Entries,
+    pub(crate) is_changed: bool,
+}
+
+impl Kept {
+    pub(crate) fn new(index: KeyIndex, waiting: Waiting, matcher: Matcher, kept: Vec<Field>) -> Self {
+        Self {
+            index,
+            waiting,
+            matcher,
+            buffer: Buffer::default(),
+            rows: Rows::new(kept),
+            slots: Vec::new(),
+            timers: BinaryHeap::new(),
+            entries: Entries::default(),
+            is_changed: false,
+        }
+    }
+
+    /// Notes when a key's next run is over.
+    pub(crate) fn note_timer(&mut self, slot: u32) {
+        let of = &mut self.slots[slot as usize];
+        if of.timer != of.runs.deadline {
+            of.timer = of.runs.deadline;
+            self.timers.extend(of.timer.map(|deadline| Reverse((deadline, slot))));
+        }
+    }
+
+    /// Notes what became of a key: its entry, and whether the step holds it.
+    pub(crate) fn note_entry(&mut self, slot: u32) {
+        let Self { slots, entries, index, .. } = self;
+        let of = &mut slots[slot as usize];
+        match (of.is_held, of.runs.is_empty()) {
+            (held, false) => {
+                if !held {
+                    index.hold(slot);
+                    of.is_held = true;
+                }
+                entries.touch(slot);
+            }
+            (true, true) => {
+                entries.remove(slot, || runs_key(slot, index));
+                of.is_held = false;
+                of.runs = KeyRuns::default();
+                index.release(slot);
+            }
+            (false, true) => {}
+        }
+    }
+
+    /// The least deadline, if there is one.
+    pub(crate) fn next_deadline(&mut self) -> Option<i64> {
+        while let Some(Reverse((deadline, slot))) = self.timers.peek().copied() {
+            if self.slots[slot as usize].timer == Some(deadline) {
+                return Some(deadline);
+            }
+            self.timers.pop();
+        }
+        None
+    }
+
+    fn own(&self) -> [u8; 8] {
+        self.waiting.count.to_le_bytes()
+    }
+
+    fn read(&mut self, key: &[u8], mut rest: &[u8]) -> Option<()> {
+        let slot = self.index.slot_of_key(key)?;
+        self.slots.resize_with(self.index.slots(), Slot::default);
+        let mut events = Vec::new();
+        for _ in 0..take_u32(&mut rest)? {
+            let moment = take_moment(&mut rest)?;
+            let length = take_u32(&mut rest)? as usize;
+            let row = self.rows.decode(take(&mut rest, length)?)?;
+            events.push(self.buffer.event(moment, row));
+        }
+        let (mut links, stages) = (Vec::new(), self.matcher.automaton.stages.len());
+        for _ in 0..take_u32(&mut rest)? {
+            let event = *events.get(take_u32(&mut rest)? as usize)?;
+            let previous = match take_u32(&mut rest)? {
+                NO_NODE => NO_NODE,
+                previous => *links.get(previous as usize)?,
+            };
+            let stage = StageId(u16::try_from(take_u32(&mut rest)?).ok().filter(|stage| usize::from(*stage) < stages)?);
+            links.push(self.buffer.take(event, stage, previous));
+        }
+        let mut runs = KeyRuns::default();
+        let states = self.matcher.automaton.states.len();
+        for _ in 0..take_u32(&mut rest)? {
+            let state = StateId(take_u32(&mut rest).filter(|state| (*state as usize) < states)?);
+            let node = *links.get(take_u32(&mut rest)? as usize)?;
+            let begun = take_moment(&mut rest)?;
+            let last = take_i64(&mut rest)?;
+            self.buffer.hold(node);
+            runs.runs.push(Run { state, node, begun, last });
+        }
+        for _ in 0..take_u32(&mut rest)? {
+            let node = *links.get(take_u32(&mut rest)? as usize)?;
+            let begun = take_moment(&mut rest)?;
+            let at = take_i64(&mut rest)?;
+            self.buffer.hold(node);
+            runs.held.push(Held { node, begun, at });
+        }
+        // Runs and later links hold them now.
+        links.into_iter().for_each(|link| self.buffer.release(link));
+        self.matcher.settle(&mut runs);
+        self.slots[slot as usize].runs = runs;
+        self.note_timer(slot);
+        self.note_entry(slot);
+        self.entries.restored(slot);
+        rest.is_empty().then_some(())
+    }
+}
+
+fn take_moment(rest: &mut &[u8]) -> Option<Moment> {
+    Some(Moment { time: take_i64(rest)?, number: take_u64(rest)? })
+}
+
+fn put_moment(moment: Moment, out: &mut Vec<u8>) {
+    out.extend_from_slice(&moment.time.to_le_bytes());
+    out.extend_from_slice(&moment.number.to_le_bytes());
+}
+
+fn runs_key(slot: u32, index: &KeyIndex) -> Vec<u8> {
+    let mut key = vec![RUNS];
+    index.put_key(slot, &mut key);
+    key
+}
+
+fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, index: &KeyIndex, slots: &[Slot], buffer: &Buffer, rows: &Rows) {
+    *key = runs_key(slot, index);
+    let KeyRuns { runs, held, .. } = &slots[slot as usize].runs;
+    let (mut events, mut links) = (Vec::new(), Vec::new());
+    let (mut event_numbers, mut link_numbers) = (HashMap::new(), HashMap::new());
+    for node in runs.iter().map(|run| run.node).chain(held.iter().map(|held| held.node)) {
+        let mut new: Vec<(u32, u32)> = buffer.links(node).take_while(|(link, _)| !link_numbers.contains_key(link)).collect();
+        new.reverse();
+        for (link, event) in new {
+            let event_number = *event_numbers.entry(event).or_insert_with(|| {
+                events.push(event);
+                events.len() as u32 - 1
+            });
+            let previous = match buffer.previous(link) {
+                NO_NODE => NO_NODE,
+                previous => link_numbers[&previous],
+            };
+            link_numbers.insert(link, links.len() as u32);
+            links.push((event_number, previous, buffer.stage(link)));
+        }
+    }
+    let put = |number: usize, value: &mut Vec<u8>| value.extend_from_slice(&(number as u32).to_le_bytes());
+    put(events.len(), value);
+    for event in events {
+        let taken = buffer.taken(event);
+        put_moment(taken.moment, value);
+        let at = value.len();
+        value.extend_from_slice(&[0; 4]);
+        rows.encode(taken.row, value);
+        let length = (value.len() - at - 4) as u32;
+        value[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+    put(links.len(), value);
+    for (event, previous, stage) in links {
+        put(event as usize, value);
+        put(previous as usize, value);
+        put(usize::from(stage.0), value);
+    }
+    put(runs.len(), value);
+    for run in runs {
+        put(run.state.0 as usize, value);
+        put(link_numbers[&run.node] as usize, value);
+        put_moment(run.begun, value);
+        value.extend_from_slice(&run.last.to_le_bytes());
+    }
+    put(held.len(), value);
+    for held in held {
+        put(link_numbers[&held.node] as usize, value);
+        put_moment(held.begun, value);
+        value.extend_from_slice(&held.at.to_le_bytes());
+    }
+}
+
+impl StepState for Kept {
+    fn len(&self) -> usize {
+        self.entries.len() + self.waiting.len()
+    }
+
+    fn changed_len(&self) -> usize {
+        self.entries.changed_len() + self.waiting.changed_len() + usize::from(self.is_changed)
+    }
+
+    fn take_changes(&mut self) -> Vec<KeyChange> {
+        let mut changes = self.waiting.take_changes();
+        let Self { index, entries, slots, buffer, rows, .. } = self;
+        changes.extend(entries.take_changes(|slot, key, value| encode(slot, key, value, index, slots, buffer, rows)));
+        if std::mem::take(&mut self.is_changed) {
+            changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
+        }
+        changes
+    }
+
+    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
+        let read = match key.split_first() {
+            Some((&STEP, [])) => {
+                let mut rest = value;
+                let count = take_u64(&mut rest).filter(|_| rest.is_empty());
+                count.map(|count| self.waiting.count = count)
+            }
+            Some((&WAITING, place)) => self.waiting.restore(place, value),
+            Some((&RUNS, of)) => self.read(of, value),
+            _ => None,
+        };
+        read.ok_or_else(|| corrupt(key, "runs of a pattern", 0))
+    }
+
+    fn checksum(&mut self) -> u64 {
+        let own = checksum(checksum(0, &[STEP]), &self.own());
+        let waiting = self.waiting.checksum();
+        let Self { index, entries, slots, buffer, rows, .. } = self;
+        let runs = entries.checksum(|slot, key, value| encode(slot, key, value, index, slots, buffer, rows));
+        runs.wrapping_add(waiting).wrapping_add(own)
+    }
+}

@@ -1,0 +1,308 @@
+//! The step: rows of many keys in, matches and timeouts out.
+//!
+//! ```text
+//! rows ──► order (by time, or as they come) ──► predicates, a bit per row ──► each key's matcher ──► matches by what let them out ──► rows
+//!                                                                    timers ──┘ W ≥ first + within
+//! ```
+//! A key that has no run costs a row that begins none a look at its bits. What comes out is in the order of (input row that let it out, instant, event), so that
+//! neither the cut of batches nor the order of keys in memory shows.
+
+use std::cmp::Reverse;
+
+use arrow_array::BooleanArray;
+use arrow_buffer::BooleanBuffer;
+use tidemill_event::{Breaker, Field, Reason};
+
+use crate::aggregate::AggregateRefused;
+use crate::group::KeyIndex;
+use crate::pattern::PatternRefused;
+use crate::pattern::automaton::StageId;
+use crate::pattern::buffer::Moment;
+use crate::pattern::conditions::{FRESH, Judging, StageCondition, of_runs, test_rows};
+use crate::pattern::kept::{Kept, Slot};
+use crate::pattern::matcher::{Candidate, Found, Matcher, RunLimits, SkipFailed, Tally, Trigger};
+use crate::pattern::order::{Ordered, PatternOrder, Waiting};
+use crate::pattern::output::{Emitted, MatchOutput, Measure};
+use crate::pattern::shape::Pattern;
+use crate::where_step::without;
+use crate::{FlowBatch, Judged, Marks, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
+
+/// What the step does.
+pub struct PatternSettings {
+    /// Which step it is.
+    pub step: StepId,
+    /// The key's columns; none: one key for all.
+    pub by: Vec<Field>,
+    /// The columns of the rows, `_time` aside.
+    pub fields: Vec<Field>,
+    /// Those of them that measures and conditions over runs look at: what is kept of an event that was taken.
+    pub kept: Vec<Field>,
+    /// What is looked for.
+    pub pattern: Pattern,
+    /// What its predicates say, by number.
+    pub conditions: Vec<StageCondition>,
+    /// The order of rows.
+    pub order: PatternOrder,
+    /// Bounds for each key.
+    pub limits: RunLimits,
+    /// What a match says of its events.
+    pub measures: Vec<Measure>,
+    /// Whether runs whose time was over are told too.
+    pub timeouts: bool,
+    /// What decides that a row is late.
+    pub judged: Judged,
+}
+
+/// Why a step cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternStepRefused {
+    /// The pattern.
+    #[error(transparent)]
+    Pattern(#[from] PatternRefused),
+    /// A measure.
+    #[error(transparent)]
+    Measure(#[from] AggregateRefused),
+}
+
+/// What it did beside its rows, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PatternTally {
+    /// Matches told.
+    pub matches: u64,
+    /// Runs whose time was over, told or not.
+    pub timeouts: u64,
+    /// What the bounds of a key did.
+    pub bounded: Tally,
+    /// Predicates that failed on a row: no, and counted.
+    pub failed: u64,
+    /// Matches that could not be said: nothing to skip to.
+    pub skip_failed: u64,
+    /// Runs there are, of all keys.
+    pub runs: u64,
+}
+
+/// The step.
+pub struct PatternStep {
+    step: StepId,
+    conditions: Vec<StageCondition>,
+    of_runs: u64,
+    output: MatchOutput,
+    tally: PatternTally,
+    kept: Kept,
+}
+
+/// Where something that was found goes among the others: what let it out, the instant, time before events, the event.
+type Rank = (u32, i64, bool, u64);
+
+/// What a batch finds.
+#[derive(Default)]
+struct Batch {
+    emitted: Vec<(Rank, Emitted)>,
+    /// Keys whose runs may have changed; each is held until the end of the batch.
+    touched: Vec<u32>,
+    /// The key of each row.
+    slots: Vec<u32>,
+    found: Vec<Found>,
+    /// Rows that completed a match without anything to skip to.
+    failed: Vec<(usize, SkipFailed)>,
+}
+
+impl PatternStep {
+    /// A step that has seen no row. Errors: the pattern, or a measure.
+    ///
+    /// # Panics
+    /// If a predicate of the pattern has no condition.
+    pub fn new(settings: PatternSettings) -> Result<Self, PatternStepRefused> {
+        let PatternSettings { step, by, fields, kept, pattern, conditions, order, limits, measures, timeouts, judged } = settings;
+        let matcher = Matcher::new(&pattern, limits)?;
+        assert!(matcher.automaton.predicates <= conditions.len(), "a condition for each predicate");
+        let output = MatchOutput::new(measures, timeouts, |stage| matcher.automaton.stage(stage))?;
+        let of_runs = of_runs(&conditions);
+        let kept = Kept::new(KeyIndex::new(by), Waiting::new(order, judged, fields), matcher, kept);
+        Ok(Self { step, conditions, of_runs, output, tally: PatternTally::default(), kept })
+    }
+
+    /// The columns that come out, `_time` aside.
+    pub fn fields(&self) -> Vec<Field> {
+        self.output.fields(&self.kept.index)
+    }
+
+    /// The stage of a name: for conditions over runs.
+    pub fn stage(&self, name: &str) -> Option<StageId> {
+        self.kept.matcher.automaton.stage(name)
+    }
+
+    /// What it did so far.
+    pub fn tally(&self) -> PatternTally {
+        let runs = self.kept.slots.iter().map(|slot| slot.runs.runs.len() as u64).sum();
+        PatternTally { bounded: self.kept.matcher.tally, runs, ..self.tally }
+    }
+
+    /// Each row to the matcher of its key.
+    fn rows(&mut self, ordered: &Ordered, marks: &Marks, batch: &mut Batch) {
+        let Ordered { rows, moments } = ordered;
+        let tested = test_rows(&self.conditions, &rows.rows);
+        self.tally.failed += tested.failed;
+        let mut slots = Vec::new();
+        let Kept { index, matcher, buffer, rows: stored, slots: of, .. } = &mut self.kept;
+        index.slots_of(&rows.rows, &mut slots);
+        of.resize_with(index.slots(), Slot::default);
+        let mut judging = Judging { conditions: &self.conditions, rows: &rows.rows, kept: stored, failed: 0 };
+        for (row, moment) in moments.iter().enumerate() {
+            let candidate =
+                Candidate { moment: *moment, row: row as u32 | FRESH, holds: tested.holds[row], unknown: self.of_runs };
+            let slot = slots[row];
+            let key = &mut of[slot as usize];
+            if key.runs.is_empty() && !matcher.may_begin(&candidate) {
+                continue;
+            }
+            let origin = rows.origin[row];
+            if !std::mem::replace(&mut key.is_touched, true) {
+                // Its name is needed until the rows are told.
+                index.hold(slot);
+                batch.touched.push(slot);
+                key.origin = 0;
+            }
+            // Time has gone on since the key's last event, by the watermark before this one and then by its own time.
+            for now in [marks.before(origin).0, moment.time] {
+                if key.runs.deadline.is_some_and(|deadline| deadline <= now) {
+                    let advanced = matcher.advance(&mut key.runs, buffer, now, &mut batch.found);
+                    self.tally.skip_failed += u64::from(advanced.is_err());
+                    batch.by_time(slot, key.origin, marks, Some(origin));
+                }
+            }
+            key.origin = origin;
+            if let Err(error) = matcher.take(&mut key.runs, buffer, &candidate, &mut judging, &mut batch.found) {
+                self.tally.skip_failed += 1;
+                batch.failed.push((row, error));
+            }
+            batch.by_event(slot, origin, *moment);
+        }
+        self.tally.failed += judging.failed;
+        for slot in &batch.touched {
+            self.kept.note_timer(*slot);
+        }
+        batch.slots = slots;
+    }
+
+    /// Keys whose runs' time is over by the watermark behind the batch.
+    fn time(&mut self, marks: &Marks, batch: &mut Batch) {
+        let end = marks.end();
+        while let Some(deadline) = self.kept.next_deadline().filter(|deadline| *deadline <= end.0) {
+            let Some(Reverse((_, slot))) = self.kept.timers.pop() else { break };
+            let Kept { index, matcher, buffer, slots, .. } = &mut self.kept;
+            let key = &mut slots[slot as usize];
+            debug_assert_eq!(key.timer, Some(deadline), "it was just looked at");
+            key.timer = None;
+            if !std::mem::replace(&mut key.is_touched, true) {
+                index.hold(slot);
+                batch.touched.push(slot);
+                key.origin = 0;
+            }
+            let origin = key.origin;
+            let advanced = matcher.advance(&mut key.runs, buffer, end.0, &mut batch.found);
+            self.tally.skip_failed += u64::from(advanced.is_err());
+            batch.by_time(slot, origin, marks, None);
+            self.kept.note_timer(slot);
+        }
+    }
+
+    /// Rows of what was found, in order; then nobody needs it any more.
+    fn tell(&mut self, batch: &mut Batch, ordered: &Ordered, output: &mut Outcome) -> FlowBatch {
+        let mut emitted = std::mem::take(&mut batch.emitted);
+        emitted.sort_by_key(|(rank, _)| *rank);
+        let Kept { buffer, rows: stored, index, .. } = &mut self.kept;
+        // Events of this batch that runs or matches hold are kept; the batch itself is not.
+        let fresh = buffer.take_fresh(FRESH);
+        let places = fresh.iter().map(|event| buffer.taken(*event).row & !FRESH);
+        let added = stored.add(&ordered.rows.rows, places);
+        fresh.iter().zip(added).for_each(|(event, row)| buffer.rename(*event, row));
+        let mut told = Vec::with_capacity(emitted.len());
+        for (_, one) in &emitted {
+            if one.found.is_match {
+                self.tally.matches += 1;
+            } else {
+                self.tally.timeouts += 1;
+            }
+            if one.found.is_match || self.output.has_timeouts {
+                told.push(*one);
+            }
+        }
+        let (rows, unsaid) = self.output.rows(&told, index, buffer, stored);
+        emitted.iter().for_each(|(_, one)| buffer.release(one.found.node));
+        buffer.take_gone().into_iter().filter(|row| row & FRESH == 0).for_each(|row| stored.remove(row));
+        stored.compact(buffer.rows());
+        if unsaid.is_empty() {
+            return rows;
+        }
+        let all = BooleanArray::new(BooleanBuffer::new_set(rows.len()), None);
+        let keep = without(all, unsaid.iter().map(|(row, _)| *row));
+        output.bury(&rows, self.step, unsaid.into_iter().map(|(row, why)| (row, Reason::Expression, why)).collect());
+        rows.filtered(&keep)
+    }
+}
+
+impl Batch {
+    /// What the clock let out. It comes out with the input row whose watermark did it, but not before the key's own last event; what the key's next event
+    /// pushed out without the watermark, with that one.
+    fn by_time(&mut self, slot: u32, last: u32, marks: &Marks, next: Option<u32>) {
+        for found in self.found.drain(..) {
+            let by_watermark = marks.lets_out(found.at.saturating_sub(1));
+            let by_watermark = by_watermark.filter(|out| next.is_none_or(|next| *out <= next));
+            let origin = by_watermark.or(next).unwrap_or(0).max(last);
+            let time = found.at.saturating_sub(1);
+            self.emitted.push(((origin, found.at, false, found.begun.number), Emitted { found, slot, origin, time }));
+        }
+    }
+
+    fn by_event(&mut self, slot: u32, origin: u32, moment: Moment) {
+        for found in self.found.drain(..) {
+            debug_assert!(found.trigger == Trigger::Event && found.is_match, "an event lets out matches only");
+            let emitted = Emitted { found, slot, origin, time: moment.time };
+            self.emitted.push(((origin, moment.time, true, moment.number), emitted));
+        }
+    }
+}
+
+impl Operator for PatternStep {
+    fn step(&self) -> StepId {
+        self.step
+    }
+
+    fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
+        let marks = output.marks();
+        self.kept.is_changed |= !input.is_empty();
+        let ordered = self.kept.waiting.pass(self.step, input, &marks, output);
+        let mut batch = Batch::default();
+        self.rows(&ordered, &marks, &mut batch);
+        self.time(&marks, &mut batch);
+        if !batch.failed.is_empty() {
+            let why = batch.failed.iter().map(|(row, error)| (*row, Reason::Expression, error.to_string())).collect();
+            output.bury(&ordered.rows, self.step, why);
+        }
+        let rows = self.tell(&mut batch, &ordered, output);
+        for slot in batch.touched {
+            self.kept.slots[slot as usize].is_touched = false;
+            self.kept.note_entry(slot);
+            self.kept.index.release(slot);
+        }
+        // Rows that began nothing leave no key behind.
+        self.kept.index.forget_unheld(&batch.slots);
+        // What is due is looked up without being able to change anything.
+        self.kept.next_deadline();
+        rows
+    }
+
+    fn state(&mut self) -> Option<&mut dyn StepState> {
+        Some(&mut self.kept)
+    }
+
+    fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
+        None
+    }
+
+    fn due(&self) -> Option<Watermark> {
+        let timer = self.kept.timers.peek().map(|Reverse((deadline, _))| Watermark(*deadline));
+        self.kept.waiting.due().into_iter().chain(timer).min()
+    }
+}
