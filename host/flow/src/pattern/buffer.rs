@@ -54,9 +54,9 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// An event nobody holds yet: `take` does, or `drop_unheld` puts it away again.
+    /// An event that the caller holds until `let_go`: it may be taken, given back and taken again in between.
     pub(crate) fn event(&mut self, moment: Moment, row: u32) -> u32 {
-        let taken = Taken { moment, row, holders: 0 };
+        let taken = Taken { moment, row, holders: 1 };
         if let Some(free) = self.free_events.pop() {
             self.events[free as usize] = taken;
             self.fresh.push(free);
@@ -102,13 +102,18 @@ impl Buffer {
             }
             let Node { event, previous, .. } = *node;
             self.free_nodes.push(at);
-            let taken = &mut self.events[event as usize];
-            taken.holders -= 1;
-            if taken.holders == 0 {
-                self.gone.push(taken.row);
-                self.free_events.push(event);
-            }
+            self.let_go(event);
             at = previous;
+        }
+    }
+
+    /// One holder of an event less.
+    pub(crate) fn let_go(&mut self, event: u32) {
+        let taken = &mut self.events[event as usize];
+        taken.holders -= 1;
+        if taken.holders == 0 {
+            self.gone.push(taken.row);
+            self.free_events.push(event);
         }
     }
 

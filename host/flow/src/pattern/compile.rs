@@ -93,6 +93,8 @@ struct Edges {
     /// `None`: nothing is passed over.
     ignore: Option<Condition>,
     patience: i64,
+    /// For rounds behind the first.
+    is_inner: bool,
 }
 
 struct Compiler {
@@ -263,12 +265,26 @@ impl Compiler {
             // Once the loop has begun, negations before it that reach over it as optional hold no more.
             let after = self.without_negations(place, behind);
             let looping = self.looping(place, after);
+            if after != behind {
+                self.cut_off_beside(place, behind);
+            }
             self.times(place, looping, behind, quantifier.min.max(1))
         } else {
             self.times(place, behind, behind, quantifier.max.unwrap_or(1))
         };
         self.stops(start, place);
         start
+    }
+
+    /// A greedy loop that is passed by cuts off who waits behind it as well, where that is not who waits behind the loop itself.
+    fn cut_off_beside(&mut self, place: Place<'_>, behind: StateId) {
+        let element = place.element();
+        let (Greed::Greedy, Body::Stage(stage)) = (element.quantifier.greed, &element.body) else { return };
+        if stage.until.is_some() {
+            let free = self.copy(behind);
+            self.unrestricted.insert(behind, free);
+        }
+        self.restrict(behind, &Condition::holds(stage.condition));
     }
 
     /// The rounds of a loop up to `max`, of which those from `min` on may be left out, and its beginning.
@@ -324,7 +340,7 @@ impl Compiler {
 
     /// One round of a stage. `past`: where to go without it.
     fn stage(&mut self, place: Place<'_>, stage: &Stage, edges: Edges, behind: StateId, past: Option<StateId>) -> StateId {
-        let Edges { take, ignore, patience } = edges;
+        let Edges { take, ignore, patience, is_inner } = edges;
         let id = self.by_name[&stage.name];
         let waiting = self.add(Draft::default());
         let after = self.without_negations(place, behind);
@@ -345,7 +361,12 @@ impl Compiler {
             let alone = self.add(Draft::default());
             self.edge(alone, Way::Take(id), take, after, patience);
             self.edge(alone, Way::Ignore, ignore.clone(), alone, patience);
-            self.stops(alone, place);
+            // Once the loop has begun, what must not come before it may.
+            if is_inner {
+                self.stop_in_loop(alone, place);
+            } else {
+                self.stops(alone, place);
+            }
             alone
         } else {
             waiting
@@ -446,7 +467,7 @@ impl Compiler {
             return behind;
         }
         let rivals = if reluctant { self.takes_of(behind) } else { Vec::new() };
-        let Edges { take, ignore, patience } = self.inner_edges(place, stage, &rivals);
+        let Edges { take, ignore, patience, .. } = self.inner_edges(place, stage, &rivals);
         let looping = self.add(Draft::default());
         match (element.quantifier.greed, stage.until) {
             (Greed::Greedy, Some(until)) => {
@@ -482,7 +503,8 @@ impl Compiler {
         let rivals = place.head().map_or(&[][..], |head| &head.rivals);
         // Where the stage began with `until`, only an event that fits as well ends the wait.
         let ignore = passing_over(contiguity, stage.condition, rivals);
-        Edges { take: taking(stage), ignore, patience: if place.is_last { self.within_last } else { NO_PATIENCE } }
+        let patience = if place.is_last { self.within_last } else { NO_PATIENCE };
+        Edges { take: taking(stage), ignore, patience, is_inner: false }
     }
 
     /// For further events of a stage. `rivals`: what a reluctant loop leaves to others.
@@ -498,7 +520,7 @@ impl Compiler {
             take = take.and_not(rival);
             ignore = ignore.map(|ignore| ignore.and_not(rival));
         }
-        Edges { take, ignore, patience: quantifier.gap.map_or(NO_PATIENCE, micros) }
+        Edges { take, ignore, patience: quantifier.gap.map_or(NO_PATIENCE, micros), is_inner: true }
     }
 
     /// What holds of negations before a place, on a state that waits there.

@@ -27,7 +27,9 @@ pub(crate) fn flatten(drafts: &[Draft], end: StateId) -> Option<Vec<State>> {
             // Stops have no patience of their own.
             let patience = moves.iter().filter(|step| step.then != Then::Stop).map(|step| step.patience).max();
             let patience = patience.unwrap_or(NO_PATIENCE);
-            (is_small && count <= MOVES_MAX).then_some(State { moves, ends, patience, is_absence: draft.is_absence })
+            // Who may go on with a loop waits for the absence behind it as well.
+            let is_absence = draft.is_absence || waits_for_absence(drafts, end, StateId(number), &mut Vec::new());
+            (is_small && count <= MOVES_MAX).then_some(State { moves, ends, patience, is_absence })
         })
         .collect()
 }
@@ -66,4 +68,14 @@ fn walk(
         }
     }
     path.pop();
+}
+
+fn waits_for_absence(drafts: &[Draft], end: StateId, at: StateId, seen: &mut Vec<StateId>) -> bool {
+    if at == end || seen.contains(&at) {
+        return false;
+    }
+    seen.push(at);
+    let draft = &drafts[at.0 as usize];
+    let mut ways = draft.edges.iter().filter(|edge| edge.way == Way::Proceed);
+    draft.is_absence || ways.any(|edge| waits_for_absence(drafts, end, edge.to, seen))
 }

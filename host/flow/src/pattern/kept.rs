@@ -158,6 +158,7 @@ impl Kept {
             runs.held.push(Held { node, begun, at });
         }
         // Runs and later links hold them now.
+        events.into_iter().for_each(|event| self.buffer.let_go(event));
         links.into_iter().for_each(|link| self.buffer.release(link));
         self.matcher.settle(&mut runs);
         self.slots[slot as usize].runs = runs;

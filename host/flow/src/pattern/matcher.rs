@@ -286,6 +286,9 @@ impl Matcher {
             let start = Run { state: self.automaton.start, node: NO_NODE, begun: event.moment, last: event.moment.time };
             self.step(&start, &mut key.runs, &mut matches, buffer, event, bits, &mut taken, judge);
         }
+        if taken != NO_NODE {
+            buffer.let_go(taken);
+        }
         self.room = before;
         self.room.clear();
         if key.runs.len() > self.limits.runs_max {
@@ -316,7 +319,7 @@ impl Matcher {
         taken: &mut u32,
         judge: &mut dyn RunJudge,
     ) {
-        let (runs_before, time) = (runs.len(), event.moment.time);
+        let (runs_before, matches_before, time) = (runs.len(), matches.len(), event.moment.time);
         let waited = if run.node == NO_NODE { 0 } else { time.saturating_sub(run.last) };
         let (mut known, mut value) = (0, 0);
         let mut is_stopped = false;
@@ -368,6 +371,7 @@ impl Matcher {
         }
         if is_stopped {
             runs.drain(runs_before..).for_each(|run| buffer.release(run.node));
+            matches.drain(matches_before..).for_each(|held| buffer.release(held.node));
         }
     }
 

@@ -17,12 +17,16 @@ mod conditions;
 mod flatten;
 mod kept;
 mod matcher;
+#[cfg(test)]
+mod model_tests;
 mod order;
 mod output;
 mod refused;
 mod shape;
 mod single;
 mod step;
+#[cfg(test)]
+mod step_tests;
 
 pub use automaton::StageId;
 pub use buffer::Moment;
