@@ -54,6 +54,10 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    /// What an event in one run costs, beside its row.
+    #[cfg(test)]
+    pub(crate) const BYTES_PER_EVENT: usize = size_of::<Node>() + size_of::<Taken>();
+
     /// An event that the caller holds until `let_go`: it may be taken, given back and taken again in between.
     pub(crate) fn event(&mut self, moment: Moment, row: u32) -> u32 {
         let taken = Taken { moment, row, holders: 1 };

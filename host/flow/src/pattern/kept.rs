@@ -27,7 +27,7 @@ use crate::state::corrupt;
 use crate::{KeyChange, StateCorrupt, StepState};
 
 /// What the keys of entries of runs begin with in the store.
-const RUNS: u8 = 6;
+const RUNS: u8 = 0x20;
 /// The entry of the step itself.
 const STEP: u8 = 0xff;
 
@@ -276,5 +276,17 @@ impl StepState for Kept {
         let Self { index, entries, slots, buffer, rows, .. } = self;
         let runs = entries.checksum(|slot, key, value| encode(slot, key, value, index, slots, buffer, rows));
         runs.wrapping_add(waiting).wrapping_add(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The goal is 200 bytes an open run; vectors may have twice the room they need.
+    #[test]
+    fn an_open_run_is_small() {
+        let bytes = 2 * (size_of::<Run>() + Buffer::BYTES_PER_EVENT);
+        assert!(bytes <= 200, "{bytes} bytes for a run with its last event");
     }
 }

@@ -18,6 +18,8 @@ mod flatten;
 mod kept;
 mod matcher;
 #[cfg(test)]
+mod matcher_tests;
+#[cfg(test)]
 mod model_tests;
 mod order;
 mod output;

@@ -151,10 +151,8 @@ impl Model<'_> {
                     self.waiting.push(number)
                 }
             }
-            Happens::Row(number, ..) => {
-                self.take(number);
-                self.tell(Some(number));
-            }
+            // Told with what the watermark behind it lets out.
+            Happens::Row(number, ..) => self.take(number),
             Happens::Watermark(watermark, origin) => {
                 let (mut ready, waiting): (Vec<usize>, Vec<usize>) =
                     self.waiting.drain(..).partition(|row| self.rows[*row].time <= watermark);
