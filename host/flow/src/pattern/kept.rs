@@ -247,9 +247,13 @@ impl StepState for Kept {
     }
 
     fn take_changes(&mut self) -> Vec<KeyChange> {
-        let mut changes = self.waiting.take_changes();
+        self.take_some(usize::MAX)
+    }
+
+    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+        let mut changes = self.waiting.take_some(most);
         let Self { index, entries, slots, buffer, rows, .. } = self;
-        changes.extend(entries.take_changes(|slot, key, value| encode(slot, key, value, index, slots, buffer, rows)));
+        changes.extend(entries.take_some(most, |slot, key, value| encode(slot, key, value, index, slots, buffer, rows)));
         if std::mem::take(&mut self.is_changed) {
             changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
         }

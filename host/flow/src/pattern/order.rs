@@ -20,7 +20,7 @@ use crate::group::ordered::{ordered_int, plain_int};
 use crate::pattern::buffer::Moment;
 use crate::rows::Rows;
 use crate::time::Marks;
-use crate::window::LateRows;
+use crate::window::LateList;
 use crate::{FlowBatch, Judged, KeyChange, Outcome, StepId, Watermark};
 
 /// What the keys of waiting rows begin with in the store.
@@ -103,15 +103,13 @@ impl Waiting {
     }
 
     fn admit(&mut self, step: StepId, input: &FlowBatch, marks: &Marks, output: &mut Outcome) -> (u64, Vec<u32>) {
-        let (mut taken, mut late) = (Vec::with_capacity(input.len()), Vec::new());
+        let (mut taken, mut late) = (Vec::with_capacity(input.len()), LateList::default());
         for (row, time) in (0u32..).zip(times(&input.rows).values()) {
-            let is_late = *time < self.judge(marks, input.origin[row as usize]).0;
-            if is_late { late.push(row) } else { taken.push(row) }
+            let judge = self.judge(marks, input.origin[row as usize]);
+            if *time < judge.0 { late.push(row, judge, None) } else { taken.push(row) }
         }
-        if !late.is_empty() {
-            output.dropped_late += late.len() as u64;
-            output.late.push(LateRows { step, rows: input.picked(&late) });
-        }
+        output.dropped_late += late.len() as u64;
+        late.tell(step, input, output);
         let rows = self.rows.add(&input.rows, taken.iter().copied());
         let first = self.count;
         let mut origins = Vec::with_capacity(rows.len());
@@ -163,9 +161,10 @@ impl Waiting {
         self.entries.changed_len()
     }
 
-    pub(crate) fn take_changes(&mut self) -> Vec<KeyChange> {
+    /// About so many changes.
+    pub(crate) fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
         let Self { entries, moments, rows, .. } = self;
-        entries.take_changes(|row, key, value| encode(row, key, value, moments, rows))
+        entries.take_some(most, |row, key, value| encode(row, key, value, moments, rows))
     }
 
     pub(crate) fn checksum(&mut self) -> u64 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, TimestampMicrosecondArray};
 use arrow_schema::Field as ArrowField;
 use tidemill_event::batch::time_field;
-use tidemill_event::{Field, FieldType};
+use tidemill_event::{Field, FieldType, Reason};
 
 use crate::aggregate::{AggregateRefused, Aggregates};
 use crate::batch::{assemble, field_of};
@@ -51,7 +51,7 @@ pub(crate) struct MatchOutput {
 }
 
 /// Rows, and those that could not be said with the reason.
-pub(crate) type Said = (FlowBatch, Vec<(usize, String)>);
+pub(crate) type Said = (FlowBatch, Vec<(usize, Reason, String)>);
 
 impl MatchOutput {
     /// # Panics
@@ -142,6 +142,7 @@ impl MatchOutput {
         fields.push(Arc::new(time_field()));
         let times: Vec<i64> = events.iter().map(|(.., time)| *time).collect();
         columns.push(Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")));
-        self.measures.update(of, &assemble(fields, columns, events.len()));
+        let lost = self.measures.update(of, &assemble(fields, columns, events.len()));
+        assert!(lost.is_empty(), "no measure is a component");
     }
 }

@@ -236,8 +236,8 @@ impl PatternStep {
             return rows;
         }
         let all = BooleanArray::new(BooleanBuffer::new_set(rows.len()), None);
-        let keep = without(all, unsaid.iter().map(|(row, _)| *row));
-        output.bury(&rows, self.step, unsaid.into_iter().map(|(row, why)| (row, Reason::Expression, why)).collect());
+        let keep = without(all, unsaid.iter().map(|(row, ..)| *row));
+        output.bury(&rows, self.step, unsaid);
         rows.filtered(&keep)
     }
 }
