@@ -5,7 +5,7 @@ use arrow_select::filter::prep_null_mask_filter;
 
 use crate::Predicate;
 use crate::pattern::automaton::StageId;
-use crate::pattern::matcher::{Candidate, RunJudge, RunView};
+use crate::pattern::run::{Candidate, RunJudge, RunView};
 use crate::pattern::shape::PredicateId;
 use crate::rows::Rows;
 

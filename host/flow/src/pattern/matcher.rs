@@ -8,176 +8,23 @@
 //! Before an event is taken the clock is at its time. Runs are in the order in which they came to be, and so is what comes out of one event: nothing hangs on
 //! hash order, on other keys, or on how often the clock was moved in between.
 
-use crate::pattern::automaton::{Automaton, NO_PATIENCE, StageId, StateId, Then};
-use crate::pattern::buffer::{Buffer, Moment, NO_NODE};
+use crate::pattern::automaton::{Automaton, NO_PATIENCE, Then};
+use crate::pattern::buffer::{Buffer, NO_NODE};
 use crate::pattern::condition::{Answers, Bits, Condition};
-use crate::pattern::shape::{Pattern, PredicateId, Skip};
+use crate::pattern::leaving::{ResolvedSkip, SkipFailed};
+use crate::pattern::run::{Candidate, Found, Held, KeyRuns, Run, RunJudge, RunLimits, RunView, Tally, TooManyRuns, Trigger};
+use crate::pattern::shape::{Pattern, PredicateId};
 use crate::pattern::{PatternRefused, compile};
-
-/// An event on its way through the matcher.
-#[derive(Debug, Clone, Copy)]
-pub struct Candidate {
-    /// Where it stands. Without order of time, numbers ascend and times need not.
-    pub moment: Moment,
-    /// What the caller calls it.
-    pub row: u32,
-    /// The predicates that hold of it, a bit each.
-    pub holds: u64,
-    /// Predicates whose answer hangs on what a run has taken: [`RunJudge`] is asked.
-    pub unknown: u64,
-}
-
-/// Conditions that look at what a run has taken so far.
-pub trait RunJudge {
-    /// Whether `predicate` holds of `event` for a run. Asked at most once per predicate, run and event.
-    fn holds(&mut self, predicate: PredicateId, event: &Candidate, run: &RunView<'_>) -> bool;
-}
-
-/// For patterns without such conditions.
-#[derive(Debug, Clone, Copy)]
-pub struct NoJudge;
-
-impl RunJudge for NoJudge {
-    fn holds(&mut self, predicate: PredicateId, _: &Candidate, _: &RunView<'_>) -> bool {
-        panic!("nobody said that {predicate:?} looks at runs")
-    }
-}
-
-/// What a run has taken.
-pub struct RunView<'a> {
-    buffer: &'a Buffer,
-    node: u32,
-}
-
-impl RunView<'_> {
-    /// Its events in a stage, the last one first.
-    pub fn events(&self, stage: StageId) -> impl Iterator<Item = (Moment, u32)> {
-        let chain = self.buffer.chain(self.node);
-        chain.filter(move |(of, _)| *of == stage).map(|(_, taken)| (taken.moment, taken.row))
-    }
-}
-
-/// What let a match out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trigger {
-    /// The event that came.
-    Event,
-    /// The clock.
-    Time,
-}
-
-/// What is found: a match, or a run whose time was over. Its chain is the reader's, who gives it back with [`PatternMatcher::put_away`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Found {
-    pub(crate) is_match: bool,
-    pub(crate) node: u32,
-    /// Where it began.
-    pub(crate) begun: Moment,
-    /// Of a match the time at which it is known, of a timeout when it was over.
-    pub(crate) at: i64,
-    pub(crate) trigger: Trigger,
-}
-
-/// A run that has taken at least one event.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run {
-    pub(crate) state: StateId,
-    pub(crate) node: u32,
-    pub(crate) begun: Moment,
-    /// When it took the last event.
-    pub(crate) last: i64,
-}
-
-/// A match that waits for runs that began before it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
-    pub(crate) node: u32,
-    pub(crate) begun: Moment,
-    pub(crate) at: i64,
-}
-
-/// What is kept of a key.
-#[derive(Debug, Default)]
-pub(crate) struct KeyRuns {
-    pub(crate) runs: Vec<Run>,
-    pub(crate) held: Vec<Held>,
-    /// No run's time is over before then.
-    pub(crate) deadline: Option<i64>,
-}
-
-impl KeyRuns {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.held.is_empty()
-    }
-}
-
-/// What happens where a key has too many runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TooManyRuns {
-    /// The runs that began first end, without a timeout.
-    EndOldest,
-    /// Runs that come to be over the bound are not followed.
-    RefuseNew,
-}
-
-/// Bounds for one key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunLimits {
-    /// Runs of a key. Each costs some 60 bytes, beside the events they share.
-    pub runs_max: usize,
-    /// Events of a run; one that would take more ends.
-    pub events_max: u32,
-    /// What happens at `runs_max`.
-    pub too_many: TooManyRuns,
-}
-
-impl Default for RunLimits {
-    fn default() -> Self {
-        Self { runs_max: 10_000, events_max: 10_000, too_many: TooManyRuns::EndOldest }
-    }
-}
-
-/// A match that its own pattern does not allow: the stage to skip to has no event in it, or is where it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a match cannot skip to stage `{0:?}`: it has no event there, or begins with it")]
-pub struct SkipFailed(pub StageId);
-
-/// What the matcher did beside what it found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Runs that ended because there were too many.
-    pub ended: u64,
-    /// Runs that were not followed because there were too many, or because they had taken too much.
-    pub refused: u64,
-}
 
 /// A compiled pattern, ready to follow runs.
 #[derive(Debug)]
 pub(crate) struct Matcher {
     pub(crate) automaton: Automaton,
-    skip: ResolvedSkip,
+    pub(super) skip: ResolvedSkip,
     pub(crate) limits: RunLimits,
     pub(crate) tally: Tally,
     /// Room for the runs of one key while they move.
     room: Vec<Run>,
-}
-
-/// The strategy with its stage.
-#[derive(Debug, Clone, Copy)]
-enum ResolvedSkip {
-    None,
-    ToNext,
-    PastLast,
-    To { stage: StageId, is_first: bool, must_exist: bool },
-}
-
-/// What a match discards.
-enum Prune {
-    Nothing,
-    /// All begun before.
-    Before(Moment),
-    /// All begun at or before.
-    UpTo(Moment),
 }
 
 struct Asked<'a> {
@@ -204,14 +51,7 @@ impl Answers for Asked<'_> {
 impl Matcher {
     pub(crate) fn new(pattern: &Pattern, limits: RunLimits) -> Result<Self, PatternRefused> {
         let automaton = compile::compile(pattern)?;
-        let to = |stage: &str| automaton.stage(stage).expect("it was checked");
-        let skip = match &pattern.skip {
-            Skip::None => ResolvedSkip::None,
-            Skip::ToNext => ResolvedSkip::ToNext,
-            Skip::PastLast => ResolvedSkip::PastLast,
-            Skip::ToFirst(target) => ResolvedSkip::To { stage: to(&target.stage), is_first: true, must_exist: target.must_exist },
-            Skip::ToLast(target) => ResolvedSkip::To { stage: to(&target.stage), is_first: false, must_exist: target.must_exist },
-        };
+        let skip = ResolvedSkip::new(&pattern.skip, &automaton);
         Ok(Self { automaton, skip, limits, tally: Tally::default(), room: Vec::new() })
     }
 
@@ -372,67 +212,6 @@ impl Matcher {
         if is_stopped {
             runs.drain(runs_before..).for_each(|run| buffer.release(run.node));
             matches.drain(matches_before..).for_each(|held| buffer.release(held.node));
-        }
-    }
-
-    /// Matches that may leave do, the earliest first; the others wait for runs that began before them.
-    fn let_out(
-        &mut self,
-        key: &mut KeyRuns,
-        buffer: &mut Buffer,
-        matches: Vec<Held>,
-        now: i64,
-        trigger: Trigger,
-        found: &mut Vec<Found>,
-    ) -> Result<(), SkipFailed> {
-        let out = |held: Held| Found { is_match: true, node: held.node, begun: held.begun, at: now, trigger };
-        if let ResolvedSkip::None = self.skip {
-            found.extend(matches.into_iter().map(out));
-            return Ok(());
-        }
-        key.held.extend(matches);
-        key.held.sort_by_key(|held| held.begun);
-        while let Some(first) = key.held.first().copied() {
-            if key.runs.iter().any(|run| run.begun < first.begun) {
-                break;
-            }
-            key.held.remove(0);
-            let prune = match self.prune(buffer, &first) {
-                Ok(prune) => prune,
-                Err(error) => {
-                    buffer.release(first.node);
-                    return Err(error);
-                }
-            };
-            let is_gone = |begun: Moment| match prune {
-                Prune::Nothing => false,
-                Prune::Before(moment) => begun < moment,
-                Prune::UpTo(moment) => begun <= moment,
-            };
-            key.runs.extract_if(.., |run| is_gone(run.begun)).for_each(|run| buffer.release(run.node));
-            key.held.extract_if(.., |held| is_gone(held.begun)).for_each(|held| buffer.release(held.node));
-            found.push(out(first));
-        }
-        Ok(())
-    }
-
-    fn prune(&self, buffer: &Buffer, found: &Held) -> Result<Prune, SkipFailed> {
-        match self.skip {
-            ResolvedSkip::None => Ok(Prune::Nothing),
-            ResolvedSkip::ToNext => Ok(Prune::UpTo(found.begun)),
-            ResolvedSkip::PastLast => {
-                Ok(buffer.chain(found.node).map(|(_, taken)| taken.moment).max().map_or(Prune::Nothing, Prune::UpTo))
-            }
-            ResolvedSkip::To { stage, is_first, must_exist } => {
-                let mut of_stage = buffer.chain(found.node).filter(|(of, _)| *of == stage).map(|(_, taken)| taken.moment);
-                let to = if is_first { of_stage.last() } else { of_stage.next() };
-                match to {
-                    None if must_exist => Err(SkipFailed(stage)),
-                    Some(to) if must_exist && to == found.begun => Err(SkipFailed(stage)),
-                    None => Ok(Prune::Nothing),
-                    Some(to) => Ok(Prune::Before(to)),
-                }
-            }
         }
     }
 

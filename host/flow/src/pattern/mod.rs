@@ -3,8 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `shape` · `refused` | a pattern as it is written, and what is refused |
-//! | `compile` · `flatten` · `condition` · `automaton` | the automaton made of it |
-//! | `matcher` · `buffer` | runs through the automaton, and what they have taken |
+//! | `compile` · `rounds` · `groups` · `reach` · `flatten` · `condition` · `automaton` | the automaton made of it |
+//! | `matcher` · `run` · `leaving` · `buffer` | runs through the automaton, how matches leave, and what runs have taken |
 //! | `single` | one key by itself |
 //! | `step` | the step: rows of many keys in, matches and timeouts out |
 //! | `order` · `conditions` · `output` · `kept` | rows in their order · what stages ask · rows of matches · state as entries |
@@ -15,7 +15,9 @@ mod compile;
 mod condition;
 mod conditions;
 mod flatten;
+mod groups;
 mod kept;
+mod leaving;
 mod matcher;
 #[cfg(test)]
 mod matcher_tests;
@@ -23,7 +25,10 @@ mod matcher_tests;
 mod model_tests;
 mod order;
 mod output;
+mod reach;
 mod refused;
+mod rounds;
+mod run;
 mod shape;
 mod single;
 mod step;
@@ -33,10 +38,11 @@ mod step_tests;
 pub use automaton::StageId;
 pub use buffer::Moment;
 pub use conditions::{RunCandidate, RunPredicate, StageCondition};
-pub use matcher::{Candidate, NoJudge, RunJudge, RunLimits, RunView, SkipFailed, Tally, TooManyRuns, Trigger};
+pub use leaving::SkipFailed;
 pub use order::PatternOrder;
 pub use output::{MATCH_END, MATCH_START, Measure, TIMED_OUT};
 pub use refused::{ANY_ORDER_MAX, PREDICATES_MAX, PatternRefused, STATES_MAX};
+pub use run::{Candidate, NoJudge, RunJudge, RunLimits, RunView, Tally, TooManyRuns, Trigger};
 pub use shape::{Body, Contiguity, Element, Greed, Inner, Pattern, PredicateId, Quantifier, Skip, SkipTarget, Stage};
 pub use single::{Finding, PatternMatcher};
 pub use step::{PatternSettings, PatternStep, PatternStepRefused, PatternTally};

@@ -12,7 +12,7 @@ use crate::batch::{assemble, field_of};
 use crate::group::KeyIndex;
 use crate::pattern::automaton::StageId;
 use crate::pattern::buffer::Buffer;
-use crate::pattern::matcher::Found;
+use crate::pattern::run::Found;
 use crate::rows::Rows;
 use crate::{AggregateCall, FlowBatch};
 

@@ -3,7 +3,9 @@
 use crate::pattern::PatternRefused;
 use crate::pattern::automaton::StageId;
 use crate::pattern::buffer::{Buffer, Moment};
-use crate::pattern::matcher::{Candidate, Found, KeyRuns, Matcher, RunJudge, RunLimits, SkipFailed, Tally, Trigger};
+use crate::pattern::leaving::SkipFailed;
+use crate::pattern::matcher::Matcher;
+use crate::pattern::run::{Candidate, Found, KeyRuns, RunJudge, RunLimits, Tally, Trigger};
 use crate::pattern::shape::Pattern;
 
 /// A match, or a run whose time was over.

@@ -1,0 +1,108 @@
+//! How matches leave: each discards what its skip strategy says, and waits for runs that began before it.
+
+use crate::pattern::automaton::{Automaton, StageId};
+use crate::pattern::buffer::{Buffer, Moment};
+use crate::pattern::matcher::Matcher;
+use crate::pattern::run::{Found, Held, KeyRuns, Trigger};
+use crate::pattern::shape::Skip;
+
+/// A match that its own pattern does not allow: the stage to skip to has no event in it, or is where it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a match cannot skip to stage `{0:?}`: it has no event there, or begins with it")]
+pub struct SkipFailed(pub StageId);
+
+/// The strategy with its stage.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ResolvedSkip {
+    None,
+    ToNext,
+    PastLast,
+    To { stage: StageId, is_first: bool, must_exist: bool },
+}
+
+impl ResolvedSkip {
+    /// # Panics
+    /// If a stage is not there: the pattern was checked.
+    pub(super) fn new(skip: &Skip, automaton: &Automaton) -> Self {
+        let to = |stage: &str| automaton.stage(stage).expect("it was checked");
+        match skip {
+            Skip::None => Self::None,
+            Skip::ToNext => Self::ToNext,
+            Skip::PastLast => Self::PastLast,
+            Skip::ToFirst(target) => Self::To { stage: to(&target.stage), is_first: true, must_exist: target.must_exist },
+            Skip::ToLast(target) => Self::To { stage: to(&target.stage), is_first: false, must_exist: target.must_exist },
+        }
+    }
+}
+
+/// What a match discards.
+enum Prune {
+    Nothing,
+    /// All begun before.
+    Before(Moment),
+    /// All begun at or before.
+    UpTo(Moment),
+}
+
+impl Matcher {
+    /// Matches that may leave do, the earliest first; the others wait for runs that began before them.
+    pub(super) fn let_out(
+        &mut self,
+        key: &mut KeyRuns,
+        buffer: &mut Buffer,
+        matches: Vec<Held>,
+        now: i64,
+        trigger: Trigger,
+        found: &mut Vec<Found>,
+    ) -> Result<(), SkipFailed> {
+        let out = |held: Held| Found { is_match: true, node: held.node, begun: held.begun, at: now, trigger };
+        if let ResolvedSkip::None = self.skip {
+            found.extend(matches.into_iter().map(out));
+            return Ok(());
+        }
+        key.held.extend(matches);
+        key.held.sort_by_key(|held| held.begun);
+        while let Some(first) = key.held.first().copied() {
+            if key.runs.iter().any(|run| run.begun < first.begun) {
+                break;
+            }
+            key.held.remove(0);
+            let prune = match self.prune(buffer, &first) {
+                Ok(prune) => prune,
+                Err(error) => {
+                    buffer.release(first.node);
+                    return Err(error);
+                }
+            };
+            let is_gone = |begun: Moment| match prune {
+                Prune::Nothing => false,
+                Prune::Before(moment) => begun < moment,
+                Prune::UpTo(moment) => begun <= moment,
+            };
+            key.runs.extract_if(.., |run| is_gone(run.begun)).for_each(|run| buffer.release(run.node));
+            key.held.extract_if(.., |held| is_gone(held.begun)).for_each(|held| buffer.release(held.node));
+            found.push(out(first));
+        }
+        Ok(())
+    }
+
+    fn prune(&self, buffer: &Buffer, found: &Held) -> Result<Prune, SkipFailed> {
+        match self.skip {
+            ResolvedSkip::None => Ok(Prune::Nothing),
+            ResolvedSkip::ToNext => Ok(Prune::UpTo(found.begun)),
+            ResolvedSkip::PastLast => {
+                Ok(buffer.chain(found.node).map(|(_, taken)| taken.moment).max().map_or(Prune::Nothing, Prune::UpTo))
+            }
+            ResolvedSkip::To { stage, is_first, must_exist } => {
+                let mut of_stage = buffer.chain(found.node).filter(|(of, _)| *of == stage).map(|(_, taken)| taken.moment);
+                let to = if is_first { of_stage.last() } else { of_stage.next() };
+                match to {
+                    None if must_exist => Err(SkipFailed(stage)),
+                    Some(to) if must_exist && to == found.begun => Err(SkipFailed(stage)),
+                    None => Ok(Prune::Nothing),
+                    Some(to) => Ok(Prune::Before(to)),
+                }
+            }
+        }
+    }
+}
