@@ -32,6 +32,7 @@ use tidemill_expr::Expression;
 use tidemill_flow::TimeSettings;
 
 use crate::pipeline::{KeepRows, PipelineDefinition};
+use crate::plan::aggregates::PlannedAggregates;
 use crate::stored::Pin;
 
 pub(crate) use call::{Answer, CallControl, CallMetricsFamilies, Voice};
@@ -77,18 +78,7 @@ impl Plan {
 
     /// What its component references mean: those of steps, then those that expressions call.
     pub(crate) fn pins(&self) -> impl Iterator<Item = &Pin> {
-        let of_steps = self.steps.iter().filter_map(|step| match &step.kind {
-            PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => Some(&component.pin),
-            PlannedKind::Where(_)
-            | PlannedKind::Select(_)
-            | PlannedKind::Extend(_)
-            | PlannedKind::Lookup(_)
-            | PlannedKind::Join(_)
-            | PlannedKind::Window(_)
-            | PlannedKind::Over(_)
-            | PlannedKind::Limit(_)
-            | PlannedKind::Sample(_) => None,
-        });
+        let of_steps = self.steps.iter().filter_map(|step| Some(&step.kind.component()?.pin));
         of_steps.chain(self.functions.iter().map(|function| &function.component.pin))
     }
 
@@ -171,33 +161,9 @@ pub(crate) struct PlannedStep {
 impl PlannedStep {
     /// Every sandbox it needs.
     fn components(&self) -> impl Iterator<Item = &Arc<PlannedComponent>> {
-        let own: &[_] = match &self.kind {
-            PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => std::slice::from_ref(component),
-            PlannedKind::Where(_)
-            | PlannedKind::Select(_)
-            | PlannedKind::Extend(_)
-            | PlannedKind::Lookup(_)
-            | PlannedKind::Join(_)
-            | PlannedKind::Window(_)
-            | PlannedKind::Over(_)
-            | PlannedKind::Limit(_)
-            | PlannedKind::Sample(_) => &[],
-        };
-        let aggregates: &[_] = match &self.kind {
-            PlannedKind::Window(window) => &window.aggregates.components,
-            PlannedKind::Over(over) => &over.aggregates.components,
-            PlannedKind::Where(_)
-            | PlannedKind::Select(_)
-            | PlannedKind::Extend(_)
-            | PlannedKind::Lookup(_)
-            | PlannedKind::Join(_)
-            | PlannedKind::Limit(_)
-            | PlannedKind::Sample(_)
-            | PlannedKind::Rule { .. }
-            | PlannedKind::Transform { .. } => &[],
-        };
         let called = self.calls.iter().map(|call| &call.component);
-        own.iter().chain(called).chain(aggregates.iter().map(|call| &call.component))
+        let aggregates = self.kind.aggregates().into_iter().flat_map(|aggregates| &aggregates.components);
+        self.kind.component().into_iter().chain(called).chain(aggregates.map(|call| &call.component))
     }
 }
 
@@ -221,5 +187,38 @@ impl PlannedKind {
     pub(crate) fn lookup(&self) -> Option<&Arc<PlannedLookup>> {
         let Self::Lookup(lookup) = self else { return None };
         Some(lookup)
+    }
+
+    /// The component that the step is.
+    pub(crate) fn component(&self) -> Option<&Arc<PlannedComponent>> {
+        match self {
+            Self::Rule { component, .. } | Self::Transform { component, .. } => Some(component),
+            Self::Where(_)
+            | Self::Select(_)
+            | Self::Extend(_)
+            | Self::Lookup(_)
+            | Self::Join(_)
+            | Self::Window(_)
+            | Self::Over(_)
+            | Self::Limit(_)
+            | Self::Sample(_) => None,
+        }
+    }
+
+    /// What it computes over many rows.
+    fn aggregates(&self) -> Option<&PlannedAggregates> {
+        match self {
+            Self::Window(window) => Some(&window.aggregates),
+            Self::Over(over) => Some(&over.aggregates),
+            Self::Where(_)
+            | Self::Select(_)
+            | Self::Extend(_)
+            | Self::Lookup(_)
+            | Self::Join(_)
+            | Self::Limit(_)
+            | Self::Sample(_)
+            | Self::Rule { .. }
+            | Self::Transform { .. } => None,
+        }
     }
 }
