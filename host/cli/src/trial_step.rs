@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use tidemill_event::{CallFailure, Field, RuleAnswer, RuleCall, TransformAnswer};
+use tidemill_event::{Accumulated, CallFailure, Field, RuleAnswer, RuleCall, TransformAnswer, Values};
 use tidemill_flow::{
-    Accumulated, AggregateArgument, AggregateGuest, ComponentAggregate, Computed, Extend, FunctionCall, Guest, Isolation, Judged,
-    Keep, Keyed, KeyedTable, NamedProjection, Operator, Projection, RuleSettings, RuleStep, SlicedWindow, Slicing, StepId,
-    TransformSettings, TransformStep, Values, WindowSettings, WithFunctions, extended_fields,
+    AggregateArgument, AggregateGuest, ComponentAggregate, Computed, Extend, FunctionCall, Guest, Isolation, Judged, Keep, Keyed,
+    KeyedTable, NamedProjection, Operator, Projection, RuleSettings, RuleStep, SlicedWindow, Slicing, StepId, TransformSettings,
+    TransformStep, WindowSettings, WithFunctions, extended_fields,
 };
 use tidemill_runtime::{Component, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime, SilentMetrics};
 
@@ -150,7 +150,7 @@ impl Guest<TransformAnswer> for Sandbox {
 
 impl Guest<Values> for Sandbox {
     fn call(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
-        self.open()?.compute(call).map(values)
+        self.open()?.compute(call)
     }
 
     fn replace(&mut self) {
@@ -160,34 +160,24 @@ impl Guest<Values> for Sandbox {
 
 impl AggregateGuest for Sandbox {
     fn update(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        self.open()?.update(call).map(accumulated)
+        self.open()?.update(call)
     }
 
     fn merge(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        self.open()?.merge(call).map(accumulated)
+        self.open()?.merge(call)
     }
 
     fn retract(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        self.open()?.retract(call).map(accumulated)
+        self.open()?.retract(call)
     }
 
     fn finish(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
-        self.open()?.finish(call).map(values)
+        self.open()?.finish(call)
     }
 
     fn replace(&mut self) {
         self.instance = None;
     }
-}
-
-fn values(answer: tidemill_runtime::Values) -> Values {
-    let tidemill_runtime::Values { values, notes, usage } = answer;
-    Values { values, notes, usage }
-}
-
-fn accumulated(answer: tidemill_runtime::Accumulated) -> Accumulated {
-    let tidemill_runtime::Accumulated { state, notes, usage } = answer;
-    Accumulated { state, notes, usage }
 }
 
 /// Log lines of a component, for its author.

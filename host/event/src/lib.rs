@@ -36,5 +36,6 @@ pub use schema::{
 };
 pub use time::{Clock, EventTime};
 pub use verdict::{
-    CallFailure, Ending, KeyedState, NoteKind, RowNote, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage,
+    Accumulated, CallFailure, Ending, KeyedState, NoteKind, RowNote, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage,
+    Values,
 };

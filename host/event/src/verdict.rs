@@ -57,6 +57,28 @@ pub struct TransformAnswer {
     pub usage: Usage,
 }
 
+/// A value per row, checked: what a function gives, or an aggregate of accumulators.
+#[derive(Debug, Clone)]
+pub struct Values {
+    /// One value per row of the call; in rows with a note it means nothing.
+    pub values: ArrayRef,
+    /// Rows with trouble, ascending, at most one note a row.
+    pub notes: Vec<RowNote>,
+    /// What the call took.
+    pub usage: Usage,
+}
+
+/// Accumulators after a call of an aggregate, checked.
+#[derive(Debug, Clone)]
+pub struct Accumulated {
+    /// The new accumulators, one row per key of the call's state.
+    pub state: RecordBatch,
+    /// Rows with trouble, ascending, at most one note a row.
+    pub notes: Vec<RowNote>,
+    /// What the call took.
+    pub usage: Usage,
+}
+
 /// Trouble with one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowNote {

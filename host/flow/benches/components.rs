@@ -13,10 +13,10 @@ use arrow_schema::Schema;
 use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use rustix::time::{ClockId, clock_gettime};
 use tidemill_event::batch::time_field;
-use tidemill_event::{CallFailure, EventTime, Field, FieldType, RuleCall};
+use tidemill_event::{Accumulated, CallFailure, EventTime, Field, FieldType, RuleCall, Values};
 use tidemill_flow::{
-    Accumulated, Aggregate, AggregateArgument, AggregateCall, AggregateGuest, ComponentAggregate, FlowBatch, Judged, LaneId,
-    Lanes, Operator, Outcome, SlicedWindow, Slicing, StepId, TimeSettings, Values, WindowSettings,
+    Aggregate, AggregateArgument, AggregateCall, AggregateGuest, ComponentAggregate, FlowBatch, Judged, LaneId, Lanes, Operator,
+    Outcome, SlicedWindow, Slicing, StepId, TimeSettings, WindowSettings,
 };
 use tidemill_runtime::{
     Compiler, Component, Grants, Instance, InstanceSettings, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
@@ -66,29 +66,21 @@ fn mean() -> (Runtime, Arc<Component>) {
 
 struct Sandbox(Instance);
 
-impl Sandbox {
-    fn accumulated(answer: tidemill_runtime::Accumulated) -> Accumulated {
-        let tidemill_runtime::Accumulated { state, notes, usage } = answer;
-        Accumulated { state, notes, usage }
-    }
-}
-
 impl AggregateGuest for Sandbox {
     fn update(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        self.0.update(call).map(Self::accumulated)
+        self.0.update(call)
     }
 
     fn merge(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        self.0.merge(call).map(Self::accumulated)
+        self.0.merge(call)
     }
 
     fn retract(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        self.0.retract(call).map(Self::accumulated)
+        self.0.retract(call)
     }
 
     fn finish(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
-        let tidemill_runtime::Values { values, notes, usage } = self.0.finish(call)?;
-        Ok(Values { values, notes, usage })
+        self.0.finish(call)
     }
 
     fn replace(&mut self) {}

@@ -14,14 +14,14 @@ use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array, new_empty_array
 use arrow_buffer::BooleanBuffer;
 use arrow_select::filter::filter;
 use arrow_select::take::{take, take_record_batch};
-use tidemill_event::{Breaker, BreakerState, CallFailure, Field, RuleCall, Usage};
+use tidemill_event::{Breaker, BreakerState, CallFailure, Field, RuleCall, Usage, Values};
 
 use crate::aside::set_aside;
 use crate::batch::field_of;
 use crate::calls::{Answer, Calls};
 use crate::select::compute;
 use crate::where_step::without;
-use crate::{FlowBatch, Guest, Isolation, NamedProjection, OnFailing, Operator, Outcome, StepId, StepState, Values, Watermark};
+use crate::{FlowBatch, Guest, Isolation, NamedProjection, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
 /// Calls of one step have numbers of their own for each function.
 const CALLS_MAX: u32 = 1 << 20;

@@ -54,8 +54,8 @@ mod split_tests;
 mod waiting_tests;
 
 pub use aggregate::{
-    Accumulated, Accumulators, Aggregate, AggregateArgument, AggregateCall, AggregateGuest, AggregateRefused, Aggregates,
-    ComponentAggregate, Finished, Reversible, Values,
+    Accumulators, Aggregate, AggregateArgument, AggregateCall, AggregateGuest, AggregateRefused, Aggregates, ComponentAggregate,
+    Finished, Reversible,
 };
 pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};

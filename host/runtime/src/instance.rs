@@ -11,7 +11,9 @@ use std::time::Instant;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
-use tidemill_event::{CallFailure, Ending, Field, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage};
+use tidemill_event::{
+    Accumulated, CallFailure, Ending, Field, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage, Values,
+};
 use wasmtime::Store;
 use wasmtime::component::{self, TypedFunc};
 
@@ -27,7 +29,6 @@ use crate::logging::GuestLog;
 use crate::metrics::GuestMetrics;
 use crate::refused::Refused;
 use crate::sandbox::Sandbox;
-use crate::values::{Accumulated, Values};
 use crate::wire::{WireBatch, WireColumn};
 
 /// What an instance is given when it is made.

@@ -39,7 +39,6 @@ mod shape;
 pub mod testing;
 mod text;
 mod ticker;
-mod values;
 mod wire;
 
 pub use compile::{Compiler, CompilerProcess, compile_one};
@@ -54,4 +53,3 @@ pub use logging::{GuestLog, LogLevel, SilentLog};
 pub use metrics::{GuestMetrics, Measurement, MetricFault, MetricKind, SilentMetrics};
 pub use refused::Refused;
 pub use runtime::{Runtime, RuntimeError, RuntimeSettings};
-pub use values::{Accumulated, Values};

@@ -130,7 +130,7 @@ fn an_aggregate_updates_merges_retracts_and_finishes() {
     let mut instance = instance(&component).expect("an instance");
     let description = instance.component().description();
     assert_eq!((instance.component().kind(), description.retracts, description.state.len()), (Kind::Aggregate, true, 1));
-    let sums = |answer: tidemill_runtime::Accumulated| ints(answer.state.column(0));
+    let sums = |answer: tidemill_event::Accumulated| ints(answer.state.column(0));
     let updated = instance.update(&call(&[1, 2, 3, 4], &[0, 1, 0, 1], &[10, 20])).expect("accumulators");
     assert_eq!(sums(updated), [14, 26]);
     let merged = instance.merge(&call(&[5, 7, 100], &[1, 1, 0], &[1, 2])).expect("accumulators");

@@ -16,8 +16,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use tidemill_event::batch::checksum;
-use tidemill_event::{CallFailure, Clock, PipelineName, RowNote, RuleAnswer, RuleCall, TenantName, TransformAnswer, Usage};
-use tidemill_flow::{Accumulated, AggregateGuest, Guest, Values};
+use tidemill_event::{
+    Accumulated, CallFailure, Clock, PipelineName, RowNote, RuleAnswer, RuleCall, TenantName, TransformAnswer, Usage, Values,
+};
+use tidemill_flow::{AggregateGuest, Guest};
 use tidemill_runtime::{Grants, GuestLog, GuestMetrics, Instance, InstanceSettings, LogLevel, Measurement, MetricFault, Runtime};
 
 use crate::custom_metrics::{CustomMetrics, StepMetrics};
@@ -286,7 +288,7 @@ impl Guest<TransformAnswer> for ComponentCall {
 
 impl Guest<Values> for ComponentCall {
     fn call(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
-        let answer = self.instance().and_then(|instance| instance.compute(call)).map(values);
+        let answer = self.instance().and_then(|instance| instance.compute(call));
         let sum = |answer: &Values| {
             let mut sum = Sum::default();
             sum.columns(std::slice::from_ref(&answer.values));
@@ -305,7 +307,7 @@ impl Guest<Values> for ComponentCall {
 /// Only what `update` answers is compared in a replay: how often accumulators are put together anew depends on when a process was started.
 impl AggregateGuest for ComponentCall {
     fn update(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        let answer = self.instance().and_then(|instance| instance.update(call)).map(accumulated);
+        let answer = self.instance().and_then(|instance| instance.update(call));
         let sum = |answer: &Accumulated| {
             let mut sum = Sum::default();
             sum.state(Some(&answer.state));
@@ -317,19 +319,19 @@ impl AggregateGuest for ComponentCall {
     }
 
     fn merge(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        let answer = self.instance().and_then(|instance| instance.merge(call)).map(accumulated);
+        let answer = self.instance().and_then(|instance| instance.merge(call));
         self.measured(call.columns.num_rows(), answer.as_ref().map(|answer| answer.usage));
         answer
     }
 
     fn retract(&mut self, call: &RuleCall) -> Result<Accumulated, CallFailure> {
-        let answer = self.instance().and_then(|instance| instance.retract(call)).map(accumulated);
+        let answer = self.instance().and_then(|instance| instance.retract(call));
         self.measured(call.columns.num_rows(), answer.as_ref().map(|answer| answer.usage));
         answer
     }
 
     fn finish(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
-        let answer = self.instance().and_then(|instance| instance.finish(call)).map(values);
+        let answer = self.instance().and_then(|instance| instance.finish(call));
         self.measured(call.columns.num_rows(), answer.as_ref().map(|answer| answer.usage));
         answer
     }
@@ -337,16 +339,6 @@ impl AggregateGuest for ComponentCall {
     fn replace(&mut self) {
         self.instance = None;
     }
-}
-
-fn values(answer: tidemill_runtime::Values) -> Values {
-    let tidemill_runtime::Values { values, notes, usage } = answer;
-    Values { values, notes, usage }
-}
-
-fn accumulated(answer: tidemill_runtime::Accumulated) -> Accumulated {
-    let tidemill_runtime::Accumulated { state, notes, usage } = answer;
-    Accumulated { state, notes, usage }
 }
 
 /// One number of an answer: the same in every process and on every machine, since it is stored.

@@ -35,5 +35,5 @@ mod model_tests;
 pub use accumulators::{Accumulators, Finished, Reversible};
 pub use calls::{AggregateCall, Aggregates};
 pub(crate) use component::Lost;
-pub use component::{Accumulated, AggregateArgument, AggregateGuest, ComponentAggregate, Values};
+pub use component::{AggregateArgument, AggregateGuest, ComponentAggregate};
 pub use kind::{Aggregate, AggregateRefused};

@@ -20,8 +20,8 @@ pub(crate) use side_by_side::Components;
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
-use tidemill_event::{CallFailure, Field, Reason, RowNote, RuleCall, Usage};
+use arrow_array::RecordBatch;
+use tidemill_event::{Accumulated, CallFailure, Field, Reason, RuleCall, Values};
 
 /// An aggregate of a step that is a component, as planned.
 pub struct ComponentAggregate {
@@ -39,28 +39,6 @@ pub struct ComponentAggregate {
     pub retracts: bool,
     /// The component.
     pub guest: Box<dyn AggregateGuest>,
-}
-
-/// A value per row of a call, checked.
-#[derive(Debug, Clone)]
-pub struct Values {
-    /// One value per row; in rows with a note it means nothing.
-    pub values: ArrayRef,
-    /// Rows with trouble, ascending.
-    pub notes: Vec<RowNote>,
-    /// What the call took.
-    pub usage: Usage,
-}
-
-/// Accumulators after a call, checked.
-#[derive(Debug, Clone)]
-pub struct Accumulated {
-    /// One row per key of the call's state.
-    pub state: RecordBatch,
-    /// Rows with trouble, ascending.
-    pub notes: Vec<RowNote>,
-    /// What the call took.
-    pub usage: Usage,
 }
 
 /// An aggregate component in its sandbox. A call has at least one row; what comes back was checked (lengths, types, offsets).

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use arrow_array::Int64Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array};
 use arrow_schema::Schema;
 use proptest::prelude::*;
-use tidemill_event::{Ending, EventTime, FieldType, NoteKind};
+use tidemill_event::{Ending, EventTime, FieldType, NoteKind, RowNote, Usage};
 
 use super::*;
 use crate::example::batch;
