@@ -1,10 +1,11 @@
-//! Metrics that components make themselves, as three families of the host's: a component chooses `name` and labels, never the name of a
+//! Metrics that components and `metrics` steps make themselves, as three families of the host's each: a component chooses `name` and labels, never the name of a
 //! family, so that none can pass for another's.
 //!
 //! ```text
 //! tidemill_component_counter_total{tenant="default",pipeline="fraud",step="rule",component="abroad",name="foreign",country="IT"} 12
 //! tidemill_component_gauge{…}        tidemill_component_histogram{…}
 //! tidemill_component_metrics_dropped_total{tenant="default",pipeline="fraud",step="rule",reason="too_many_series"} 3
+//! tidemill_user_counter_total{tenant="default",pipeline="shop",step="steps[1].metrics",name="orders",shop="north"} 7
 //! ```
 //! A pipeline has at most [`SERIES_PER_PIPELINE_MAX`] series for as long as it is there and the host runs; what would be one more is
 //! dropped and counted.
@@ -80,20 +81,34 @@ impl Default for CustomMetrics {
 }
 
 impl CustomMetrics {
-    pub(crate) fn register(&self, registry: &mut Registry) {
-        registry.register("component_counter", "Counters of components, by their name", self.counters.clone());
-        registry.register("component_gauge", "Gauges of components, by their name", self.gauges.clone());
-        registry.register("component_histogram", "Histograms of components, by their name", self.histograms.clone());
-        let help = "Measurements of components that were dropped";
-        registry.register("component_metrics_dropped", help, self.dropped.clone());
+    /// As `{prefix}_counter` and so on.
+    pub(crate) fn register(&self, registry: &mut Registry, prefix: &str, whose: &str) {
+        let of = |kind: &str, help: &str| (format!("{prefix}_{kind}"), format!("{help} of {whose}, by their name"));
+        let (name, help) = of("counter", "Counters");
+        registry.register(name, help, self.counters.clone());
+        let (name, help) = of("gauge", "Gauges");
+        registry.register(name, help, self.gauges.clone());
+        let (name, help) = of("histogram", "Histograms");
+        registry.register(name, help, self.histograms.clone());
+        registry.register(
+            format!("{prefix}_metrics_dropped"),
+            format!("Measurements of {whose} that were dropped"),
+            self.dropped.clone(),
+        );
     }
 
     /// Where the measurements of one step go.
     pub(crate) fn of(&self, tenant: &str, pipeline: &str, step: &str, component: &str) -> StepMetrics {
+        let mut metrics = self.of_step(tenant, pipeline, step);
+        metrics.labels.push(("component".to_owned(), component.to_owned()));
+        metrics
+    }
+
+    /// Where those of a step without a component go.
+    pub(crate) fn of_step(&self, tenant: &str, pipeline: &str, step: &str) -> StepMetrics {
         let series = self.pipelines.lock().entry((tenant.to_owned(), pipeline.to_owned())).or_default().clone();
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let labels =
-            vec![label("tenant", tenant), label("pipeline", pipeline), label("step", step), label("component", component)];
+        let labels = vec![label("tenant", tenant), label("pipeline", pipeline), label("step", step)];
         StepMetrics { metrics: self.clone(), series, labels }
     }
 
@@ -184,7 +199,7 @@ mod tests {
 
     fn page(metrics: &CustomMetrics) -> String {
         let mut registry = Registry::with_prefix("tidemill");
-        metrics.register(&mut registry);
+        metrics.register(&mut registry, "component", "components");
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &registry).expect("a page");
         page

@@ -100,7 +100,8 @@ impl Metrics {
             "Times a component was taken out because it kept failing",
             calls.taken_out.clone(),
         );
-        calls.custom.register(registry);
+        calls.custom.register(registry, "component", "components");
+        calls.user.register(registry, "user", "`metrics` steps");
         registry.register("task_commits", "Commits of tasks", self.commits.clone());
         registry.register("task_checkpoints", "Checkpoints taken", self.checkpoints.clone());
         registry.register_with_unit(

@@ -27,6 +27,7 @@ mod join;
 mod keyed;
 mod keys;
 mod lookup;
+mod meter;
 mod operator;
 mod outcome;
 mod over;
@@ -70,6 +71,7 @@ pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
 pub use lookup::{
     BadKey, Found, IndexedTable, KeyFault, Lookup, LookupReport, LookupSettings, LookupTable, Missing, TableIndex, check_key,
 };
+pub use meter::{Meter, Metering, Meters};
 pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};
 pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, StepId, Tables, Wait};
 pub use over::{Over, OverSettings};

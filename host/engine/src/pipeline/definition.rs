@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings};
 
-use crate::pipeline::{JoinStep, LimitStep, LookupStep, OverStep, SampleStep, Target, WindowStep};
+use crate::pipeline::{JoinStep, LimitStep, LookupStep, MeterStep, OverStep, SampleStep, Target, WindowStep};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +145,8 @@ pub(crate) enum StepKind {
     Rate(LimitStep),
     /// Lets a share of the keys, or of the rows, through.
     Sample(SampleStep),
+    /// Measures rows.
+    Metrics(Vec<MeterStep>),
 }
 
 impl StepKind {
@@ -163,6 +165,7 @@ impl StepKind {
             Self::Dedupe(_) => "dedupe",
             Self::Rate(_) => "rate",
             Self::Sample(_) => "sample",
+            Self::Metrics(_) => "metrics",
         }
     }
 }

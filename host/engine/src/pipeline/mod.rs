@@ -10,6 +10,7 @@ pub(crate) mod document;
 mod functions;
 mod join;
 mod lookup;
+mod meters;
 mod object;
 mod parse;
 mod scalar;
@@ -27,6 +28,7 @@ pub(crate) use definition::{
 };
 pub(crate) use join::{JoinBound, JoinStep, direction_word, kind_word};
 pub(crate) use lookup::{LookupStep, Matching};
+pub(crate) use meters::MeterStep;
 pub(crate) use parse::{Reading, parse, read_pipeline};
 pub use schema::PIPELINE_SCHEMA;
 pub(crate) use suggest::nearest;

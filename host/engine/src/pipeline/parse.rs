@@ -11,12 +11,12 @@ use crate::pipeline::object::{Object, is_later, listed, text_of};
 use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, target, thin,
-    window,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, meters, target,
+    thin, window,
 };
 
-const STEP_WORDS: [&str; 12] =
-    ["where", "select", "extend", "rule", "transform", "window", "over", "join", "dedupe", "rate", "sample", "lookup"];
+const STEP_WORDS: [&str; 13] =
+    ["where", "select", "extend", "rule", "transform", "window", "over", "join", "dedupe", "rate", "sample", "lookup", "metrics"];
 /// More steps are refused.
 const STEPS_MAX: usize = 256;
 
@@ -184,6 +184,7 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "over" => window::over(value, &path, faults).map(StepKind::Over),
         "dedupe" => thin::dedupe(value, &path, faults).map(StepKind::Dedupe),
         "rate" => thin::rate(value, &path, faults).map(StepKind::Rate),
+        "metrics" => meters::meters(value, &path, faults).map(StepKind::Metrics),
         "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
         "lookup" => lookup(value, &path, faults).map(StepKind::Lookup),
         "rule" => {
@@ -334,7 +335,7 @@ mod tests {
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].pattern: `pattern` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample` or `lookup`
+                8: steps[1].pattern: `pattern` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup` or `metrics`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`

@@ -84,6 +84,11 @@ mod tests {
         }
         let lookup = |lookup| json!({"from": "a", "steps": [{"lookup": lookup}], "to": ["stdout"]});
         check("looked-up", &mut json!({"table": "t", "on": "a = b", "take": ["c"]}), lookup);
+        check(
+            "meter",
+            &mut json!({"counter": "a"}),
+            |inner| json!({"from": "a", "steps": [{"metrics": {"n": inner}}], "to": to()}),
+        );
         check("limits", &mut json!({}), |limits| json!({"from": "a", "steps": [{"rule": "a@1", "limits": limits}], "to": to()}));
         check("file", &mut json!({"path": "a"}), |file| json!({"from": "a", "to": [{"file": file}]}));
         check("roll", &mut json!({}), |roll| json!({"from": "a", "to": [{"file": {"path": "a", "roll": roll}}]}));

@@ -103,6 +103,8 @@ pub(crate) struct CallMetricsFamilies {
     pub(crate) taken_out: Family<CallLabels, Counter>,
     /// What components measure themselves.
     pub(crate) custom: CustomMetrics,
+    /// What `metrics` steps measure.
+    pub(crate) user: CustomMetrics,
     /// The series there are.
     made: Arc<Mutex<HashSet<CallLabels>>>,
 }
@@ -116,6 +118,7 @@ impl Default for CallMetricsFamilies {
             failed: Family::default(),
             taken_out: Family::default(),
             custom: CustomMetrics::default(),
+            user: CustomMetrics::default(),
             made: Arc::default(),
         }
     }
@@ -157,6 +160,7 @@ impl CallMetricsFamilies {
             }
         }
         self.custom.forget(tenant.as_str(), pipeline.as_str());
+        self.user.forget(tenant.as_str(), pipeline.as_str());
     }
 }
 

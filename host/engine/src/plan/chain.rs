@@ -8,16 +8,17 @@ use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::{
     AsOfJoin, AsOfSettings, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall, IntervalJoin,
-    Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
-    NamedProjection, Operator, Over, OverSettings, Predicate, Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow,
-    SidedJoin, SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings,
-    WindowSettings, WithFunctions,
+    Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings, Meter,
+    Metering, NamedProjection, Operator, Over, OverSettings, Predicate, Projection, RuleSettings, RuleStep, Sample, Select,
+    SessionWindow, SidedJoin, SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin,
+    WindowJoinSettings, WindowSettings, WithFunctions,
 };
 use tidemill_runtime::{Grants, Runtime};
 
 use crate::plan::aggregates::{PlannedAggregate, PlannedAggregates};
 use crate::plan::call::ComponentCall;
 use crate::plan::check::keep;
+use crate::plan::meters::{PlannedMeter, StepMeters};
 use crate::plan::{
     Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedJoin, PlannedKind, PlannedLimit,
     PlannedOver, PlannedSide, PlannedWindow, Windows,
@@ -88,6 +89,10 @@ pub(crate) fn chain(
                 PlannedKind::Window(planned) => window(id, planned, call),
                 PlannedKind::Over(planned) => over(id, planned, call),
                 PlannedKind::Limit(planned) => Box::new(limit(id, planned)),
+                PlannedKind::Metrics(planned) => {
+                    let to = metrics.user.of_step(plan.tenant.as_str(), plan.definition.name.as_str(), &plan.step_name(id.0));
+                    Box::new(metering(id, planned, StepMeters::new(to, control.clone(), planned)))
+                }
                 PlannedKind::Sample(planned) => {
                     Box::new(Sample::new(id, planned.by.clone(), planned.rate).expect("a rate was read as one"))
                 }
@@ -204,6 +209,14 @@ fn limit(step: StepId, planned: &PlannedLimit) -> Limit {
         judged: planned.judged,
         flag: planned.flag.clone(),
     })
+}
+
+fn metering(step: StepId, planned: &[PlannedMeter], to: StepMeters) -> Metering {
+    let meter = |meter: &PlannedMeter| Meter {
+        value: Box::new(Column(meter.value.clone())),
+        labels: meter.labels.iter().map(|(_, label)| Box::new(Column(label.clone())) as Box<dyn Projection>).collect(),
+    };
+    Metering::new(step, planned.iter().map(meter).collect(), Box::new(to))
 }
 
 /// With what is computed before and behind it; by itself where that is nothing.

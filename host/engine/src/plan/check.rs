@@ -232,6 +232,10 @@ impl Checker<'_> {
                 let (planned, columns) = self.limit(at, step, wanted, columns)?;
                 Some((PlannedKind::Limit(Box::new(planned)), columns))
             }
+            StepKind::Metrics(wanted) => {
+                let planned = self.meters(step, wanted, columns)?;
+                Some((PlannedKind::Metrics(planned), columns?.clone()))
+            }
             StepKind::Sample(wanted) => {
                 let (planned, columns) = self.sample(step, wanted, columns)?;
                 Some((PlannedKind::Sample(planned), columns))

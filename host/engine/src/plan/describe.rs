@@ -60,6 +60,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 described["within"] = json!(length(Some(limit.per)));
                 described["lateness"] = json!(length(Some(limit.lateness)));
             }
+            if let PlannedKind::Metrics(meters) = &step.kind {
+                described["metrics"] = json!(meters.iter().map(|meter| &meter.name).collect::<Vec<_>>());
+            }
             if let PlannedKind::Sample(sample) = &step.kind {
                 described["rate"] = json!(sample.rate);
                 described["by"] = json!(sample.by.iter().map(|field| &*field.name).collect::<Vec<_>>());

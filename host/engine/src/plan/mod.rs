@@ -19,6 +19,7 @@ mod functions;
 mod join;
 mod key;
 mod lookup;
+mod meters;
 mod source;
 mod state;
 mod target;
@@ -46,6 +47,7 @@ pub use difference::{Change, ChangeKind, StateChange};
 pub(crate) use functions::{PlannedCall, PlannedFunction};
 pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
+pub(crate) use meters::PlannedMeter;
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
@@ -91,7 +93,8 @@ impl Plan {
             | PlannedKind::Lookup(_)
             | PlannedKind::Rule { .. }
             | PlannedKind::Transform { .. }
-            | PlannedKind::Sample(_) => false,
+            | PlannedKind::Sample(_)
+            | PlannedKind::Metrics(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
         })
@@ -180,6 +183,7 @@ pub(crate) enum PlannedKind {
     Limit(Box<PlannedLimit>),
     Sample(PlannedSample),
     Lookup(Arc<PlannedLookup>),
+    Metrics(Vec<PlannedMeter>),
 }
 
 impl PlannedKind {
@@ -201,7 +205,8 @@ impl PlannedKind {
             | Self::Window(_)
             | Self::Over(_)
             | Self::Limit(_)
-            | Self::Sample(_) => None,
+            | Self::Sample(_)
+            | Self::Metrics(_) => None,
         }
     }
 
@@ -217,6 +222,7 @@ impl PlannedKind {
             | Self::Join(_)
             | Self::Limit(_)
             | Self::Sample(_)
+            | Self::Metrics(_)
             | Self::Rule { .. }
             | Self::Transform { .. } => None,
         }

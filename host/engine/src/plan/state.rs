@@ -32,7 +32,8 @@ impl Plan {
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Lookup(_)
-            | PlannedKind::Sample(_) => None,
+            | PlannedKind::Sample(_)
+            | PlannedKind::Metrics(_) => None,
         }
     }
 
@@ -51,7 +52,8 @@ impl Plan {
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Lookup(_)
-            | PlannedKind::Sample(_) => None,
+            | PlannedKind::Sample(_)
+            | PlannedKind::Metrics(_) => None,
         }
     }
 

@@ -243,7 +243,8 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Window(_)
             | PlannedKind::Over(_)
             | PlannedKind::Limit(_)
-            | PlannedKind::Sample(_),
+            | PlannedKind::Sample(_)
+            | PlannedKind::Metrics(_),
         )
         | None => None,
     };

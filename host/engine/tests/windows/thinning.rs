@@ -132,3 +132,35 @@ fn their_state_stays_with_what_it_means() {
     assert_eq!(state(&rate.replace("10s}", "10s, as: beyond}")), json!("kept"), "what is kept is the same");
     assert_eq!(state(&rate.replace("limit: 2", "limit: 3")), json!("new"));
 }
+
+#[test]
+fn metrics_of_rows_are_served_and_the_rows_go_on() {
+    let host = run(
+        "events",
+        "- metrics: {rows_seen: {counter: 1, by: [k]}, newest: {gauge: v * 2}, spread: {histogram: v}}\n- where: v > 2",
+        "a@1=1 b@2=4 a@3=- a@4=3",
+    );
+    assert_eq!(host.rows("out").len(), 2);
+    let mut registry = prometheus_client::registry::Registry::default();
+    host.engine.register(&mut registry);
+    let mut page = String::new();
+    prometheus_client::encoding::text::encode(&mut page, &registry).expect("a page");
+    let of = r#"pipeline="p",step="steps[0].metrics""#;
+    for line in [
+        format!(r#"tidemill_user_counter_total{{tenant="default",{of},name="rows_seen",k="a"}} 3"#),
+        format!(r#"tidemill_user_counter_total{{tenant="default",{of},name="rows_seen",k="b"}} 1"#),
+        format!(r#"tidemill_user_gauge{{tenant="default",{of},name="newest"}} 6"#),
+        format!(r#"tidemill_user_histogram_sum{{tenant="default",{of},name="spread"}} 8"#),
+    ] {
+        assert!(page.lines().any(|found| found.starts_with(&line)), "no `{line}` in\n{page}");
+    }
+    let text = "from: events\nsteps:\n- metrics: {Rows: {counter: 1}, a: {counter: 1, gauge: v}, b: {gauge: k}, c: {counter: 1, by: [name]}}\nto: [stdout]\n";
+    expect![[r#"
+        line 3: steps[0].metrics.Rows: `Rows` is no name of a metric (write small letters, digits and `_`, a letter first: `orders`)
+        line 3: steps[0].metrics.a: 2 values of one metric (write one of `counter`, `gauge` and `histogram`: `counter: 1`)
+        line 3: steps[0].metrics.c.by: `name` cannot be a label (give the column another name in a step before: `extend: {label: "name"}`)"#]]
+    .assert_eq(&host.faults("q", text));
+    expect![[r#"
+        line 3: steps[0].metrics.b: the value is string, not a number (write a number: `1` counts rows)"#]]
+    .assert_eq(&host.faults("q", "from: events\nsteps:\n- metrics: {b: {gauge: k}}\nto: [stdout]\n"));
+}
