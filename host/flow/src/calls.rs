@@ -27,6 +27,7 @@ use arrow_array::RecordBatch;
 use tidemill_event::{Breaker, BreakerSettings, BreakerState, Ending, Field, RuleAnswer, RuleCall, TransformAnswer, Usage};
 
 use crate::columns::Columns;
+use crate::gathered::Together;
 use crate::outcome::Ended;
 use crate::{FlowBatch, Guest, Keyed, Outcome, StepId, Wait};
 
@@ -161,26 +162,47 @@ impl Calls {
         (!made.is_empty()).then(|| FlowBatch::concat(made))
     }
 
+    /// Time went by, by some rows or without any: what has lived long enough goes.
+    pub(crate) fn forget(&mut self, output: &Outcome) {
+        if let Some(keyed) = &mut self.keyed {
+            keyed.table.forget(output);
+        }
+    }
+
     /// One call for some rows, with the state of their keys; the new state counts if it returned.
-    fn call<A: Answer>(
-        &mut self,
-        rows: &RecordBatch,
-        number: u32,
-        output: &mut Outcome,
-        guest: &mut dyn Guest<A>,
-    ) -> Result<A, Ended> {
-        let columns = self.columns.of(rows);
+    fn call<A: Answer>(&mut self, input: &FlowBatch, number: u32, output: &mut Outcome, guest: &mut dyn Guest<A>) -> Called<A> {
+        let columns = self.columns.of(&input.rows);
         let Some(Keyed { by, table }) = &mut self.keyed else {
-            return output.call(self.step, number, guest, &RuleCall { columns, state: None });
+            return Called::from(output.call(self.step, number, guest, &RuleCall { columns, state: None }));
         };
-        let gathered = table.gather(rows, by);
+        let gathered = match table.gather_together(input, by, output) {
+            Together::All(gathered) => gathered,
+            Together::Rows(rows) => return Called::Fewer(rows),
+        };
         let state = Some(table.state(&gathered));
         let mut answer = output.call(self.step, number, guest, &RuleCall { columns, state });
         match answer.as_mut().ok().and_then(Answer::take_state) {
             Some(state) => table.scatter(gathered, &state),
             None => table.abandon(gathered),
         }
-        answer
+        Called::from(answer)
+    }
+}
+
+/// What became of a call.
+enum Called<A> {
+    Answered(A),
+    Ended(Ended),
+    /// It was not made: only the first so many of its rows may share one.
+    Fewer(usize),
+}
+
+impl<A> From<Result<A, Ended>> for Called<A> {
+    fn from(answer: Result<A, Ended>) -> Self {
+        match answer {
+            Ok(answer) => Self::Answered(answer),
+            Err(ended) => Self::Ended(ended),
+        }
     }
 }
 
@@ -262,14 +284,19 @@ impl<A: Answer> Judging<'_, A> {
                 return range.start;
             }
             let part = self.input.part(&range);
-            let number = self.number;
-            self.number += 1;
-            match self.calls.call(&part.rows, number, self.output, self.guest) {
-                Ok(answer) => {
+            match self.calls.call(&part, self.number, self.output, self.guest) {
+                Called::Fewer(rows) => {
+                    let middle = range.start + rows;
+                    left.push((middle..range.end, 1));
+                    left.push((range.start..middle, 1));
+                }
+                Called::Answered(answer) => {
+                    self.number += 1;
                     self.count(bounded, range.len(), 0);
                     fates.push((range, Fate::Answered(answer)));
                 }
-                Err(ended) => {
+                Called::Ended(ended) => {
+                    self.number += 1;
                     let may_differ = ended.ending == Ending::Deadline;
                     self.spent += if may_differ { DEADLINE_WEIGHT } else { 1 };
                     if range.len() > 1 {

@@ -5,27 +5,32 @@
 //!                                                                                             │ returned        │ did not
 //!                                                              slots ◄──scatter── new rows ◄──┘     abandon ◄───┘
 //! ```
-//! A slot is a place in the columns. Keys of a call that never had state get slots at the end, filled with the declared first values;
-//! `abandon` takes those away again, so that a failing call leaves nothing behind. Keys of a call are numbered by first appearance.
+//! A slot is a place in the columns; slot 0 holds the declared first values and is no key's. Keys of a call that never had state get slots of
+//! their own; `abandon` frees those again, so that a failing call leaves nothing behind. What happens around a call is in `gathered.rs`,
+//! how long an entry lives in `ttl.rs`.
 //!
-//! A stored value is `01` (this layout) followed by its fields in declared order (`state_column.rs`); a stored key is as in `keys.rs`.
+//! ```text
+//! stored value:  01 fields             each field as in `state_column.rs`, in declared order
+//!                02 expiry(i64) fields in a table whose entries expire
+//! ```
+//! A stored key is as in `keys.rs`. Either form is read by either table: a step may get a time to live, or lose it.
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt32Type;
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
+use arrow_array::RecordBatch;
 use hashbrown::HashTable;
-use tidemill_event::{Field, KeyedState};
+use tidemill_event::Field;
 
-use crate::StepState;
 use crate::checksum::checksum;
-use crate::keys::KeyColumn;
 use crate::state_column::StateColumn;
+use crate::ttl::{Expiries, FRESH, Ttl, UNKNOWN};
+use crate::{Outcome, StepState};
 
 const LAYOUT: u8 = 1;
-const NOT_SEEN: u32 = u32::MAX;
+const LAYOUT_WITH_EXPIRY: u8 = 2;
+pub(crate) const NOT_SEEN: u32 = u32::MAX;
+/// The slot of the first values.
+pub(crate) const FIRST: u32 = 0;
 
 /// Keyed state of a step.
 pub struct Keyed {
@@ -56,33 +61,34 @@ pub struct StateCorrupt {
     pub at_byte: usize,
 }
 
-/// The keys of one call.
-#[derive(Debug)]
-pub(crate) struct Gathered {
-    row_to_key: Arc<[u32]>,
-    slots: Vec<u32>,
-    /// Slots from here on were made for this call.
-    slots_before: usize,
-}
-
 /// All keys of one operator with their state rows.
 pub struct KeyedTable {
-    first: RecordBatch,
-    columns: Vec<StateColumn>,
-    keys: Vec<Box<[u8]>>,
+    pub(crate) first: RecordBatch,
+    pub(crate) columns: Vec<StateColumn>,
+    /// Per slot; empty where nobody has it.
+    pub(crate) keys: Vec<Box<[u8]>>,
     slots: HashTable<u32>,
+    /// Slots that nobody has.
+    free: Vec<u32>,
     hasher: ahash::RandomState,
     /// Per slot, its key's number in the call that is being gathered.
-    number: Vec<u32>,
-    /// Per slot: whether it is listed in `changed`, and in `stale`.
-    is_changed: Vec<bool>,
-    is_stale: Vec<bool>,
+    pub(crate) number: Vec<u32>,
+    flags: Vec<u8>,
     changed: Vec<u32>,
     /// Slots whose part of `sum` is not up to date.
     stale: Vec<u32>,
     parts: Vec<u64>,
     sum: u64,
+    /// Keys that went and that the store may have.
+    removed: Vec<Box<[u8]>>,
+    pub(crate) expiries: Option<Expiries>,
 }
+
+/// Flags of a slot: somebody has it; it is listed in `changed`; in `stale`; the store may have it.
+const LIVE: u8 = 1;
+const CHANGED: u8 = 2;
+const STALE: u8 = 4;
+const STORED: u8 = 8;
 
 impl KeyedTable {
     /// An empty table. `first` is the one row every new key starts with; its columns are the declared state fields.
@@ -97,35 +103,50 @@ impl KeyedTable {
             .iter()
             .map(|field| StateColumn::new(Field::from_arrow(field).unwrap_or_else(|| panic!("no state of type {field}")).ty))
             .collect();
-        Self {
+        let mut table = Self {
             first,
             columns,
             keys: Vec::new(),
             slots: HashTable::new(),
+            free: Vec::new(),
             hasher: ahash::RandomState::new(),
             number: Vec::new(),
-            is_changed: Vec::new(),
-            is_stale: Vec::new(),
+            flags: Vec::new(),
             changed: Vec::new(),
             stale: Vec::new(),
             parts: Vec::new(),
             sum: 0,
+            removed: Vec::new(),
+            expiries: None,
+        };
+        let first = table.new_slot();
+        assert_eq!(first, FIRST, "nobody has a slot yet");
+        table.set_first(first);
+        table
+    }
+
+    /// The same, of entries that live so long after each write.
+    pub fn living(self, ttl: Option<Ttl>) -> Self {
+        let mut expiries = ttl.map(Expiries::new);
+        if let Some(expiries) = &mut expiries {
+            expiries.set(FIRST, FRESH);
         }
+        Self { expiries, ..self }
     }
 
     /// How many keys have state.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.slots.len()
     }
 
     /// Whether no key has state.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.slots.is_empty()
     }
 
-    /// How many keys changed since [`Self::take_changes`].
+    /// How many keys changed since [`Self::take_changes`], about.
     pub fn changed_len(&self) -> usize {
-        self.changed.len()
+        self.changed.len() + self.removed.len()
     }
 
     /// What changed since this was last called, by key; for a checkpoint. From now on nothing has changed.
@@ -135,17 +156,24 @@ impl KeyedTable {
 
     /// So many of the changes, by key; see [`StepState::take_some`].
     pub fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let left = self.changed.len().saturating_sub(most);
-        let mut changes: Vec<KeyChange> = Vec::with_capacity(self.changed.len() - left);
+        // An entry that went may be there again: what is there counts, so it comes behind, also when it comes another time.
+        let gone = self.removed.len().min(most);
+        let mut changes: Vec<KeyChange> = self.removed.drain(..gone).map(|key| KeyChange { key, value: None }).collect();
+        let left = self.changed.len().saturating_sub(most - gone);
+        changes.reserve(self.changed.len() - left);
         for slot in self.changed.split_off(left) {
-            self.is_changed[slot as usize] = false;
-            let mut value = Vec::new();
-            self.encode(slot as usize, &mut value);
-            // Its bytes are here: whoever asks for the checksum next need not make them again.
-            if std::mem::take(&mut self.is_stale[slot as usize]) {
-                self.sum_up(slot as usize, &value);
+            let at = slot as usize;
+            if self.flags[at] & (CHANGED | LIVE) != CHANGED | LIVE {
+                continue;
             }
-            changes.push(KeyChange { key: self.keys[slot as usize].clone(), value: Some(value.into()) });
+            let mut value = Vec::new();
+            self.encode(at, &mut value);
+            // Its bytes are here: whoever asks for the checksum next need not make them again.
+            if self.flags[at] & STALE != 0 {
+                self.sum_up(at, &value);
+            }
+            self.flags[at] = self.flags[at] & !(CHANGED | STALE) | STORED;
+            changes.push(KeyChange { key: self.keys[at].clone(), value: Some(value.into()) });
         }
         changes.sort_by(|a, b| a.key.cmp(&b.key));
         changes
@@ -159,13 +187,17 @@ impl KeyedTable {
     {
         for (key, value) in rows {
             let (key, value) = (key.as_ref(), value.as_ref());
-            let slot = self.slot(key) as usize;
+            let slot = match self.find(key) {
+                Some(slot) => slot,
+                None => self.insert(key),
+            };
             let mut rest = value;
             self.decode(slot, &mut rest).ok_or_else(|| StateCorrupt {
                 key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
                 fields: self.first.schema_ref().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", "),
                 at_byte: value.len() - rest.len(),
             })?;
+            self.flags[slot as usize] |= STORED;
             self.mark_stale(slot);
         }
         Ok(())
@@ -176,13 +208,14 @@ impl KeyedTable {
     pub fn checksum(&mut self) -> u64 {
         let mut bytes = Vec::new();
         for slot in std::mem::take(&mut self.stale) {
-            let slot = slot as usize;
-            if !std::mem::take(&mut self.is_stale[slot]) {
+            let at = slot as usize;
+            if self.flags[at] & (STALE | LIVE) != STALE | LIVE {
                 continue;
             }
+            self.flags[at] &= !STALE;
             bytes.clear();
-            self.encode(slot, &mut bytes);
-            self.sum_up(slot, &bytes);
+            self.encode(at, &mut bytes);
+            self.sum_up(at, &bytes);
         }
         self.sum
     }
@@ -193,155 +226,161 @@ impl KeyedTable {
         self.parts[slot] = part;
     }
 
-    /// Finds the keys of a batch; keys without state get the first row for the time being. Ends with `scatter` or `abandon`.
-    pub(crate) fn gather(&mut self, rows: &RecordBatch, by: &[Arc<str>]) -> Gathered {
-        let slots_before = self.keys.len();
-        let mut slots = Vec::new();
-        let row_to_key: Arc<[u32]> = match by {
-            [] => {
-                self.numbered(&[], &mut slots);
-                vec![0; rows.num_rows()].into()
-            }
-            [name] if matches!(rows.column_by_name(name).map(Array::data_type), Some(DataType::Dictionary(..))) => {
-                self.gather_dictionary(rows, by, &mut slots)
-            }
-            _ => {
-                let columns = KeyColumn::of(rows, by);
-                let mut key = Vec::new();
-                (0..rows.num_rows())
-                    .map(|row| {
-                        key.clear();
-                        columns.iter().for_each(|column| column.write(row, &mut key));
-                        self.numbered(&key, &mut slots)
-                    })
-                    .collect()
-            }
-        };
-        slots.iter().for_each(|slot| self.number[*slot as usize] = NOT_SEEN);
-        Gathered { row_to_key, slots, slots_before }
-    }
-
-    /// One key column that is a dictionary: a look-up per entry in use, not per row.
-    fn gather_dictionary(&mut self, rows: &RecordBatch, by: &[Arc<str>], slots: &mut Vec<u32>) -> Arc<[u32]> {
-        let columns = KeyColumn::of(rows, by);
-        let column = rows.column_by_name(&by[0]).expect("the caller saw it").as_dictionary::<UInt32Type>();
-        // The last place stands for null rows.
-        let mut numbers = vec![NOT_SEEN; column.values().len() + 1];
-        let last = numbers.len() - 1;
-        let mut key = Vec::new();
-        let entries = column.keys();
-        (0..rows.num_rows())
-            .map(|row| {
-                let entry = if entries.is_valid(row) { entries.value(row) as usize } else { last };
-                if numbers[entry] == NOT_SEEN {
-                    key.clear();
-                    columns[0].write(row, &mut key);
-                    numbers[entry] = self.numbered(&key, slots);
-                }
-                numbers[entry]
-            })
-            .collect()
-    }
-
-    /// The number of a key in this call.
-    fn numbered(&mut self, key: &[u8], slots: &mut Vec<u32>) -> u32 {
-        let slot = self.slot(key);
-        let number = &mut self.number[slot as usize];
-        if *number == NOT_SEEN {
-            *number = slots.len() as u32;
-            slots.push(slot);
-        }
-        *number
-    }
-
-    /// The slot of a key, new and with the first row if it has none.
-    fn slot(&mut self, key: &[u8]) -> u32 {
+    /// The slot of a key that is there.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
-        if let Some(slot) = self.slots.find(hash, |slot| *self.keys[*slot as usize] == *key) {
-            return *slot;
-        }
-        let slot = self.keys.len() as u32;
-        self.keys.push(key.into());
-        self.number.push(NOT_SEEN);
-        self.is_changed.push(false);
-        self.is_stale.push(false);
-        self.parts.push(0);
-        for (column, first) in self.columns.iter_mut().zip(self.first.columns()) {
-            column.push_null();
-            column.store(&[slot], first.as_ref(), &mut [false]);
-        }
+        self.slots.find(hash, |slot| *self.keys[*slot as usize] == *key).copied()
+    }
+
+    /// A slot for a key that is not there, with the first values.
+    pub(crate) fn insert(&mut self, key: &[u8]) -> u32 {
+        let slot = self.new_slot();
+        self.set_first(slot);
+        self.keys[slot as usize] = key.into();
+        self.flags[slot as usize] = LIVE;
         let (keys, hasher) = (&self.keys, &self.hasher);
-        self.slots.insert_unique(hash, slot, |slot| hasher.hash_one(&*keys[*slot as usize]));
+        self.slots.insert_unique(hasher.hash_one(key), slot, |slot| hasher.hash_one(&*keys[*slot as usize]));
         slot
     }
 
-    /// What a call is given.
-    pub(crate) fn state(&self, gathered: &Gathered) -> KeyedState {
-        let columns = self.columns.iter().map(|column| column.load(&gathered.slots)).collect();
-        let fields = self.first.schema_ref().fields().iter().cloned().collect();
-        KeyedState {
-            row_to_key: gathered.row_to_key.clone(),
-            rows: crate::batch::assemble(fields, columns, gathered.slots.len()),
+    /// The key has no entry any more.
+    pub(crate) fn remove(&mut self, slot: u32) {
+        let at = slot as usize;
+        let key = std::mem::take(&mut self.keys[at]);
+        if let Ok(entry) = self.slots.find_entry(self.hasher.hash_one(&*key), |other| *other == slot) {
+            entry.remove();
+        }
+        if std::mem::take(&mut self.flags[at]) & STORED != 0 {
+            self.removed.push(key);
+        }
+        self.sum = self.sum.wrapping_sub(std::mem::take(&mut self.parts[at]));
+        self.columns.iter_mut().for_each(|column| column.clear(at));
+        self.free.push(slot);
+    }
+
+    fn new_slot(&mut self) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            return slot;
+        }
+        self.keys.push(Box::default());
+        self.number.push(NOT_SEEN);
+        self.flags.push(0);
+        self.parts.push(0);
+        self.columns.iter_mut().for_each(StateColumn::push_null);
+        (self.keys.len() - 1) as u32
+    }
+
+    fn set_first(&mut self, slot: u32) {
+        for (column, first) in self.columns.iter_mut().zip(self.first.columns()) {
+            column.store(&[slot], first.as_ref(), &mut [false]);
         }
     }
 
-    /// The call returned: its state rows count.
-    ///
-    /// # Panics
-    /// If the rows are not one per key in the declared types: the runtime checks that.
-    pub(crate) fn scatter(&mut self, gathered: Gathered, rows: &RecordBatch) {
-        let Gathered { row_to_key: _, slots, slots_before } = gathered;
-        assert_eq!((rows.num_rows(), rows.num_columns()), (slots.len(), self.columns.len()), "a state row per key");
-        let mut changed: Vec<bool> = slots.iter().map(|slot| *slot as usize >= slots_before).collect();
-        for (column, new) in self.columns.iter_mut().zip(rows.columns()) {
-            column.store(&slots, new.as_ref(), &mut changed);
+    /// The entry was written.
+    pub(crate) fn touch(&mut self, slot: u32) {
+        let flags = &mut self.flags[slot as usize];
+        if *flags & CHANGED == 0 {
+            *flags |= CHANGED;
+            self.changed.push(slot);
         }
-        for (slot, _) in slots.into_iter().zip(changed).filter(|(_, changed)| *changed) {
-            if !std::mem::replace(&mut self.is_changed[slot as usize], true) {
-                self.changed.push(slot);
+        self.mark_stale(slot);
+    }
+
+    fn mark_stale(&mut self, slot: u32) {
+        let flags = &mut self.flags[slot as usize];
+        if *flags & STALE == 0 {
+            *flags |= STALE;
+            self.stale.push(slot);
+        }
+    }
+
+    /// Entries whose time is over behind the batch go; those of which it was not known get one.
+    pub(crate) fn forget(&mut self, output: &Outcome) {
+        let Some(expiries) = &mut self.expiries else { return };
+        let now = expiries.ttl.passed(output);
+        for slot in expiries.take_unknown() {
+            if self.flags[slot as usize] & LIVE != 0 {
+                let expiries = self.expiries.as_mut().expect("seen above");
+                expiries.set(slot, now.saturating_add(expiries.ttl.micros).min(FRESH - 1));
+                self.touch(slot);
             }
-            self.mark_stale(slot as usize);
         }
+        loop {
+            let (expiries, flags) = (self.expiries.as_mut().expect("seen above"), &self.flags);
+            let Some(slot) = expiries.pop(now, |slot| flags[slot as usize] & LIVE != 0) else { break };
+            self.remove(slot);
+        }
+        self.shrink();
     }
 
-    /// The call did not return, or said nothing about its state: keys that were new to it go again.
-    pub(crate) fn abandon(&mut self, gathered: Gathered) {
-        let before = gathered.slots_before;
-        for slot in before..self.keys.len() {
-            let hash = self.hasher.hash_one(&*self.keys[slot]);
-            if let Ok(entry) = self.slots.find_entry(hash, |other| *other as usize == slot) {
-                entry.remove();
+    /// Gives memory back once most slots are free: entries move to the front.
+    fn shrink(&mut self) {
+        let slots = self.keys.len();
+        if slots < SHRINK_MIN || self.len() > slots / 8 {
+            return;
+        }
+        let ttl = self.expiries.as_ref().map(|expiries| expiries.ttl);
+        let mut small = Self::new(self.first.clone()).living(ttl);
+        small.hasher = self.hasher.clone();
+        let live: Vec<u32> = (0..slots as u32).filter(|slot| self.flags[*slot as usize] & LIVE != 0).collect();
+        for old in live {
+            let new = small.insert(&self.keys[old as usize]);
+            for (column, from) in small.columns.iter_mut().zip(&self.columns) {
+                column.copy_from(from, old as usize, new as usize);
+            }
+            let (at, flags) = (new as usize, self.flags[old as usize]);
+            small.flags[at] = flags;
+            small.parts[at] = self.parts[old as usize];
+            if flags & CHANGED != 0 {
+                small.changed.push(new);
+            }
+            if flags & STALE != 0 {
+                small.stale.push(new);
+            }
+            if let (Some(to), Some(from)) = (&mut small.expiries, &self.expiries) {
+                to.set(new, from.of(old));
             }
         }
-        self.keys.truncate(before);
-        self.number.truncate(before);
-        self.is_changed.truncate(before);
-        self.is_stale.truncate(before);
-        self.parts.truncate(before);
-        self.columns.iter_mut().for_each(|column| column.truncate(before));
-    }
-
-    fn mark_stale(&mut self, slot: usize) {
-        if !std::mem::replace(&mut self.is_stale[slot], true) {
-            self.stale.push(slot as u32);
-        }
+        small.sum = self.sum;
+        small.removed = std::mem::take(&mut self.removed);
+        *self = small;
     }
 
     fn encode(&self, slot: usize, out: &mut Vec<u8>) {
-        out.push(LAYOUT);
+        match &self.expiries {
+            Some(expiries) => {
+                out.push(LAYOUT_WITH_EXPIRY);
+                out.extend_from_slice(&expiries.of(slot as u32).to_le_bytes());
+            }
+            None => out.push(LAYOUT),
+        }
         self.columns.iter().for_each(|column| column.encode(slot, out));
     }
 
-    fn decode(&mut self, slot: usize, bytes: &mut &[u8]) -> Option<()> {
+    fn decode(&mut self, slot: u32, bytes: &mut &[u8]) -> Option<()> {
         let (layout, rest) = bytes.split_first()?;
-        if *layout != LAYOUT {
-            return None;
+        let expiry = match *layout {
+            LAYOUT => {
+                *bytes = rest;
+                UNKNOWN
+            }
+            LAYOUT_WITH_EXPIRY => {
+                let (expiry, rest) = rest.split_first_chunk()?;
+                *bytes = rest;
+                i64::from_le_bytes(*expiry)
+            }
+            _ => return None,
+        };
+        if let Some(expiries) = &mut self.expiries {
+            expiries.set(slot, expiry);
         }
-        *bytes = rest;
-        self.columns.iter_mut().try_for_each(|column| column.decode(slot, bytes))?;
+        self.columns.iter_mut().try_for_each(|column| column.decode(slot as usize, bytes))?;
         bytes.is_empty().then_some(())
     }
 }
+
+/// Tables of fewer slots keep what they have.
+const SHRINK_MIN: usize = 4_096;
 
 impl StepState for KeyedTable {
     fn len(&self) -> usize {
@@ -369,11 +408,13 @@ impl StepState for KeyedTable {
 mod tests {
     use std::collections::BTreeMap;
 
+    use arrow_array::cast::AsArray;
     use arrow_array::types::Int64Type;
     use proptest::prelude::*;
 
     use super::*;
     use crate::example::{all_types_first, counting_table, dictionary_batch, plain_batch};
+    use crate::gathered::Gathered;
 
     fn add_one(table: &mut KeyedTable, gathered: Gathered) {
         let state = table.state(&gathered);

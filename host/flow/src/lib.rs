@@ -22,6 +22,7 @@ mod columns;
 mod composed;
 mod entries;
 mod functions;
+mod gathered;
 mod group;
 mod join;
 mod keyed;
@@ -41,6 +42,7 @@ mod state_column;
 mod thin;
 mod time;
 mod transform;
+mod ttl;
 mod waiting;
 mod where_step;
 mod window;
@@ -51,6 +53,8 @@ mod example;
 mod poison_tests;
 #[cfg(test)]
 mod split_tests;
+#[cfg(test)]
+mod ttl_tests;
 #[cfg(test)]
 mod waiting_tests;
 
@@ -81,6 +85,7 @@ pub use state::StepState;
 pub use thin::{Limit, LimitSettings, Sample, SampleRefused};
 pub use time::{ClockStep, LANE_BYTES, LaneId, LaneView, Lanes, Marks, TimeSettings, Watermark};
 pub use transform::{TransformSettings, TransformStep};
+pub use ttl::{Ttl, TtlClock};
 pub use waiting::{Group, GroupChange, Place, Sources, WAITING_BYTES_MAX, WAITING_ROWS_MAX, Waiting};
 pub use where_step::Where;
 pub use window::{

@@ -85,10 +85,12 @@ impl Operator for RuleStep {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let Self { adding, calls, judge } = self;
         if input.is_empty() {
+            calls.forget(output);
             return adding.nothing(&input);
         }
         let take = |rows: &FlowBatch, answer, output: &mut Outcome| adding.take(rows, answer, output);
         let made = calls.run(&input, output, &mut **judge, take, |rows| adding.unjudged(rows));
+        calls.forget(output);
         made.unwrap_or_else(|| adding.nothing(&input))
     }
 

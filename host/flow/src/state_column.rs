@@ -41,13 +41,33 @@ impl StateColumn {
         }
     }
 
-    pub(crate) fn truncate(&mut self, slots: usize) {
+    /// The slot's value is null, and what it held is given back.
+    pub(crate) fn clear(&mut self, slot: usize) {
         match self {
-            Self::Bool(values) => values.truncate(slots),
-            Self::Int64(values) | Self::Timestamp(values) => values.truncate(slots),
-            Self::Float64(values) => values.truncate(slots),
-            Self::Decimal(values, ..) => values.truncate(slots),
-            Self::Text(values) | Self::Bytes(values) => values.truncate(slots),
+            Self::Bool(values) => values[slot] = None,
+            Self::Int64(values) | Self::Timestamp(values) => values[slot] = None,
+            Self::Float64(values) => values[slot] = None,
+            Self::Decimal(values, ..) => values[slot] = None,
+            Self::Text(values) | Self::Bytes(values) => values[slot] = None,
+        }
+    }
+
+    /// The value of slot `into` becomes that of another column's `from`.
+    ///
+    /// # Panics
+    /// If that column is of another type.
+    pub(crate) fn copy_from(&mut self, other: &Self, from: usize, into: usize) {
+        match (self, other) {
+            (Self::Bool(values), Self::Bool(others)) => values[into] = others[from],
+            (Self::Int64(values), Self::Int64(others)) | (Self::Timestamp(values), Self::Timestamp(others)) => {
+                values[into] = others[from];
+            }
+            (Self::Float64(values), Self::Float64(others)) => values[into] = others[from],
+            (Self::Decimal(values, ..), Self::Decimal(others, ..)) => values[into] = others[from],
+            (Self::Text(values), Self::Text(others)) | (Self::Bytes(values), Self::Bytes(others)) => {
+                values[into].clone_from(&others[from]);
+            }
+            (values, others) => panic!("{others:?} is no column like {values:?}"),
         }
     }
 

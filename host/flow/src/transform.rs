@@ -164,10 +164,12 @@ impl Operator for TransformStep {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let Self { making, calls, component } = self;
         if input.is_empty() {
+            calls.forget(output);
             return making.nothing(&input);
         }
         let take = |rows: &FlowBatch, answer, output: &mut Outcome| making.take(rows, answer, output);
         let made = calls.run(&input, output, &mut **component, take, |rows| making.unmade(rows));
+        calls.forget(output);
         made.unwrap_or_else(|| making.nothing(&input))
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill_event::{EventTime, PipelineName, StreamName};
-use tidemill_flow::{OnFailing, TimeSettings};
+use tidemill_flow::{OnFailing, TimeSettings, Ttl};
 
 use crate::pipeline::{JoinStep, LimitStep, LookupStep, MeterStep, OverStep, SampleStep, Target, WindowStep};
 
@@ -101,6 +101,8 @@ pub(crate) struct ComponentStep {
     /// `None`: no `by`. Empty: one key for all.
     pub(crate) by: Option<Vec<Text>>,
     pub(crate) by_line: usize,
+    /// How long its state lives; `None`: for ever.
+    pub(crate) ttl: Option<Ttl>,
     pub(crate) limits: LimitOverrides,
     /// What becomes of rows while the component is out because it keeps failing.
     pub(crate) on_failing: OnFailing,

@@ -49,6 +49,7 @@ fn used(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<ComponentSte
             config_line: node.line,
             by: None,
             by_line: node.line,
+            ttl: None,
             limits: LimitOverrides::default(),
             on_failing: OnFailing::Hold,
         });
@@ -62,6 +63,9 @@ fn used(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<ComponentSte
     if let Some(ComponentStep { by: Some(_), by_line, .. }) = &used {
         let remedy = "remove it: a window's `by` says which rows are summed up together";
         faults.push(Fault::new(object.member("by"), *by_line, "`by` is for steps that keep state", remedy));
+    }
+    if let Some(ComponentStep { ttl: Some(_), by_line, .. }) = &used {
+        faults.push(Fault::new(object.member("ttl"), *by_line, "`ttl` is for steps that keep state", "remove it"));
     }
     object.finish(&["component", "config", "limits", "on_failing"], faults);
     used

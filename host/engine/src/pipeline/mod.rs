@@ -20,6 +20,7 @@ mod suggest;
 mod target;
 mod thin;
 mod time;
+mod ttl;
 mod window;
 
 pub(crate) use definition::{

@@ -10,6 +10,7 @@ use crate::pipeline::lookup::lookup;
 use crate::pipeline::object::{Object, is_later, listed, text_of};
 use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
+use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, meters, target,
     thin, window,
@@ -167,8 +168,8 @@ fn node_is_single(node: &Node) -> bool {
 
 fn known_keys(word: &str) -> &'static [&'static str] {
     match word {
-        "rule" => &["rule", "config", "by", "keep", "as", "limits", "on_failing"],
-        "transform" => &["transform", "config", "by", "keep_input", "limits", "on_failing"],
+        "rule" => &["rule", "config", "by", "ttl", "keep", "as", "limits", "on_failing"],
+        "transform" => &["transform", "config", "by", "ttl", "keep_input", "limits", "on_failing"],
         _ => &[],
     }
 }
@@ -261,11 +262,12 @@ pub(super) fn component(value: &Node, path: &str, object: &mut Object<'_>, fault
         }
         None => (None, value.line),
     };
+    let ttl = object.take("ttl").and_then(|node| ttl(node, &object.member("ttl"), faults));
     let limits =
         object.take("limits").map_or_else(LimitOverrides::default, |node| limits(node, &object.member("limits"), faults));
     let policies = [("pass", OnFailing::Pass), ("hold", OnFailing::Hold), ("stop", OnFailing::Stop)];
     let on_failing = object.choice("on_failing", &policies, faults).unwrap_or(OnFailing::Hold);
-    Some(ComponentStep { reference: reference?, config, config_line, by, by_line, limits, on_failing })
+    Some(ComponentStep { reference: reference?, config, config_line, by, by_line, ttl, limits, on_failing })
 }
 
 fn limits(node: &Node, path: &str, faults: &mut Vec<Fault>) -> LimitOverrides {
@@ -408,6 +410,24 @@ mod tests {
             1: from[1].as: `x` names two of them -> give each a name of its own
             1: from[2].as: the columns of `b` have no name in front -> name it: `{stream: b, as: a}`
         "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_time_to_live_is_found_at_once() {
+        check(
+            "from: a\nfunctions: {f: {component: g@1, ttl: 1h}}\nsteps:\n- rule: r@1\n  ttl: soon\n- rule: r@1\n  ttl: 0s\n- rule: r@1\n  ttl: {}\n- transform: t@1\n  ttl: {wall_clock: 1h, event_time: 1h}\n- transform: t@1\n  ttl: {wall: 1h}\n- rule: r@1\n  ttl: {wall_clock: 5}\n- where: a\n  ttl: 1h\nto: [stdout]\n",
+            expect![[r#"
+                2: functions.f.ttl: `ttl` is for steps that keep state -> remove it
+                5: steps[0].ttl: `soon` is no such value -> write an integer and ms, s, m, h or d: `1h`, or `{wall_clock: 1h}`
+                7: steps[1].ttl: state that lives no time is none -> write a longer time: `1h`
+                9: steps[2].ttl: nothing says by which time -> write one of `event_time` and `wall_clock`: `{wall_clock: 1h}`
+                11: steps[3].ttl: by two clocks at once -> write one of `event_time` and `wall_clock`: `{wall_clock: 1h}`
+                13: steps[4].ttl.wall: there is no `wall` -> here it can be `event_time` or `wall_clock`
+                13: steps[4].ttl: nothing says by which time -> write one of `event_time` and `wall_clock`: `{wall_clock: 1h}`
+                15: steps[5].ttl.wall_clock: `5` is no such value -> write an integer and ms, s, m, h or d: `50ms`
+                17: steps[6].ttl: there is no `ttl` -> remove it: nothing can stand beside this step
+            "#]],
         );
     }
 

@@ -55,6 +55,8 @@ mod tests {
         for (name, mut step) in [("rule", json!({"rule": "a@1"})), ("transform", json!({"transform": "a@1"}))] {
             check(name, &mut step, |step| json!({"from": "a", "steps": [step], "to": to()}));
         }
+        let rule = |ttl| json!({"from": "a", "steps": [{"rule": "a@1", "ttl": ttl}], "to": to()});
+        check("lifetime", &mut json!({"wall_clock": "1h"}), rule);
         let select = || json!({"n": "count(*)"});
         let window = |window| json!({"from": "a", "steps": [{"window": window}], "to": to()});
         check("windows", &mut json!({"tumbling": "1h", "select": select()}), window);

@@ -241,8 +241,10 @@ fn extend(step: StepId, columns: &[(Field, Expression)]) -> Option<Extend> {
 
 fn keyed(component: &PlannedComponent) -> Option<Keyed> {
     let description = component.component.description();
-    (!description.state.is_empty())
-        .then(|| Keyed { by: component.by.clone(), table: KeyedTable::new(description.first_row().clone()) })
+    (!description.state.is_empty()).then(|| Keyed {
+        by: component.by.clone(),
+        table: KeyedTable::new(description.first_row().clone()).living(component.ttl),
+    })
 }
 
 fn projections(columns: &[(Field, Expression)]) -> Vec<NamedProjection> {

@@ -329,6 +329,10 @@ impl Checker<'_> {
             }
         }
         let by = self.by(step, wanted, !description.state.is_empty(), columns);
+        if wanted.ttl.is_some() && description.state.is_empty() {
+            let error = format!("`{}` keeps no state", wanted.reference.text);
+            self.fault(format!("{}.ttl", step.path), wanted.by_line, error, "remove `ttl`");
+        }
         let limits = self.limits(&step.path, wanted);
         if !description.state.is_empty() {
             let shape = state_shape(description, &by);
@@ -339,8 +343,8 @@ impl Checker<'_> {
         if self.faults.len() > faults_before {
             return None;
         }
-        let (config, on_failing) = (wanted.config.clone(), wanted.on_failing);
-        let planned = PlannedComponent { step_name: path, pin, component, config, limits, by, on_failing };
+        let (config, ttl, on_failing) = (wanted.config.clone(), wanted.ttl, wanted.on_failing);
+        let planned = PlannedComponent { step_name: path, pin, component, config, limits, by, ttl, on_failing };
         self.open(&step.path, wanted, &planned)?;
         Some(Arc::new(planned))
     }

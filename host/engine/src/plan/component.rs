@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType};
-use tidemill_flow::OnFailing;
+use tidemill_flow::{OnFailing, Ttl};
 use tidemill_runtime::{Component, Description, Kind, Limits};
 
 use crate::pipeline::LimitOverrides;
@@ -19,6 +19,8 @@ pub(crate) struct PlannedComponent {
     pub(crate) limits: Limits,
     /// The key of its state.
     pub(crate) by: Vec<Arc<str>>,
+    /// How long its state lives.
+    pub(crate) ttl: Option<Ttl>,
     /// What becomes of rows while it is out.
     pub(crate) on_failing: OnFailing,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill_event::Field;
-use tidemill_flow::AggregateCall;
+use tidemill_flow::{AggregateCall, Ttl, TtlClock};
 
 use crate::pipeline::Run;
 use crate::plan::aggregates::PlannedAggregates;
@@ -29,6 +29,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             if let Some((_, component)) = plan.components().find(|(place, _)| *place == at as u32) {
                 described["component"] = json!(component.label());
                 described["digest"] = json!(component.pin.digest);
+                if let Some(ttl) = component.ttl {
+                    described["ttl"] = json!(lifetime(ttl));
+                }
             }
             if !step.calls.is_empty() {
                 let call = |call: &PlannedCall| json!({"call": &*call.value.name, "component": call.component.label()});
@@ -117,6 +120,15 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
         "steps": steps,
         "to": targets,
     })
+}
+
+/// `1h`, `1h by wall clock`.
+fn lifetime(ttl: Ttl) -> String {
+    let after = length(Some(Duration::from_micros(ttl.micros.unsigned_abs())));
+    match ttl.clock {
+        TtlClock::EventTime => after,
+        TtlClock::WallClock => format!("{after} by wall clock"),
+    }
 }
 
 /// Each with the column it is of: `max(delay_min)`.

@@ -66,8 +66,16 @@ impl Checker<'_> {
             }
             let limits = self.limits(&path, component);
             let (config, on_failing) = (component.config.clone(), component.on_failing);
-            let planned =
-                PlannedComponent { step_name: path.clone(), pin, component: loaded, config, limits, by: Vec::new(), on_failing };
+            let planned = PlannedComponent {
+                step_name: path.clone(),
+                pin,
+                component: loaded,
+                config,
+                limits,
+                by: Vec::new(),
+                ttl: None,
+                on_failing,
+            };
             if self.open(&path, component, &planned).is_some() {
                 self.functions.push(PlannedFunction { name: name.text.clone(), component: Arc::new(planned) });
             }
