@@ -17,7 +17,7 @@ use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, 
 use crate::sinks::marks_of_added;
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
-use crate::task::{dead_letter_definition, late_definition, progress_definition};
+use crate::task::{dead_letter_definition, inner_definition, late_definition, progress_definition};
 use crate::{Applied, ApplyError, Fault};
 
 impl Deployments {
@@ -147,7 +147,7 @@ impl Deployments {
         }
         Err(format!(
             "it needs {wanted} sandboxes (component steps times its {} tasks), and the host has room for {room} more",
-            plan.sources.tasks()
+            plan.tasks()
         ))
     }
 
@@ -179,6 +179,7 @@ impl Deployments {
             paused: same_run.is_some_and(|stored| stored.paused),
             sources: sources.collect::<Result<_, _>>()?,
             gathered: plan.sources.gathered.is_some(),
+            stages: plan.stored_stages(),
             pinned: plan.pins().cloned().collect(),
             states: plan.native_states(),
             next_operator: plan.next_operator,
@@ -215,15 +216,15 @@ impl Deployments {
                 self.make_stream(&plan.tenant, name.clone(), definition.clone())?;
             }
         }
-        let partitions = plan.sources.tasks();
+        let partitions = plan.tasks();
         let name = plan.definition.name.as_str();
         self.make_stream(&plan.tenant, StreamName::derived(name, "dead-letters"), dead_letter_definition(partitions))?;
         if plan.has_late_rows() {
             self.make_stream(&plan.tenant, StreamName::derived(name, "late"), late_definition(partitions))?;
         }
-        if plan.has_sinks() {
+        if let Some(last) = plan.stages.last().filter(|_| plan.has_sinks()) {
             let output =
-                self.make_stream(&plan.tenant, StreamName::derived(name, "output"), made(&plan.output, Vec::new(), partitions))?;
+                self.make_stream(&plan.tenant, StreamName::derived(name, "output"), made(&plan.output, Vec::new(), last.tasks))?;
             if output.definition().schema != plan.output {
                 self.threads.log.evolve_stream(output.id(), plan.output.clone())?;
             }
@@ -231,10 +232,15 @@ impl Deployments {
         Ok(())
     }
 
-    /// Where the tasks of a run keep what they took: a run of its own has other tasks, maybe more of them.
+    /// Where the tasks of a run keep what they took, and what they hand from stage to stage: a run of its own has other tasks, maybe more of
+    /// them.
     pub(crate) fn make_progress(&self, plan: &Plan, run: u64) -> Result<(), StreamError> {
-        let name = progress_name(&plan.definition.name, run);
-        self.make_stream(&plan.tenant, name, progress_definition(plan.sources.tasks())).map(drop)
+        let pipeline = &plan.definition.name;
+        for (stage, inner) in plan.inner() {
+            self.make_stream(&plan.tenant, inner.stream(pipeline, run), inner_definition(inner, stage.tasks))?;
+        }
+        let name = progress_name(pipeline, run);
+        self.make_stream(&plan.tenant, name, progress_definition(plan.tasks())).map(drop)
     }
 
     pub(crate) fn make_stream(
@@ -262,7 +268,7 @@ fn owned(tenant: &TenantName, name: &PipelineName, folders: &[String]) -> Vec<(S
 /// Why a plan does not go on with the run there is, with its state and behind the rows it took; `None` if it does.
 fn new_run(before: &Deployed, plan: &Plan, same: bool) -> Option<String> {
     let stored = &before.stored;
-    let (was, is) = (stored.tasks(), plan.sources.tasks());
+    let (was, is) = (stored.tasks(), plan.tasks());
     let was_once = before.plan.as_ref().is_ok_and(|plan| plan.definition.run == Run::Once);
     if before.state() == PipelineState::Finished {
         Some("it is finished, and runs again".to_owned())
@@ -272,7 +278,9 @@ fn new_run(before: &Deployed, plan: &Plan, same: bool) -> Option<String> {
     } else if plan.sources.list.iter().all(|source| stored.source(&source.input).is_none()) {
         Some("it reads none of the streams it read before".to_owned())
     } else {
-        (was != is).then(|| format!("it has {is} tasks instead of {was}: keys lie elsewhere"))
+        let other = (was != is).then(|| format!("it has {is} tasks instead of {was}: keys lie elsewhere"));
+        let stages = || stored.stages != plan.stored_stages();
+        other.or_else(|| stages().then(|| "what one stage hands to the next has other columns or another key".to_owned()))
     }
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidemill_event::{EventTime, PipelineName, StreamName, TenantName};
+use tidemill_event::{EventTime, PartitionId, PipelineName, StreamName, TenantName};
 
 use crate::logs::PipelineLogs;
 use crate::pipeline::{TargetKind, parse};
 use crate::plan::Plan;
 use crate::rates::Rates;
 use crate::sinks::SinkShared;
-use crate::status::{PipelineState, ReplayStatus, Status, steps_together};
+use crate::status::{PipelineState, ReplayStatus, Status, TaskStatus, TimeStatus, steps_together};
 use crate::stored::StoredPipeline;
 use crate::task::{SeenTime, TaskShared, TaskState};
 
@@ -97,6 +97,13 @@ impl Deployed {
         for (step, rows) in tasks.iter().flat_map(|task| &task.dropped) {
             *dropped.entry(step.clone()).or_default() += rows;
         }
+        // Rows between two stages are the pipeline's own affair.
+        let last = tasks.iter().map(|task| task.stage).max().unwrap_or(1);
+        let outward = |task: &TaskStatus, rates: Rates| Rates {
+            rows_in_per_second: if task.stage == 1 { rates.rows_in_per_second } else { 0.0 },
+            rows_out_per_second: if task.stage == last { rates.rows_out_per_second } else { 0.0 },
+            ..rates
+        };
         let task_error = tasks.iter().find_map(|task| task.last_error.clone());
         Status {
             pipeline: self.name.to_string(),
@@ -106,28 +113,42 @@ impl Deployed {
             lag_records: tasks.iter().map(|task| task.lag_records).sum(),
             behind_ms: tasks.iter().map(|task| task.behind_ms).max().unwrap_or(0),
             event_time: tasks.iter().filter_map(|task| task.event_time.clone()).max(),
-            last_10s: tasks.iter().map(|task| task.last_10s).fold(Rates::default(), Rates::together),
-            last_minute: tasks.iter().map(|task| task.last_minute).fold(Rates::default(), Rates::together),
+            last_10s: tasks.iter().map(|task| outward(task, task.last_10s)).fold(Rates::default(), Rates::together),
+            last_minute: tasks.iter().map(|task| outward(task, task.last_minute)).fold(Rates::default(), Rates::together),
             steps: steps_together(&tasks),
             replay: replay.map(|replay| ReplayStatus {
                 run: replay.stored.run,
                 state: replay.state(),
                 lag_records: replay.tasks.iter().map(|task| task.lag()).sum(),
             }),
-            rows_in: tasks.iter().map(|task| task.rows_in).sum(),
-            rows_out: tasks.iter().map(|task| task.rows_out).sum(),
+            rows_in: tasks.iter().filter(|task| task.stage == 1).map(|task| task.rows_in).sum(),
+            rows_out: tasks.iter().filter(|task| task.stage == last).map(|task| task.rows_out).sum(),
             dead_letters: tasks.iter().map(|task| task.dead_letters).sum(),
             late: tasks.iter().map(|task| task.late).sum(),
             dropped_late: tasks.iter().map(|task| task.dropped_late).sum(),
             late_partial: tasks.iter().map(|task| task.late_partial).sum(),
             dropped,
-            time: SeenTime::together(&times, clock),
+            time: self.time_together(&times, clock),
             endings,
             sinks: self.sinks.iter().map(|sink| sink.status()).collect(),
             divergences: self.tasks.iter().filter_map(|task| task.seen().divergence).collect(),
             last_error: self.plan.as_ref().err().cloned().or(task_error),
             tasks,
         }
+    }
+
+    /// How far results are: the time of the last stage. What holds that back is a stream of the pipeline's own, so the first stage is asked.
+    fn time_together(&self, times: &[(SeenTime, Vec<(String, PartitionId)>)], clock: EventTime) -> TimeStatus {
+        let last = self.tasks.last().map_or(0, |task| task.stage);
+        let of_stage = |stage: usize| -> Vec<_> {
+            let of = self.tasks.iter().zip(times).filter(|(task, _)| task.stage == stage);
+            of.map(|(_, time)| time.clone()).collect()
+        };
+        let together = SeenTime::together(&of_stage(last), clock);
+        if last == 0 || together.held_back_by.is_empty() {
+            return together;
+        }
+        TimeStatus { held_back_by: SeenTime::together(&of_stage(0), clock).held_back_by, ..together }
     }
 
     /// What it reads, and the streams it writes.

@@ -21,7 +21,7 @@ use crate::plan::{Catalog, Graph, Pinning, Plan, PlannedTarget, check};
 use crate::sinks::{SinkShared, mark_prefix, start_sinks};
 use crate::status::{PipelineState, Status};
 use crate::stored::{REPLAYS, StoredPipeline, progress_name};
-use crate::task::{InputSeed, TaskSeed, TaskShared, TaskState};
+use crate::task::{InputSeed, Neighbours, TaskSeed, TaskShared, TaskState};
 use crate::turns::Turns;
 use crate::{Components, ControlError, Fault, Tables};
 
@@ -221,28 +221,47 @@ impl Deployments {
         outputs.extend(output.clone());
         let letters_at = |task: PartitionId| task.0 as usize % dead_letters.partitions().len();
         let letters_from = |task: PartitionId| stored.letters_from.get(letters_at(task)).copied().unwrap_or(0);
-        let mut tasks = Vec::new();
-        for partition in (0..plan.sources.tasks()).map(PartitionId) {
-            let inputs = self.inputs(plan, stored, partition)?;
-            let read = inputs.iter().map(|input| (input.name.clone(), input.partition.clone(), input.start)).collect();
-            let task_before = before.and_then(|before| before.tasks.iter().find(|task| task.id.partition == partition));
-            let worked = task_before.map(|task| task.worked(plan)).unwrap_or_default();
-            let shared = Arc::new(TaskShared::new(task_id(plan, stored.run, partition), read, worked));
-            self.threads.workers.start_task(TaskSeed {
-                plan: plan.clone(),
-                plan_number: stored.plan,
-                shared: shared.clone(),
-                progress: progress.clone(),
-                dead_letters: dead_letters.clone(),
-                late: late.clone(),
-                outputs: outputs.clone(),
-                inputs,
-                logs: (role == Role::Main).then(|| logs.clone()),
-                letters_from: Offset(letters_from(partition)),
-                accept_divergence,
+        let mut stages = Vec::new();
+        for number in 0..plan.stages.len() {
+            let tasks = plan.tasks_of(number).map(PartitionId).map(|task| {
+                let place = plan.stage_of(task);
+                let inputs = self.inputs(plan, stored, place)?;
+                let task_before = before.and_then(|before| before.tasks.iter().find(|other| other.id.partition == task));
+                let worked = task_before.map(|task| task.worked(plan)).unwrap_or_default();
+                let shared = TaskShared::new(task_id(plan, stored.run, task), place, &inputs, worked);
+                Ok((Arc::new(shared), inputs))
             });
-            tasks.push(shared);
+            stages.push(tasks.collect::<Result<Vec<_>, String>>()?);
         }
+        let shared: Vec<Vec<Arc<TaskShared>>> =
+            stages.iter().map(|tasks| tasks.iter().map(|(shared, _)| shared.clone()).collect()).collect();
+        Neighbours::link(&shared);
+        for (number, tasks) in stages.into_iter().enumerate() {
+            let is_last = number + 1 == plan.stages.len();
+            let reads = plan.stages.get(number + 1).map_or(&[][..], |next| &next.reads);
+            let next = reads.iter().map(|inner| {
+                let name = inner.stream(&plan.definition.name, stored.run);
+                Ok((found(name)?, inner.clone()))
+            });
+            let next: Vec<_> = next.collect::<Result<_, String>>()?;
+            for (shared, inputs) in tasks {
+                self.threads.workers.start_task(TaskSeed {
+                    plan: plan.clone(),
+                    plan_number: stored.plan,
+                    letters_from: Offset(letters_from(shared.id.partition)),
+                    shared,
+                    progress: progress.clone(),
+                    dead_letters: dead_letters.clone(),
+                    late: late.clone(),
+                    outputs: if is_last { outputs.clone() } else { Vec::new() },
+                    next: next.clone(),
+                    inputs,
+                    logs: (role == Role::Main).then(|| logs.clone()),
+                    accept_divergence,
+                });
+            }
+        }
+        let tasks: Vec<Arc<TaskShared>> = shared.into_iter().flatten().collect();
         // Nothing of a replay leaves the host.
         let sinks = output.filter(|_| role == Role::Main).map_or_else(Vec::new, |output| {
             start_sinks(&self.threads.sinks, &self.threads.targets, plan, stored, (&output, &dead_letters), &tasks)
@@ -254,10 +273,28 @@ impl Deployments {
         Ok((tasks, sinks))
     }
 
-    /// What one task takes.
-    fn inputs(&self, plan: &Plan, stored: &StoredPipeline, task: PartitionId) -> Result<Vec<InputSeed>, String> {
+    /// What one task takes, by its stage and its place in that.
+    fn inputs(
+        &self,
+        plan: &Plan,
+        stored: &StoredPipeline,
+        (stage, place): (usize, PartitionId),
+    ) -> Result<Vec<InputSeed>, String> {
+        if stage > 0 {
+            let pipeline = &plan.definition.name;
+            let writers = plan.stages[stage - 1].tasks;
+            let reads = plan.stages[stage].reads.iter().enumerate().map(|(number, inner)| {
+                let name = inner.stream(pipeline, stored.run);
+                let gone = || format!("the stream `{name}` is gone: apply the pipeline again");
+                let stream = self.stream(&plan.tenant, name.clone()).ok_or_else(gone)?;
+                let partition = stream.partition(place).ok_or_else(gone)?.clone();
+                let name = inner.name(pipeline).as_str().into();
+                Ok(InputSeed { name, number, writers, partition, start: Offset(0), end: None, since: 0 })
+            });
+            return reads.collect();
+        }
         plan.sources
-            .of_task(task)
+            .of_task(place)
             .map(|(number, source, partition)| {
                 let name = &*source.input;
                 let number_of = partition.key().partition;
@@ -267,6 +304,7 @@ impl Deployments {
                 Ok(InputSeed {
                     name: plan.sources.input_name(source, number_of),
                     number,
+                    writers: 0,
                     partition: partition.clone(),
                     start: place(&stored.starts),
                     end: stored.ends.as_deref().map(place),
@@ -313,6 +351,9 @@ impl Deployments {
             }
         }
         self.drop_stream(&deployed.tenant, progress_name(&deployed.name, deployed.stored.run));
+        for inner in deployed.stored.inner_streams(&deployed.name) {
+            self.drop_stream(&deployed.tenant, inner);
+        }
     }
 
     pub(crate) fn find(&self, tenant: &TenantName, name: &PipelineName) -> Result<Arc<Deployed>, ControlError> {

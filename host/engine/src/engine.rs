@@ -122,6 +122,7 @@ impl Engine {
             batch_target: settings.batch_target,
             checkpoint_after: settings.checkpoint_after,
             state_budget,
+            stage_rows_max: settings.stage_rows_max,
             plants,
         };
         let targets = SinkParts {

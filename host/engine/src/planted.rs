@@ -26,6 +26,8 @@ tidemill_log::planted_bugs! {
         TimeNotKept "time-not-kept",
         /// A replay lets no time go by along the rows it takes again.
         ReplayWithoutTime "replay-without-time",
+        /// A task tells the next stage how far time is before the rows that came before.
+        HeadTooEarly "head-too-early",
         /// A backup takes the state some time after the log, and nobody waits with removing what the log still names.
         StateBehindCut "state-behind-cut",
     }

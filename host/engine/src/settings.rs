@@ -28,6 +28,8 @@ pub struct EngineSettings {
     pub checkpoint_after: Duration,
     /// Memory that the state of all tasks may take together, about. A task that needs more is held.
     pub state_memory_bytes: u64,
+    /// Rows that a task may have before it that the stage before wrote: with more, that stage takes less.
+    pub stage_rows_max: u64,
     /// Sandboxes that tasks may hold: one per component step and partition. A pipeline beyond it is refused. Below the runtime's own
     /// bound, which also serves uploads and checks: a task that finds no room would bury its rows.
     pub instances_max: usize,
@@ -66,6 +68,7 @@ impl EngineSettings {
             batch_target: Duration::from_millis(1),
             checkpoint_after: Duration::from_millis(500),
             state_memory_bytes: 2 << 30,
+            stage_rows_max: 1 << 17,
             instances_max: 900,
             file_linger: Duration::from_secs(30),
             disk: Arc::new(RealDisk),

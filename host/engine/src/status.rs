@@ -83,8 +83,13 @@ pub struct Status {
 /// One task: a partition of a pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskStatus {
-    /// Its partition.
+    /// Its stage, from 1: all steps up to the next one that needs rows of another key together.
+    pub stage: u32,
+    /// Its partition of what the stage reads.
     pub partition: u32,
+    /// What it waits for though it has rows to take: the stage behind has too many before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// Its own state.
     pub state: PipelineState,
     /// What it takes: its partition of each stream that has one.

@@ -22,6 +22,9 @@ pub(crate) struct StoredPipeline {
     /// One task takes all partitions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) gathered: bool,
+    /// Its stages, if it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stages: Vec<StoredStage>,
     /// What each component reference means.
     pub(crate) pinned: Vec<Pin>,
     /// The state of the host's own steps: windows, joins. That of components is pinned with them.
@@ -50,6 +53,15 @@ pub(crate) struct StoredSource {
     pub(crate) starts: Vec<u64>,
     /// Per partition, where a `once` ends.
     pub(crate) ends: Option<Vec<u64>>,
+}
+
+/// A stage of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredStage {
+    pub(crate) tasks: u32,
+    /// The streams it reads of the stage before: what each is called behind the pipeline's name, and what its rows are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reads: Vec<(String, String)>,
 }
 
 /// What a component reference means.
@@ -118,7 +130,17 @@ impl StoredPipeline {
         if self.gathered {
             return 1;
         }
+        if !self.stages.is_empty() {
+            return self.stages.iter().map(|stage| stage.tasks).sum();
+        }
         self.sources.iter().map(|source| source.starts.len() as u32).max().unwrap_or(0)
+    }
+
+    /// The streams between its stages.
+    pub(crate) fn inner_streams(&self, pipeline: &PipelineName) -> Vec<StreamName> {
+        let of_run = |name: StreamName| if self.run == 1 { name } else { name.of_run(self.run) };
+        let reads = self.stages.iter().flat_map(|stage| &stage.reads);
+        reads.map(|(suffix, _)| of_run(StreamName::derived(pipeline.as_str(), suffix))).collect()
     }
 
     pub(crate) fn prefix(tenant: &TenantName) -> String {

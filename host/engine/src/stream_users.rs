@@ -65,5 +65,6 @@ impl Deployed {
             || own.iter().any(writes)
             || (self.role == Role::Replay && targets.contains(stream))
             || progress_name(&self.name, self.stored.run) == *stream
+            || self.stored.inner_streams(&self.name).contains(stream)
     }
 }

@@ -214,16 +214,19 @@ fn what_cannot_be_joined_is_said() {
     expect!["line 3: steps[0].join.on: `on` is int64, not true or false (compare columns of the two streams: `a.id = b.id`)"]
         .assert_eq(&faults(SIDES, "- join: {on: a.v + b.v, within: off}\n- where: a.v > 1"));
     expect!["line 4: steps[1].join: a join is the first step: it says how two streams become one (put what stands before it behind it, or into a pipeline that writes a stream of its own)"].assert_eq(&faults("lefts", "- where: v > 1\n- join: {on: a.k = b.k, within: off}"));
-    // Rows that may belong together and lie in several partitions are taken by one task, which says so.
+    // Rows that may belong together and lie in several partitions are placed anew, or taken by one task; the plan says which, and why.
     let wide = "[{stream: wide, as: a}, {stream: wider, as: b}]";
-    let gathered = |on: &str| {
+    let plan = |on: &str| {
         let text = format!("from: {wide}\nsteps:\n- join: {{on: {on}, within: off}}\nto: [stdout]\n");
-        let plan = host.engine.pipelines().apply(&tenant(), &pipeline("p"), &text, true).expect("a plan").plan;
-        assert_eq!(plan["tasks"], 1);
-        plan["gathered"].as_str().expect("why").to_owned()
+        host.engine.pipelines().apply(&tenant(), &pipeline("p"), &text, true).expect("a plan").plan
     };
-    expect!["steps[0].join: rows with equal k = k are in several of the 3 partitions of `wide`, which has the key [k], and of the 3 partitions of `wider`, which has the key [v]"].assert_eq(&gathered("a.k = b.k"));
-    expect!["steps[0].join: without an equality in `on` every row may belong to every other"].assert_eq(&gathered("a.v > b.v"));
+    let of_key = plan("a.k = b.k");
+    assert_eq!((&of_key["tasks"], &of_key["gathered"]), (&json!(6), &Value::Null));
+    expect!["steps[0].join: rows with equal k = k are in several of the 3 partitions of `wide`, which has the key [k], and of the 3 partitions of `wider`, which has the key [v]"].assert_eq(of_key["stages"][1]["why"].as_str().expect("why"));
+    let of_all = plan("a.v > b.v");
+    assert_eq!(of_all["tasks"], 1);
+    expect!["steps[0].join: without an equality in `on` every row may belong to every other"]
+        .assert_eq(of_all["gathered"].as_str().expect("why"));
     expect!["line 4: steps[1].select.k: there is no column `k` (columns are a.t, a.k, a.v, b.t, b.k, b.v, _time; texts stand in single quotes)"].assert_eq(&faults(SIDES, "- join: {on: a.k = b.k, within: off}\n- select: {k: k}"));
 }
 

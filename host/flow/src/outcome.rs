@@ -184,7 +184,7 @@ impl Outcome {
     }
 
     /// Which input of a join the batch is of.
-    pub(crate) fn side(&self) -> Side {
+    pub fn side(&self) -> Side {
         self.side
     }
 
@@ -200,7 +200,7 @@ impl Outcome {
     }
 
     /// The watermark along the batch.
-    pub(crate) fn marks(&self) -> Arc<Marks> {
+    pub fn marks(&self) -> Arc<Marks> {
         self.marks.clone()
     }
 

@@ -50,6 +50,8 @@ pub struct Sources {
 enum Places {
     /// Events that stand behind each other, from here.
     Range(Place),
+    /// Some of those that stand behind each other from here: how far behind the first each is.
+    Some(Place, Vec<u32>),
     Each(Vec<Place>),
 }
 
@@ -57,6 +59,15 @@ impl Sources {
     /// A block of a stream that begins at `first`.
     pub fn block(rows: RecordBatch, first: Place) -> Self {
         Self { rows: Arc::new(rows), places: Places::Range(first) }
+    }
+
+    /// Some rows of a block of a stream that begins at `first`: how far behind its first each is.
+    ///
+    /// # Panics
+    /// If there is not a place for each.
+    pub fn some(rows: RecordBatch, first: Place, behind: Vec<u32>) -> Self {
+        assert_eq!(rows.num_rows(), behind.len(), "a place for each event");
+        Self { rows: Arc::new(rows), places: Places::Some(first, behind) }
     }
 
     /// Events from anywhere.
@@ -72,6 +83,7 @@ impl Sources {
     pub fn place(&self, origin: u32) -> Place {
         match &self.places {
             Places::Range(first) => Place { offset: first.offset.plus(origin as usize), ..first.clone() },
+            Places::Some(first, behind) => Place { offset: first.offset.plus(behind[origin as usize] as usize), ..first.clone() },
             Places::Each(places) => places[origin as usize].clone(),
         }
     }

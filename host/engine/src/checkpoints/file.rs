@@ -307,6 +307,7 @@ mod tests {
                 sources: Vec::new(),
                 pinned: Vec::new(),
                 gathered: false,
+                stages: Vec::new(),
                 states: Vec::new(),
                 next_operator: 8,
                 output_starts: Vec::new(),

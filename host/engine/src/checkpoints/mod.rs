@@ -11,13 +11,12 @@
 
 mod file;
 mod restore;
+mod saving;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Instant;
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde::{Deserialize, Serialize};
 use tidemill_event::{EventTime, NameError, Offset, PartitionId, PipelineName, TenantName};
 use tidemill_log::Hold;
@@ -26,8 +25,7 @@ use tidemill_state::{Change, CheckpointId, StateError, TaskId, Written};
 pub use self::file::{SnapshotError, SnapshotFile};
 pub use self::restore::Restored;
 use crate::ControlError;
-use crate::deployed::Deployed;
-use crate::deployments::{Deployments, STOP_WAIT};
+use crate::deployments::Deployments;
 use crate::stored::{StoredPipeline, StoredSource, progress_name};
 use crate::task::{Checkpoint, REPLAYED, last_checkpoint};
 
@@ -144,27 +142,6 @@ impl Deployments {
         if self.threads.log.documents(&StoredCheckpoint::prefix(tenant, pipeline)).len() >= CHECKPOINTS_MAX {
             let error = format!("`{pipeline}` has {CHECKPOINTS_MAX} checkpoints: delete one first, each keeps a whole state");
             return Err(ControlError::Conflict(error));
-        }
-        Ok(())
-    }
-
-    /// Lets every task that runs save what it has; those that do not run have.
-    fn save_all(&self, deployed: &Deployed) -> Result<(), ControlError> {
-        let (done, told) = bounded(deployed.tasks.len().max(1));
-        for task in &deployed.tasks {
-            self.threads.workers.save_task(&task.id, done.clone());
-        }
-        drop(done);
-        let until = Instant::now() + STOP_WAIT;
-        for _ in &deployed.tasks {
-            let error = match told.recv_deadline(until) {
-                Ok(()) => continue,
-                Err(RecvTimeoutError::Timeout) => "the tasks did not save their state in a minute: try again".to_owned(),
-                Err(RecvTimeoutError::Disconnected) => {
-                    format!("a task could not save its state: `tidemill status {}` says why", deployed.name)
-                }
-            };
-            return Err(ControlError::Unavailable(error));
         }
         Ok(())
     }

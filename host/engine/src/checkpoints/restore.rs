@@ -53,9 +53,13 @@ impl Deployments {
         let checkpoint = self.stored_checkpoint(tenant, pipeline, name)?;
         let plan = self.plan_stored(tenant, pipeline, &main.stored).map_err(ControlError::Conflict)?;
         self.refuse_crowd(&plan, Role::Replay).map_err(ControlError::Conflict)?;
-        let (was, is) = (checkpoint.pipeline.tasks(), plan.sources.tasks());
+        let (was, is) = (checkpoint.pipeline.tasks(), plan.tasks());
         if was != is {
             let error = format!("checkpoint `{name}` has the state of {was} tasks, and the plan has {is}: keys lie elsewhere");
+            return Err(ControlError::Conflict(error));
+        }
+        if checkpoint.pipeline.stages != plan.stored_stages() {
+            let error = format!("checkpoint `{name}` is of a plan whose stages hand on other columns, or by another key");
             return Err(ControlError::Conflict(error));
         }
         let (operators, lost) = matched(&checkpoint.pipeline, &main.stored)
@@ -122,11 +126,15 @@ impl Deployments {
             if said != (found.live, found.sum) {
                 return Err(format!("its state is damaged: it had {} keys, the store has {} of them", said.0, found.live));
             }
-            let places = plan.sources.of_task(partition).filter_map(|(_, source, taken)| {
+            let (stage, place) = plan.stage_of(partition);
+            let outer = plan.sources.of_task(place).filter(|_| stage == 0).filter_map(|(_, source, taken)| {
                 let number = taken.key().partition;
                 let start = stored.source(&source.input)?.starts.get(number.0 as usize)?;
                 Some((plan.sources.input_name(source, number).to_string(), *start))
             });
+            // Between stages everything was taken, and the run has streams of its own.
+            let inner = plan.stages[stage].reads.iter().map(|inner| (inner.name(pipeline).to_string(), 0));
+            let places = outer.chain(inner);
             let mut record = Checkpoint {
                 run: stored.run,
                 plan: stored.plan,
@@ -233,6 +241,7 @@ mod tests {
             sources: Vec::new(),
             pinned: steps.split_whitespace().enumerate().map(pin).collect(),
             gathered: false,
+            stages: Vec::new(),
             states: Vec::new(),
             next_operator: 9,
             output_starts: Vec::new(),

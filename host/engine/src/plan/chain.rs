@@ -1,4 +1,4 @@
-//! The operators of one task of a plan.
+//! The operators of one task of a stage.
 
 use std::sync::Arc;
 
@@ -21,12 +21,13 @@ use crate::plan::check::keep;
 use crate::plan::meters::{PlannedMeter, StepMeters};
 use crate::plan::{
     Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedJoin, PlannedKind, PlannedLimit,
-    PlannedOver, PlannedSide, PlannedWindow, Windows,
+    PlannedOver, PlannedSide, PlannedWindow, Stage, Windows,
 };
 
 /// Makes them. State is empty; instances are made at their first call.
 pub(crate) fn chain(
     plan: &Plan,
+    stage: &Stage,
     runtime: &Runtime,
     grants: &Grants,
     control: &Arc<CallControl>,
@@ -47,6 +48,7 @@ pub(crate) fn chain(
         .steps
         .iter()
         .enumerate()
+        .filter(|(at, _)| stage.steps.contains(&(*at as u32)))
         .map(|(at, step)| -> Box<dyn Operator> {
             let id = StepId(at as u32);
             let operator: Box<dyn Operator> = match &step.kind {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType, PipelineName, StreamName, StreamSchema, TenantName, UnknownFields};
 use tidemill_expr::Expression;
-use tidemill_flow::{OnFailing, RuleStep};
+use tidemill_flow::{Judged, OnFailing, RuleStep};
 use tidemill_log::Log;
 use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
 
@@ -18,7 +18,8 @@ use crate::plan::component::{a, column_fits, limits, state_shape};
 use crate::plan::functions::{PlannedCall, PlannedFunction};
 use crate::plan::join::asked_for;
 use crate::plan::source::{Sources, sources_of};
-use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep};
+use crate::plan::stage::{StageStart, stages};
+use crate::plan::{Plan, PlannedComponent, PlannedKind, PlannedStep, step_input};
 use crate::sinks::SinkParts;
 use crate::stored::{Pin, StoredPipeline};
 use crate::{Components, Fault, Tables};
@@ -58,32 +59,61 @@ pub(crate) fn check(
     catalog: &Catalog<'_>,
     pinning: Pinning<'_>,
 ) -> Result<Plan, Vec<Fault>> {
-    let (mut plan, scattered) = check_with(definition, gap, catalog, pinning, None, None)?;
-    let gathered = scattered.clone();
-    if scattered.is_some() {
-        plan = check_with(plan.definition, gap, catalog, pinning, None, scattered)?.0;
+    let mut placing = Placing::default();
+    let (mut plan, mut scattered) = check_with(definition, gap, catalog, pinning, None, &placing)?;
+    while let Some(start) = scattered {
+        placing.add(start, &plan);
+        (plan, scattered) = check_with(plan.definition, gap, catalog, pinning, None, &placing)?;
     }
     if !plan.definition.is_join() {
         return Ok(plan);
     }
     // What is right with all columns is right with those that are asked for.
     let Some(asked_for) = asked_for(&plan.definition.steps) else { return Ok(plan) };
-    let narrow = check_with(plan.definition.clone(), gap, catalog, pinning, Some(asked_for), gathered);
+    let narrow = check_with(plan.definition.clone(), gap, catalog, pinning, Some(asked_for), &placing);
     Ok(narrow.map_or(plan, |(narrow, _)| narrow))
 }
 
-/// `asked_for`: what a join keeps of its columns; `None`: all of them. `gathered`: one task takes all partitions, and why. Answers the plan, and
-/// why one task has to take all partitions; such a plan is not to be run.
+/// How rows that lie apart come together.
+#[derive(Default)]
+struct Placing {
+    /// One task takes all partitions, and why.
+    gathered: Option<String>,
+    /// Else they are placed anew where these stages begin.
+    stages: Vec<StageStart>,
+}
+
+impl Placing {
+    /// A step was found whose rows lie apart.
+    fn add(&mut self, start: StageStart, plan: &Plan) {
+        let why = if plan.time.drift_max.is_some() {
+            // Who is too far ahead is not read: that takes one who sees all partitions.
+            format!("{}, and `max_drift` holds those together", start.why)
+        } else if start.is_keyless() && self.stages.is_empty() {
+            start.why
+        } else if self.stages.iter().any(|stage| stage.at == start.at) {
+            // One step that wants rows together by two keys, neither of which is in the other.
+            self.stages.clear();
+            start.why
+        } else {
+            return self.stages.push(start);
+        };
+        self.gathered = Some(why);
+    }
+}
+
+/// `asked_for`: what a join keeps of its columns; `None`: all of them. Answers the plan, and where rows lie apart that have to come together: such
+/// a plan is not to be run.
 fn check_with(
     definition: PipelineDefinition,
     gap: Option<usize>,
     catalog: &Catalog<'_>,
     pinning: Pinning<'_>,
     asked_for: Option<Vec<String>>,
-    gathered: Option<String>,
-) -> Result<(Plan, Option<String>), Vec<Fault>> {
+    placing: &Placing,
+) -> Result<(Plan, Option<StageStart>), Vec<Fault>> {
     let mut faults = Vec::new();
-    let sources = sources_of(&definition, catalog, pinning, gathered, &mut faults).map(Arc::new);
+    let sources = sources_of(&definition, catalog, pinning, placing.gathered.clone(), &mut faults).map(Arc::new);
     let mut checker = Checker {
         catalog,
         pinning,
@@ -95,6 +125,10 @@ fn check_with(
         },
         last_by: None,
         has_changed_times: false,
+        at: 0,
+        stages: placing.stages.clone(),
+        placed_by: None,
+        left_by: Vec::new(),
         scattered: None,
         asked_for,
         functions: Vec::new(),
@@ -109,6 +143,7 @@ fn check_with(
         if gap == Some(at) {
             columns = None;
         }
+        columns = checker.enter_step(at as u32, columns);
         let planned = checker.step(at as u32, step, columns.as_ref());
         let calls = std::mem::take(&mut checker.calls);
         columns = match planned {
@@ -130,10 +165,13 @@ fn check_with(
         infer: false,
     });
     let targets = checker.targets(&definition, output.as_ref());
-    let Checker { mut faults, next_operator, scattered, functions, .. } = checker;
+    let Checker { mut faults, next_operator, scattered, functions, left_by, .. } = checker;
     match (output, sources) {
         (Some(output), Some(sources)) if faults.is_empty() => {
+            let step_input = |step: u32| step_input(&sources, &steps, step);
+            let stages = stages(&placing.stages, &sources, steps.len() as u32, step_input, &left_by);
             let plan = Plan {
+                stages,
                 tenant: catalog.tenant.clone(),
                 time: definition.time,
                 definition,
@@ -164,8 +202,16 @@ pub(super) struct Checker<'a> {
     pub(super) last_by: Option<Vec<Arc<str>>>,
     /// A step before gave rows other times, or held them back: their lanes' watermarks say nothing of them any more.
     pub(super) has_changed_times: bool,
-    /// Why rows that a step needs together are in several partitions.
-    pub(super) scattered: Option<String>,
+    /// The step in hand.
+    pub(super) at: u32,
+    /// Where stages begin, as far as that is known.
+    pub(super) stages: Vec<StageStart>,
+    /// How rows are placed there, behind the first stage.
+    pub(super) placed_by: Option<StageStart>,
+    /// What rows are judged by at the end of each stage but the last.
+    pub(super) left_by: Vec<Judged>,
+    /// The first step whose rows lie apart, where no stage begins yet.
+    pub(super) scattered: Option<StageStart>,
     /// Texts that name all columns that are asked for behind a join; `None`: any may be.
     pub(super) asked_for: Option<Vec<String>>,
     /// What expressions may call.

@@ -34,6 +34,12 @@ impl Columns {
         Self { fields, unknown: false, untouched, alias: None }
     }
 
+    /// The same columns where rows are placed by some of them: each is its own source now.
+    pub(crate) fn placed_anew(mut self) -> Self {
+        self.untouched = self.fields.iter().map(|field| (field.name.clone(), field.name.clone())).collect();
+        self
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| &*field.name == name)
     }

@@ -9,7 +9,7 @@ use tidemill_flow::{AggregateCall, Ttl, TtlClock};
 use crate::pipeline::Run;
 use crate::plan::aggregates::PlannedAggregates;
 use crate::plan::component::type_name;
-use crate::plan::{Plan, PlannedCall, PlannedKind, PlannedTarget};
+use crate::plan::{Plan, PlannedCall, PlannedKind, PlannedTarget, Stage};
 use crate::stored::StoredPipeline;
 
 /// The plan, and what putting it in place of `previous` changes.
@@ -115,8 +115,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             "component": function.component.label(),
             "digest": function.component.pin.digest,
         })).collect::<Vec<_>>(),
-        "tasks": plan.sources.tasks(),
+        "tasks": plan.tasks(),
         "gathered": plan.sources.gathered,
+        "stages": stages(plan),
         "steps": steps,
         "to": targets,
     })
@@ -129,6 +130,25 @@ fn lifetime(ttl: Ttl) -> String {
         TtlClock::EventTime => after,
         TtlClock::WallClock => format!("{after} by wall clock"),
     }
+}
+
+/// Where rows are placed anew, if they are anywhere.
+fn stages(plan: &Plan) -> Vec<Value> {
+    if plan.stages.len() == 1 {
+        return Vec::new();
+    }
+    let described = |(number, stage): (usize, &Stage)| {
+        let keys: Vec<&[_]> = stage.reads.iter().map(|inner| inner.key.as_slice()).collect();
+        json!({
+            "stage": number,
+            "tasks": stage.tasks,
+            "steps": stage.steps.clone().map(|step| plan.step_name(step)).collect::<Vec<_>>(),
+            "reads": stage.reads.iter().map(|inner| inner.name(&plan.definition.name).to_string()).collect::<Vec<_>>(),
+            "by": keys,
+            "why": stage.why,
+        })
+    };
+    (1..).zip(&plan.stages).map(described).collect()
 }
 
 /// Each with the column it is of: `max(delay_min)`.

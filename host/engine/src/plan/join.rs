@@ -119,7 +119,7 @@ impl Checker<'_> {
         self.meet_of_sides(&path, &sources, &on);
         let (low_high, what) = bounds?;
         let fields = columns_of(&kept, wanted.kind, has_window, false);
-        let untouched = placed(wanted.kind, &sources, &on);
+        let untouched = placed(wanted.kind, &sources, &on, self.placed_by.is_some());
         let described = format!("{}, {what}", kind_word(wanted.kind));
         let schemas = kept.each_ref().map(|kept| named(&kept.fields));
         let shape = format!("{described} on {} of [{}] and [{}]", on.text, schemas[0], schemas[1]);
@@ -249,18 +249,22 @@ impl Checker<'_> {
     }
 
     /// Rows of equal keys must meet in one task: because there is only one, or because both streams are placed by the columns that must
-    /// be equal. If not, there has to be one.
+    /// be equal. If not, both are placed anew by them.
     fn meet_of_sides(&mut self, path: &str, sources: &Sources, on: &On) {
-        if sources.tasks() <= 1 || is_placed_alike(sources, on) {
+        if self.placed_by.is_some() || sources.tasks() <= 1 || is_placed_alike(sources, on) {
             return;
         }
+        // The key's bytes are those of its JSON text, so the unit of a timestamp counts.
+        let (alike, other): (Vec<_>, Vec<_>) = on.key.iter().partition(|(a, b)| a.ty == b.ty);
         let why = if on.key.is_empty() {
             format!("{path}: without an equality in `on` every row may belong to every other")
         } else {
             let keys: Vec<String> = on.key.iter().map(|(a, b)| format!("{} = {}", a.name, b.name)).collect();
-            format!("{path}: rows with equal {} are in several of the {}", keys.join(", "), sources.described())
+            let units = if alike.is_empty() && !other.is_empty() { " (times of different units)" } else { "" };
+            format!("{path}: rows with equal {}{units} are in several of the {}", keys.join(", "), sources.described())
         };
-        self.scattered.get_or_insert(why);
+        let (left, right) = alike.iter().map(|(a, b)| (a.name.clone(), b.name.clone())).unzip();
+        self.scatter(vec![left, right], why);
     }
 }
 
@@ -391,22 +395,27 @@ fn is_placed_alike(sources: &Sources, on: &On) -> bool {
 
 /// Columns behind the join that still say in which task a row is: (name, the field of the left stream's key). A side that may be missing
 /// says nothing.
-fn placed(kind: JoinKind, sources: &Sources, on: &On) -> Vec<(Arc<str>, Arc<str>)> {
-    if !is_placed_alike(sources, on) {
-        return Vec::new();
-    }
+fn placed(kind: JoinKind, sources: &Sources, on: &On, anew: bool) -> Vec<(Arc<str>, Arc<str>)> {
     let [left, right] = sources.list.as_slice() else { return Vec::new() };
+    // The key of each side, as far as rows are placed by it.
+    let (left_key, right_key): (Vec<Arc<str>>, Vec<Arc<str>>) = if anew {
+        on.key.iter().filter(|(a, b)| a.ty == b.ty).map(|(a, b)| (a.name.clone(), b.name.clone())).unzip()
+    } else if is_placed_alike(sources, on) {
+        (left.definition.key.clone(), right.definition.key.clone())
+    } else {
+        return Vec::new();
+    };
     let says = match kind {
         JoinKind::Inner => [true, true],
         JoinKind::Left | JoinKind::Semi | JoinKind::Anti => [true, false],
         JoinKind::Right => [false, true],
         JoinKind::Full => [false, false],
     };
-    let of = |source: &PlannedSource, says: bool| -> Vec<(Arc<str>, Arc<str>)> {
-        let keys = source.definition.key.iter().zip(&left.definition.key);
+    let of = |source: &PlannedSource, key: &[Arc<str>], says: bool| -> Vec<(Arc<str>, Arc<str>)> {
+        let keys = key.iter().zip(&left_key);
         keys.filter(|_| says).map(|(own, of_left)| (format!("{}.{own}", source.alias()).into(), of_left.clone())).collect()
     };
-    let mut columns = of(left, says[0]);
-    columns.extend(of(right, says[1]));
+    let mut columns = of(left, &left_key, says[0]);
+    columns.extend(of(right, &right_key, says[1]));
     columns
 }

@@ -1,4 +1,4 @@
-//! The key of a step: which columns it is, and whether the rows of one key meet in one task.
+//! The key of a step: which columns it is.
 
 use tidemill_event::Field;
 
@@ -7,7 +7,7 @@ use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 
 impl Checker<'_> {
-    /// The columns of these names; a fault for each that is not there. If rows of a key are in several partitions, one task takes them all.
+    /// The columns of these names; a fault for each that is not there. If rows of a key are in several tasks, a stage begins there (`stage.rs`).
     pub(super) fn key_fields(&mut self, by: &[Text], path: &str, columns: &Columns) -> Vec<Field> {
         let fields = self.named_fields(by, path, columns);
         self.meet(by, path, columns);
@@ -36,17 +36,5 @@ impl Checker<'_> {
             }
         }
         fields
-    }
-
-    /// Rows of one key must meet in one task: by the source's key they do, or because there is only one task. If not, there has to be one.
-    pub(super) fn meet(&mut self, by: &[Text], path: &str, columns: &Columns) {
-        let Some(sources) = self.sources.clone() else { return };
-        let key = sources.key();
-        let kept: Vec<_> = by.iter().map(|name| columns.source_of(&name.text)).collect();
-        let co_located = !key.is_empty() && key.iter().all(|key| kept.contains(&Some(key)));
-        if sources.tasks() > 1 && !co_located {
-            let why = format!("{path}: rows of one key are in several of the {}", sources.described());
-            self.scattered.get_or_insert(why);
-        }
     }
 }

@@ -21,6 +21,7 @@ mod key;
 mod lookup;
 mod meters;
 mod source;
+mod stage;
 mod state;
 mod target;
 mod thin;
@@ -49,6 +50,7 @@ pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
 pub(crate) use meters::PlannedMeter;
 pub(crate) use source::{PlannedSource, Sources};
+pub(crate) use stage::{Inner, Stage};
 pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
 pub(crate) use thin::{PlannedLimit, PlannedSample};
@@ -65,6 +67,8 @@ pub(crate) struct Plan {
     /// What expressions may call.
     pub(crate) functions: Vec<PlannedFunction>,
     pub(crate) steps: Vec<PlannedStep>,
+    /// The steps as tasks run them; never empty.
+    pub(crate) stages: Vec<Stage>,
     /// The columns that come out.
     pub(crate) output: StreamSchema,
     pub(crate) targets: Vec<PlannedTarget>,
@@ -107,7 +111,11 @@ impl Plan {
 
     /// Sandboxes its tasks hold.
     pub(crate) fn instances(&self) -> usize {
-        self.steps.iter().flat_map(PlannedStep::components).count() * self.sources.tasks() as usize
+        let of = |stage: &Stage| {
+            let steps = &self.steps[stage.steps.start as usize..stage.steps.end as usize];
+            steps.iter().flat_map(PlannedStep::components).count() * stage.tasks as usize
+        };
+        self.stages.iter().map(of).sum()
     }
 
     /// `steps[2].rule`.
@@ -117,14 +125,7 @@ impl Plan {
 
     /// The columns that come to a step.
     pub(crate) fn step_input(&self, step: u32) -> StreamSchema {
-        match (step as usize).checked_sub(1).and_then(|before| self.steps.get(before)) {
-            None => self.sources.schema.clone(),
-            Some(before) => StreamSchema {
-                fields: before.fields.clone(),
-                unknown: if before.unknown { UnknownFields::Keep } else { UnknownFields::Drop },
-                infer: false,
-            },
-        }
+        step_input(&self.sources, &self.steps, step)
     }
 
     /// The folders of its file targets.
@@ -148,6 +149,18 @@ impl Plan {
     /// Whether there are any.
     pub(crate) fn has_sinks(&self) -> bool {
         self.sinks().next().is_some()
+    }
+}
+
+/// The columns that come to a step.
+fn step_input(sources: &Sources, steps: &[PlannedStep], step: u32) -> StreamSchema {
+    match (step as usize).checked_sub(1).and_then(|before| steps.get(before)) {
+        None => sources.schema.clone(),
+        Some(before) => StreamSchema {
+            fields: before.fields.clone(),
+            unknown: if before.unknown { UnknownFields::Keep } else { UnknownFields::Drop },
+            infer: false,
+        },
     }
 }
 

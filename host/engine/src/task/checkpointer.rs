@@ -193,9 +193,16 @@ impl Maker {
         // The one before may be needed once more, should this one turn out to be damaged, and its rows with it.
         let before = self.previous.get(&shared.id).map(|before| &before.input);
         shared.saved(&Saved { id, bytes, keys: changes.len() as u64, pause }, before, Instant::now());
+        for (partition, next) in before.map(|places| shared.done_with(places)).unwrap_or_default() {
+            if let Err(error) = self.log.trim(partition.key(), next) {
+                tracing::debug!(task = %shared.id, "rows between stages are not trimmed: {error}");
+            }
+        }
         if finishes {
             shared.let_go();
             shared.update(|seen| seen.state = TaskState::Finished);
+            // Those who read what it wrote may be at their end now, too.
+            shared.neighbours.wake_behind();
         }
         let now = Previous { id, as_of: Offset(checkpoint.as_of), input: checkpoint.input, changes };
         if let Some(before) = self.previous.insert(shared.id.clone(), now) {

@@ -119,7 +119,7 @@ impl Task {
 
     /// No rows, as they come out of the steps.
     pub(super) fn nothing(&self) -> FlowBatch {
-        FlowBatch::new(RecordBatch::new_empty(Arc::new(self.plan.output.arrow())))
+        FlowBatch::new(RecordBatch::new_empty(Arc::new(self.plan.leaves(self.stage).arrow())))
     }
 
     /// Outputs, dead letters, late rows and progress: one entry.
@@ -131,9 +131,18 @@ impl Task {
         outcome: &Outcome,
     ) -> Result<(), String> {
         let mut frames = Vec::with_capacity(self.outputs.len() + 3);
-        if !output.is_empty() {
-            for target in &mut self.outputs {
-                target.frames(&output.rows, &self.plan.output, self.partition, &mut frames)?;
+        let head = self.time.head();
+        match &mut self.placing {
+            Some(placing) if !output.is_empty() || placing.has_news(head) => {
+                let (side, marks) = (outcome.side(), outcome.marks());
+                placing.frames(&output, side, &marks, head, self.parts.plants, &mut frames);
+            }
+            Some(_) => {}
+            None if output.is_empty() => {}
+            None => {
+                for target in &mut self.outputs {
+                    target.frames(&output.rows, &self.plan.output, self.place, &mut frames)?;
+                }
             }
         }
         if !outcome.dead.is_empty() {
@@ -172,7 +181,7 @@ impl Task {
     }
 
     pub(super) fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
-        self.totals.rows_in += commit.end - commit.start;
+        self.totals.rows_in += commit.end - commit.start - std::mem::take(&mut self.marks_taken);
         self.totals.rows_out += commit.rows;
         self.totals.dead += commit.dead;
         self.totals.late += commit.late;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use tidemill_event::batch::conform;
 use tidemill_event::{Offset, StreamSchema};
-use tidemill_flow::Side;
 use tidemill_log::{Block, Partition, ReadError, ReadLimit, Visibility};
 
 use crate::pipeline::OnTrim;
@@ -21,8 +20,10 @@ use crate::task::record::Checkpoint;
 pub(crate) struct InputSeed {
     /// What it is called in what is kept of the run.
     pub(crate) name: Arc<str>,
-    /// Its place among the plan's sources.
+    /// Its place among what the stage reads.
     pub(crate) number: usize,
+    /// How many tasks of the stage before write it; 0: clients and other pipelines do.
+    pub(crate) writers: u32,
     pub(crate) partition: Arc<Partition>,
     /// Where the run begins, and where a `once` ends.
     pub(crate) start: Offset,
@@ -35,20 +36,23 @@ pub(crate) struct InputSeed {
 pub(super) struct Input {
     name: Arc<str>,
     number: usize,
+    writers: u32,
     pub(super) partition: Arc<Partition>,
     pub(super) next: Offset,
     end: Option<Offset>,
+    /// Those who write it have come to their end.
+    is_closed: bool,
     goes_on: bool,
 }
 
 impl Input {
     /// Where the checkpoint left it, else where the run begins.
     fn new(seed: InputSeed, checkpoint: Option<&Checkpoint>) -> Self {
-        let InputSeed { name, number, partition, start, end, since } = seed;
+        let InputSeed { name, number, writers, partition, start, end, since } = seed;
         let left = checkpoint.filter(|checkpoint| checkpoint.plan >= since).and_then(|checkpoint| checkpoint.input.get(&*name));
         let next = left.map_or(start, |left| Offset(*left));
         let goes_on = left.is_some();
-        Self { name, number, partition, next, end, goes_on }
+        Self { name, number, writers, partition, next, end, is_closed: false, goes_on }
     }
 
     /// What it is called in commits and checkpoints: its stream, and where a join reads that a second time, `flights as b`.
@@ -56,9 +60,14 @@ impl Input {
         &self.name
     }
 
-    /// Which side of a join it is.
-    pub(super) fn side(&self, plan: &Plan) -> Side {
-        plan.sources.side(self.number)
+    /// Its place among what the stage reads.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// How many tasks of the stage before write it; 0: clients and other pipelines do.
+    pub(super) fn writers(&self) -> u32 {
+        self.writers
     }
 
     /// No rows of it, as the plan knows them.
@@ -71,13 +80,13 @@ impl Input {
         self.partition.key().stream.stream.as_str()
     }
 
-    /// What the plan says of it.
-    pub(super) fn source<'a>(&self, plan: &'a Plan) -> &'a PlannedSource {
-        &plan.sources.list[self.number]
+    /// What the plan says of it; `None`: the stage before writes it.
+    pub(super) fn source<'a>(&self, plan: &'a Plan) -> Option<&'a PlannedSource> {
+        (self.writers == 0).then(|| &plan.sources.list[self.number])
     }
 
     pub(super) fn on_trim(&self, plan: &Plan) -> OnTrim {
-        self.source(plan).on_trim
+        self.source(plan).map_or(OnTrim::Stop, |source| source.on_trim)
     }
 
     /// The checkpoint knew it: it is not read anew.
@@ -92,7 +101,8 @@ impl Input {
 
     /// It is read up to somewhere, and has come there.
     pub(super) fn is_at_end(&self) -> bool {
-        self.end.is_some_and(|end| self.next >= end)
+        let is_last = || self.next >= self.partition.end(Visibility::Sequenced);
+        self.end.is_some_and(|end| self.next >= end) || (self.is_closed && is_last())
     }
 
     /// The next rows, in the journal's order; `None` if there are none now.
@@ -106,6 +116,10 @@ impl Input {
 
     /// Rows as the plan knows them, whatever the stream and the version they were written at.
     pub(super) fn planned(&self, plan: &Plan, rows: &RecordBatch, schema: &StreamSchema) -> Result<RecordBatch, String> {
+        // What the stage before writes is taken apart later.
+        if self.writers > 0 {
+            return Ok(rows.clone());
+        }
         let planned = plan.sources.schema_of(self.number);
         if schema == planned {
             return Ok(rows.clone());
@@ -145,6 +159,11 @@ impl Inputs {
     pub(super) fn took(&mut self, at: usize, next: Offset) {
         self.list[at].next = next;
         self.turn = at + 1;
+    }
+
+    /// Those who write for this stage have come to their end.
+    pub(super) fn close(&mut self) {
+        self.list.iter_mut().filter(|input| input.writers > 0).for_each(|input| input.is_closed = true);
     }
 
     /// A `once` that is through.

@@ -37,14 +37,15 @@ pub(super) struct Loaded {
 pub(super) fn load(
     parts: &TaskParts,
     plan: &Plan,
-    task: &TaskId,
+    (task, is_followed): (&TaskId, bool),
     recovered: &mut Recovered,
     begin: impl Fn(Option<&Checkpoint>) -> Begun,
 ) -> Result<Loaded, String> {
-    let (last, damage) = match load_one(parts, plan, task, recovered.checkpoint.as_ref(), recovered.before_id(), &begin) {
-        Ok((begun, kept, drawn)) => return Ok(Loaded { begun, kept, drawn, fallback: None }),
-        Err(damage) => (recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.id), damage),
-    };
+    let (last, damage) =
+        match load_one(parts, plan, (task, is_followed), recovered.checkpoint.as_ref(), recovered.before_id(), &begin) {
+            Ok((begun, kept, drawn)) => return Ok(Loaded { begun, kept, drawn, fallback: None }),
+            Err(damage) => (recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.id), damage),
+        };
     let told = format!("checkpoint {last} is damaged ({damage})");
     if !recovered.fall_back() {
         return Err(format!(
@@ -54,7 +55,7 @@ pub(super) fn load(
     let id = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.id);
     tracing::error!(%task, "{told}: falling back to checkpoint {id}");
     let (begun, kept, drawn) =
-        load_one(parts, plan, task, recovered.checkpoint.as_ref(), CheckpointId(id), &begin).map_err(|error| {
+        load_one(parts, plan, (task, is_followed), recovered.checkpoint.as_ref(), CheckpointId(id), &begin).map_err(|error| {
             format!("{told}, and so is checkpoint {id} before it ({error}): restore a named checkpoint or a backup")
         })?;
     parts.metrics.checkpoint_fallbacks.inc();
@@ -64,7 +65,7 @@ pub(super) fn load(
 fn load_one(
     parts: &TaskParts,
     plan: &Plan,
-    task: &TaskId,
+    (task, is_followed): (&TaskId, bool),
     checkpoint: Option<&Checkpoint>,
     before: CheckpointId,
     begin: impl Fn(Option<&Checkpoint>) -> Begun,
@@ -83,7 +84,7 @@ fn load_one(
     let (own, seen) = restored?;
     let kept = keeping::restore(plan, &mut begun.chain, (&mut begun.time, &begun.inputs), &own)?;
     if parts.plants.has(Planted::TimeNotKept) {
-        begun.time = TaskTime::new(plan, &begun.inputs);
+        begun.time = TaskTime::new(plan, &begun.inputs, is_followed);
     }
     let mut drawn = Drawn::default();
     seen.into_iter().for_each(|(step, (entries, bytes))| drawn.saw(step, entries, bytes));

@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 use rustix::time::{ClockId, clock_gettime};
 use tidemill_event::batch::times;
 use tidemill_event::{Clock, EventTime, Offset, OffsetRange, PartitionId};
-use tidemill_flow::{Chain, FlowBatch, Outcome, Place, Sources, StepId, Waiting};
+use tidemill_flow::{Chain, Outcome, StepId, Waiting};
 use tidemill_log::{Listening, Log, OnDurable, Partition, Pending, ReadError, Visibility};
 use tidemill_runtime::{Grants, Runtime};
 use tidemill_state::{CheckpointId, StateStore};
@@ -17,17 +17,18 @@ use tidemill_state::{CheckpointId, StateStore};
 use crate::logs::PipelineLogs;
 use crate::metrics::Metrics;
 use crate::pipeline::OnTrim;
-use crate::plan::{CallControl, CallMetricsFamilies, Plan, Voice, chain};
+use crate::plan::{CallControl, CallMetricsFamilies, Inner, Plan, Voice, chain};
 use crate::planted::Plants;
 use crate::tables::Tables;
 use crate::task::budget::Share;
 use crate::task::checkpointer::Job;
-use crate::task::committing::Taken;
 use crate::task::drawing::Drawn;
 use crate::task::frames::Output;
 use crate::task::input::{InputSeed, Inputs};
 use crate::task::loading::{Begun, Loaded, load};
 use crate::task::lookups::Lookups;
+use crate::task::placing::Placing;
+use crate::task::reading::Block;
 use crate::task::record::Checkpoint;
 use crate::task::recovery::{Recovered, recover};
 use crate::task::returning::Ahead;
@@ -50,6 +51,8 @@ pub(crate) struct TaskParts {
     pub(crate) batch_target: Duration,
     pub(crate) checkpoint_after: Duration,
     pub(crate) state_budget: StateBudget,
+    /// Rows that a task may have before it that the stage before wrote: with more, that stage takes less.
+    pub(crate) stage_rows_max: u64,
     pub(crate) plants: Plants,
 }
 
@@ -64,6 +67,8 @@ pub(crate) struct TaskSeed {
     /// `{pipeline}.late`, if rows can be late.
     pub(crate) late: Option<Arc<tidemill_log::Stream>>,
     pub(crate) outputs: Vec<Arc<tidemill_log::Stream>>,
+    /// What the stage behind its own reads; empty for the last.
+    pub(crate) next: Vec<(Arc<tidemill_log::Stream>, Inner)>,
     /// What it takes.
     pub(crate) inputs: Vec<InputSeed>,
     /// Where its components' lines go; `None`: nothing of what it does is told, no lines and no metrics.
@@ -95,12 +100,17 @@ pub(crate) struct Task {
     pub(super) parts: TaskParts,
     pub(super) jobs: Sender<Job>,
     pub(super) inputs: Inputs,
+    /// Its number among the tasks of the pipeline, its stage counted from 0, and its place in that.
     pub(super) partition: PartitionId,
+    pub(super) stage: usize,
+    pub(super) place: PartitionId,
     pub(super) progress_partition: Arc<Partition>,
     pub(super) progress: Arc<Output>,
     pub(super) dead_letters: Output,
     pub(super) late: Option<Output>,
     pub(super) outputs: Vec<Output>,
+    /// What it writes for the next stage; `None` in the last.
+    pub(super) placing: Option<Placing>,
     pub(super) chain: Chain,
     pub(super) time: TaskTime,
     pub(super) control: Arc<CallControl>,
@@ -146,6 +156,12 @@ pub(crate) struct Task {
     pub(super) last_commit: Option<(Pending, usize)>,
     /// Time it waited for room in the log, not told yet.
     pub(super) waited: Duration,
+    /// Since when the stage behind lets it take nothing.
+    pub(super) held_up: Option<Instant>,
+    /// It has taken all there is, and those behind were told.
+    pub(super) is_quiet: bool,
+    /// Marks of lanes among the rows in hand: they are no rows.
+    pub(super) marks_taken: u64,
     /// The latest event time it took since then.
     pub(super) newest: Option<EventTime>,
     /// Rows since a commit had a checksum of all state.
@@ -169,8 +185,10 @@ impl Task {
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, String> {
         let (letters_from, accept_divergence) = (seed.letters_from, seed.accept_divergence);
-        let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, outputs, inputs, logs, .. } = seed;
+        let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, outputs, next, inputs, logs, .. } = seed;
         let partition = shared.id.partition;
+        let (stage, place) = plan.stage_of(partition);
+        let placing = (!next.is_empty()).then(|| Placing::new(next, place, plan.stages[stage].judged));
         let progress_partition = progress.partition(partition).ok_or("its progress stream lacks the partition")?.clone();
         let mut recovered = recover(&progress_partition, shared.id.run)?;
         // Loading removes what its checkpoint has replaced. That is certain only when the checkpoint is: neither a crash nor a backup
@@ -188,10 +206,11 @@ impl Task {
         let control = Arc::new(CallControl::new(voice));
         let begin = |checkpoint: Option<&Checkpoint>| {
             let inputs = Inputs::new(inputs.clone(), checkpoint);
-            let time = TaskTime::new(&plan, &inputs);
-            Begun { chain: chain(&plan, &parts.runtime, &parts.grants, &control, &calls), inputs, time }
+            let time = TaskTime::new(&plan, &inputs, placing.is_some());
+            Begun { chain: chain(&plan, &plan.stages[stage], &parts.runtime, &parts.grants, &control, &calls), inputs, time }
         };
-        let Loaded { begun, kept, drawn, fallback } = load(&parts, &plan, &shared.id, &mut recovered, begin)?;
+        let Loaded { begun, kept, drawn, fallback } =
+            load(&parts, &plan, (&shared.id, placing.is_some()), &mut recovered, begin)?;
         let Begun { chain, inputs, time } = begun;
         let keeping::Kept { waiting, homeless, replayed } = kept;
         let lookups = Lookups::open(&plan, &parts.tables)?;
@@ -221,6 +240,7 @@ impl Task {
                 wake();
             }
         });
+        shared.neighbours.set_wake(heard.clone());
         let listening = inputs.iter().map(|input| input.partition.listen(Visibility::Sequenced, heard.clone())).collect();
         let share = parts.state_budget.share();
         let mut task = Self {
@@ -230,11 +250,14 @@ impl Task {
             jobs,
             inputs,
             partition,
+            stage,
+            place,
             progress_partition,
             progress: Arc::new(Output::new(progress)),
             dead_letters: Output::new(dead_letters),
             late: late.map(Output::new),
             outputs: outputs.into_iter().map(Output::new).collect(),
+            placing,
             chain,
             time,
             control,
@@ -262,6 +285,9 @@ impl Task {
             under_way: None,
             last_commit: None,
             waited: Duration::ZERO,
+            held_up: None,
+            is_quiet: false,
+            marks_taken: 0,
             newest: None,
             unchecked_rows: 0,
             fresh: true,
@@ -293,6 +319,9 @@ impl Task {
         if let Some(commit) = self.recovered.commits.pop_front() {
             return self.replay(commit);
         }
+        if self.shared.takes_nothing.load(Ordering::SeqCst) {
+            return Ok(Turn::Idle);
+        }
         self.lookups.refresh(&self.shared, self.checkpoint)?;
         let due = match self.ahead()? {
             Ahead::Worked => return Ok(Turn::Worked),
@@ -302,6 +331,9 @@ impl Task {
         };
         if self.time_goes_by()? {
             return Ok(Turn::Worked);
+        }
+        if self.shared.neighbours.have_writers_finished() {
+            self.inputs.close();
         }
         if self.inputs.is_at_end() && self.waiting.is_empty() {
             self.take_checkpoint(true, None);
@@ -315,11 +347,17 @@ impl Task {
     }
 
     fn live(&mut self) -> Result<Turn, String> {
+        let Some(rows_max) = self.let_through() else { return Ok(Turn::Idle) };
         let order = self.time.order(&self.inputs, self.chain.due().is_some());
-        let Some((at, read)) = self.inputs.read(&order, self.rows_wanted(), self.parts.batch_bytes_max) else {
+        let Some((at, read)) = self.inputs.read(&order, rows_max, self.parts.batch_bytes_max) else {
             self.shared.caught_up(Instant::now());
+            if !std::mem::replace(&mut self.is_quiet, true) {
+                // Whoever waits for silence may have been waiting for this.
+                self.shared.neighbours.wake_behind();
+            }
             return Ok(Turn::Idle);
         };
+        self.is_quiet = false;
         let input = self.inputs.get(at);
         let block = match read {
             Ok(block) => block,
@@ -329,12 +367,9 @@ impl Task {
         let begun = cpu_time();
         let rows = input.planned(&self.plan, &block.rows, &block.schema.schema)?;
         let range = OffsetRange { start: block.start, end: block.start.plus(rows.num_rows()) };
-        self.saw(&rows);
-        let (taken, sources) = self.block_of(at, range, &rows);
-        let marks = self.time.rows(at, &rows);
-        let side = self.inputs.get(at).side(&self.plan);
+        let Block { taken, sources, rows, marks, side } = self.take_block(at, range, &rows, false)?;
         let mut outcome = Outcome::new(self.clock).with_marks(marks).from_side(side).with_tables(self.lookups.tables());
-        let output = self.chain.run(FlowBatch::new(rows), &mut outcome);
+        let output = self.chain.run(rows, &mut outcome);
         let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
         self.commit(commit, &sources, output, &outcome, begun)?;
         Ok(Turn::Worked)
@@ -343,15 +378,6 @@ impl Task {
     /// Notes how far event time has come.
     pub(super) fn saw(&mut self, rows: &RecordBatch) {
         self.newest = self.newest.max(times(rows).values().iter().max().map(|newest| EventTime(*newest)));
-    }
-
-    /// What a batch of an input is to its commit, and where its rows came from.
-    pub(super) fn block_of(&self, at: usize, range: OffsetRange, rows: &RecordBatch) -> (Taken, Sources) {
-        let input = self.inputs.get(at);
-        let partition = input.partition.key().partition;
-        let first = Place { stream: input.stream().into(), partition, offset: range.start };
-        let taken = Taken { stream: input.name().to_owned(), start: range.start.0, end: range.end.0, ..Taken::default() };
-        (taken, Sources::block(rows.clone(), first))
     }
 
     /// Rows that fit into the time a batch may take, by what rows cost so far.
@@ -367,6 +393,7 @@ impl Task {
     pub(super) fn took(&mut self, at: usize, next: Offset) {
         self.inputs.took(at, next);
         self.shared.set_next(at, next);
+        self.shared.neighbours.wake_blocked_writers();
     }
 
     fn trimmed(&mut self, at: usize, from: Offset, trim_point: Offset) -> Turn {

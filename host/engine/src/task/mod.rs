@@ -12,6 +12,7 @@
 //! on disk, because all it does is feed the journal again: an entry behind them cannot survive a crash that loses them. Whatever
 //! leaves the log (checkpoints, sinks, replies) waits for the durable mark.
 
+mod between;
 mod budget;
 mod checkpointer;
 mod committing;
@@ -25,6 +26,9 @@ mod letters;
 mod loading;
 mod lookups;
 mod machine;
+mod neighbours;
+mod placing;
+mod reading;
 mod record;
 mod recovery;
 mod replay;
@@ -39,6 +43,7 @@ mod totals;
 mod waiting_record;
 mod worker;
 
+pub(crate) use between::inner_definition;
 pub(crate) use budget::StateBudget;
 pub(crate) use checkpointer::Checkpointer;
 pub(crate) use dead_letters::dead_letter_definition;
@@ -46,6 +51,7 @@ pub(crate) use input::InputSeed;
 pub(crate) use keeping::{KEPT_FROM, REPLAYED};
 pub(crate) use late_rows::late_definition;
 pub(crate) use machine::{TaskParts, TaskSeed};
+pub(crate) use neighbours::Neighbours;
 pub(crate) use record::{Checkpoint, begin_progress, progress_definition};
 pub(crate) use recovery::last_checkpoint;
 pub(crate) use replayed::Replayed;

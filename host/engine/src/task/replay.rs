@@ -22,7 +22,7 @@ type TakenAgain = (Taken, Sources, Again);
 /// Rows that a commit took.
 enum Again {
     /// With the watermark along them.
-    Block(FlowBatch, Marks),
+    Block(FlowBatch, Marks, Side),
     Time(Marks),
     Back(StepId, u32, FlowBatch),
     Buried(Group),
@@ -58,9 +58,7 @@ impl Task {
         let mut outcome = Outcome::replay(clock, committed.endings.iter().map(|ending| ending.recorded()).collect())
             .with_tables(self.lookups.tables());
         let output = match rows {
-            Again::Block(rows, marks) => {
-                let input = self.inputs.named(&committed.stream).map(|at| self.inputs.get(at));
-                let side = input.map_or(Side::Left, |input| input.side(&self.plan));
+            Again::Block(rows, marks, side) => {
                 outcome = outcome.with_marks(marks).from_side(side);
                 self.chain.run(rows, &mut outcome)
             }
@@ -125,11 +123,8 @@ impl Task {
         let range = OffsetRange { start: Offset(committed.start), end: Offset(committed.end) };
         match self.read_exactly(at, range) {
             Ok(rows) => {
-                self.saw(&rows);
-                let (taken, sources) = self.block_of(at, range, &rows);
-                let still = self.parts.plants.has(Planted::ReplayWithoutTime);
-                let marks = if still { self.time.steady(&sources) } else { self.time.rows(at, &rows) };
-                Ok(Some((taken, sources, Again::Block(FlowBatch::new(rows), marks))))
+                let block = self.take_block(at, range, &rows, true).map_err(Err)?;
+                Ok(Some((block.taken, block.sources, Again::Block(block.rows, block.marks, block.side))))
             }
             Err(ReadError::Trimmed { trim_point, .. }) => {
                 let (start, stream) = (range.start, &committed.stream);

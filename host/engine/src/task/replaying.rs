@@ -84,7 +84,7 @@ impl Task {
             let _ = done.send(appended.map(|_| answer).map_err(|error| error.to_string()));
         }));
         let output = self.nothing();
-        let nothing = Sources::each(RecordBatch::new_empty(Arc::new(self.plan.sources.event_schema().arrow())), Vec::new());
+        let nothing = Sources::each(RecordBatch::new_empty(Arc::new(self.plan.event_schema(self.stage).arrow())), Vec::new());
         let mut outcome = Outcome::new(now);
         let replayed = taken.iter().map(|offset| offset.0).collect();
         let commit = self.settle(Taken { replayed, ..Taken::default() }, &nothing, &output, &mut outcome, now);
@@ -149,7 +149,7 @@ impl Task {
         let letter = self.letter(offset)?;
         let gathering = by_step.entry((letter.step, letter.is_of_time)).or_insert_with(|| {
             let of_time = StreamSchema { fields: Vec::new(), unknown: UnknownFields::Drop, infer: false };
-            let events = if letter.is_of_time { of_time } else { self.plan.sources.event_schema() };
+            let events = if letter.is_of_time { of_time } else { self.plan.event_schema(self.stage) };
             let rows = self.plan.step_input(letter.step);
             let trial = (decoder(rows.clone()), decoder(events.clone()));
             Gathering { rows: decoder(rows), events: decoder(events), trial, places: Vec::new() }
@@ -190,7 +190,7 @@ impl Task {
         let number = |member: &str| members.get(member).and_then(Value::as_u64);
         let said = number("partition").and_then(|said| u32::try_from(said).ok()).map(PartitionId);
         // One task that takes all partitions has the letters of all.
-        let said = said.filter(|said| self.plan.sources.gathered.is_some() || *said == self.partition);
+        let said = said.filter(|said| self.plan.sources.gathered.is_some() || *said == self.place);
         let Some(said) = said else {
             return Err("it is not one of this task's".to_owned());
         };
@@ -199,6 +199,9 @@ impl Task {
         let at = (0..self.plan.steps.len() as u32)
             .find(|at| self.plan.step_name(*at) == step && components.get(at).copied() == word("component"))
             .ok_or_else(|| format!("the pipeline has no such step any more ({step})"))?;
+        if !self.plan.stages[self.stage].steps.contains(&at) {
+            return Err(format!("`{step}` is a step of another stage now: a replay of the pipeline takes its event again"));
+        }
         if matches!(self.plan.steps[at as usize].kind, PlannedKind::Join(_) | PlannedKind::Window(_) | PlannedKind::Over(_)) {
             return Err(format!(
                 "what `{step}` could not say is of many rows, and those are not kept: a replay of the pipeline takes them again"

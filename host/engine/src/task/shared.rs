@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::rates::{Counters, History};
 use crate::status::{DivergenceStatus, InputStatus, PipelineState, StepStatus, TaskStatus};
 use crate::task::totals::Totals;
-use crate::task::{Replayed, SeenTime, shown};
+use crate::task::{InputSeed, Neighbours, Replayed, SeenTime, shown};
 
 /// How a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +36,14 @@ pub(crate) enum TaskState {
 /// The visible side of a task. The lock is taken once a batch by its worker and by whoever asks for status, never by both for long.
 pub(crate) struct TaskShared {
     pub(crate) id: TaskId,
+    /// Its stage, counted from 0, and its place in that.
+    pub(crate) stage: usize,
+    pub(crate) place: PartitionId,
+    pub(crate) neighbours: Neighbours,
+    /// It waits until the stage behind has taken rows.
+    pub(crate) is_blocked: AtomicBool,
+    /// Nothing shall come of it for a while, so that those behind can take all there is.
+    pub(crate) takes_nothing: AtomicBool,
     /// What it takes, and the next row of each.
     inputs: Vec<SeenInput>,
     /// There may be rows to take.
@@ -104,6 +112,8 @@ pub(crate) struct Seen {
     pub(crate) steps: BTreeMap<u32, StepStatus>,
     pub(crate) divergence: Option<DivergenceStatus>,
     pub(crate) last_error: Option<String>,
+    /// What lets it take nothing though there is something to take.
+    pub(crate) waits_for: Option<String>,
 }
 
 /// How far an input is, for whoever looks.
@@ -111,6 +121,8 @@ struct SeenInput {
     /// What it is called in what is kept of the run.
     name: Arc<str>,
     partition: Arc<Partition>,
+    /// The stage before writes it.
+    is_inner: bool,
     next: AtomicU64,
 }
 
@@ -124,27 +136,39 @@ impl SeenInput {
 
     /// The next row. What the rows before it counted is in [`Seen`] by now: a task counts a commit before it says that it took its rows.
     fn next(&self) -> u64 {
-        self.next.load(Ordering::Acquire)
+        self.next.load(Ordering::SeqCst)
     }
 
     /// Rows on disk behind the next one.
     fn lag(&self, next: u64) -> u64 {
-        self.partition.end(Visibility::Durable).0.saturating_sub(next)
+        // What a task wrote counts before it is on disk: else a row were nowhere between two stages.
+        let visibility = if self.is_inner { Visibility::Sequenced } else { Visibility::Durable };
+        self.partition.end(visibility).0.saturating_sub(next)
     }
 }
 
 impl TaskShared {
     /// A task that will take these from there on, or from further on. `worked`: what the task before it took of the same work since the
     /// host started.
-    pub(crate) fn new(id: TaskId, inputs: Vec<(Arc<str>, Arc<Partition>, Offset)>, worked: Worked) -> Self {
+    pub(crate) fn new(id: TaskId, (stage, place): (usize, PartitionId), inputs: &[InputSeed], worked: Worked) -> Self {
         let now = Instant::now();
         let Worked { busy, blocked, steps } = worked;
-        let holds = inputs.iter().map(|(_, partition, from)| partition.hold(*from)).collect();
-        let seen = |(name, partition, from): (_, _, Offset)| SeenInput { name, partition, next: AtomicU64::new(from.0) };
-        let inputs: Vec<SeenInput> = inputs.into_iter().map(seen).collect();
+        let holds = inputs.iter().map(|input| input.partition.hold(input.start)).collect();
+        let seen = |input: &InputSeed| SeenInput {
+            name: input.name.clone(),
+            partition: input.partition.clone(),
+            is_inner: input.writers > 0,
+            next: AtomicU64::new(input.start.0),
+        };
+        let inputs: Vec<SeenInput> = inputs.iter().map(seen).collect();
         let first = Counters { at: now, rows_in: 0, rows_out: 0, busy, blocked, next: 0, end: 0 };
         Self {
             id,
+            stage,
+            place,
+            neighbours: Neighbours::default(),
+            is_blocked: AtomicBool::new(false),
+            takes_nothing: AtomicBool::new(false),
             inputs,
             ready: AtomicBool::new(true),
             checkpoint: AtomicU64::new(0),
@@ -158,13 +182,13 @@ impl TaskShared {
     /// How far the input of that number is.
     pub(crate) fn set_next(&self, at: usize, next: Offset) {
         if let Some(input) = self.inputs.get(at) {
-            input.next.store(next.0, Ordering::Release);
+            input.next.store(next.0, Ordering::SeqCst);
         }
     }
 
-    /// The next row of each input, by name and partition.
+    /// The next row of each input that is a stream of the pipeline's, by name and partition.
     pub(crate) fn places(&self) -> Vec<((String, PartitionId), u64)> {
-        self.inputs.iter().map(|input| (input.place(), input.next())).collect()
+        self.inputs.iter().filter(|input| !input.is_inner).map(|input| (input.place(), input.next())).collect()
     }
 
     /// Rows on disk that it has not taken.
@@ -179,6 +203,12 @@ impl TaskShared {
                 hold.advance(Offset(*next));
             }
         }
+    }
+
+    /// Rows of the stage before that nobody needs any more, by what a checkpoint says that is not the last: the next row of each partition.
+    pub(crate) fn done_with(&self, places: &BTreeMap<String, u64>) -> Vec<(Arc<Partition>, Offset)> {
+        let inner = self.inputs.iter().filter(|input| input.is_inner);
+        inner.filter_map(|input| Some((input.partition.clone(), Offset(*places.get(&*input.name)?)))).collect()
     }
 
     /// It is stopped or finished behind a checkpoint: retention may remove what it has not taken.
@@ -327,7 +357,9 @@ impl TaskShared {
             dropped_late: seen.totals.dropped_late,
             late_partial: seen.totals.late_partial,
             dropped: seen.totals.dropped.clone(),
-            partition: self.id.partition.0,
+            stage: self.stage as u32 + 1,
+            partition: self.place.0,
+            waits_for: seen.waits_for,
             state: match seen.state {
                 TaskState::Running => PipelineState::Running,
                 TaskState::Finished => PipelineState::Finished,

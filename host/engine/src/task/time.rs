@@ -8,19 +8,22 @@
 //! What a clock decided is in the commit that took it. A replay reads it there, so that the same rows are late and the same windows close.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::Schema;
 use tidemill_event::batch::{time_field, times};
-use tidemill_event::{EventTime, Offset, PartitionId};
+use tidemill_event::{EventTime, Offset, PartitionId, StreamSchema};
 use tidemill_flow::{ClockStep, FlowBatch, LANE_BYTES, LaneId, LaneView, Lanes, Marks, Outcome, Place, Sources, Watermark};
 
 use crate::pipeline::Run;
 use crate::plan::Plan;
 use crate::status::{HeldBack, TimeStatus};
+use crate::task::between::{self, Between};
 use crate::task::committing::Taken;
-use crate::task::input::Inputs;
+use crate::task::input::{Input, Inputs};
 use crate::task::machine::{Task, cpu_time};
+use crate::task::placing::Head;
 use crate::task::record::TimeStep;
 
 /// Of so many reads one goes by turns.
@@ -31,6 +34,8 @@ const HELD_BACK_SHOWN_MAX: usize = 16;
 /// The lanes of a task, by number of its inputs.
 pub(super) struct TaskTime {
     lanes: Lanes,
+    /// Of each input, its first lane, and how many it has.
+    of_inputs: Vec<(LaneId, u32)>,
     /// The last step forward was a clock's.
     by_clock: bool,
     /// Reads since one went by turns.
@@ -39,24 +44,62 @@ pub(super) struct TaskTime {
 
 impl TaskTime {
     /// Before any row.
-    pub(super) fn new(plan: &Plan, inputs: &Inputs) -> Self {
-        let sources: Vec<_> = inputs.iter().map(|input| input.source(plan)).collect();
-        let mut lanes = Lanes::new(plan.time, &sources.iter().map(|source| source.out_of_orderness).collect::<Vec<_>>());
-        for (lane, source) in (0..).map(LaneId).zip(&sources) {
-            lanes.set_idle(lane, source.idle);
+    pub(super) fn new(plan: &Plan, inputs: &Inputs, is_followed: bool) -> Self {
+        let (mut of_inputs, mut bounds, mut idle) = (Vec::new(), Vec::new(), Vec::new());
+        for input in inputs.iter() {
+            let lanes = input.writers().max(1);
+            of_inputs.push((LaneId(bounds.len() as u32), lanes));
+            // Tasks say themselves how far they are, and that they are silent.
+            let source = input.source(plan).map(|source| (source.out_of_orderness, source.idle));
+            let (bound, idle_after) = source.unwrap_or((Duration::ZERO, None));
+            (0..lanes).for_each(|_| {
+                bounds.push(bound);
+                idle.push(idle_after);
+            });
         }
-        Self { lanes, by_clock: false, reads: 0 }
+        let mut lanes = Lanes::new(plan.time, &bounds);
+        (0..).map(LaneId).zip(idle).for_each(|(lane, idle)| lanes.set_idle(lane, idle));
+        lanes.set_followed(is_followed);
+        Self { lanes, of_inputs, by_clock: false, reads: 0 }
+    }
+
+    /// The lanes of an input.
+    fn lanes_of(&self, at: usize) -> impl Iterator<Item = LaneId> + use<> {
+        let (LaneId(first), count) = self.of_inputs[at];
+        (first..first + count).map(LaneId)
+    }
+
+    /// Rows between two stages are taken apart.
+    pub(super) fn between(&self, at: usize, block: &RecordBatch, schema: &StreamSchema) -> Result<Between, String> {
+        let (first, count) = self.of_inputs[at];
+        between::decode(block, schema, first, count)
+    }
+
+    /// And taken.
+    pub(super) fn rows_between(&mut self, between: &Between) -> Marks {
+        self.by_clock &= between.rows.num_rows() == 0;
+        between.pass(&mut self.lanes)
+    }
+
+    /// What readers are told.
+    pub(super) fn head(&self) -> Head {
+        Head { watermark: self.lanes.watermark(), is_idle: self.lanes.are_idle() }
     }
 
     /// Rows of an input are taken.
     pub(super) fn rows(&mut self, at: usize, rows: &RecordBatch) -> Marks {
         self.by_clock &= rows.num_rows() == 0;
-        self.lanes.rows(lane(at), times(rows).values())
+        self.lanes.rows(self.of_inputs[at].0, times(rows).values())
     }
 
     /// Rows are taken that were judged when they first came: time stands still.
     pub(super) fn steady(&self, sources: &Sources) -> Marks {
         Marks::steady(self.lanes.watermark(), sources.rows.num_rows())
+    }
+
+    /// The task's watermark.
+    pub(super) fn watermark_now(&self) -> Watermark {
+        self.lanes.watermark()
     }
 
     /// The task's watermark; `None` before there is one.
@@ -66,7 +109,24 @@ impl TaskTime {
 
     /// What others see.
     pub(super) fn seen(&self) -> SeenTime {
-        SeenTime { watermark: self.lanes.watermark(), lanes: self.lanes.view(), by_clock: self.by_clock }
+        SeenTime { watermark: self.lanes.watermark(), lanes: self.views(), by_clock: self.by_clock }
+    }
+
+    /// How far each input is: the least of its lanes.
+    fn views(&self) -> Vec<LaneView> {
+        let lanes = self.lanes.view();
+        let of = |(LaneId(first), count): &(LaneId, u32)| {
+            let own = &lanes[*first as usize..(*first + *count) as usize];
+            let busy = own.iter().filter(|lane| !lane.is_idle).map(|lane| lane.watermark).min();
+            LaneView {
+                watermark: busy.or_else(|| own.iter().map(|lane| lane.watermark).max()).unwrap_or(Watermark::NONE),
+                newest: own.iter().filter_map(|lane| lane.newest).max(),
+                is_idle: own.iter().all(|lane| lane.is_idle),
+                is_ahead: own.iter().all(|lane| lane.is_ahead),
+                holds_back: own.iter().any(|lane| lane.holds_back),
+            }
+        };
+        self.of_inputs.iter().map(of).collect()
     }
 
     /// Which inputs may be read, and in which order. If somebody `waits` for time, the one that is furthest behind in it comes first: so two
@@ -75,10 +135,10 @@ impl TaskTime {
     pub(super) fn order(&mut self, inputs: &Inputs, waits: bool) -> Vec<usize> {
         let mut order = inputs.in_turn();
         if order.len() > 1 {
-            order.retain(|at| self.lanes.may_read(lane(*at)));
+            order.retain(|at| self.lanes_of(*at).any(|lane| self.lanes.may_read(lane)));
             self.reads = (self.reads + 1) % READS_PER_TURN;
             if waits && self.reads > 0 {
-                let lanes = self.lanes.view();
+                let lanes = self.views();
                 order.sort_by_key(|at| lanes[*at].watermark);
             }
         }
@@ -88,11 +148,12 @@ impl TaskTime {
     fn step(&mut self, step: &TimeStep, inputs: &Inputs) -> Marks {
         let start = self.lanes.watermark();
         let lanes =
-            |streams: &[String]| -> Vec<LaneId> { streams.iter().filter_map(|stream| inputs.named(stream)).map(lane).collect() };
-        for lane in lanes(&step.ended) {
+            |streams: &[String]| -> Vec<LaneId> { streams.iter().filter_map(|stream| self.lane_named(stream, inputs)).collect() };
+        let (ended, idle) = (lanes(&step.ended), lanes(&step.idle));
+        for lane in ended {
             self.lanes.end(lane);
         }
-        let clock = ClockStep { idle: lanes(&step.idle), watermark: step.clock.map(Watermark) };
+        let clock = ClockStep { idle, watermark: step.clock.map(Watermark) };
         self.lanes.apply(&clock);
         self.by_clock = step.clock.is_some();
         Marks::passing(start, self.lanes.watermark())
@@ -102,12 +163,28 @@ impl TaskTime {
     pub(super) fn to_bytes(&self, inputs: &Inputs) -> Vec<u8> {
         let mut bytes = self.lanes.watermark().0.to_le_bytes().to_vec();
         for (at, input) in inputs.iter().enumerate() {
-            let name = input.name().as_bytes();
-            bytes.extend((name.len() as u16).to_le_bytes());
-            bytes.extend(name);
-            bytes.extend(self.lanes.encode(lane(at)));
+            for (number, lane) in self.lanes_of(at).enumerate() {
+                let name = lane_name(input, number);
+                bytes.extend((name.len() as u16).to_le_bytes());
+                bytes.extend(name.as_bytes());
+                bytes.extend(self.lanes.encode(lane));
+            }
         }
         bytes
+    }
+
+    /// The lane of that name.
+    fn lane_named(&self, name: &str, inputs: &Inputs) -> Option<LaneId> {
+        self.input_named(name, inputs).map(|(_, lane)| lane)
+    }
+
+    fn input_named(&self, name: &str, inputs: &Inputs) -> Option<(usize, LaneId)> {
+        let (input, number) = match name.split_once('#') {
+            Some((input, number)) => (input, number.parse::<usize>().ok()?),
+            None => (name, 0),
+        };
+        let at = inputs.named(input)?;
+        Some((at, self.lanes_of(at).nth(number)?))
     }
 
     /// Takes over what was kept. A lane that is read anew begins where the task stands. `None`: the bytes are damaged.
@@ -118,9 +195,9 @@ impl TaskTime {
             let (length, behind) = rest.split_first_chunk::<2>()?;
             let (name, behind) = behind.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
             let (kept, behind) = behind.split_at_checked(LANE_BYTES)?;
-            let at = inputs.named(std::str::from_utf8(name).ok()?).filter(|at| inputs.get(*at).goes_on());
-            if let Some(at) = at {
-                self.lanes.decode(lane(at), kept)?;
+            let named = self.input_named(std::str::from_utf8(name).ok()?, inputs);
+            if let Some((_, lane)) = named.filter(|(at, _)| inputs.get(*at).goes_on()) {
+                self.lanes.decode(lane, kept)?;
             }
             rest = behind;
         }
@@ -214,7 +291,8 @@ impl Task {
 
     /// No rows, as they come to the first step.
     pub(super) fn no_rows(&self) -> FlowBatch {
-        FlowBatch::new(RecordBatch::new_empty(Arc::new(self.plan.sources.schema.arrow())))
+        let first = self.plan.stages[self.stage].steps.start;
+        FlowBatch::new(RecordBatch::new_empty(Arc::new(self.plan.step_input(first).arrow())))
     }
 
     /// When the clock has something to say, if all stays silent.
@@ -228,7 +306,9 @@ impl Task {
             return None;
         }
         let inputs = self.inputs.iter().enumerate();
-        let ended = inputs.filter(|(at, input)| input.is_at_end() && !self.time.lanes.has_ended(lane(*at)));
+        // Tasks that write say themselves that they have ended.
+        let own = inputs.filter(|(_, input)| input.writers() == 0);
+        let ended = own.filter(|(at, input)| input.is_at_end() && !self.time.lanes.has_ended(self.time.of_inputs[*at].0));
         let ended: Vec<String> = ended.map(|(_, input)| input.name().to_owned()).collect();
         (!ended.is_empty()).then(|| TimeStep { ended, ..TimeStep::default() })
     }
@@ -236,15 +316,23 @@ impl Task {
     /// What the clock has to say now that it was looked at every input.
     fn clock_step(&mut self) -> Option<TimeStep> {
         for (at, input) in self.inputs.iter().enumerate() {
-            // What has rows is not silent, though it may have to wait for others; what is at its end says nothing any more.
-            if input.is_at_end() || input.has_rows() {
-                self.time.lanes.busy(lane(at));
-            } else {
-                self.time.lanes.nothing(lane(at), self.clock);
+            // What has rows is not silent, though it may have to wait for others; what is at its end says nothing any more. Nor is the stage
+            // before silent while it has something to take.
+            let comes = input.writers() > 0 && !self.shared.neighbours.is_quiet_before();
+            let is_busy = input.is_at_end() || input.has_rows() || comes;
+            for lane in self.time.lanes_of(at) {
+                if is_busy {
+                    self.time.lanes.busy(lane);
+                } else {
+                    self.time.lanes.nothing(lane, self.clock);
+                }
             }
         }
         let ClockStep { idle, watermark } = self.time.lanes.tick(self.clock, self.chain.due())?;
-        let name = |lane: &LaneId| self.inputs.get(lane.0 as usize).name().to_owned();
+        let name = |lane: &LaneId| {
+            let at = self.time.of_inputs.iter().rposition(|(first, _)| first <= lane).expect("a lane of an input");
+            lane_name(self.inputs.get(at), (lane.0 - self.time.of_inputs[at].0.0) as usize)
+        };
         Some(TimeStep { idle: idle.iter().map(name).collect(), clock: watermark.map(|to| to.0), ended: Vec::new() })
     }
 }
@@ -252,6 +340,7 @@ impl Task {
 /// The stream of what time made: no stream has such a name.
 pub(super) const NOWHERE: &str = "";
 
-fn lane(at: usize) -> LaneId {
-    LaneId(at as u32)
+/// What a lane is called in what is kept: its input, and of one that several tasks write, which of them.
+fn lane_name(input: &Input, number: usize) -> String {
+    if input.writers() == 0 { input.name().to_owned() } else { format!("{}#{number}", input.name()) }
 }

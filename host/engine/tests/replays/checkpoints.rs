@@ -148,9 +148,9 @@ fn what_does_not_fit_the_plan_is_refused_with_the_reason() {
     };
     let said = refused("\"partitions\": 1");
     assert!(said.contains("by [amount]") && said.contains("was by [user]"), "{said}");
-    // A key that lies in several partitions has one task for all of them.
+    // For a key that lies in several partitions, rows are placed anew.
     let said = refused("\"partitions\": 2");
-    assert!(said.contains("the state of 2 tasks, and the plan has 1"), "{said}");
+    assert!(said.contains("the state of 2 tasks, and the plan has 4"), "{said}");
 }
 
 /// Bits that turn in what the last checkpoint wrote: the task says so, begins from the one before, and comes to the same end.

@@ -85,6 +85,8 @@ pub(crate) struct Setup {
     pub(crate) instances: usize,
     /// Memory for the state of all tasks, in bytes.
     pub(crate) state_memory: u64,
+    /// Rows that a task may have before it that the stage before wrote.
+    pub(crate) stage_rows: u64,
     /// Log and state on a platter in memory, which loses what was not synced. Else in a folder, where the state loses nothing.
     pub(crate) simulated: bool,
     pub(crate) planted: Option<Planted>,
@@ -98,6 +100,7 @@ impl Default for Setup {
             workers: 2,
             instances: 1000,
             state_memory: 1 << 40,
+            stage_rows: 1 << 17,
             simulated: false,
             planted: None,
         }
@@ -204,6 +207,7 @@ impl Host {
             checkpoint_after: setup.checkpoint_after,
             instances_max: setup.instances,
             state_memory_bytes: setup.state_memory,
+            stage_rows_max: setup.stage_rows,
             file_linger: Duration::ZERO,
             webhooks_private: true,
             disk: Arc::new(disk.clone()),

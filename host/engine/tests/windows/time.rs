@@ -454,8 +454,8 @@ fn a_letter_of_a_pane_that_time_let_out_goes_through_again() {
     assert!(status.divergences.is_empty(), "{status:#?}");
 }
 
-/// Windows by a column that is not the stream's key: one task takes all partitions, and answers as if there were one.
-fn gathered(partitions: u32, setup: Setup) -> Host {
+/// Windows by a column that is not the stream's key: rows are placed by it between two stages, and the answers are those of one task.
+fn placed_anew(partitions: u32, setup: Setup) -> Host {
     let host = Host::new(setup);
     host.make_stream("events", &EVENTS.replace("\"partitions\": 2", &format!("\"partitions\": {partitions}")));
     // Each partition has an order of its own, so none of its rows is late.
@@ -491,11 +491,12 @@ fn close_all(host: &Host) {
 fn no_number_of_partitions_shows_whatever_the_key() {
     let mut told = Vec::new();
     for partitions in [1, 2, 5] {
-        let host = gathered(partitions, Setup { batch_rows: 7, ..Setup::default() });
+        let host = placed_anew(partitions, Setup { batch_rows: 7, ..Setup::default() });
         assert!(send_on(&host, ROWS, &mut Random::new(u64::from(partitions))));
         close_all(&host);
         let status = host.status("p");
-        assert_eq!((status.tasks.len(), status.tasks[0].inputs.len(), status.late), (1, partitions as usize, 0), "{status:#?}");
+        let tasks = if partitions == 1 { 1 } else { 2 * partitions as usize };
+        assert_eq!((status.tasks.len(), status.rows_in, status.late), (tasks, ROWS, 0), "{status:#?}");
         told.push(sorted(&host));
         // It is the same plan when it is applied again, and goes on where it was.
         let text = "from: {stream: events, out_of_orderness: 100s}\nsteps:\n- extend: {g: v % 3}\n- window: {tumbling: 10s, by: [g], select: {n: count(*), most: max(v), s: sum(v)}}\n- where: n > 0\nto: [{stream: out}]\n";
@@ -508,14 +509,14 @@ fn no_number_of_partitions_shows_whatever_the_key() {
 }
 
 #[test]
-fn one_task_of_all_partitions_does_not_notice_kills() {
-    let calm = gathered(3, Setup::default());
+fn stages_do_not_notice_kills() {
+    let calm = placed_anew(3, Setup::default());
     assert!(send_on(&calm, ROWS, &mut Random::new(1)));
     close_all(&calm);
     for seed in support::seeds(2) {
         let mut random = Random::new(seed);
         let checkpoint_after = Duration::from_micros(100 + random.below(1500));
-        let mut host = gathered(3, Setup { batch_rows: 5, checkpoint_after, simulated: true, ..Setup::default() });
+        let mut host = placed_anew(3, Setup { batch_rows: 5, checkpoint_after, simulated: true, ..Setup::default() });
         for life in 0..10 {
             send_on(&host, ROWS * life / 10, &mut random);
             host = if life % 2 == 0 { killed(host, &mut random) } else { host.power_cut(random.next()) };

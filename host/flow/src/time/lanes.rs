@@ -65,6 +65,8 @@ pub struct Lanes {
     settings: TimeSettings,
     lanes: Vec<Lane>,
     watermark: i64,
+    /// Others read what the task writes, and want to hear that nothing comes.
+    is_followed: bool,
 }
 
 impl Lanes {
@@ -82,12 +84,17 @@ impl Lanes {
             is_idle: false,
             silent: None,
         };
-        Self { settings, lanes: out_of_orderness.iter().map(lane).collect(), watermark: i64::MIN }
+        Self { settings, lanes: out_of_orderness.iter().map(lane).collect(), watermark: i64::MIN, is_followed: false }
     }
 
     /// After how long a silent lane holds nothing back, where that is not what holds for all.
     pub fn set_idle(&mut self, id: LaneId, after: Option<Duration>) {
         self.lanes[id.0 as usize].idle_after = after;
+    }
+
+    /// Whether others read what the task writes: then it matters that a lane is idle though nobody here waits for time.
+    pub fn set_followed(&mut self, is_followed: bool) {
+        self.is_followed = is_followed;
     }
 
     /// Rows of clients, by their times.
@@ -127,6 +134,20 @@ impl Lanes {
         let task = vec![start.max(others.min(before)); times.len()];
         self.watermark = start.max(others.min(after));
         Marks::new(Watermark(start), task, Some(own), self.watermark())
+    }
+
+    /// A task that wrote here says that nothing is expected of it until it writes again: it holds nothing back. Answers the batch without rows
+    /// that says so.
+    pub fn leaves(&mut self, id: LaneId) -> Marks {
+        let start = self.watermark();
+        self.lanes[id.0 as usize].is_idle = true;
+        self.watermark = self.watermark.max(self.least());
+        Marks::passing(start, self.watermark())
+    }
+
+    /// Nothing is expected of any lane until one has rows again.
+    pub fn are_idle(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.is_idle || lane.watermark == i64::MAX)
     }
 
     fn advance(&mut self, start: i64, others: i64, own: Vec<i64>, after: i64) -> Marks {
@@ -199,7 +220,7 @@ impl Lanes {
 
     /// Whether it matters to anybody that a lane is idle: others go on without it, and somebody waits for that or is held by it.
     fn is_heard(&self, wanted: Option<Watermark>) -> bool {
-        self.lanes.len() > 1 && (wanted.is_some() || self.settings.drift_max.is_some())
+        self.is_followed || (self.lanes.len() > 1 && (wanted.is_some() || self.settings.drift_max.is_some()))
     }
 
     /// When `tick` has something to say at the earliest, if everything stays as silent as it is; `None`: never.

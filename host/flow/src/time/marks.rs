@@ -45,6 +45,14 @@ impl Marks {
         Self { start, task, lane, end }
     }
 
+    /// Batches behind one another, as one. Each begins where the one before it ended.
+    pub fn joined(parts: &[Self], watermark: Watermark) -> Self {
+        let [first, .., last] = parts else { return parts.first().cloned().unwrap_or_else(|| Self::steady(watermark, 0)) };
+        let task = parts.iter().flat_map(|part| part.task.iter().copied()).collect();
+        let lane = parts.iter().flat_map(|part| part.lane.as_ref().unwrap_or(&part.task).iter().copied()).collect();
+        Self::new(first.start, task, Some(lane), last.end)
+    }
+
     /// The task's watermark before an input row, as operators in the middle of a chain see it. Of a row that time let out: before the batch.
     pub fn before(&self, origin: u32) -> Watermark {
         self.task.get(origin as usize).map_or(self.start, |before| Watermark(*before))
