@@ -7,7 +7,7 @@
 //! ·     ·        0      1700000005000000 false    a mark: no earlier row of lane 0 follows
 //! ·     ·        1      1700000002000000 true     a mark: nor of lane 1, which is silent and holds nothing back
 //! ```
-//! Marks stand in the same partition behind the rows they are about and in the same entry, so a reader that has taken a mark has taken the
+//! Marks are taken behind rows, or by themselves (`taken_at_once`). They stand in the same partition behind the rows they are about and in the same entry, so a reader that has taken a mark has taken the
 //! rows, wherever it cut; and a replay that takes the same rows sees time go by in the same places.
 
 use std::sync::Arc;
@@ -84,6 +84,14 @@ fn assembled(columns: &[ArrayRef], inner: &Inner, own: [ArrayRef; OWN]) -> Recor
         .map(|(field, column)| ArrowField::clone(field).with_data_type(column.data_type().clone()))
         .collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("the columns of the stream")
+}
+
+/// How many rows of a block are taken at once: its marks alone where it begins with some. What time lets out there has no row before it, and
+/// what is let out is on time for the next step only if the watermark moves behind that.
+pub(super) fn taken_at_once(block: &RecordBatch, schema: &StreamSchema) -> usize {
+    let idle = block.columns().get(schema.fields.len() + 2).and_then(|column| column.as_boolean_opt());
+    let marks = idle.map_or(0, |idle| (0..idle.len()).take_while(|row| idle.is_valid(*row)).count());
+    if marks == 0 { block.num_rows() } else { marks }
 }
 
 /// Rows that were read, without the marks.
@@ -199,6 +207,7 @@ mod tests {
         let mut told = String::new();
         for from in (0..block.num_rows()).step_by(piece) {
             let part = block.slice(from, piece.min(block.num_rows() - from));
+            assert!(taken_at_once(&part, &inner().schema) > 0);
             let between = decode(&part, &inner().schema, LaneId(0), 2).expect("it was encoded");
             let marks = between.pass(&mut lanes);
             let users = between.rows.column(0).as_string::<i32>();

@@ -131,11 +131,13 @@ impl Task {
         outcome: &Outcome,
     ) -> Result<(), String> {
         let mut frames = Vec::with_capacity(self.outputs.len() + 3);
-        let head = self.time.head();
+        // What waits for time here is still to come: until then nobody may go on without this task.
+        let head = self.time.head(!self.is_pending());
         match &mut self.placing {
             Some(placing) if !output.is_empty() || placing.has_news(head) => {
                 let (side, marks) = (outcome.side(), outcome.marks());
-                placing.frames(&output, side, &marks, head, self.parts.plants, &mut frames);
+                let written = placing.frames(&output, side, &marks, head, self.parts.plants, &mut frames);
+                self.shared.neighbours.tell_readers(&written);
             }
             Some(_) => {}
             None if output.is_empty() => {}

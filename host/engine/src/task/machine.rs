@@ -20,6 +20,7 @@ use crate::pipeline::OnTrim;
 use crate::plan::{CallControl, CallMetricsFamilies, Inner, Plan, Voice, chain};
 use crate::planted::Plants;
 use crate::tables::Tables;
+use crate::task::between;
 use crate::task::budget::Share;
 use crate::task::checkpointer::Job;
 use crate::task::drawing::Drawn;
@@ -332,6 +333,7 @@ impl Task {
         if self.time_goes_by()? {
             return Ok(Turn::Worked);
         }
+        self.shared.set_pending(self.is_pending());
         if self.shared.neighbours.have_writers_finished() {
             self.inputs.close();
         }
@@ -365,7 +367,11 @@ impl Task {
             Err(error) => return Err(format!("`{}` cannot be read: {error}", input.stream())),
         };
         let begun = cpu_time();
-        let rows = input.planned(&self.plan, &block.rows, &block.schema.schema)?;
+        let mut rows = input.planned(&self.plan, &block.rows, &block.schema.schema)?;
+        if input.writers() > 0 {
+            let count = between::taken_at_once(&rows, self.plan.input_schema(self.stage, input.number()));
+            rows = rows.slice(0, count);
+        }
         let range = OffsetRange { start: block.start, end: block.start.plus(rows.num_rows()) };
         let Block { taken, sources, rows, marks, side } = self.take_block(at, range, &rows, false)?;
         let mut outcome = Outcome::new(self.clock).with_marks(marks).from_side(side).with_tables(self.lookups.tables());

@@ -10,6 +10,8 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
+use tidemill_event::PartitionId;
+
 use crate::task::{TaskShared, TaskState};
 
 /// What wakes a task's worker.
@@ -92,9 +94,20 @@ impl Neighbours {
         }
     }
 
-    /// Nobody before it has rows to take.
+    /// Nobody before it has rows to take, or waits for time and will let some out then.
     pub(crate) fn is_quiet_before(&self) -> bool {
-        self.linked.get().is_none_or(|linked| alive(&linked.before).all(|task| task.lag() == 0))
+        let is_quiet = |task: Arc<TaskShared>| !task.is_pending.load(Ordering::SeqCst) && task.lag() == 0;
+        self.linked.get().is_none_or(|linked| alive(&linked.before).all(is_quiet))
+    }
+
+    /// Rows are about to be handed to the log, for partitions of what the readers take.
+    pub(crate) fn tell_readers(&self, written: &[(usize, PartitionId, u64)]) {
+        let Some(linked) = self.linked.get() else { return };
+        for (number, partition, rows) in written {
+            if let Some(reader) = linked.readers.get(partition.0 as usize).and_then(Weak::upgrade) {
+                reader.comes(*number, *rows);
+            }
+        }
     }
 
     /// Everybody who writes for it has come to its end.

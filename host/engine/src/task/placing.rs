@@ -46,7 +46,7 @@ impl Placing {
         head != self.told
     }
 
-    /// The rows of a batch that came of `side`, and where time is behind them.
+    /// The rows of a batch that came of `side`, and where time is behind them. Answers how many go into each partition of each stream.
     pub(super) fn frames(
         &mut self,
         output: &FlowBatch,
@@ -55,8 +55,9 @@ impl Placing {
         head: Head,
         plants: Plants,
         frames: &mut Vec<FrameRows>,
-    ) {
+    ) -> Vec<(usize, PartitionId, u64)> {
         let of_side = usize::from(side == Side::Right && self.streams.len() > 1);
+        let mut written = Vec::new();
         let tells = self.has_news(head);
         self.told = head;
         for (number, (stream, inner, definition)) in self.streams.iter().enumerate() {
@@ -78,14 +79,13 @@ impl Placing {
                 }
             }
             let version = stream.version();
-            let filled = (0..).map(PartitionId).zip(parts).filter(|(_, parts)| !parts.is_empty());
-            frames.extend(filled.map(|(partition, parts)| FrameRows {
-                stream: stream.clone(),
-                version,
-                partition,
-                rows: concat(&parts),
-            }));
+            for (partition, parts) in (0..).map(PartitionId).zip(parts).filter(|(_, parts)| !parts.is_empty()) {
+                let rows = concat(&parts);
+                written.push((number, partition, rows.num_rows() as u64));
+                frames.push(FrameRows { stream: stream.clone(), version, partition, rows });
+            }
         }
+        written
     }
 }
 

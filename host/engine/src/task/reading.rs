@@ -46,6 +46,8 @@ impl Task {
             self.marks_taken += (rows.num_rows() - between.rows.num_rows()) as u64;
             let marks = if still { Marks::steady(steady, between.rows.num_rows()) } else { self.time.rows_between(&between) };
             let sources = match between.places {
+                // Only time went by.
+                Some(places) if places.is_empty() => self.nowhere(),
                 None => Sources::block(between.rows.clone(), first),
                 Some(places) => Sources::some(between.rows.clone(), first, places),
             };
@@ -53,6 +55,11 @@ impl Task {
         };
         self.saw(&rows);
         Ok(Block { taken, sources, rows: FlowBatch::new(rows), marks, side })
+    }
+
+    /// Something may come of it though no row does.
+    pub(super) fn is_pending(&self) -> bool {
+        self.chain.due().is_some() || !self.waiting.is_empty()
     }
 
     /// How many rows the stage behind lets it take now; `None`: it waits, and is woken when that changes.

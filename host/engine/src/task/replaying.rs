@@ -190,9 +190,10 @@ impl Task {
         let number = |member: &str| members.get(member).and_then(Value::as_u64);
         let said = number("partition").and_then(|said| u32::try_from(said).ok()).map(PartitionId);
         // One task that takes all partitions has the letters of all.
-        let said = said.filter(|said| self.plan.sources.gathered.is_some() || *said == self.place);
-        let Some(said) = said else {
-            return Err("it is not one of this task's".to_owned());
+        let is_own = |said: &PartitionId| self.plan.sources.gathered.is_some() || *said == self.place;
+        let Some(said) = said.filter(is_own) else {
+            let of = said.map_or_else(|| "none".to_owned(), |said| said.to_string());
+            return Err(format!("it is of partition {of}, and its task takes {}", self.place));
         };
         let step = word("step").unwrap_or_default();
         let components: BTreeMap<u32, &str> = self.plan.components().map(|(at, planned)| (at, &*planned.pin.name)).collect();

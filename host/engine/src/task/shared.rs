@@ -42,6 +42,8 @@ pub(crate) struct TaskShared {
     pub(crate) neighbours: Neighbours,
     /// It waits until the stage behind has taken rows.
     pub(crate) is_blocked: AtomicBool,
+    /// Something may come of it though no row does: it waits for time.
+    pub(crate) is_pending: AtomicBool,
     /// Nothing shall come of it for a while, so that those behind can take all there is.
     pub(crate) takes_nothing: AtomicBool,
     /// What it takes, and the next row of each.
@@ -124,6 +126,8 @@ struct SeenInput {
     /// The stage before writes it.
     is_inner: bool,
     next: AtomicU64,
+    /// Where it ends once everything is in the journal that the stage before has handed to the log.
+    coming: AtomicU64,
 }
 
 impl SeenInput {
@@ -141,9 +145,13 @@ impl SeenInput {
 
     /// Rows on disk behind the next one.
     fn lag(&self, next: u64) -> u64 {
-        // What a task wrote counts before it is on disk: else a row were nowhere between two stages.
-        let visibility = if self.is_inner { Visibility::Sequenced } else { Visibility::Durable };
-        self.partition.end(visibility).0.saturating_sub(next)
+        // What a task wrote counts before it is on disk, and before it is in the journal: else a row were nowhere between two stages.
+        let end = if self.is_inner {
+            self.partition.end(Visibility::Sequenced).0.max(self.coming.load(Ordering::SeqCst))
+        } else {
+            self.partition.end(Visibility::Durable).0
+        };
+        end.saturating_sub(next)
     }
 }
 
@@ -159,6 +167,7 @@ impl TaskShared {
             partition: input.partition.clone(),
             is_inner: input.writers > 0,
             next: AtomicU64::new(input.start.0),
+            coming: AtomicU64::new(input.partition.end(Visibility::Sequenced).0),
         };
         let inputs: Vec<SeenInput> = inputs.iter().map(seen).collect();
         let first = Counters { at: now, rows_in: 0, rows_out: 0, busy, blocked, next: 0, end: 0 };
@@ -169,6 +178,8 @@ impl TaskShared {
             neighbours: Neighbours::default(),
             is_blocked: AtomicBool::new(false),
             takes_nothing: AtomicBool::new(false),
+            // Until it has looked.
+            is_pending: AtomicBool::new(true),
             inputs,
             ready: AtomicBool::new(true),
             checkpoint: AtomicU64::new(0),
@@ -183,6 +194,20 @@ impl TaskShared {
     pub(crate) fn set_next(&self, at: usize, next: Offset) {
         if let Some(input) = self.inputs.get(at) {
             input.next.store(next.0, Ordering::SeqCst);
+        }
+    }
+
+    /// The stage before hands rows to the log that will be in the input of that number.
+    pub(crate) fn comes(&self, number: usize, rows: u64) {
+        if let Some(input) = self.inputs.get(number) {
+            input.coming.fetch_add(rows, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether something may come of it though no row does. Those behind are told when that ends.
+    pub(crate) fn set_pending(&self, is_pending: bool) {
+        if self.is_pending.swap(is_pending, Ordering::SeqCst) && !is_pending {
+            self.neighbours.wake_behind();
         }
     }
 

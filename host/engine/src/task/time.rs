@@ -81,9 +81,9 @@ impl TaskTime {
         between.pass(&mut self.lanes)
     }
 
-    /// What readers are told.
-    pub(super) fn head(&self) -> Head {
-        Head { watermark: self.lanes.watermark(), is_idle: self.lanes.are_idle() }
+    /// What readers are told. `may_be_idle`: nothing is still to come of rows that were taken.
+    pub(super) fn head(&self, may_be_idle: bool) -> Head {
+        Head { watermark: self.lanes.watermark(), is_idle: may_be_idle && self.lanes.are_idle() }
     }
 
     /// Rows of an input are taken.
@@ -282,11 +282,16 @@ impl Task {
     /// Does a step of time. Rows it lets out have come from nowhere, which stands in for the events they were made of.
     pub(super) fn step_of_time(&mut self, step: TimeStep) -> (Taken, Sources, Marks) {
         let marks = self.time.step(&step, &self.inputs);
+        (Taken { time: Some(step), ..Taken::default() }, self.nowhere(), marks)
+    }
+
+    /// What stands in for the event of rows that time lets out.
+    pub(super) fn nowhere(&self) -> Sources {
         let newest = self.time.lanes.view().iter().filter_map(|lane| lane.newest).max().unwrap_or(EventTime(0));
         let time = TimestampMicrosecondArray::from(vec![newest.0]).with_timezone("UTC");
         let nowhere = RecordBatch::try_new(Arc::new(Schema::new(vec![time_field()])), vec![Arc::new(time)]).expect("one column");
         let place = Place { stream: NOWHERE.into(), partition: self.partition, offset: Offset(0) };
-        (Taken { time: Some(step), ..Taken::default() }, Sources::block(nowhere, place), marks)
+        Sources::block(nowhere, place)
     }
 
     /// No rows, as they come to the first step.
