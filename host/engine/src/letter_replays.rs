@@ -29,8 +29,8 @@ const REPLAY_WAIT: Duration = Duration::from_secs(30);
 /// Letters by whoever is to take them.
 #[derive(Default)]
 struct Sorted {
-    /// By the task's number.
-    of_tasks: BTreeMap<u32, Vec<DeadLetterId>>,
+    /// By the step they failed in, and the partition of what its stage reads.
+    of_tasks: BTreeMap<(String, u32), Vec<DeadLetterId>>,
     /// By target and partition; each letter with the size of its row.
     of_sinks: BTreeMap<(String, u32), Vec<(DeadLetterId, u64)>>,
     missing: Vec<DeadLetterId>,
@@ -59,7 +59,8 @@ impl Deployments {
             ids.into_iter().map(|id| RefusedLetter { id, why: why.to_owned() }).collect::<Vec<_>>()
         };
         let mut answer = ReplayedLetters { replayed: 0, refused: refused(missing, "there is no such dead letter") };
-        for (task, ids) in of_tasks {
+        for ((step, partition), ids) in of_tasks {
+            let task = deployed.plan.as_ref().map_or(partition, |plan| plan.task_with(&step, partition));
             // One task that takes all partitions has the letters of all.
             let is_its = |shared: &&Arc<TaskShared>| deployed.stored.gathered || shared.id.partition.0 == task;
             let Some(shared) = deployed.tasks.iter().find(is_its) else {
@@ -154,7 +155,8 @@ fn sorted(letters: Vec<(DeadLetterId, Option<Value>)>) -> Sorted {
             let bytes = letter["event"].to_string().len() as u64 + 1;
             sorted.of_sinks.entry((target, partition)).or_default().push((id, bytes));
         } else {
-            sorted.of_tasks.entry(partition).or_default().push(id);
+            let step = letter["step"].as_str().unwrap_or_default().to_owned();
+            sorted.of_tasks.entry((step, partition)).or_default().push(id);
         }
     }
     sorted

@@ -103,6 +103,13 @@ impl Plan {
         stage.first_task..stage.first_task + stage.tasks
     }
 
+    /// The task that runs a step for a partition of what its stage reads; of a step that is not there, one of the first stage.
+    pub(crate) fn task_with(&self, step: &str, partition: u32) -> u32 {
+        let at = (0..self.steps.len() as u32).find(|at| self.step_name(*at) == step);
+        let stage = at.and_then(|at| self.stages.iter().find(|stage| stage.steps.contains(&at)));
+        stage.map_or(0, |stage| stage.first_task) + partition
+    }
+
     /// The columns of what comes to a stage by its input of that number.
     pub(crate) fn input_schema(&self, stage: usize, number: usize) -> &StreamSchema {
         match self.stages[stage].reads.get(number) {

@@ -478,12 +478,14 @@ fn sorted(host: &Host) -> Vec<String> {
     rows
 }
 
+/// All is silent until every row that was sent is in a window that has closed. A task without a key waits for no time, and moves none.
 fn close_all(host: &Host) {
     host.settle("p");
-    host.wait("p", "every window to close", |status| {
+    host.wait("p", "every window to close", |_| {
         host.advance(Duration::from_secs(5));
-        status.time.moved_by_clock && status.time.watermark.as_deref() > Some("1970-01-01T00:09")
+        host.rows("out").iter().filter_map(|row| row["n"].as_u64()).sum::<u64>() == ROWS
     });
+    host.settle("p");
     host.sync();
 }
 
