@@ -1,6 +1,8 @@
 //! Operating a host from the command line: several streams in one pipeline, the difference of a dry run, pause, replay, logs, status, delete;
-//! tables and lookups.
+//! tables and lookups, tables that follow a stream, metrics of rows.
 
+#[path = "operating/kept_tables.rs"]
+mod kept_tables;
 #[path = "operating/tables.rs"]
 mod tables;
 

@@ -100,6 +100,7 @@ impl Deployments {
     /// Starts what the log knows of.
     pub(crate) fn start_stored(&self) {
         let _changes = self.changes.lock();
+        self.tables.open_kept();
         let stored = |prefix, role| self.threads.log.documents(prefix).into_iter().map(move |(key, bytes)| (key, bytes, role));
         for (key, bytes, role) in stored("pipeline/", Role::Main).chain(stored(REPLAYS, Role::Replay)) {
             let mut parts = key.splitn(3, '/').skip(1);

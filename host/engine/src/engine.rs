@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::pipeline_metrics::PipelineMetrics;
 use crate::planted::Plants;
 use crate::sinks::{SinkParts, Sinks};
+use crate::tables::Keeper;
 use crate::task::{Checkpointer, StateBudget, TaskParts, Workers};
 use crate::upkeep::Upkeep;
 use crate::{Components, EngineSettings, Pipelines, Tables};
@@ -71,6 +72,8 @@ pub(crate) struct Threads {
     pub(crate) metrics: Metrics,
     pub(crate) plants: Plants,
     upkeep: Mutex<Option<Upkeep>>,
+    /// Keeps the tables that are made from streams.
+    keeper: Mutex<Option<Keeper>>,
     /// Nothing is applied any more.
     pub(crate) stopping: AtomicBool,
 }
@@ -152,11 +155,14 @@ impl Engine {
             metrics,
             plants,
             upkeep: Mutex::new(None),
+            keeper: Mutex::new(None),
             stopping: AtomicBool::new(false),
         });
         let pipelines = Pipelines::new(Deployments::new(inner.clone(), components.clone(), tables.clone(), changes));
         let upkeep = Upkeep::start(pipelines.deployments(), clock).map_err(OpenError::Thread)?;
         *inner.upkeep.lock() = Some(upkeep);
+        let keeper = Keeper::start(pipelines.deployments()).map_err(OpenError::Thread)?;
+        *inner.keeper.lock() = Some(keeper);
         Ok(Self { components, tables, pipelines, inner })
     }
 
@@ -233,6 +239,9 @@ impl Threads {
     fn join(&self) {
         if let Some(upkeep) = self.upkeep.lock().take() {
             upkeep.stop();
+        }
+        if let Some(keeper) = self.keeper.lock().take() {
+            keeper.stop();
         }
         self.workers.join();
         self.sinks.join();

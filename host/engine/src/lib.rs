@@ -61,6 +61,6 @@ pub use status::{
     TaskStatus,
 };
 pub use tables::{
-    DeleteTableError, PutTable, PutTableError, TableContent, TableEntry, TableFormat, TablePut, TableRowFault, TableRows, Tables,
-    TablesHold, fields_json, parse_fields,
+    DeleteTableError, FromStream, KeptStatus, PutTable, PutTableError, TableContent, TableEntry, TableFormat, TablePut,
+    TableRowFault, TableRows, Tables, TablesHold, fields_json, parse_fields,
 };

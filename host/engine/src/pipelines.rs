@@ -12,7 +12,10 @@ use crate::dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, Repla
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::document;
-use crate::{Change, DeleteTableError, Fault, LogLine, LogPage, Promoted, PutTable, PutTableError, ReplayFrom, Status, TablePut};
+use crate::{
+    Change, DeleteTableError, Fault, FromStream, LogLine, LogPage, Promoted, PutTable, PutTableError, ReplayFrom, Status,
+    TablePut,
+};
 
 /// What applying did, or with `dry_run` would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +72,12 @@ pub enum DeleteStreamError {
     Used {
         /// Their names, sorted.
         pipelines: Vec<String>,
+    },
+    /// Tables are kept up to date from it (409).
+    #[error("the tables {} are kept up to date from it: delete them first", tables.join(", "))]
+    KeptFrom {
+        /// Their names, sorted.
+        tables: Vec<String>,
     },
     /// The log failed (503).
     #[error("the deletion could not be stored: {0}")]
@@ -260,6 +269,11 @@ impl Pipelines {
     /// Puts a table in place of what has its name, if what pipelines look up is in it. Blocking, seconds for a large one.
     pub fn put_table(&self, put: &PutTable) -> Result<TablePut, PutTableError> {
         self.deployments.put_table(put)
+    }
+
+    /// Makes a table that is kept up to date from a stream. Blocking: it has what the stream has when this returns.
+    pub fn keep_table(&self, tenant: &TenantName, table: &TableName, from: &FromStream) -> Result<TablePut, PutTableError> {
+        self.deployments.keep_table(tenant, table, from)
     }
 
     /// Deletes a table that no pipeline looks up. Blocking.

@@ -8,6 +8,7 @@ use tidemill_flow::{CallReport, LookupReport};
 
 use crate::plan::Plan;
 use crate::rates::Rates;
+use crate::task::Commit;
 
 /// The state of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -241,6 +242,9 @@ pub struct LookupStatus {
     pub table: String,
     /// The version that the last batch looked up.
     pub version: u64,
+    /// Of a table that is kept from a stream, how far it was for that batch: per partition the first row it did not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub offsets: Vec<u64>,
     /// Rows looked up.
     pub rows: u64,
     /// Those that the table did not have.
@@ -286,7 +290,8 @@ impl StepStatus {
             late: 0,
             lookup: plan.steps.get(step as usize).and_then(|step| step.kind.lookup()).map(|lookup| LookupStatus {
                 table: lookup.table.name.to_string(),
-                version: lookup.table.newest(),
+                version: lookup.table.current().number,
+                offsets: Vec::new(),
                 rows: 0,
                 missed: 0,
             }),
@@ -295,11 +300,14 @@ impl StepStatus {
     }
 
     /// A batch was looked up, in these versions of the tables.
-    pub(crate) fn looked_up(&mut self, report: &LookupReport, versions: &BTreeMap<String, u64>) {
+    pub(crate) fn looked_up(&mut self, report: &LookupReport, commit: &Commit) {
         let Some(lookup) = &mut self.lookup else { return };
         lookup.rows += report.rows as u64;
         lookup.missed += report.missed as u64;
-        lookup.version = versions.get(&lookup.table).copied().unwrap_or(lookup.version);
+        lookup.version = commit.tables.get(&lookup.table).copied().unwrap_or(lookup.version);
+        if let Some(cut) = commit.cuts.get(&lookup.table) {
+            lookup.offsets.clone_from(cut);
+        }
     }
 
     /// One more call.

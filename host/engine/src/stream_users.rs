@@ -36,6 +36,12 @@ impl Deployments {
         if !users.is_empty() {
             return Err(DeleteStreamError::Used { pipelines: users.into_iter().collect() });
         }
+        let of_stream = |stream: &StreamName| self.tables.kept_from(tenant, stream);
+        let tables: Vec<String> =
+            [Some(stream), rejected.as_ref()].into_iter().flatten().flat_map(of_stream).map(|name| name.to_string()).collect();
+        if !tables.is_empty() {
+            return Err(DeleteStreamError::KeptFrom { tables });
+        }
         for stream in [Some(stream.clone()), rejected].into_iter().flatten() {
             match self.threads.log.delete_stream(&StreamId::new(tenant.clone(), stream)) {
                 Ok(()) | Err(StreamError::Missing(_)) => {}

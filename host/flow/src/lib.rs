@@ -73,7 +73,8 @@ pub use join::{
 };
 pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
 pub use lookup::{
-    BadKey, Found, IndexedTable, KeyFault, Lookup, LookupReport, LookupSettings, LookupTable, Missing, TableIndex, check_key,
+    BadKey, Found, GONE_KEPT_MICROS, IndexedTable, KeyFault, LatestLookup, LatestRows, Lookup, LookupReport, LookupSettings,
+    LookupTable, Missing, NewRows, Passed, TableIndex, check_key,
 };
 pub use meter::{Meter, Metering, Meters};
 pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};

@@ -4,16 +4,24 @@ use axum::body::{Body, Bytes};
 use http::Request;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Limited};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::bounds::DECLARATION_BYTES_MAX;
 use crate::host::Host;
+use crate::ingest::{Encoding, Pieces, encoding};
 use crate::problem::{Kind, Problem};
 
 /// A declaration (stream, pipeline), whole. A request without a content type is taken as having the first of `types`.
 pub(crate) async fn declaration(host: &Host, request: Request<Body>, types: &[&str]) -> Result<Bytes, Problem> {
     content_type(&request, types)?;
     whole(host, request, DECLARATION_BYTES_MAX).await
+}
+
+/// What a declaration in JSON says; `remedy` is what to send instead of one that says something else.
+pub(crate) async fn said<T: DeserializeOwned>(host: &Host, request: Request<Body>, remedy: &str) -> Result<T, Problem> {
+    let body = declaration(host, request, &["application/json"]).await?;
+    serde_json::from_slice(&body).map_err(|error| Problem::new(Kind::BadBody, format!("the request: {error}"), remedy))
 }
 
 /// Which of `types` the body has, by its `Content-Type`; the first one if it does not say.
@@ -27,6 +35,25 @@ pub(crate) fn content_type<'a>(request: &Request<Body>, types: &[&'a str]) -> Re
         let remedy = format!("send `{}`", types.join("` or `"));
         Problem::new(Kind::WrongType, format!("content type `{text}` is not read here"), remedy)
     })
+}
+
+/// A body of at most `bytes_max`, whole; if it is packed with gzip or zstd, so many unpacked.
+pub(crate) async fn unpacked(host: &Host, request: Request<Body>, bytes_max: usize) -> Result<Bytes, Problem> {
+    let encoding = encoding(request.headers())?;
+    if encoding == Encoding::Identity {
+        return whole(host, request, bytes_max).await;
+    }
+    let mut pieces = Pieces::new(encoding, request.into_body());
+    let mut body = Vec::new();
+    while let Some(piece) = pieces.next(host).await? {
+        if body.len() + piece.len() > bytes_max {
+            pieces.drain().await;
+            let detail = format!("the body unpacks to more than {bytes_max} bytes");
+            return Err(Problem::new(Kind::TooLarge, detail, "send a smaller one"));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.into())
 }
 
 /// A body of at most `bytes_max`, whole.

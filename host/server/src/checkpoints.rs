@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
-use crate::body::{content_type, declaration};
+use crate::body::{content_type, said};
 use crate::bounds::SNAPSHOT_PIECES_MAX;
 use crate::host::Host;
 use crate::pipelines::{changed, parse, refused};
@@ -76,10 +76,7 @@ pub(crate) async fn post_checkpoint(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let body = declaration(&host, request, &["application/json"]).await?;
-    let wrong =
-        |error| Problem::new(Kind::BadParameter, format!("the request: {error}"), "send `{\"name\": \"before-upgrade\"}`");
-    let request: TakeCheckpoint = serde_json::from_slice(&body).map_err(wrong)?;
+    let request: TakeCheckpoint = said(&host, request, "send `{\"name\": \"before-upgrade\"}`").await?;
     let checkpoint = parse_checkpoint(&request.name)?;
     let taken =
         changed(&host, &caller, &name, move |pipelines, tenant, name| pipelines.take_checkpoint(tenant, name, &checkpoint));

@@ -11,7 +11,7 @@ use tidemill_event::EventTime;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::body::declaration;
+use crate::body::said;
 use crate::host::Host;
 use crate::parameters::parameters;
 use crate::pipelines::changed;
@@ -142,14 +142,8 @@ pub(crate) async fn replay_dead_letters(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Json<ReplayAnswer>, Problem> {
-    let body = declaration(&host, request, &["application/json"]).await?;
-    let wanted: ReplayRequest = serde_json::from_slice(&body).map_err(|error| {
-        Problem::new(
-            Kind::Invalid,
-            format!("the request: {error}"),
-            "send `{\"ids\": [\"0:17\"]}` or `{\"query\": {\"reason\": \"trap\"}}`",
-        )
-    })?;
+    let remedy = "send `{\"ids\": [\"0:17\"]}` or `{\"query\": {\"reason\": \"trap\"}}`";
+    let wanted: ReplayRequest = said(&host, request, remedy).await?;
     let choice = match (wanted.ids, wanted.query) {
         (Some(ids), None) => DeadLetterChoice::Ids(ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?),
         (None, Some(parameters)) => DeadLetterChoice::Query(query(parameters)?),

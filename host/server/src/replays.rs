@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
-use crate::body::declaration;
+use crate::body::said;
 use crate::host::Host;
 use crate::pipelines::{changed, parse};
 use crate::problem::{Kind, Problem, ProblemDocument};
@@ -47,10 +47,9 @@ pub(crate) async fn post_replay(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let body = declaration(&host, request, &["application/json"]).await?;
-    let wrong = |detail: String| Problem::new(Kind::BadParameter, detail, "send `{\"from\": \"earliest\"}`, or another place");
-    let request: BeginReplay = serde_json::from_slice(&body).map_err(|error| wrong(format!("the request: {error}")))?;
-    let from = ReplayFrom::parse(&request.from).map_err(wrong)?;
+    let remedy = "send `{\"from\": \"earliest\"}`, or another place";
+    let request: BeginReplay = said(&host, request, remedy).await?;
+    let from = ReplayFrom::parse(&request.from).map_err(|detail| Problem::new(Kind::BadParameter, detail, remedy))?;
     let status = changed(&host, &caller, &name, move |pipelines, tenant, name| {
         pipelines.replay(tenant, name, &from)?;
         pipelines.replay_status(tenant, name).ok_or_else(|| ControlError::Unknown(name.clone()))

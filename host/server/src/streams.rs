@@ -218,6 +218,9 @@ pub(crate) async fn delete_stream(
             let detail = format!("used by {}", pipelines.join(", "));
             Problem::new(Kind::Conflict, detail, "delete or change these pipelines first").with("pipelines", pipelines)
         }
+        error @ DeleteStreamError::KeptFrom { .. } => {
+            Problem::new(Kind::Conflict, error.to_string(), "delete these tables first")
+        }
         DeleteStreamError::Storage(why) => {
             Problem::new(Kind::Stopping, why, "look at the host's disk and log, then send it again")
         }

@@ -15,7 +15,7 @@ use tokio::task::block_in_place;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::{Action, Caller, ChangeError, Role, TokenInfo, TokenWish};
-use crate::body::declaration;
+use crate::body::said;
 use crate::bounds::{TOKEN_LABEL_CHARS_MAX, TOKENS_MAX};
 use crate::host::Host;
 use crate::ingest::append_problem;
@@ -109,10 +109,7 @@ impl TokenView {
     )
 )]
 pub(crate) async fn post_token(State(host): State<Host>, caller: Caller, request: Request<Body>) -> Result<Response, Problem> {
-    let body = declaration(&host, request, &["application/json"]).await?;
-    let asked: TokenRequest = serde_json::from_slice(&body).map_err(|error| {
-        Problem::new(Kind::BadBody, format!("the request: {error}"), "send `{\"role\": \"ingest\", \"label\": \"edge 7\"}`")
-    })?;
+    let asked: TokenRequest = said(&host, request, "send `{\"role\": \"ingest\", \"label\": \"edge 7\"}`").await?;
     let now = host.clock().now();
     let wish = wish(asked, caller.tenant(), now)?;
     if wish.tenant != *caller.tenant() {

@@ -24,6 +24,20 @@ pub(crate) enum TableCommand {
         #[arg(long, value_name = "FILE")]
         schema: Option<PathBuf>,
     },
+    /// Make a table that is kept up to date from a stream: the last row of each key.
+    Keep {
+        /// Its name.
+        table: String,
+        /// The stream.
+        #[arg(long, value_name = "STREAM")]
+        from: String,
+        /// A field of the key; repeat it or separate with commas. The stream's own key unless said.
+        #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+        key: Vec<String>,
+        /// A bool field: a row in which it is true takes its key away. Without it a row that is null beside its key and time does.
+        #[arg(long, value_name = "FIELD")]
+        delete: Option<String>,
+    },
     /// List tables.
     List,
     /// Show a table: its columns, version, size, and who looks it up.
@@ -38,6 +52,9 @@ pub(crate) enum TableCommand {
         /// At most so many.
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: usize,
+        /// Without so many before them.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        offset: usize,
     },
     /// Delete a table that no pipeline looks up.
     Delete {
@@ -56,7 +73,7 @@ pub(crate) enum TableForm {
     Csv,
     /// A JSON object a line.
     Ndjson,
-    /// A Parquet file, packed with zstd or not at all.
+    /// A Parquet file, packed with snappy, zstd or not at all.
     Parquet,
     /// A MaxMind DB file.
     Mmdb,

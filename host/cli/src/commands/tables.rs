@@ -3,7 +3,7 @@
 use std::io::{Read, copy};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::SendBody;
 use ureq::http::Method;
 
@@ -19,6 +19,7 @@ pub(crate) fn run(command: &TableCommand, client: &Client, output: Output) -> Re
         TableCommand::Put { table, file, format, key, schema } => {
             put(client, output, table, file, *format, (key, schema.as_deref()))
         }
+        TableCommand::Keep { table, from, key, delete } => keep(client, output, table, from, key, delete.as_deref()),
         TableCommand::List => {
             let list = client.get("/v1/tables")?;
             output.result(&list, || match list["tables"].as_array().map(Vec::as_slice).unwrap_or_default() {
@@ -30,8 +31,8 @@ pub(crate) fn run(command: &TableCommand, client: &Client, output: Output) -> Re
             let shown = client.get(&path(table))?;
             output.result(&shown, || outline(&shown))
         }
-        TableCommand::Rows { table, limit } => {
-            let mut rows = client.stream(&format!("{}/rows?limit={limit}", path(table)))?;
+        TableCommand::Rows { table, limit, offset } => {
+            let mut rows = client.stream(&format!("{}/rows?limit={limit}&offset={offset}", path(table)))?;
             copy(&mut rows, &mut std::io::stdout().lock())
                 .map_err(|error| Failure::failed(format!("the rows broke off: {error}")))?;
             Ok(())
@@ -76,24 +77,45 @@ fn put(
     let answer = client.ask(Method::PUT, &address, &headers, SendBody::from_reader(&mut body.as_slice()));
     spinner.finish_and_clear();
     let put = answer?.expect_success()?;
-    output.result(&put, || {
-        let what = if put["changed"] == Value::Bool(true) { "put" } else { "already there:" };
-        let name = |field: &Value| format!("{} {}", field["name"].as_str().unwrap_or("?"), field["type"].as_str().unwrap_or("?"));
-        let fields: Vec<String> = put["fields"].as_array().into_iter().flatten().map(name).collect();
-        format!("{what} {}\n  columns: {}", line(&put), fields.join(", "))
-    })
+    output.result(&put, || told("put", &put))
+}
+
+fn keep(client: &Client, output: Output, table: &str, from: &str, key: &[String], delete: Option<&str>) -> Result<(), Failure> {
+    let mut wanted = json!({"stream": from});
+    if !key.is_empty() {
+        wanted["key"] = json!(key);
+    }
+    if let Some(delete) = delete {
+        wanted["delete"] = json!(delete);
+    }
+    let spinner = output.spinner(format!("the host reads `{from}` …"));
+    let body = json!({"from_stream": wanted}).to_string();
+    let headers = [("content-type", "application/json"), ("content-length", &body.len().to_string())];
+    let answer = client.ask(Method::PUT, &path(table), &headers, SendBody::from_reader(&mut body.as_bytes()));
+    spinner.finish_and_clear();
+    let kept = answer?.expect_success()?;
+    output.result(&kept, || told("kept from now on:", &kept))
+}
+
+/// A table that was put, with its columns.
+fn told(what: &str, put: &Value) -> String {
+    let what = if put["changed"] == Value::Bool(true) { what } else { "already there:" };
+    let name = |field: &Value| format!("{} {}", field["name"].as_str().unwrap_or("?"), field["type"].as_str().unwrap_or("?"));
+    let fields: Vec<String> = put["fields"].as_array().into_iter().flatten().map(name).collect();
+    format!("{what} {}\n  columns: {}", line(put), fields.join(", "))
 }
 
 fn path(table: &str) -> String {
     format!("/v1/tables/{}", encoded(table))
 }
 
-/// `airports   version 3   224 rows   12 KiB   used by onward`
+/// `airports   version 3   224 rows   12 KiB   kept from flights   used by onward`
 fn line(table: &Value) -> String {
     let users: Vec<&str> = table["used_by"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let users = if users.is_empty() { String::new() } else { format!("   used by {}", users.join(", ")) };
+    let from = table["from_stream"]["stream"].as_str().map_or_else(String::new, |stream| format!("   kept from {stream}"));
     format!(
-        "{:30} version {:<6} {:>10} rows   {}{users}",
+        "{:30} version {:<6} {:>10} rows   {}{from}{users}",
         table["name"].as_str().unwrap_or("?"),
         table["version"],
         table["rows"],

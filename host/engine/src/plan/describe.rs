@@ -24,7 +24,7 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 let version = lookup.table.current();
                 described["table"] = json!(lookup.table.name.as_str());
                 described["version"] = json!(version.number);
-                described["rows"] = json!(version.content.rows.num_rows());
+                described["rows"] = json!(version.rows_len());
             }
             if let Some((_, component)) = plan.components().find(|(place, _)| *place == at as u32) {
                 described["component"] = json!(component.label());

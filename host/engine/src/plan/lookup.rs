@@ -45,7 +45,7 @@ impl Checker<'_> {
             }
         };
         let version = table.current();
-        let there = &version.content.fields;
+        let there = version.fields();
         let faults_before = self.faults.len();
         let mut on = Vec::new();
         let mut keys = Vec::new();
@@ -72,7 +72,7 @@ impl Checker<'_> {
         let wanted = TableUse { matching: lookup.matching, on, take: taken };
         // The index is made here, off the tasks' threads, and says whether the column holds what it must.
         if let Err(error) = version.looked_up(&wanted) {
-            let remedy = "correct the table and put it again";
+            let remedy = if table.kept.is_some() { "write `on` so" } else { "correct the table and put it again" };
             self.fault(format!("{path}.on"), lookup.on_line, format!("`{}`: {error}", table.name), remedy);
             return None;
         }

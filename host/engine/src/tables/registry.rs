@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use tidemill_event::{EventTime, Field, TableName, TenantName};
 use tidemill_log::Log;
@@ -14,10 +15,11 @@ use tidemill_runtime::Digest;
 
 use crate::pipeline::nearest;
 use crate::tables::fields::parse_fields;
+use crate::tables::kept::{KeptEntry, KeptStatus, KeptTable};
 use crate::tables::stored::{StoredTable, StoredVersion, owner};
 use crate::tables::{TableContent, TableHandle, TableVersion};
 
-type Key = (TenantName, TableName);
+pub(super) type Key = (TenantName, TableName);
 
 /// A table, as listed.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,8 @@ pub struct TableEntry {
     pub put_at: EventTime,
     /// Older versions that are kept because a replay may look them up.
     pub kept_versions: Vec<u64>,
+    /// How it stands, if it is kept up to date from a stream.
+    pub from_stream: Option<KeptStatus>,
 }
 
 /// The tables of all tenants. Cheap to clone.
@@ -53,6 +57,9 @@ pub(super) struct Registry {
     pub(super) folder: PathBuf,
     /// Those that plans hold.
     handles: Mutex<HashMap<Key, Weak<TableHandle>>>,
+    /// Those that are kept up to date from a stream, and how their keeper hears of rows.
+    pub(super) kept: Mutex<HashMap<Key, KeptEntry>>,
+    pub(super) keeper_heard: (Sender<()>, Receiver<()>),
     /// Held while a file is written and named in the log, and while files that nothing names are deleted.
     pub(super) files: Mutex<()>,
     /// How many copy files just now: what was named when they began stays.
@@ -63,7 +70,15 @@ impl Tables {
     /// The registry over `folder`, which is made if it is missing.
     pub(crate) fn open(log: Log, folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        let inner = Registry { log, folder, handles: Mutex::default(), files: Mutex::default(), copying: Arc::default() };
+        let inner = Registry {
+            log,
+            folder,
+            handles: Mutex::default(),
+            kept: Mutex::default(),
+            keeper_heard: bounded(1),
+            files: Mutex::default(),
+            copying: Arc::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -74,19 +89,25 @@ impl Tables {
 
     /// One table.
     pub fn get(&self, tenant: &TenantName, name: &TableName) -> Option<TableEntry> {
-        entry(name.clone(), &self.stored(tenant, name)?)
+        self.entry(tenant, name.clone(), &self.stored(tenant, name)?)
     }
 
     /// All tables of a tenant, by name.
     pub fn list(&self, tenant: &TenantName) -> Vec<TableEntry> {
         let documents = self.inner.log.documents(&StoredTable::prefix(tenant));
-        documents.iter().filter_map(|(key, bytes)| entry(owner(key)?.1, &serde_json::from_slice(bytes).ok()?)).collect()
+        documents
+            .iter()
+            .filter_map(|(key, bytes)| self.entry(tenant, owner(key)?.1, &serde_json::from_slice(bytes).ok()?))
+            .collect()
     }
 
     /// The rows of a table as they are now; `None` if there is no such table. Blocking. The error says what is wrong with the host.
     pub fn content(&self, tenant: &TenantName, name: &TableName) -> Option<Result<TableContent, String>> {
+        if let Some(kept) = self.kept(tenant, name) {
+            return Some(kept.map(|kept| kept.current().content()));
+        }
         if let Some(handle) = self.in_use(tenant, name) {
-            return Some(Ok(handle.current().content.clone()));
+            return Some(Ok(handle.current().content()));
         }
         // A version that is replaced while it is read may be swept away: then the next one is there.
         let mut last = None;
@@ -120,8 +141,12 @@ impl Tables {
         }
         let stored = self.stored(tenant, &parsed).ok_or_else(unknown)?;
         let newest = stored.newest().ok_or_else(unknown)?;
-        let version = TableVersion::new(newest.number, self.read(newest)?);
-        let handle = Arc::new(TableHandle::new(parsed.clone(), Arc::new(version)));
+        let kept = self.kept(tenant, &parsed).transpose()?;
+        let version = match &kept {
+            Some(kept) => kept.catch_up().map_err(|error| format!("the table `{name}` does not go on: {}", error.text()))?,
+            None => Arc::new(TableVersion::new(newest.number, self.read(newest)?)),
+        };
+        let handle = Arc::new(TableHandle::new(parsed.clone(), version, kept));
         let mut handles = self.inner.handles.lock();
         handles.retain(|_, handle| handle.strong_count() > 0);
         handles.insert((tenant.clone(), parsed), Arc::downgrade(&handle));
@@ -145,7 +170,31 @@ impl Tables {
         Ok(Arc::new(TableVersion::new(number, self.read(version)?)))
     }
 
-    fn read(&self, version: &StoredVersion) -> Result<TableContent, String> {
+    /// A kept table as of a cut that a commit names with the base it stands on. `near` may be a way there. Blocking. The error says why it
+    /// cannot be had.
+    pub(crate) fn kept_at(
+        &self,
+        tenant: &TenantName,
+        table: &TableHandle,
+        (base, cut): (u64, &[u64]),
+        near: Option<&TableVersion>,
+    ) -> Result<Arc<TableVersion>, String> {
+        let name = &table.name;
+        let kept = table.kept.as_ref().ok_or_else(|| format!("the table `{name}` is not kept from a stream any more"))?;
+        let near = near.and_then(TableVersion::kept_rows).map(|rows| &rows.state);
+        let begin = match near.filter(|state| KeptTable::leads_to(state, cut)) {
+            Some(state) => state.clone(),
+            None => {
+                let stored = self.stored(tenant, name);
+                let version = stored.as_ref().and_then(|stored| stored.version(base));
+                let version = version.ok_or_else(|| format!("version {base} of the table `{name}` is gone"))?;
+                kept.read_base(self.read(version)?, version.cut.clone(), version.newest.clone())?
+            }
+        };
+        kept.as_of(base, begin, cut).map_err(|error| format!("the table `{name}`: {error}"))
+    }
+
+    pub(super) fn read(&self, version: &StoredVersion) -> Result<TableContent, String> {
         let digest: Digest = version.digest.parse().map_err(|error| format!("{error}"))?;
         let path = self.inner.folder.join(file_name(digest));
         let failed = |error: &dyn std::fmt::Display| format!("the table in `{}` cannot be read: {error}", path.display());
@@ -155,21 +204,26 @@ impl Tables {
         }
         TableContent::decode(&bytes).map_err(|error| failed(&error))
     }
-}
 
-fn entry(name: TableName, stored: &StoredTable) -> Option<TableEntry> {
-    let (newest, older) = stored.versions.split_last()?;
-    Some(TableEntry {
-        name,
-        version: newest.number,
-        digest: newest.digest.clone(),
-        rows: newest.rows,
-        size_bytes: newest.size_bytes,
-        fields: parse_fields(&newest.fields).ok()?,
-        key: newest.key.clone(),
-        put_at: EventTime(newest.put_at),
-        kept_versions: older.iter().map(|version| version.number).collect(),
-    })
+    fn entry(&self, tenant: &TenantName, name: TableName, stored: &StoredTable) -> Option<TableEntry> {
+        let (newest, older) = stored.versions.split_last()?;
+        let mut entry = TableEntry {
+            name: name.clone(),
+            version: newest.number,
+            digest: newest.digest.clone(),
+            rows: newest.rows,
+            size_bytes: newest.size_bytes,
+            fields: parse_fields(&newest.fields).ok()?,
+            key: newest.key.clone(),
+            put_at: EventTime(newest.put_at),
+            kept_versions: older.iter().map(|version| version.number).collect(),
+            from_stream: None,
+        };
+        if let Some(from) = &stored.from {
+            self.told_kept(tenant, &name, from, &mut entry);
+        }
+        Some(entry)
+    }
 }
 
 pub(super) fn file_name(digest: Digest) -> String {

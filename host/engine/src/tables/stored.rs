@@ -11,11 +11,25 @@ pub(super) const TABLES: &str = "table/";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredTable {
+    /// What it is kept up to date from; `None`: it is put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<StoredFrom>,
     /// Ascending by number, at least one: the last one is the table, those before it are kept because a replay may look them up.
     pub(super) versions: Vec<StoredVersion>,
 }
 
-/// One version.
+/// The stream of a kept table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredFrom {
+    pub(super) stream: String,
+    pub(super) key: Vec<String>,
+    /// The field that takes keys away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) delete: Option<String>,
+}
+
+/// One version; of a kept table, one that is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredVersion {
@@ -30,6 +44,11 @@ pub(super) struct StoredVersion {
     pub(super) key: Vec<String>,
     /// When it came, µs.
     pub(super) put_at: i64,
+    /// Of a kept table: the first row of each partition that is not in it, and the latest event time of those that are, µs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) cut: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) newest: Vec<i64>,
 }
 
 impl StoredTable {

@@ -93,6 +93,9 @@ impl Deployments {
                 tracing::debug!(table = %name, "old versions of a table stay: {error}");
                 return;
             }
+            if let Some(oldest) = table.versions.first().filter(|_| table.from.is_some()) {
+                self.tables.hold_behind(&tenant, &name, &oldest.cut);
+            }
             self.tables.delete_unnamed();
         }
     }

@@ -12,9 +12,10 @@ use crate::pipeline::{StepKind, parse};
 use crate::plan::PlannedLookup;
 use crate::tables::bounds::{TABLES_MAX, TENANT_BYTES_MAX};
 use crate::tables::fields::fields_json;
+use crate::tables::kept::KeptState;
 use crate::tables::read::{Faults, Unreadable, read};
 use crate::tables::registry::{file_name, write_whole};
-use crate::tables::stored::{StoredTable, StoredVersion};
+use crate::tables::stored::{StoredFrom, StoredTable, StoredVersion};
 use crate::tables::{TableContent, TableEntry, TableRowFault, TableRows, TableVersion};
 
 /// What shall be a table.
@@ -64,6 +65,9 @@ pub enum PutTableError {
         /// What they miss.
         why: String,
     },
+    /// There is a table of that name, of another kind (409).
+    #[error("{0}: delete it first")]
+    Other(String),
     /// The disk or the log failed (503).
     #[error("the table could not be stored: {0}")]
     Storage(String),
@@ -100,6 +104,9 @@ impl Deployments {
     pub(crate) fn put_table(&self, put: &PutTable) -> Result<TablePut, PutTableError> {
         let content = read(&put.rows)?;
         let _files = self.tables.inner.files.lock();
+        if self.tables.stored(&put.tenant, &put.name).is_some_and(|stored| stored.from.is_some()) {
+            return Err(PutTableError::Other("it is kept up to date from a stream".to_owned()));
+        }
         let done = self.put_content(&put.tenant, &put.name, content);
         if done.is_err() {
             self.tables.delete_unnamed();
@@ -109,16 +116,8 @@ impl Deployments {
 
     /// Stores a version. The files are the caller's.
     fn put_content(&self, tenant: &TenantName, name: &TableName, content: TableContent) -> Result<TablePut, PutTableError> {
-        let storage = |error: &dyn std::fmt::Display| PutTableError::Storage(error.to_string());
-        let bytes = content.encode().map_err(|error| storage(&error))?;
-        let digest = Digest::of(&bytes);
-        let inner = &self.tables.inner;
-        write_whole(&inner.folder, &file_name(digest), &bytes).map_err(|error| storage(&error))?;
-        // Only puts and deletions of tables change the count, and they come one at a time.
-        let count_key = StoredTable::count_key(tenant, name);
-        let counted = inner.log.document(&count_key);
-        let number = counted.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse::<u64>().ok()).unwrap_or(0) + 1;
-        let version = Arc::new(TableVersion::new(number, content));
+        let written = self.write_version(tenant, name, &content)?;
+        let version = Arc::new(TableVersion::new(written.number, content));
         // Indexes are made here and not by the first task that meets the version, while everything goes on.
         if let Some(handle) = self.tables.in_use(tenant, name) {
             for wanted in handle.current().uses() {
@@ -130,32 +129,70 @@ impl Deployments {
         let _changes = self.changes.lock();
         let before = self.tables.stored(tenant, name);
         if let (Some(entry), Some(newest)) = (self.tables.get(tenant, name), before.as_ref().and_then(StoredTable::newest))
-            && newest.digest == digest.to_string()
+            && newest.digest == written.digest
         {
             return Ok(TablePut { created: false, changed: false, table: entry });
         }
-        self.refuse_crowd_of_tables(tenant, name, bytes.len() as u64)?;
         self.refuse_misfit(tenant, name, &version)?;
-        let created = before.is_none();
-        let mut stored = before.unwrap_or(StoredTable { versions: Vec::new() });
-        stored.versions.push(StoredVersion {
-            number,
-            digest: digest.to_string(),
-            rows: version.content.rows.num_rows() as u64,
-            size_bytes: bytes.len() as u64,
-            fields: fields_json(&version.content.fields),
-            key: version.content.key.iter().map(|name| name.to_string()).collect(),
-            put_at: self.threads.targets.clock.now().0,
-        });
-        let document = serde_json::to_vec(&stored).map_err(|error| storage(&error))?;
-        let changes = vec![(StoredTable::key(tenant, name), Some(document)), (count_key, Some(number.to_string().into_bytes()))];
-        inner.log.put_documents(changes).map_err(|error| storage(&error))?;
+        self.store_version(tenant, name, written, None)?;
         // Durable now: a commit may name it.
         if let Some(handle) = self.tables.in_use(tenant, name) {
             handle.replace(version);
         }
-        let table = self.tables.get(tenant, name).ok_or_else(|| storage(&"it is not there"))?;
-        Ok(TablePut { created, changed: true, table })
+        let table = self.tables.get(tenant, name).ok_or_else(|| PutTableError::Storage("it is not there".to_owned()))?;
+        Ok(TablePut { created: before.is_none(), changed: true, table })
+    }
+
+    /// Writes the bytes of what shall be the next version. The files are the caller's.
+    pub(super) fn write_version(
+        &self,
+        tenant: &TenantName,
+        name: &TableName,
+        content: &TableContent,
+    ) -> Result<StoredVersion, PutTableError> {
+        let storage = |error: &dyn std::fmt::Display| PutTableError::Storage(error.to_string());
+        let bytes = content.encode().map_err(|error| storage(&error))?;
+        let digest = Digest::of(&bytes);
+        let inner = &self.tables.inner;
+        write_whole(&inner.folder, &file_name(digest), &bytes).map_err(|error| storage(&error))?;
+        // Only puts and deletions of tables change the count, and they come one at a time.
+        let counted = inner.log.document(&StoredTable::count_key(tenant, name));
+        let number = counted.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse::<u64>().ok()).unwrap_or(0) + 1;
+        Ok(StoredVersion {
+            number,
+            digest: digest.to_string(),
+            rows: content.rows.num_rows() as u64,
+            size_bytes: bytes.len() as u64,
+            fields: fields_json(&content.fields),
+            key: content.key.iter().map(|name| name.to_string()).collect(),
+            put_at: self.threads.targets.clock.now().0,
+            cut: Vec::new(),
+            newest: Vec::new(),
+        })
+    }
+
+    /// Makes a version that is written the newest one, and tells its number. Files and changes are the caller's. `kept`: of a table that is
+    /// kept from there, and is so far.
+    pub(super) fn store_version(
+        &self,
+        tenant: &TenantName,
+        name: &TableName,
+        mut written: StoredVersion,
+        kept: Option<(StoredFrom, &KeptState)>,
+    ) -> Result<u64, PutTableError> {
+        self.refuse_crowd_of_tables(tenant, name, written.size_bytes)?;
+        let mut stored = self.tables.stored(tenant, name).unwrap_or(StoredTable { from: None, versions: Vec::new() });
+        let number = written.number;
+        if let Some((from, state)) = kept {
+            stored.from = Some(from);
+            (written.cut, written.newest) = state.told();
+        }
+        stored.versions.push(written);
+        let document = serde_json::to_vec(&stored).map_err(|error| PutTableError::Storage(error.to_string()))?;
+        let count = (StoredTable::count_key(tenant, name), Some(number.to_string().into_bytes()));
+        let changes = vec![(StoredTable::key(tenant, name), Some(document)), count];
+        self.tables.inner.log.put_documents(changes).map_err(|error| PutTableError::Storage(error.to_string()))?;
+        Ok(number)
     }
 
     pub(crate) fn delete_table(&self, tenant: &TenantName, name: &TableName) -> Result<(), DeleteTableError> {
@@ -171,6 +208,7 @@ impl Deployments {
         }
         let removed = vec![(StoredTable::key(tenant, name), None)];
         self.tables.inner.log.put_documents(removed).map_err(|error| DeleteTableError::Storage(error.to_string()))?;
+        self.tables.forget_kept(tenant, name);
         self.tables.delete_unnamed();
         Ok(())
     }

@@ -98,6 +98,7 @@ impl Task {
             replayed,
             // Where nothing was looked up, a replay looks nothing up.
             tables: if outcome.lookups.is_empty() { BTreeMap::new() } else { self.lookups.versions() },
+            cuts: if outcome.lookups.is_empty() { BTreeMap::new() } else { self.lookups.cuts() },
         }
     }
 
@@ -223,7 +224,7 @@ impl Task {
             }
             for lookup in &outcome.lookups {
                 let step = seen.steps.entry(lookup.step.0).or_insert_with(|| StepStatus::new(plan, lookup.step.0));
-                step.looked_up(lookup, &commit.tables);
+                step.looked_up(lookup, commit);
             }
             for (step, keys) in keys {
                 seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;

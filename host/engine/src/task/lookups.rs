@@ -2,7 +2,8 @@
 //! commit names.
 //!
 //! A batch meets one version from its first row to its last, and its commit says which. So a table that was replaced while the host was
-//! down, or while a batch was under way, changes nothing that was committed.
+//! down, or while a batch was under way, changes nothing that was committed. A kept table is taken as far as its stream is when the batch is
+//! taken: what was in the stream before it is met by it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use tidemill_flow::{LookupTable, StepId, Tables};
 use tidemill_state::CheckpointId;
 
 use crate::plan::{Plan, PlannedLookup};
-use crate::tables::{TableVersion, Tables as Registry};
+use crate::tables::{TableHandle, TableVersion, Tables as Registry};
 use crate::task::TaskShared;
+use crate::task::record::Commit;
 
 /// The lookups of a task.
 pub(super) struct Lookups {
@@ -44,39 +46,53 @@ impl Lookups {
         Ok(lookups)
     }
 
-    /// Takes newer versions over, if there are any, and says that commits behind the checkpoint may name them. Between two batches.
+    /// Takes newer versions over, if there are any, and says that commits behind the checkpoint may name them. Between two batches. The error
+    /// says why a table does not go on.
     pub(super) fn refresh(&mut self, shared: &TaskShared, checkpoint: CheckpointId) -> Result<(), String> {
-        while self.told_behind != Some(checkpoint) || self.is_old() {
-            if self.is_old() {
-                self.take_over(|lookup| Ok(lookup.table.current()))?;
+        let mut wants_newer = self.any(TableHandle::is_behind);
+        while wants_newer || self.told_behind != Some(checkpoint) {
+            if wants_newer {
+                self.take_over(|lookup| lookup.table.refreshed())?;
             }
             shared.looked_up(checkpoint, &self.versions());
             // Whatever is the newest still was not swept away before it was told, and will not be now.
             self.told_behind = Some(checkpoint);
+            wants_newer = self.any(TableHandle::is_replaced);
         }
         Ok(())
     }
 
-    fn is_old(&self) -> bool {
-        self.steps.iter().any(|(_, lookup)| {
-            self.versions.get(lookup.table.name.as_str()).is_none_or(|version| version.number != lookup.table.newest())
-        })
+    fn any(&self, is: impl Fn(&TableHandle, &TableVersion) -> bool) -> bool {
+        self.steps
+            .iter()
+            .any(|(_, lookup)| self.versions.get(lookup.table.name.as_str()).is_none_or(|version| is(&lookup.table, version)))
     }
 
-    /// Goes back to the versions that a commit names. Blocking, if they must be read. The error says which one cannot be had.
-    pub(super) fn go_to(&mut self, recorded: &BTreeMap<String, u64>) -> Result<(), String> {
-        let is_there = |(name, number): (&String, &u64)| self.versions.get(name).is_none_or(|version| version.number == *number);
-        if recorded.iter().all(is_there) {
+    /// Goes back to the versions that a commit names, kept tables to how far they were. Blocking, if they must be read. The error says which
+    /// one cannot be had.
+    pub(super) fn go_to(&mut self, commit: &Commit) -> Result<(), String> {
+        let is_there = |(name, number): (&String, &u64)| {
+            self.versions.get(name).is_none_or(|version| match commit.cuts.get(name) {
+                Some(cut) => version.cut() == Some(cut.as_slice()),
+                None => version.number == *number && version.cut().is_none(),
+            })
+        };
+        if commit.tables.iter().all(is_there) {
             return Ok(());
         }
         let (tenant, registry, now) = (self.tenant.clone(), self.registry.clone(), self.versions.clone());
-        self.take_over(|lookup| match recorded.get(lookup.table.name.as_str()) {
-            Some(number) => match now.get(lookup.table.name.as_str()).filter(|version| version.number == *number) {
-                Some(version) => Ok(version.clone()),
-                None => registry.version(&tenant, &lookup.table.name, *number),
-            },
-            // Of a plan before this one, which did not look it up.
-            None => Ok(lookup.table.current()),
+        self.take_over(|lookup| {
+            let name = lookup.table.name.as_str();
+            let now = now.get(name);
+            match (commit.tables.get(name), commit.cuts.get(name)) {
+                (Some(base), Some(cut)) => registry.kept_at(&tenant, &lookup.table, (*base, cut), now.map(AsRef::as_ref)),
+                (Some(number), None) => match now.filter(|version| version.number == *number) {
+                    Some(version) => Ok(version.clone()),
+                    None => registry.version(&tenant, &lookup.table.name, *number),
+                },
+                // Of a plan before this one, which did not look it up.
+                (None, _) => Ok(lookup.table.current()),
+            }
         })
     }
 
@@ -110,5 +126,10 @@ impl Lookups {
     /// What a commit says of it: the number of each table's version.
     pub(super) fn versions(&self) -> BTreeMap<String, u64> {
         self.versions.iter().map(|(name, version)| (name.clone(), version.number)).collect()
+    }
+
+    /// And how far kept ones are in their streams.
+    pub(super) fn cuts(&self) -> BTreeMap<String, Vec<u64>> {
+        self.versions.iter().filter_map(|(name, version)| Some((name.clone(), version.cut()?.to_vec()))).collect()
     }
 }

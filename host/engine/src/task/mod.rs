@@ -52,7 +52,7 @@ pub(crate) use keeping::{KEPT_FROM, REPLAYED};
 pub(crate) use late_rows::late_definition;
 pub(crate) use machine::{TaskParts, TaskSeed};
 pub(crate) use neighbours::Neighbours;
-pub(crate) use record::{Checkpoint, begin_progress, progress_definition};
+pub(crate) use record::{Checkpoint, Commit, begin_progress, progress_definition};
 pub(crate) use recovery::last_checkpoint;
 pub(crate) use replayed::Replayed;
 pub(crate) use shared::{TaskShared, TaskState};

@@ -93,6 +93,9 @@ pub(crate) struct Commit {
     /// The version of each table that was looked up.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) tables: BTreeMap<String, u64>,
+    /// Of a table that is kept from a stream, how far it was there: an end offset for each partition. Its version is the base it stands on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) cuts: BTreeMap<String, Vec<u64>>,
 }
 
 impl Commit {
@@ -287,6 +290,7 @@ mod tests {
                 homeless: vec![-3],
                 replayed: vec![u64::MAX],
                 tables: [("airports".into(), 3)].into(),
+                cuts: [("prices".into(), vec![3, u64::MAX])].into(),
             }),
             Record::Checkpoint(Checkpoint {
                 run: 1,

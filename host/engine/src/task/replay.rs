@@ -49,7 +49,7 @@ impl Task {
             }
             return Ok(self.replayed_all().unwrap_or(Turn::Worked));
         }
-        if let Err(why) = self.lookups.go_to(&committed.tables) {
+        if let Err(why) = self.lookups.go_to(&committed) {
             self.hold(format!(
                 "what a committed batch looked up cannot be looked up again, so its state cannot be rebuilt: {why}"
             ));
@@ -257,6 +257,7 @@ mod tests {
             homeless: Vec::new(),
             replayed: Vec::new(),
             tables: Default::default(),
+            cuts: Default::default(),
         }
     }
 

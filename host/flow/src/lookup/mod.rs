@@ -13,13 +13,18 @@
 
 mod domains;
 mod index;
+mod latest;
+mod layer;
 mod networks;
 mod step;
 mod table;
 
 #[cfg(test)]
+mod latest_tests;
+#[cfg(test)]
 mod model_tests;
 
 pub use index::{BadKey, KeyFault, TableIndex, check_key};
+pub use latest::{GONE_KEPT_MICROS, LatestLookup, LatestRows, NewRows, Passed};
 pub use step::{Lookup, LookupReport, LookupSettings, Missing};
 pub use table::{Found, IndexedTable, LookupTable};

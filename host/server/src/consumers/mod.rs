@@ -22,7 +22,7 @@ pub use self::beyond::consumers_beyond;
 use self::store::CommitError;
 pub(crate) use self::store::{Committed, Consumers};
 use crate::auth::Caller;
-use crate::body::declaration;
+use crate::body::said;
 use crate::bounds::CONSUMERS_MAX;
 use crate::host::Host;
 use crate::ingest::append_problem;
@@ -170,11 +170,8 @@ pub(crate) async fn commit(
     let stream = streams::find(&host, &caller, &stream)?;
     let consumer = name(&consumer)?;
     let parameters: CommitParameters = parameters(&uri, "the only parameter is `force=true`")?;
-    let body = declaration(&host, request, &["application/json"]).await?;
-    let offsets: BTreeMap<u32, u64> = serde_json::from_slice(&body).map_err(|error| {
-        let remedy = "send an object of partition and next offset, such as {\"0\": 123, \"1\": 99}";
-        Problem::new(Kind::BadBody, format!("the commit cannot be read: {error}"), remedy)
-    })?;
+    let remedy = "send an object of partition and next offset, such as {\"0\": 123, \"1\": 99}";
+    let offsets: BTreeMap<u32, u64> = said(&host, request, remedy).await?;
     let places = Places(offsets.into_iter().map(|(partition, offset)| (PartitionId(partition), Offset(offset))).collect());
     let force = parameters.force.unwrap_or(false);
     let now = host.clock().now();

@@ -34,10 +34,11 @@ use tidemill_log::RequestState;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use self::content::{Ack, Content, Encoding};
+use self::content::{Ack, Content};
+pub(crate) use self::content::{Encoding, encoding};
 use self::door::Door;
 pub(crate) use self::door::Doors;
-use self::pieces::Pieces;
+pub(crate) use self::pieces::Pieces;
 use self::retry::{RequestName, Turn};
 use self::upload::Upload;
 pub(crate) use self::upload::{append_problem, stream_problem};

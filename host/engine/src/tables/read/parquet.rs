@@ -1,7 +1,7 @@
 //! Parquet files: columns that have types already.
 //!
-//! What the file says of itself is looked at before anything is built: how many rows, how many bytes, which types. Packed with zstd or
-//! not at all; other packings are refused by name.
+//! What the file says of itself is looked at before anything is built: how many rows, how many bytes, which types. Packed with snappy,
+//! zstd or not at all; other packings are refused by name.
 
 use arrow_schema::{DataType, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -64,11 +64,11 @@ fn bounds(metadata: &ParquetMetaData) -> Result<(), Unreadable> {
     }
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
         match column.compression() {
-            Compression::UNCOMPRESSED | Compression::ZSTD(_) => {}
+            Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_) => {}
             other => {
                 let name = column.column_path();
                 return Err(Unreadable::Body(format!(
-                    "column `{name}` is packed with {other}, which is not read: write the file with zstd, or not packed"
+                    "column `{name}` is packed with {other}, which is not read: write the file with snappy or zstd, or not packed"
                 )));
             }
         }
@@ -129,13 +129,16 @@ mod tests {
 
     use arrow_array::{ArrayRef, Float32Array, Int32Array, RecordBatch, StringArray};
     use parquet::arrow::ArrowWriter;
+    use parquet::basic::ZstdLevel;
+    use parquet::file::properties::WriterProperties;
     use tidemill_event::FieldType;
 
     use super::super::{TableFormat, read};
     use super::*;
 
-    fn file(rows: &RecordBatch) -> Vec<u8> {
-        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).expect("a writer");
+    fn file(rows: &RecordBatch, packed: Compression) -> Vec<u8> {
+        let properties = WriterProperties::builder().set_compression(packed).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties)).expect("a writer");
         writer.write(rows).expect("rows");
         writer.into_inner().expect("a file")
     }
@@ -151,13 +154,20 @@ mod tests {
             ("elevation", Arc::new(Int32Array::from(vec![Some(393), None]))),
             ("lat", Arc::new(Float32Array::from(vec![40.5, 32.25]))),
         ];
-        let body = file(&RecordBatch::try_from_iter(columns).expect("rows"));
-        let table = read(&upload(body.clone())).expect("a table");
-        let types: Vec<FieldType> = table.fields.iter().map(|field| field.ty).collect();
-        assert_eq!(types, [FieldType::String, FieldType::Int64, FieldType::Float64]);
-        assert_eq!(table.rows.num_rows(), 2);
-        for cut in [0, 3, 4, body.len() / 2, body.len() - 1] {
-            assert!(matches!(read(&upload(body[..cut].to_vec())), Err(Unreadable::Body(_))), "{cut}");
+        let rows = RecordBatch::try_from_iter(columns).expect("rows");
+        // Whatever packs it the same rows come out; most writers pack with snappy.
+        for packed in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
+            let body = file(&rows, packed);
+            let table = read(&upload(body.clone())).expect("a table");
+            let types: Vec<FieldType> = table.fields.iter().map(|field| field.ty).collect();
+            assert_eq!(types, [FieldType::String, FieldType::Int64, FieldType::Float64]);
+            assert_eq!(
+                table.ndjson(0, 2),
+                b"{\"iata\":\"ABE\",\"elevation\":393,\"lat\":40.5}\n{\"iata\":\"ABI\",\"elevation\":null,\"lat\":32.25}\n"
+            );
+            for cut in [0, 3, 4, body.len() / 2, body.len() - 1] {
+                assert!(matches!(read(&upload(body[..cut].to_vec())), Err(Unreadable::Body(_))), "{cut}");
+            }
         }
     }
 }
