@@ -28,6 +28,7 @@ cargo xtask COMMAND
   bench [NAME [ARGUMENT]]     every bench, or one; `http` for those of a whole host; `restart 4` with 4 GiB instead of 10
   oracle streams DIR          puts the queries of a folder to a real host, and compares its answers with the folder's
   oracle nexmark DIR          the same for the queries of examples/nexmark over a folder's events
+  oracle patterns [--core] FILE…  the same for vectors of patterns; `--core` plays them through the matcher alone
   guests                      builds the components that ship with the host into TARGET/guests
   variants                    builds the broken hosts that tests need into TARGET/variants
   generate [--check]          writes the files that are made from the code, or says which are not as it would make them
@@ -61,7 +62,12 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
-        ["oracle", ..] => return wrong_use("`oracle` knows `streams DIR` and `nexmark DIR`"),
+        ["oracle", "patterns", typed @ ..] if typed.iter().any(|word| *word != "--core") => match oracle::patterns(typed) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
+        ["oracle", ..] => return wrong_use("`oracle` knows `streams DIR`, `nexmark DIR` and `patterns [--core] FILE…`"),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -1,4 +1,4 @@
-//! `cargo xtask oracle streams DIR | nexmark DIR`: a real host, asked over HTTP, judged by answers that other programs computed.
+//! `cargo xtask oracle streams DIR | nexmark DIR | patterns [--core] FILE…`: a real host, asked over HTTP, judged by answers that other programs computed.
 //!
 //! The judge is a program of the tests, built with the host.
 
@@ -25,6 +25,29 @@ pub(crate) fn oracle(name: &str, folder: &Path) -> Result<bool> {
         judge.arg(root().join("examples/nexmark"));
     }
     step(&format!("oracle {name}"));
+    judged(judge)
+}
+
+/// Every vector of some files. With `--core` no host is asked: the matcher by itself says more (when a match leaves, and what stays alive).
+pub(crate) fn patterns(typed: &[&str]) -> Result<bool> {
+    let files = typed.iter().filter(|word| **word != "--core");
+    let target = target_dir()?;
+    crate::build::host()?;
+    let mut judge = if typed.contains(&"--core") {
+        Command::new(target.join("release/tidemill-pattern-core"))
+    } else {
+        let data = target.join("oracle");
+        std::fs::create_dir_all(&data).with_context(|| format!("cannot make `{}`", data.display()))?;
+        let mut judge = Command::new(target.join("release/tidemill-oracle"));
+        judge.arg("patterns").env("TMPDIR", data);
+        judge
+    };
+    step("oracle patterns");
+    judge.args(files);
+    judged(judge)
+}
+
+fn judged(mut judge: Command) -> Result<bool> {
     let status = judge.status().context("the judge does not run")?;
     match status.code() {
         Some(0) => Ok(true),

@@ -23,6 +23,7 @@ mod fault;
 mod letter_replays;
 mod logs;
 mod metrics;
+mod pattern_status;
 mod pipeline;
 mod pipeline_metrics;
 mod pipelines;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidemill_event::BreakerState;
+use tidemill_flow::pattern::PatternReport;
 use tidemill_flow::{CallReport, LookupReport};
 
+use crate::pattern_status::PatternStatus;
 use crate::plan::Plan;
 use crate::rates::Rates;
 use crate::task::Commit;
@@ -231,6 +233,9 @@ pub struct StepStatus {
     /// Of a lookup, what it looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lookup: Option<LookupStatus>,
+    /// Of a pattern, what it found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<PatternStatus>,
     /// Whether it is taken out because it keeps failing.
     pub breaker: BreakerStatus,
 }
@@ -295,8 +300,14 @@ impl StepStatus {
                 rows: 0,
                 missed: 0,
             }),
+            pattern: None,
             breaker: BreakerStatus::Closed,
         }
+    }
+
+    /// A pattern met a batch.
+    pub(crate) fn found(&mut self, report: &PatternReport) {
+        self.pattern.get_or_insert_default().report(&report.tally);
     }
 
     /// A batch was looked up, in these versions of the tables.
@@ -325,7 +336,8 @@ impl StepStatus {
 
     /// What it took, for the step of a task that goes on with the same component. What it holds is told anew.
     pub(crate) fn carried(&self) -> Self {
-        Self { memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, ..self.clone() }
+        let pattern = self.pattern.map(|pattern| PatternStatus { runs: 0, ..pattern });
+        Self { memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, pattern, ..self.clone() }
     }
 
     fn add(&mut self, other: &Self) {
@@ -337,6 +349,9 @@ impl StepStatus {
         self.memory_peak_bytes = self.memory_peak_bytes.max(other.memory_peak_bytes);
         self.keys += other.keys;
         self.late += other.late;
+        if let Some(other) = &other.pattern {
+            self.pattern.get_or_insert_default().add(other);
+        }
         if let (Some(lookup), Some(other)) = (&mut self.lookup, &other.lookup) {
             lookup.rows += other.rows;
             lookup.missed += other.missed;

@@ -136,22 +136,24 @@ pub struct Aggregated {
 impl Aggregated {
     /// Takes an expression apart in which these functions, in lower case, are aggregates.
     pub fn parse(sql: &str, aggregates: &[&str]) -> Result<Self> {
-        on_large_stack(|| {
-            let mut split = Split { aggregates, calls: Vec::new(), depth: 0 };
-            let mut tree = syntax::parse(sql)?;
-            split.expr(&mut tree)?;
-            Ok(Self { calls: split.calls, rest: Part(tree) })
-        })
+        on_large_stack(|| Split::apart(syntax::parse(sql)?, aggregates))
     }
 }
 
-struct Split<'a> {
+pub(crate) struct Split<'a> {
     aggregates: &'a [&'a str],
     calls: Vec<AggregateText>,
     depth: usize,
 }
 
-impl Split<'_> {
+impl<'a> Split<'a> {
+    /// Takes a tree apart. It recurses: see [`on_large_stack`].
+    pub(crate) fn apart(mut tree: Expr, aggregates: &'a [&'a str]) -> Result<Aggregated> {
+        let mut split = Self { aggregates, calls: Vec::new(), depth: 0 };
+        split.expr(&mut tree)?;
+        Ok(Aggregated { calls: split.calls, rest: Part(tree) })
+    }
+
     fn expr(&mut self, tree: &mut Expr) -> Result<()> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {

@@ -29,6 +29,7 @@ mod plan;
 mod resolve;
 mod scope;
 mod short_circuit;
+mod stages;
 mod syntax;
 
 pub use aggregates::{AggregateText, Aggregated, Part};
@@ -37,3 +38,4 @@ pub use error::ExpressionError;
 pub use expression::{Evaluated, Expression};
 pub use functions::is_function;
 pub use scope::{Scope, ScopeColumn};
+pub use stages::{StageCall, Staged};

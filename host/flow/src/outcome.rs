@@ -13,6 +13,7 @@ use crate::aggregate::Lost;
 use crate::calls::Answer;
 use crate::join::Side;
 use crate::lookup::{LookupReport, LookupTable};
+use crate::pattern::PatternReport;
 use crate::window::LateRows;
 use crate::{FlowBatch, Guest, Marks, Watermark};
 
@@ -133,6 +134,8 @@ pub struct Outcome {
     pub late_partial: u64,
     /// Rows that a step dropped because of others of their key, or by lot: by step, in order. No other step's drops are counted.
     pub dropped: Vec<(StepId, u64)>,
+    /// What pattern steps did, by step.
+    pub patterns: Vec<PatternReport>,
     marks: Arc<Marks>,
     side: Side,
     tables: Tables,
@@ -155,6 +158,7 @@ impl Outcome {
             dropped_late: 0,
             late_partial: 0,
             dropped: Vec::new(),
+            patterns: Vec::new(),
             marks: Arc::new(Marks::steady(Watermark::NONE, 0)),
             side: Side::Left,
             tables: Arc::new([]),

@@ -3,15 +3,16 @@
 //! ```text
 //! tidemill-oracle streams DIR
 //! tidemill-oracle nexmark DIR EXAMPLE
+//! tidemill-oracle patterns FILE…
 //! tidemill-oracle random SEED DIR             makes DIR of chance, and asks it
 //! ```
 //! A line per case, `N passed, M failed` at the end. Exit codes: 0 all passed, 1 something failed, 2 wrong use.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tidemill_oracle::random;
-use tidemill_oracle::{Nexmark, Streams, Verdict, tell};
+use tidemill_oracle::{Nexmark, Patterns, Streams, Verdict, tell};
 use tidemill_tests::Host;
 
 /// Of a folder of chance.
@@ -26,9 +27,13 @@ fn main() -> ExitCode {
         ["nexmark", folder, example] => {
             Nexmark::open(Path::new(folder), Path::new(example)).and_then(|nexmark| nexmark.run(&Host::start(), tell))
         }
+        ["patterns", files @ ..] if !files.is_empty() => {
+            let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+            Patterns::open(&files).map(|patterns| patterns.run(&Host::start(), tell))
+        }
         ["random", seed, folder] => of_chance(seed, Path::new(folder)),
         _ => {
-            eprintln!("error: use tidemill-oracle streams DIR, nexmark DIR EXAMPLE, or random SEED DIR");
+            eprintln!("error: use tidemill-oracle streams DIR, nexmark DIR EXAMPLE, patterns FILE…, or random SEED DIR");
             return ExitCode::from(2);
         }
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings, Ttl};
 
-use crate::pipeline::{JoinStep, LimitStep, LookupStep, MeterStep, OverStep, SampleStep, Target, WindowStep};
+use crate::pipeline::{JoinStep, LimitStep, LookupStep, MeterStep, OverStep, PatternDefinition, SampleStep, Target, WindowStep};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +141,8 @@ pub(crate) enum StepKind {
     Window(WindowStep),
     /// Says something of each row and those before it.
     Over(OverStep),
+    /// Finds rows of a key that follow each other.
+    Pattern(PatternDefinition),
     /// Lets one row of a key through in a time.
     Dedupe(LimitStep),
     /// Lets so many rows of a key through in a time.
@@ -164,6 +166,7 @@ impl StepKind {
             Self::Join(_) => "join",
             Self::Window(_) => "window",
             Self::Over(_) => "over",
+            Self::Pattern(_) => "pattern",
             Self::Dedupe(_) => "dedupe",
             Self::Rate(_) => "rate",
             Self::Sample(_) => "sample",

@@ -12,12 +12,27 @@ use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, meters, target,
-    thin, window,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, meters, pattern,
+    target, thin, window,
 };
 
-const STEP_WORDS: [&str; 13] =
-    ["where", "select", "extend", "rule", "transform", "window", "over", "join", "dedupe", "rate", "sample", "lookup", "metrics"];
+/// What a step may be.
+pub(crate) const STEP_WORDS: [&str; 14] = [
+    "where",
+    "select",
+    "extend",
+    "rule",
+    "transform",
+    "window",
+    "over",
+    "join",
+    "dedupe",
+    "rate",
+    "sample",
+    "lookup",
+    "metrics",
+    "pattern",
+];
 /// More steps are refused.
 const STEPS_MAX: usize = 256;
 
@@ -183,6 +198,7 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "join" => join::join(value, &path, faults).map(StepKind::Join),
         "window" => window::window(value, &path, faults).map(StepKind::Window),
         "over" => window::over(value, &path, faults).map(StepKind::Over),
+        "pattern" => pattern::pattern(value, &path, faults).map(StepKind::Pattern),
         "dedupe" => thin::dedupe(value, &path, faults).map(StepKind::Dedupe),
         "rate" => thin::rate(value, &path, faults).map(StepKind::Rate),
         "metrics" => meters::meters(value, &path, faults).map(StepKind::Metrics),
@@ -330,14 +346,14 @@ mod tests {
     #[test]
     fn every_fault_is_found_at_once_with_its_line() {
         check(
-            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: never\nsteps:\n- were: a > 1\n- pattern: {define: a}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
+            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: never\nsteps:\n- were: a > 1\n- alert: {define: a}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
             expect![[r#"
                 1: pipeline: the text says `q`, the address says `p` -> make them the same, or leave `pipeline` out
                 2: run: `sometimes` is none of the values there are -> use `live` or `once`
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].pattern: `pattern` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup` or `metrics`
+                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `metrics` or `pattern`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`

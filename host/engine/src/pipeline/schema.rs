@@ -84,6 +84,9 @@ mod tests {
         ] {
             check(definition, &mut inner, |inner| json!({"from": "a", "steps": [{word: inner}], "to": to()}));
         }
+        let pattern = |pattern| json!({"from": "a", "steps": [{"pattern": pattern}], "to": to()});
+        check("followed", &mut json!({"stages": [{"begin": "b"}]}), pattern);
+        check("stage", &mut json!({"begin": "b"}), |stage| pattern(json!({"stages": [stage]})));
         let lookup = |lookup| json!({"from": "a", "steps": [{"lookup": lookup}], "to": ["stdout"]});
         check("looked-up", &mut json!({"table": "t", "on": "a = b", "take": ["c"]}), lookup);
         check(

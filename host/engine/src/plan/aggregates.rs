@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidemill_event::Field;
+use tidemill_event::batch::TIME_COLUMN;
 use tidemill_expr::{AggregateText, Aggregated, Expression, ExpressionError, Part, Scope, ScopeColumn};
 use tidemill_flow::{Aggregate, AggregateArgument, AggregateCall};
 use tidemill_runtime::Kind;
@@ -137,7 +138,7 @@ impl Checker<'_> {
     }
 
     /// Results that are called as what stands beside them.
-    fn refuse_taken(&mut self, select: &[(Text, Text)], results: &[Field], place: Selecting<'_>) {
+    pub(super) fn refuse_taken(&mut self, select: &[(Text, Text)], results: &[Field], place: Selecting<'_>) {
         let is_beside = |name: &str| place.beside.iter().any(|known| *known.name == *name);
         for (name, _) in select.iter().filter(|(name, _)| is_beside(&name.text)) {
             let error = format!("`{}` is a column that comes out beside the results", name.text);
@@ -228,7 +229,7 @@ impl Checker<'_> {
     }
 
     /// The column that an argument is, or the hidden one that is computed of it.
-    fn computed(
+    pub(super) fn computed(
         &mut self,
         part: &Part,
         input: &Columns,
@@ -256,7 +257,8 @@ impl Checker<'_> {
         }
         let (text, ty) = (part.to_string(), expression.field_type());
         // What is wanted as it is by one aggregate may be wanted converted by another.
-        let is_column = part.is_name() && expression.columns().iter().any(|column| input.field(column).is_some());
+        let is_there = |column: &Arc<str>| input.field(column).is_some() || **column == *TIME_COLUMN;
+        let is_column = part.is_name() && expression.columns().iter().any(is_there);
         let is_converted = is_column || before.iter().any(|(known, _)| *known.name == *text && known.ty != ty);
         let name = if is_converted { format!("{text} as {}", type_name(ty)) } else { text };
         let field = Field::new(&name, ty, expression.nullable());
@@ -283,7 +285,7 @@ fn is_own(aggregated: &Aggregated) -> bool {
 }
 
 /// What is computed of the results; a column of single rows in it is named as what it is.
-fn planned_rest(rest: &Part, columns: &[&Field], input: &Columns) -> Result<Expression, ExpressionError> {
+pub(super) fn planned_rest(rest: &Part, columns: &[&Field], input: &Columns) -> Result<Expression, ExpressionError> {
     let column = |field: &Field| ScopeColumn { qualifier: None, field: field.clone() };
     let scope: Vec<ScopeColumn> = columns.iter().map(|field| column(field)).collect();
     rest.plan(&Scope::new(scope.clone())).map_err(|error| {
@@ -303,7 +305,7 @@ fn planned_rest(rest: &Part, columns: &[&Field], input: &Columns) -> Result<Expr
 }
 
 /// Which aggregate a call means, and its argument.
-fn aggregate_of(call: &AggregateText) -> Result<(Aggregate, Option<&Part>), ExpressionError> {
+pub(super) fn aggregate_of(call: &AggregateText) -> Result<(Aggregate, Option<&Part>), ExpressionError> {
     let name = call.function.as_str();
     let refused = |error: String, remedy: &str| Err(ExpressionError::new(error, remedy));
     if call.is_distinct && name != "count" {

@@ -19,6 +19,7 @@ use crate::plan::aggregates::{PlannedAggregate, PlannedAggregates};
 use crate::plan::call::ComponentCall;
 use crate::plan::check::keep;
 use crate::plan::meters::{PlannedMeter, StepMeters};
+use crate::plan::pattern;
 use crate::plan::{
     Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedJoin, PlannedKind, PlannedLimit,
     PlannedOver, PlannedSide, PlannedWindow, Stage, Windows,
@@ -95,6 +96,7 @@ pub(crate) fn chain(
                     let to = metrics.user.of_step(plan.tenant.as_str(), plan.definition.name.as_str(), &plan.step_name(id.0));
                     Box::new(metering(id, planned, StepMeters::new(to, control.clone(), planned)))
                 }
+                PlannedKind::Pattern(planned) => pattern::operator(id, planned),
                 PlannedKind::Sample(planned) => {
                     Box::new(Sample::new(id, planned.by.clone(), planned.rate).expect("a rate was read as one"))
                 }
@@ -237,7 +239,7 @@ fn composed(
     Box::new(Composed::new(extend(step, &planned.before), operator, after, hidden, columns))
 }
 
-fn extend(step: StepId, columns: &[(Field, Expression)]) -> Option<Extend> {
+pub(super) fn extend(step: StepId, columns: &[(Field, Expression)]) -> Option<Extend> {
     (!columns.is_empty()).then(|| Extend::new(step, projections(columns)))
 }
 
@@ -257,7 +259,7 @@ fn projections(columns: &[(Field, Expression)]) -> Vec<NamedProjection> {
 }
 
 /// An expression as a condition.
-struct Condition(Expression);
+pub(super) struct Condition(pub(super) Expression);
 
 impl Predicate for Condition {
     fn test(&self, rows: &RecordBatch) -> Tested {

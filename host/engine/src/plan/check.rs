@@ -274,6 +274,10 @@ impl Checker<'_> {
                 let (planned, columns) = self.over(at, step, wanted, columns)?;
                 Some((PlannedKind::Over(Box::new(planned)), columns))
             }
+            StepKind::Pattern(wanted) => {
+                let (planned, columns) = self.pattern(at, step, wanted, columns)?;
+                Some((PlannedKind::Pattern(Box::new(planned)), columns))
+            }
             StepKind::Dedupe(wanted) | StepKind::Rate(wanted) => {
                 let (planned, columns) = self.limit(at, step, wanted, columns)?;
                 Some((PlannedKind::Limit(Box::new(planned)), columns))

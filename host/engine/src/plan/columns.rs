@@ -50,6 +50,11 @@ impl Columns {
         self.field(name).or_else(|| self.field(bare()?))
     }
 
+    /// Whether it is the source's name.
+    pub(crate) fn is_alias(&self, name: &str) -> bool {
+        self.alias.as_deref() == Some(name)
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| &*field.name)
     }

@@ -66,6 +66,15 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             if let PlannedKind::Metrics(meters) = &step.kind {
                 described["metrics"] = json!(meters.iter().map(|meter| &meter.name).collect::<Vec<_>>());
             }
+            if let PlannedKind::Pattern(pattern) = &step.kind {
+                described["pattern"] = json!(pattern.described);
+                described["conditions"] = json!(pattern.conditions.len());
+                described["automaton_states"] = json!(pattern.states);
+                described["runs_max"] = json!(pattern.limits.runs_max);
+                if !pattern.warnings.is_empty() {
+                    described["warnings"] = json!(pattern.warnings);
+                }
+            }
             if let PlannedKind::Sample(sample) = &step.kind {
                 described["rate"] = json!(sample.rate);
                 described["by"] = json!(sample.by.iter().map(|field| &*field.name).collect::<Vec<_>>());

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::pipeline::{OnDivergence, OnTrim, PipelineDefinition, Run, Target, document, parse};
+use crate::pipeline::{OnDivergence, OnTrim, PipelineDefinition, Run, STEP_WORDS, Target, document, parse};
 use crate::plan::describe::length;
 use crate::plan::{KeptState, Plan, PlannedTarget};
 use crate::stored::StoredPipeline;
@@ -187,11 +187,9 @@ fn step_texts(text: &str) -> Vec<Map<String, Value>> {
     steps.into_iter().filter_map(|step| if let Value::Object(members) = step { Some(members) } else { None }).collect()
 }
 
-const WORDS: [&str; 8] = ["where", "select", "extend", "rule", "transform", "window", "over", "join"];
-
 /// `rule: high-value@1`.
 fn shown(step: &Map<String, Value>) -> String {
-    let word = WORDS.into_iter().find(|word| step.contains_key(*word)).unwrap_or("step");
+    let word = STEP_WORDS.into_iter().find(|word| step.contains_key(*word)).unwrap_or("step");
     format!("{word}: {}", step.get(word).map_or_else(String::new, plain))
 }
 

@@ -20,6 +20,7 @@ mod join;
 mod key;
 mod lookup;
 mod meters;
+mod pattern;
 mod source;
 mod stage;
 mod state;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use tidemill_event::{Field, StreamSchema, TenantName, UnknownFields};
 use tidemill_expr::Expression;
 use tidemill_flow::TimeSettings;
+use tidemill_flow::pattern::PatternOrder;
 
 use crate::pipeline::{KeepRows, PipelineDefinition};
 use crate::plan::aggregates::PlannedAggregates;
@@ -49,6 +51,7 @@ pub(crate) use functions::{PlannedCall, PlannedFunction};
 pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
 pub(crate) use meters::PlannedMeter;
+pub(crate) use pattern::PlannedPattern;
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use stage::{Inner, Stage};
 pub(crate) use state::KeptState;
@@ -100,6 +103,8 @@ impl Plan {
             | PlannedKind::Sample(_)
             | PlannedKind::Metrics(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
+            // Rows in order of arrival are never late.
+            PlannedKind::Pattern(pattern) => pattern.order == PatternOrder::Time,
             PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
         })
     }
@@ -194,6 +199,7 @@ pub(crate) enum PlannedKind {
     Window(Box<PlannedWindow>),
     Over(Box<PlannedOver>),
     Limit(Box<PlannedLimit>),
+    Pattern(Box<PlannedPattern>),
     Sample(PlannedSample),
     Lookup(Arc<PlannedLookup>),
     Metrics(Vec<PlannedMeter>),
@@ -218,6 +224,7 @@ impl PlannedKind {
             | Self::Window(_)
             | Self::Over(_)
             | Self::Limit(_)
+            | Self::Pattern(_)
             | Self::Sample(_)
             | Self::Metrics(_) => None,
         }
@@ -234,6 +241,7 @@ impl PlannedKind {
             | Self::Lookup(_)
             | Self::Join(_)
             | Self::Limit(_)
+            | Self::Pattern(_)
             | Self::Sample(_)
             | Self::Metrics(_)
             | Self::Rule { .. }

@@ -28,6 +28,7 @@ impl Plan {
             PlannedKind::Window(window) => Some(window.state.clone()),
             PlannedKind::Over(over) => Some(over.state.clone()),
             PlannedKind::Limit(limit) => Some(limit.state.clone()),
+            PlannedKind::Pattern(pattern) => Some(pattern.state.clone()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
@@ -48,6 +49,7 @@ impl Plan {
             PlannedKind::Window(window) => Some(window.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Over(over) => Some(over.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Limit(limit) => Some(limit.by.iter().map(|field| &*field.name).collect()),
+            PlannedKind::Pattern(pattern) => Some(pattern.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
@@ -61,7 +63,14 @@ impl Plan {
     pub(crate) fn native_states(&self) -> Vec<StoredState> {
         let is_native = |step: &u32| {
             let kind = &self.steps[*step as usize].kind;
-            matches!(kind, PlannedKind::Join(_) | PlannedKind::Window(_) | PlannedKind::Over(_) | PlannedKind::Limit(_))
+            matches!(
+                kind,
+                PlannedKind::Join(_)
+                    | PlannedKind::Window(_)
+                    | PlannedKind::Over(_)
+                    | PlannedKind::Limit(_)
+                    | PlannedKind::Pattern(_)
+            )
         };
         let stored = |step: u32| {
             let KeptState { operator, shape } = self.state_of(step)?;

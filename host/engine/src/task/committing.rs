@@ -226,6 +226,9 @@ impl Task {
                 let step = seen.steps.entry(lookup.step.0).or_insert_with(|| StepStatus::new(plan, lookup.step.0));
                 step.looked_up(lookup, commit);
             }
+            for report in &outcome.patterns {
+                seen.steps.entry(report.step.0).or_insert_with(|| StepStatus::new(plan, report.step.0)).found(report);
+            }
             for (step, keys) in keys {
                 seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
             }

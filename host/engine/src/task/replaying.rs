@@ -247,6 +247,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Window(_)
             | PlannedKind::Over(_)
             | PlannedKind::Limit(_)
+            | PlannedKind::Pattern(_)
             | PlannedKind::Sample(_)
             | PlannedKind::Metrics(_),
         )

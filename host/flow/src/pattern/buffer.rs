@@ -156,6 +156,11 @@ impl Buffer {
         self.nodes[node as usize].previous
     }
 
+    /// The event a node is of.
+    pub(crate) fn event_of(&self, node: u32) -> u32 {
+        self.nodes[node as usize].event
+    }
+
     pub(crate) fn taken(&self, event: u32) -> &Taken {
         &self.events[event as usize]
     }

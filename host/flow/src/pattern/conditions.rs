@@ -1,11 +1,16 @@
 //! The conditions of a pattern's stages, behind traits: those of a row alone are answered for a whole batch, those that look at a run one by one.
 
-use arrow_array::{Array, RecordBatch};
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_select::filter::prep_null_mask_filter;
+use tidemill_event::Field;
 
 use crate::Predicate;
+use crate::batch::{assemble, field_of};
 use crate::pattern::automaton::StageId;
 use crate::pattern::run::{Candidate, RunJudge, RunView};
+use crate::pattern::running::{Places, Running};
 use crate::pattern::shape::PredicateId;
 use crate::rows::Rows;
 
@@ -34,6 +39,7 @@ pub struct RunCandidate<'a> {
     pub row: usize,
     run: &'a RunView<'a>,
     kept: &'a Rows,
+    running: &'a Running,
 }
 
 impl RunCandidate<'_> {
@@ -43,6 +49,45 @@ impl RunCandidate<'_> {
             0 => self.kept.at(row),
             _ => (self.rows, (row & !FRESH) as usize),
         })
+    }
+
+    /// One of the step's values ([`RunValue`](crate::pattern::RunValue)) by its number, of what the run has taken so far, as a column of one row. Errors: why it cannot be said.
+    pub fn value(&self, number: usize) -> Result<ArrayRef, String> {
+        let places = Places { batch: Some(self.rows), kept: self.kept };
+        self.running.value(number, self.run.node, self.run.buffer, places)
+    }
+}
+
+/// A condition over columns of the row and values of the run.
+pub struct RunExpression {
+    /// Those of the row's columns that it reads.
+    pub columns: Vec<Arc<str>>,
+    /// The values by number, and the columns that stand for them.
+    pub values: Vec<(usize, Field)>,
+    /// What is asked of the columns and the values.
+    pub condition: Box<dyn Predicate>,
+}
+
+impl RunPredicate for RunExpression {
+    fn test(&self, candidate: &RunCandidate<'_>) -> Result<bool, String> {
+        let RunCandidate { rows, row, .. } = candidate;
+        let mut fields = Vec::with_capacity(self.columns.len() + self.values.len());
+        let mut columns = Vec::with_capacity(fields.capacity());
+        for name in &self.columns {
+            let at = rows.schema_ref().index_of(name).expect("a column of the batch");
+            fields.push(rows.schema_ref().fields()[at].clone());
+            columns.push(rows.column(at).slice(*row, 1));
+        }
+        for (number, field) in &self.values {
+            let value = candidate.value(*number)?;
+            fields.push(Arc::new(field_of(field, &value)));
+            columns.push(value);
+        }
+        let answer = self.condition.test(&assemble(fields, columns, 1));
+        match answer.failed.into_iter().next() {
+            Some((_, why)) => Err(why),
+            None => Ok(answer.passes.is_valid(0) && answer.passes.value(0)),
+        }
     }
 }
 
@@ -80,6 +125,7 @@ pub(crate) struct Judging<'a> {
     pub(crate) conditions: &'a [StageCondition],
     pub(crate) rows: &'a RecordBatch,
     pub(crate) kept: &'a Rows,
+    pub(crate) running: &'a mut Running,
     pub(crate) failed: u64,
 }
 
@@ -88,10 +134,15 @@ impl RunJudge for Judging<'_> {
         let StageCondition::Run(condition) = &self.conditions[usize::from(predicate.0)] else {
             panic!("{predicate:?} was answered for the whole batch")
         };
-        let candidate = RunCandidate { rows: self.rows, row: (event.row & !FRESH) as usize, run, kept: self.kept };
+        let candidate =
+            RunCandidate { rows: self.rows, row: (event.row & !FRESH) as usize, run, kept: self.kept, running: self.running };
         condition.test(&candidate).unwrap_or_else(|_| {
             self.failed += 1;
             false
         })
+    }
+
+    fn took(&mut self, run: &RunView<'_>) {
+        self.running.took(run.buffer, run.node, Places { batch: Some(self.rows), kept: self.kept });
     }
 }

@@ -23,6 +23,7 @@ use crate::pattern::buffer::{Buffer, Moment, NO_NODE};
 use crate::pattern::matcher::Matcher;
 use crate::pattern::order::{WAITING, Waiting};
 use crate::pattern::run::{Held, KeyRuns, Run};
+use crate::pattern::running::{Places, Running};
 use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::{KeyChange, StateCorrupt, StepState};
@@ -36,6 +37,8 @@ const STEP: u8 = 0xff;
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) runs: KeyRuns,
+    /// Runs that were counted among all.
+    pub(crate) counted: u32,
     /// It has an entry.
     pub(crate) is_held: bool,
     /// It is among those that the batch has touched.
@@ -58,10 +61,14 @@ pub(crate) struct Kept {
     pub(crate) timers: BinaryHeap<Reverse<(i64, u32)>>,
     pub(crate) entries: Entries,
     pub(crate) is_changed: bool,
+    /// Runs of all keys.
+    pub(crate) open: u64,
+    /// What conditions ask of runs.
+    pub(crate) running: Running,
 }
 
 impl Kept {
-    pub(crate) fn new(index: KeyIndex, waiting: Waiting, matcher: Matcher, kept: Vec<Field>) -> Self {
+    pub(crate) fn new(index: KeyIndex, waiting: Waiting, matcher: Matcher, kept: Vec<Field>, running: Running) -> Self {
         Self {
             index,
             waiting,
@@ -72,6 +79,8 @@ impl Kept {
             timers: BinaryHeap::new(),
             entries: Entries::default(),
             is_changed: false,
+            open: 0,
+            running,
         }
     }
 
@@ -86,8 +95,10 @@ impl Kept {
 
     /// Notes what became of a key: its entry, and whether the step holds it.
     pub(crate) fn note_entry(&mut self, slot: u32) {
-        let Self { slots, entries, index, .. } = self;
+        let Self { slots, entries, index, open, .. } = self;
         let of = &mut slots[slot as usize];
+        let runs = of.runs.runs.len() as u32;
+        *open = *open + u64::from(runs) - u64::from(std::mem::replace(&mut of.counted, runs));
         match (of.is_held, of.runs.is_empty()) {
             (held, false) => {
                 if !held {
@@ -139,7 +150,9 @@ impl Kept {
                 previous => *links.get(previous as usize)?,
             };
             let stage = StageId(u16::try_from(take_u32(&mut rest)?).ok().filter(|stage| usize::from(*stage) < stages)?);
-            links.push(self.buffer.take(event, stage, previous));
+            let link = self.buffer.take(event, stage, previous);
+            self.running.took(&self.buffer, link, Places { batch: None, kept: &self.rows });
+            links.push(link);
         }
         let mut runs = KeyRuns::default();
         let states = self.matcher.automaton.states.len();

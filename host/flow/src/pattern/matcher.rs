@@ -197,6 +197,7 @@ impl Matcher {
                     }
                     let ends = to == automaton.end || automaton.state(to).ends.iter().any(|end| test(end, buffer));
                     let node = buffer.take(*taken, stage, run.node);
+                    judge.took(&RunView { buffer, node });
                     if ends {
                         matches.push(Held { node, begun: run.begun, at: time });
                     }

@@ -3,17 +3,20 @@
 //! | file | holds |
 //! |---|---|
 //! | `shape` · `refused` | a pattern as it is written, and what is refused |
+//! | `examined` | what is known of one before it meets a row |
 //! | `compile` · `rounds` · `groups` · `reach` · `flatten` · `condition` · `automaton` | the automaton made of it |
 //! | `matcher` · `run` · `leaving` · `buffer` | runs through the automaton, how matches leave, and what runs have taken |
 //! | `single` | one key by itself |
 //! | `step` | the step: rows of many keys in, matches and timeouts out |
 //! | `order` · `conditions` · `output` · `kept` | rows in their order · what stages ask · rows of matches · state as entries |
+//! | `running` | what conditions ask of runs: counts, sums, first and last values |
 
 mod automaton;
 mod buffer;
 mod compile;
 mod condition;
 mod conditions;
+mod examined;
 mod flatten;
 mod groups;
 mod kept;
@@ -29,6 +32,7 @@ mod reach;
 mod refused;
 mod rounds;
 mod run;
+mod running;
 mod shape;
 mod single;
 mod step;
@@ -37,12 +41,14 @@ mod step_tests;
 
 pub use automaton::StageId;
 pub use buffer::Moment;
-pub use conditions::{RunCandidate, RunPredicate, StageCondition};
+pub use conditions::{RunCandidate, RunExpression, RunPredicate, StageCondition};
+pub use examined::{Examined, PatternWarning};
 pub use leaving::SkipFailed;
 pub use order::PatternOrder;
 pub use output::{MATCH_END, MATCH_START, Measure, TIMED_OUT};
 pub use refused::{ANY_ORDER_MAX, PREDICATES_MAX, PatternRefused, STATES_MAX};
 pub use run::{Candidate, NoJudge, RunJudge, RunLimits, RunView, Tally, TooManyRuns, Trigger};
+pub use running::RunValue;
 pub use shape::{Body, Contiguity, Element, Greed, Inner, Pattern, PredicateId, Quantifier, Skip, SkipTarget, Stage};
 pub use single::{Finding, PatternMatcher};
-pub use step::{PatternSettings, PatternStep, PatternStepRefused, PatternTally};
+pub use step::{PatternReport, PatternSettings, PatternStep, PatternStepRefused, PatternTally};

@@ -12,6 +12,7 @@ use crate::batch::{assemble, field_of};
 use crate::group::KeyIndex;
 use crate::pattern::automaton::StageId;
 use crate::pattern::buffer::Buffer;
+use crate::pattern::order::PatternOrder;
 use crate::pattern::run::Found;
 use crate::rows::Rows;
 use crate::{AggregateCall, FlowBatch};
@@ -48,6 +49,7 @@ pub(crate) struct MatchOutput {
     /// The stages that a measure is over, and the column that says so.
     stages: Vec<(StageId, Arc<str>)>,
     pub(crate) has_timeouts: bool,
+    order: PatternOrder,
 }
 
 /// Rows, and those that could not be said with the reason.
@@ -59,6 +61,7 @@ impl MatchOutput {
     pub(crate) fn new(
         measures: Vec<Measure>,
         has_timeouts: bool,
+        order: PatternOrder,
         stage: impl Fn(&str) -> Option<StageId>,
     ) -> Result<Self, AggregateRefused> {
         let (mut calls, mut stages) = (Vec::new(), Vec::new());
@@ -75,7 +78,7 @@ impl MatchOutput {
             }
             calls.push(call);
         }
-        Ok(Self { measures: Aggregates::new(&calls)?, stages, has_timeouts })
+        Ok(Self { measures: Aggregates::new(&calls)?, stages, has_timeouts, order })
     }
 
     /// The columns, `_time` aside.
@@ -140,7 +143,11 @@ impl MatchOutput {
             columns.push(Arc::new(is_in));
         }
         fields.push(Arc::new(time_field()));
-        let times: Vec<i64> = events.iter().map(|(.., time)| *time).collect();
+        // `first` and `last` go by time; where the order is that of arrival, places in the match are their time.
+        let times: Vec<i64> = match self.order {
+            PatternOrder::Time => events.iter().map(|(.., time)| *time).collect(),
+            PatternOrder::Arrival => (0..events.len() as i64).collect(),
+        };
         columns.push(Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")));
         let lost = self.measures.update(of, &assemble(fields, columns, events.len()));
         assert!(lost.is_empty(), "no measure is a component");

@@ -21,6 +21,9 @@ pub struct Candidate {
 pub trait RunJudge {
     /// Whether `predicate` holds of `event` for a run. Asked at most once per predicate, run and event.
     fn holds(&mut self, predicate: PredicateId, event: &Candidate, run: &RunView<'_>) -> bool;
+
+    /// A run has taken an event: this is the run with it. Told in the order in which chains grow.
+    fn took(&mut self, run: &RunView<'_>);
 }
 
 /// For patterns without such conditions.
@@ -31,6 +34,9 @@ impl RunJudge for NoJudge {
     fn holds(&mut self, predicate: PredicateId, _: &Candidate, _: &RunView<'_>) -> bool {
         panic!("nobody said that {predicate:?} looks at runs")
     }
+
+    /// Nobody will ask what runs have taken.
+    fn took(&mut self, _: &RunView<'_>) {}
 }
 
 /// What a run has taken.

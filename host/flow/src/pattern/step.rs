@@ -25,6 +25,7 @@ use crate::pattern::matcher::Matcher;
 use crate::pattern::order::{Ordered, PatternOrder, Waiting};
 use crate::pattern::output::{Emitted, MatchOutput, Measure};
 use crate::pattern::run::{Candidate, Found, RunLimits, Tally, Trigger};
+use crate::pattern::running::{RunValue, Running};
 use crate::pattern::shape::Pattern;
 use crate::where_step::without;
 use crate::{FlowBatch, Judged, Marks, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
@@ -43,6 +44,8 @@ pub struct PatternSettings {
     pub pattern: Pattern,
     /// What its predicates say, by number.
     pub conditions: Vec<StageCondition>,
+    /// What conditions ask of runs, by number.
+    pub values: Vec<RunValue>,
     /// The order of rows.
     pub order: PatternOrder,
     /// Bounds for each key.
@@ -83,6 +86,32 @@ pub struct PatternTally {
     pub runs: u64,
 }
 
+impl PatternTally {
+    /// What came to it since it was `before`. Runs are those there are.
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            matches: self.matches - before.matches,
+            timeouts: self.timeouts - before.timeouts,
+            bounded: Tally {
+                ended: self.bounded.ended - before.bounded.ended,
+                refused: self.bounded.refused - before.bounded.refused,
+            },
+            failed: self.failed - before.failed,
+            skip_failed: self.skip_failed - before.skip_failed,
+            runs: self.runs,
+        }
+    }
+}
+
+/// What a pattern step did with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PatternReport {
+    /// The step.
+    pub step: StepId,
+    /// What came to its counts; runs are those there are.
+    pub tally: PatternTally,
+}
+
 /// The step.
 pub struct PatternStep {
     step: StepId,
@@ -90,6 +119,8 @@ pub struct PatternStep {
     of_runs: u64,
     output: MatchOutput,
     tally: PatternTally,
+    /// What was reported last.
+    reported: PatternTally,
     kept: Kept,
 }
 
@@ -115,13 +146,15 @@ impl PatternStep {
     /// # Panics
     /// If a predicate of the pattern has no condition.
     pub fn new(settings: PatternSettings) -> Result<Self, PatternStepRefused> {
-        let PatternSettings { step, by, fields, kept, pattern, conditions, order, limits, measures, timeouts, judged } = settings;
+        let PatternSettings { step, by, fields, kept, pattern, conditions, values, order, .. } = settings;
+        let PatternSettings { limits, measures, timeouts, judged, .. } = settings;
         let matcher = Matcher::new(&pattern, limits)?;
         assert!(matcher.automaton.predicates <= conditions.len(), "a condition for each predicate");
-        let output = MatchOutput::new(measures, timeouts, |stage| matcher.automaton.stage(stage))?;
+        let running = Running::new(values, &kept, |stage| matcher.automaton.stage(stage));
+        let output = MatchOutput::new(measures, timeouts, order, |stage| matcher.automaton.stage(stage))?;
         let of_runs = of_runs(&conditions);
-        let kept = Kept::new(KeyIndex::new(by), Waiting::new(order, judged, fields), matcher, kept);
-        Ok(Self { step, conditions, of_runs, output, tally: PatternTally::default(), kept })
+        let kept = Kept::new(KeyIndex::new(by), Waiting::new(order, judged, fields), matcher, kept, running);
+        Ok(Self { step, conditions, of_runs, output, tally: PatternTally::default(), reported: PatternTally::default(), kept })
     }
 
     /// The columns that come out, `_time` aside.
@@ -136,8 +169,14 @@ impl PatternStep {
 
     /// What it did so far.
     pub fn tally(&self) -> PatternTally {
-        let runs = self.kept.slots.iter().map(|slot| slot.runs.runs.len() as u64).sum();
-        PatternTally { bounded: self.kept.matcher.tally, runs, ..self.tally }
+        PatternTally { bounded: self.kept.matcher.tally, runs: self.kept.open, ..self.tally }
+    }
+
+    /// What it did since it was last asked, if it did anything.
+    fn report(&mut self) -> Option<PatternReport> {
+        let now = self.tally();
+        let before = std::mem::replace(&mut self.reported, now);
+        (now != before).then(|| PatternReport { step: self.step, tally: now.since(&before) })
     }
 
     /// Each row to the matcher of its key.
@@ -146,10 +185,11 @@ impl PatternStep {
         let tested = test_rows(&self.conditions, &rows.rows);
         self.tally.failed += tested.failed;
         let mut slots = Vec::new();
-        let Kept { index, matcher, buffer, rows: stored, slots: of, .. } = &mut self.kept;
+        let Kept { index, matcher, buffer, rows: stored, slots: of, running, .. } = &mut self.kept;
+        running.meet(&rows.rows);
         index.slots_of(&rows.rows, &mut slots);
         of.resize_with(index.slots(), Slot::default);
-        let mut judging = Judging { conditions: &self.conditions, rows: &rows.rows, kept: stored, failed: 0 };
+        let mut judging = Judging { conditions: &self.conditions, rows: &rows.rows, kept: stored, running, failed: 0 };
         for (row, moment) in moments.iter().enumerate() {
             let candidate =
                 Candidate { moment: *moment, row: row as u32 | FRESH, holds: tested.holds[row], unknown: self.of_runs };
@@ -288,6 +328,7 @@ impl Operator for PatternStep {
             self.kept.note_entry(slot);
             self.kept.index.release(slot);
         }
+        output.patterns.extend(self.report());
         // Rows that began nothing leave no key behind.
         self.kept.index.forget_unheld(&batch.slots);
         // What is due is looked up without being able to change anything.

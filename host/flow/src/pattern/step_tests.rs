@@ -58,6 +58,8 @@ impl RunJudge for RisingOf<'_> {
         let last = run.events(StageId(0)).next().and_then(|(_, row)| self.0[row as usize].value);
         self.0[event.row as usize].value > last
     }
+
+    fn took(&mut self, _: &RunView<'_>) {}
 }
 
 const BITS: [Between; 3] = [Between(-5, 1), Between(0, 4), Between(3, 9)];
@@ -121,6 +123,7 @@ fn step(case: &Case) -> PatternStep {
         kept: vec![value.clone()],
         pattern: case.pattern.clone(),
         conditions,
+        values: Vec::new(),
         order: case.order,
         limits: RunLimits::default(),
         measures: vec![measure("n", Some("s1"), Aggregate::Count, None), measure("sum", None, Aggregate::Sum, Some(&value))],

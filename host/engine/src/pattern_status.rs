@@ -1,0 +1,46 @@
+//! What a pattern step says of itself in `status` and in metrics.
+
+use serde::Serialize;
+use tidemill_flow::pattern::PatternTally;
+
+/// What a pattern found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PatternStatus {
+    /// Runs that have begun and not ended: partial matches.
+    pub runs: u64,
+    /// Matches.
+    pub matches: u64,
+    /// Runs whose time was over, told or not.
+    pub timeouts: u64,
+    /// Runs that ended because their key had more than `runs_max`.
+    pub ended: u64,
+    /// Runs that were not followed for the same reason, or because of `events_max`.
+    pub refused: u64,
+    /// Conditions that failed on a row: that is no, and counted here.
+    pub failed: u64,
+    /// Matches without anything to skip to, though it must exist: they are not told.
+    pub skip_failed: u64,
+}
+
+impl PatternStatus {
+    pub(crate) fn report(&mut self, report: &PatternTally) {
+        self.runs = report.runs;
+        self.matches += report.matches;
+        self.timeouts += report.timeouts;
+        self.ended += report.bounded.ended;
+        self.refused += report.bounded.refused;
+        self.failed += report.failed;
+        self.skip_failed += report.skip_failed;
+    }
+
+    /// Another task's beside it.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.matches += other.matches;
+        self.timeouts += other.timeouts;
+        self.ended += other.ended;
+        self.refused += other.refused;
+        self.failed += other.failed;
+        self.skip_failed += other.skip_failed;
+    }
+}

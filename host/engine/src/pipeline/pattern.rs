@@ -1,0 +1,157 @@
+//! `pattern`: which rows of a key follow each other, as a list of stages.
+//!
+//! ```yaml
+//! - pattern:
+//!     by: [user]
+//!     stages:
+//!       - {begin: small, where: amount < 10, times: 2.., greedy: true}
+//!       - {followed_by: large, where: amount > 100 * avg(small.amount)}
+//!       - {not_followed_by: confirmed, where: kind = 'confirmed'}
+//!     within: 10m
+//!     skip: past_last
+//!     select: {tries: count(small), amount: last(large.amount)}
+//! ```
+//! The stages themselves are read in `stages.rs`.
+
+use std::time::Duration;
+
+use tidemill_flow::pattern::{PatternOrder, RunLimits, TooManyRuns};
+
+use crate::Fault;
+use crate::pipeline::Text;
+use crate::pipeline::document::{Node, NodeValue};
+use crate::pipeline::object::Object;
+use crate::pipeline::parse::columns;
+use crate::pipeline::stages::{Element, stages};
+use crate::pipeline::window::by;
+
+/// More runs of a key are refused: each costs memory.
+const RUNS_MAX: u64 = 10_000_000;
+
+/// A `pattern` step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PatternDefinition {
+    /// Empty: one key for all.
+    pub(crate) by: Vec<Text>,
+    pub(crate) stages: Vec<Element>,
+    /// From the first event to the last.
+    pub(crate) within: Option<Duration>,
+    /// From the event before the last stage to that.
+    pub(crate) within_last: Option<Duration>,
+    pub(crate) skip: SkipTo,
+    pub(crate) order: PatternOrder,
+    /// Empty: only the key, and when it was.
+    pub(crate) select: Vec<(Text, Text)>,
+    /// Whether runs whose time was over come out too.
+    pub(crate) timeouts: bool,
+    pub(crate) limits: RunLimits,
+    pub(crate) line: usize,
+}
+
+/// What a match discards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SkipTo {
+    Nothing,
+    Next,
+    PastLast,
+    /// The first event of a stage, or its last one.
+    Stage {
+        stage: Text,
+        is_first: bool,
+        must_exist: bool,
+    },
+}
+
+const KEYS: [&str; 11] =
+    ["by", "stages", "within", "within_last", "skip", "order", "select", "timeouts", "runs_max", "events_max", "too_many"];
+
+/// Reads what stands behind `pattern:`.
+pub(super) fn pattern(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<PatternDefinition> {
+    let example = "{by: [user], stages: [{begin: a, where: amount < 1}, {followed_by: b, where: amount > 500}], within: 60s}";
+    let mut object = Object::of(node, path, example, faults)?;
+    let by = by(&mut object, faults);
+    let stages_path = object.member("stages");
+    let elements = match object.take("stages") {
+        Some(node) => stages(node, &stages_path, true, faults),
+        None => {
+            object.missing("stages", "stages: [{begin: a, where: amount > 500}]", faults);
+            None
+        }
+    };
+    let within = object.duration("within", faults);
+    let within_last = object.duration("within_last", faults);
+    let skip_path = object.member("skip");
+    let skip = object.take("skip").map_or(Some(SkipTo::Nothing), |node| skip(node, &skip_path, faults));
+    let orders = [("time", PatternOrder::Time), ("arrival", PatternOrder::Arrival)];
+    let order = object.choice("order", &orders, faults).unwrap_or(PatternOrder::Time);
+    let select_path = object.member("select");
+    let select = object.take("select").map_or(Some(Vec::new()), |node| columns(node, &select_path, faults));
+    let timeouts = object.flag("timeouts", faults).unwrap_or(false);
+    let limits = limits(&mut object, faults);
+    object.finish(&KEYS, faults);
+    Some(PatternDefinition {
+        by: by?,
+        stages: elements?,
+        within,
+        within_last,
+        skip: skip?,
+        order,
+        select: select?,
+        timeouts,
+        limits,
+        line: node.line,
+    })
+}
+
+fn limits(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> RunLimits {
+    let mut limits = RunLimits::default();
+    let mut bound = |name: &'static str, faults: &mut Vec<Fault>| {
+        let line = object.peek(name)?.line;
+        let bound = object.number(name, faults)?;
+        if !(1..=RUNS_MAX).contains(&bound) {
+            let remedy = format!("write a number from 1 to {RUNS_MAX}");
+            faults.push(Fault::new(object.member(name), line, format!("{bound} is no bound here"), remedy));
+            return None;
+        }
+        Some(bound)
+    };
+    if let Some(runs) = bound("runs_max", faults) {
+        limits.runs_max = runs as usize;
+    }
+    if let Some(events) = bound("events_max", faults) {
+        limits.events_max = events as u32;
+    }
+    let policies = [("end_oldest", TooManyRuns::EndOldest), ("refuse_new", TooManyRuns::RefuseNew)];
+    limits.too_many = object.choice("too_many", &policies, faults).unwrap_or(limits.too_many);
+    limits
+}
+
+/// `none`, `next`, `past_last`, `{first: b}`, `{last: b, must_exist: true}`.
+fn skip(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<SkipTo> {
+    let remedy = "use `none`, `next`, `past_last`, `{first: STAGE}` or `{last: STAGE}`";
+    match &node.value {
+        NodeValue::Scalar { text, .. } => match text.as_str() {
+            "none" => Some(SkipTo::Nothing),
+            "next" => Some(SkipTo::Next),
+            "past_last" => Some(SkipTo::PastLast),
+            other => {
+                faults.push(Fault::new(path, node.line, format!("`{other}` is nothing to skip to"), remedy));
+                None
+            }
+        },
+        NodeValue::List(_) | NodeValue::Object(_) => {
+            let mut object = Object::of(node, path, "{first: b}", faults)?;
+            let (first, last) = (object.text("first", faults), object.text("last", faults));
+            let must_exist = object.flag("must_exist", faults).unwrap_or(false);
+            object.finish(&["first", "last", "must_exist"], faults);
+            match (first, last) {
+                (Some(stage), None) => Some(SkipTo::Stage { stage, is_first: true, must_exist }),
+                (None, Some(stage)) => Some(SkipTo::Stage { stage, is_first: false, must_exist }),
+                (None, None) | (Some(_), Some(_)) => {
+                    faults.push(Fault::new(path, node.line, "this says nothing to skip to, or two things", remedy));
+                    None
+                }
+            }
+        }
+    }
+}

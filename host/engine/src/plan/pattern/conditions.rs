@@ -1,0 +1,174 @@
+//! What stages ask: conditions over a row alone, answered for whole batches, and such that look at what a run has taken.
+//!
+//! Equal conditions are one predicate, and equal questions to a run one value, however many stages have them.
+
+use std::sync::Arc;
+
+use tidemill_event::{Field, FieldType};
+use tidemill_expr::{Expression, ExpressionError, Scope, ScopeColumn, StageCall, Staged};
+use tidemill_flow::Aggregate;
+use tidemill_flow::pattern::{PREDICATES_MAX, PredicateId, RunValue};
+
+use crate::pipeline::{StageElement, Text};
+use crate::plan::aggregates::aggregate_of;
+use crate::plan::check::Checker;
+use crate::plan::columns::Columns;
+use crate::plan::component::type_name;
+use crate::plan::pattern::predicate;
+
+/// A condition of a stage.
+pub(crate) enum PlannedCondition {
+    /// Over the row.
+    Row(Expression),
+    /// Over the row and values of the run.
+    Run {
+        expression: Expression,
+        /// The row's columns that it reads.
+        columns: Vec<Arc<str>>,
+        /// Values by their number, and the columns that stand for them.
+        values: Vec<(usize, Field)>,
+    },
+}
+
+impl PlannedCondition {
+    /// The columns of the row that it reads.
+    pub(super) fn columns(&self) -> &[Arc<str>] {
+        match self {
+            Self::Row(expression) => expression.columns(),
+            Self::Run { columns, .. } => columns,
+        }
+    }
+}
+
+/// The conditions of a pattern while they are read.
+pub(super) struct Asking {
+    /// Stages that expressions may name, and those that never have an event.
+    pub(super) stages: Vec<String>,
+    pub(super) negations: Vec<String>,
+    texts: Vec<String>,
+    pub(super) conditions: Vec<PlannedCondition>,
+    pub(super) values: Vec<RunValue>,
+    pub(super) before: Vec<(Field, Expression)>,
+}
+
+impl Asking {
+    pub(super) fn new(names: &[(&Text, &StageElement)]) -> Self {
+        use tidemill_flow::pattern::Contiguity::{NotFollowedBy, NotNext};
+        let is_negation = |element: &StageElement| matches!(element.contiguity, NotNext | NotFollowedBy);
+        let of = |negated: bool| {
+            let names = names.iter().filter(|(_, element)| is_negation(element) == negated);
+            names.map(|(name, _)| name.text.clone()).collect()
+        };
+        Self {
+            stages: of(false),
+            negations: of(true),
+            texts: Vec::new(),
+            conditions: Vec::new(),
+            values: Vec::new(),
+            before: Vec::new(),
+        }
+    }
+
+    /// Takes an expression apart.
+    pub(super) fn staged(&self, sql: &str, aggregates: &[&str]) -> Result<Staged, ExpressionError> {
+        let names: Vec<&str> = self.stages.iter().chain(&self.negations).map(String::as_str).collect();
+        let staged = Staged::parse(sql, &names, aggregates)?;
+        let is_of_negation = |call: &&StageCall| call.stage.as_ref().is_some_and(|stage| self.negations.contains(stage));
+        if let Some(StageCall { stage: Some(stage), call }) = staged.calls.iter().find(is_of_negation) {
+            let mut error =
+                ExpressionError::new(format!("`{stage}` must not come: it never has an event"), "name a stage that has some");
+            error.at = call.at;
+            return Err(error);
+        }
+        Ok(staged)
+    }
+}
+
+impl Checker<'_> {
+    /// The predicate that a text is.
+    pub(super) fn stage_condition(
+        &mut self,
+        text: &Text,
+        path: &str,
+        asking: &mut Asking,
+        columns: &Columns,
+    ) -> Option<PredicateId> {
+        let (key, condition) = match self.planned_condition(text, asking, columns) {
+            Ok(planned) => planned,
+            Err(error) => {
+                self.expression_fault(path, text, error);
+                return None;
+            }
+        };
+        if let Some(known) = asking.texts.iter().position(|known| *known == key) {
+            return predicate(known);
+        }
+        if asking.texts.len() == PREDICATES_MAX {
+            let error = format!("more than {PREDICATES_MAX} different conditions in one pattern");
+            self.fault(
+                path,
+                text.line,
+                error,
+                "compute what they have in common in an `extend` step before, or write two patterns",
+            );
+            return None;
+        }
+        asking.texts.push(key);
+        asking.conditions.push(condition);
+        predicate(asking.texts.len() - 1)
+    }
+
+    /// A condition, and the text by which an equal one is known.
+    fn planned_condition(
+        &mut self,
+        text: &Text,
+        asking: &mut Asking,
+        columns: &Columns,
+    ) -> Result<(String, PlannedCondition), ExpressionError> {
+        let names: Vec<&str> = Aggregate::names().collect();
+        let Staged { calls, rest } = asking.staged(&text.text, &names)?;
+        let mut values: Vec<(usize, Field)> = Vec::with_capacity(calls.len());
+        for call in &calls {
+            values.push(self.run_value(call, asking, columns)?);
+        }
+        let rest = self.without_calls(&rest, columns)?;
+        let own = values.iter().map(|(_, field)| ScopeColumn { qualifier: None, field: field.clone() });
+        let scope = Scope::new(self.scope(columns).columns().iter().cloned().chain(own).collect());
+        let expression = rest.plan(&scope)?;
+        if expression.field_type() != FieldType::Bool {
+            let error = format!("the condition is {}, not true or false", type_name(expression.field_type()));
+            return Err(ExpressionError::new(error, "compare it with something: `amount > 0`"));
+        }
+        if calls.is_empty() {
+            return Ok((rest.to_string(), PlannedCondition::Row(expression)));
+        }
+        let is_value = |name: &Arc<str>| values.iter().any(|(_, field)| field.name == *name);
+        let read = expression.columns().iter().filter(|name| !is_value(name)).cloned().collect();
+        Ok((rest.to_string(), PlannedCondition::Run { expression, columns: read, values }))
+    }
+
+    /// A value that is asked of a run: its number, and the column that stands for it.
+    fn run_value(
+        &mut self,
+        StageCall { stage, call }: &StageCall,
+        asking: &mut Asking,
+        columns: &Columns,
+    ) -> Result<(usize, Field), ExpressionError> {
+        let with_place = |mut error: ExpressionError| {
+            error.at = error.at.or(call.at);
+            error
+        };
+        let (aggregate, argument) = aggregate_of(call).map_err(with_place)?;
+        let argument = argument.map(|part| self.computed(part, columns, &mut asking.before)).transpose()?;
+        let value = RunValue::new(stage.as_deref().map(Into::into), aggregate, argument).map_err(|refused| {
+            let remedy = "ask for another value of the run; every aggregate can stand in the `select` of the pattern";
+            with_place(ExpressionError::new(refused.to_string(), remedy))
+        })?;
+        let (ty, nullable) = value.output();
+        let number = asking.values.iter().position(|known| *known == value).unwrap_or_else(|| {
+            asking.values.push(value);
+            asking.values.len() - 1
+        });
+        Ok((number, Field::new(&call.name, ty, nullable)))
+    }
+}

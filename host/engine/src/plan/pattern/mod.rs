@@ -1,0 +1,248 @@
+//! A `pattern` step, checked against the columns there are: its stages as the matcher has them, what they ask, and what a match says.
+//!
+//! ```text
+//! {followed_by: large, where: amount > 3 * avg(small.amount) and kind = 'x'}
+//!     before     arguments that are no columns, computed of every row            (`Composed`)
+//!     values     avg of amount over the run's events in `small`
+//!     condition  amount > 3 * "avg(small.amount)" and kind = 'x'
+//! ```
+
+mod conditions;
+mod described;
+mod measures;
+mod operator;
+mod refused;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tidemill_event::batch::TIME_COLUMN;
+use tidemill_event::{Field, FieldType};
+use tidemill_expr::Expression;
+use tidemill_flow::Judged;
+use tidemill_flow::pattern::{
+    Body, Element, MATCH_END, MATCH_START, Measure, Pattern, PatternOrder, PredicateId, RunLimits, RunValue, Skip, SkipTarget,
+    Stage, TIMED_OUT,
+};
+
+use crate::pipeline::{PatternDefinition, SkipTo, StageBody, StageElement, Step, Text};
+use crate::plan::check::Checker;
+use crate::plan::columns::Columns;
+use crate::plan::pattern::conditions::Asking;
+use crate::plan::pattern::described::described;
+use crate::plan::state::KeptState;
+use crate::plan::window::named;
+
+pub(crate) use conditions::PlannedCondition;
+pub(super) use operator::operator;
+
+/// A `pattern` step.
+pub(crate) struct PlannedPattern {
+    pub(crate) by: Vec<Field>,
+    /// What a row has to have while it waits for its time.
+    pub(crate) fields: Vec<Field>,
+    /// What is kept of an event that a run has taken.
+    pub(crate) kept: Vec<Field>,
+    pub(crate) pattern: Pattern,
+    pub(crate) conditions: Vec<PlannedCondition>,
+    /// What conditions ask of runs.
+    pub(crate) values: Vec<RunValue>,
+    /// Computed of each row, hidden.
+    pub(crate) before: Vec<(Field, Expression)>,
+    pub(crate) measures: Vec<Measure>,
+    /// Computed of the measures.
+    pub(crate) after: Vec<(Field, Expression)>,
+    pub(crate) order: PatternOrder,
+    pub(crate) limits: RunLimits,
+    pub(crate) timeouts: bool,
+    pub(crate) judged: Judged,
+    /// The columns that come out, in order.
+    pub(crate) columns: Vec<Field>,
+    pub(crate) state: KeptState,
+    pub(crate) described: String,
+    /// States of its automaton.
+    pub(crate) states: usize,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Checker<'_> {
+    pub(super) fn pattern(
+        &mut self,
+        at: u32,
+        step: &Step,
+        wanted: &PatternDefinition,
+        columns: Option<&Columns>,
+    ) -> Option<(PlannedPattern, Columns)> {
+        let (path, faults_before) = (step.name(), self.faults.len());
+        let columns = columns?;
+        let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
+        let mut names = Vec::new();
+        StageElement::names(&wanted.stages, &mut names);
+        self.refuse_stage_names(&names, columns);
+        let mut asking = Asking::new(&names);
+        let elements = self.elements(&wanted.stages, &mut asking, columns);
+        let beside = self.beside(&path, wanted, &by);
+        let measured = self.measures(wanted, &format!("{path}.select"), &mut asking, columns, &beside);
+        let pattern = Pattern {
+            elements: elements.into_iter().flatten().collect(),
+            within: wanted.within,
+            within_last: wanted.within_last,
+            skip: skip(&wanted.skip),
+        };
+        // A pattern with holes may be refused for what fills them.
+        if self.faults.len() > faults_before {
+            return None;
+        }
+        let examined = match pattern.examine() {
+            Ok(examined) => examined,
+            Err(refused) => {
+                self.refuse_pattern(&path, wanted, &names, &refused);
+                return None;
+            }
+        };
+        let measured = measured?;
+        let Asking { conditions, values, before, .. } = asking;
+        let kept = kept(&values, &measured.measures);
+        let fields = self.waiting_fields(&by, &kept, &conditions, &before, columns);
+        let told: Vec<Field> = beside.iter().chain(&measured.selected).cloned().collect();
+        let described = described(wanted);
+        let shape = format!(
+            "{described} by [{}] keeps [{}] of [{}] in states {:016x}",
+            named(&by),
+            named(&kept),
+            named(&fields),
+            examined.fingerprint
+        );
+        let state = self.native_state(at, "pattern", shape);
+        self.last_by = Some(by.iter().map(|field| field.name.clone()).collect());
+        let passed: Vec<(Field, Option<Arc<str>>)> =
+            told.iter().map(|field| (field.clone(), by.contains(field).then(|| field.name.clone()))).collect();
+        let judged = self.judged();
+        self.has_changed_times = true;
+        let behind = columns.replaced(&passed);
+        let planned = PlannedPattern {
+            by,
+            fields,
+            kept,
+            pattern,
+            conditions,
+            values,
+            before,
+            measures: measured.measures,
+            after: measured.after,
+            order: wanted.order,
+            limits: wanted.limits,
+            timeouts: wanted.timeouts,
+            judged,
+            columns: told,
+            state,
+            described,
+            states: examined.states,
+            warnings: examined.warnings.iter().map(ToString::to_string).collect(),
+        };
+        Some((planned, behind))
+    }
+
+    /// What comes out beside `select`: the key, and when it was.
+    fn beside(&mut self, path: &str, wanted: &PatternDefinition, by: &[Field]) -> Vec<Field> {
+        let time = |name| Field::new(name, FieldType::Timestamp(None), false);
+        let mut own = vec![time(MATCH_START), time(MATCH_END)];
+        own.extend(wanted.timeouts.then(|| Field::new(TIMED_OUT, FieldType::Bool, false)));
+        for (field, text) in by.iter().zip(&wanted.by).filter(|(field, _)| own.iter().any(|own| own.name == field.name)) {
+            let error = format!("`{}` is what this step calls a column of its own", field.name);
+            let remedy = format!("give the column another name in a step before: `extend: {{first_{0}: {0}}}`", field.name);
+            self.fault(format!("{path}.by"), text.line, error, remedy);
+        }
+        by.iter().cloned().chain(own).collect()
+    }
+
+    /// A stage is known by its name in expressions, where columns are too.
+    fn refuse_stage_names(&mut self, names: &[(&Text, &StageElement)], columns: &Columns) {
+        for (name, element) in names {
+            let path_of =
+                |column: &str| column.strip_prefix(&*name.text).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            if columns.names().any(path_of) || columns.is_alias(&name.text) {
+                let error = format!("the stage `{}` is called as a column or the source is", name.text);
+                let remedy = format!("give it another name: `{}_row`", name.text);
+                self.fault(&element.path, name.line, error, remedy);
+            }
+        }
+    }
+
+    /// Elements as the matcher has them; `None` for those with a fault.
+    fn elements(&mut self, wanted: &[StageElement], asking: &mut Asking, columns: &Columns) -> Vec<Option<Element>> {
+        wanted.iter().map(|element| self.element(element, asking, columns)).collect()
+    }
+
+    fn element(&mut self, wanted: &StageElement, asking: &mut Asking, columns: &Columns) -> Option<Element> {
+        let body = match &wanted.body {
+            StageBody::Stage { name, condition, until } => {
+                let every = Text { text: "true".to_owned(), line: wanted.line };
+                let condition = self.stage_condition(
+                    condition.as_ref().unwrap_or(&every),
+                    &format!("{}.where", wanted.path),
+                    asking,
+                    columns,
+                );
+                let until = match until {
+                    Some(until) => Some(self.stage_condition(until, &format!("{}.until", wanted.path), asking, columns)?),
+                    None => None,
+                };
+                Body::Stage(Stage { name: name.text.as_str().into(), condition: condition?, until })
+            }
+            StageBody::Group(row) => Body::Group(self.elements(row, asking, columns).into_iter().collect::<Option<_>>()?),
+            StageBody::AnyOrder(row) => Body::AnyOrder(self.elements(row, asking, columns).into_iter().collect::<Option<_>>()?),
+            StageBody::OneOf(rows) => {
+                let rows = rows.iter().map(|row| self.elements(row, asking, columns).into_iter().collect::<Option<_>>());
+                Body::OneOf(rows.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?)
+            }
+        };
+        Some(Element { contiguity: wanted.contiguity, quantifier: wanted.quantifier, body })
+    }
+
+    /// The columns that the step looks at: a row that waits has no others.
+    fn waiting_fields(
+        &self,
+        by: &[Field],
+        kept: &[Field],
+        conditions: &[PlannedCondition],
+        before: &[(Field, Expression)],
+        columns: &Columns,
+    ) -> Vec<Field> {
+        let asked: BTreeSet<&str> = conditions.iter().flat_map(PlannedCondition::columns).map(|name| &**name).collect();
+        let own = self.calls.iter().map(|call| &call.value).chain(before.iter().map(|(field, _)| field));
+        let is_needed = |field: &&Field| {
+            *field.name != *TIME_COLUMN && (asked.contains(&*field.name) || by.contains(field) || kept.contains(field))
+        };
+        columns.fields.iter().chain(own).filter(is_needed).cloned().collect()
+    }
+}
+
+/// What is kept of an event: arguments of values and measures.
+fn kept(values: &[RunValue], measures: &[Measure]) -> Vec<Field> {
+    let mut kept: Vec<Field> = Vec::new();
+    let of_measures = measures.iter().filter_map(|measure| measure.call.argument.as_ref());
+    for field in values.iter().filter_map(RunValue::argument).chain(of_measures) {
+        if kept.iter().all(|known| known.name != field.name) {
+            kept.push(field.clone());
+        }
+    }
+    kept
+}
+
+fn skip(wanted: &SkipTo) -> Skip {
+    match wanted {
+        SkipTo::Nothing => Skip::None,
+        SkipTo::Next => Skip::ToNext,
+        SkipTo::PastLast => Skip::PastLast,
+        SkipTo::Stage { stage, is_first, must_exist } => {
+            let target = SkipTarget { stage: stage.text.as_str().into(), must_exist: *must_exist };
+            if *is_first { Skip::ToFirst(target) } else { Skip::ToLast(target) }
+        }
+    }
+}
+
+/// The predicate of a number, if there may be so many.
+fn predicate(number: usize) -> Option<PredicateId> {
+    u8::try_from(number).ok().map(PredicateId)
+}
