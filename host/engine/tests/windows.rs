@@ -1,5 +1,7 @@
 //! Windows and `over` in a pipeline, from the text to the rows: small inputs, exact answers.
 
+#[path = "windows/patterns.rs"]
+mod patterns;
 mod support;
 #[path = "windows/thinning.rs"]
 mod thinning;

@@ -1,0 +1,90 @@
+//! `pattern` in a pipeline: what a match says, when it leaves, what is late, what a change of plan keeps.
+
+use std::time::Duration;
+
+use expect_test::expect;
+use serde_json::json;
+use tidemill_engine::StateChange;
+
+use super::{check, events, host, run, shown};
+
+#[test]
+fn a_match_says_what_its_select_says() {
+    check(
+        "- pattern: {by: [k], stages: [{begin: low, where: v < 3, times: 1.., greedy: true}, {followed_by: high, where: v > 2 * max(low.v) + 1}], within: 20s, skip: past_last, select: {n: count(low), first: first(low.v), all: sum(v * 2), share: high.v / count(*), seen: 'array_agg(v, 9)'}}",
+        "a@1=1 b@2=2 a@3=2 a@4=4 b@5=0 a@6=9 b@7=9 b@8=1 b@30=9",
+        expect![[r#""#]],
+    );
+    check(
+        "- pattern: {stages: [{begin: x, where: k = 'a'}, {next: {any_order: [{next: y, where: k = 'b'}, {next: z, where: k = 'c'}]}}], select: {y: y.v, z: z.v}}",
+        "a@1=1 c@2=2 b@3=3 a@4=4 b@5=5 a@6=6 b@7=7 c@8=8",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn what_was_taken_is_asked_for_by_later_conditions() {
+    check(
+        "- pattern: {stages: [{begin: a, where: k = 'a'}, {followed_by: b, where: k = 'b' and sum(b.v) + v <= 6, times: 2.., greedy: true}, {next: c, where: k <> b.k and avg(b.v) = 2.5 and _time > a._time}], select: {s: sum(b.v)}}",
+        "a@1=1 b@2=4 b@3=9 b@4=1 c@5=0",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn partial_matches_whose_time_is_over_come_out_if_asked_for_and_late_rows_are_late() {
+    let host = run(
+        "{stream: events, out_of_orderness: 2s}",
+        "- pattern: {by: [k], stages: [{begin: a, where: v = 1}, {followed_by: b, where: v = 2}], within: 5s, timeouts: true, select: {n: count(*)}}",
+        "a@1=1 b@2=1 a@3=2 b@9=2 a@4=1 a@20=1 a@17=7",
+    );
+    expect![[r#""#]].assert_eq(&shown(&host.rows("out")));
+    let status = host.status("p");
+    let pattern = status.steps[0].pattern.expect("a pattern");
+    assert_eq!((pattern.matches, pattern.timeouts, pattern.runs), (1, 2, 0), "{pattern:?}");
+    assert_eq!(status.late, 2, "those at 4 and 17 came when time was at 7 and 18");
+}
+
+#[test]
+fn a_match_leaves_at_once_and_an_absence_by_the_clock_on_a_quiet_stream() {
+    let host = host();
+    let text = "from: events\ntime: {bound: 30s}\nsteps:\n- pattern: {by: [k], stages: [{begin: a, where: v = 1}, {next: b, where: v = 2}], within: 1h, select: {n: count(*)}}\nto: [{stream: found}]\n";
+    host.apply("found", text);
+    let text = "from: events\ntime: {bound: 30s}\nsteps:\n- pattern: {by: [k], stages: [{begin: a, where: v = 2}, {not_followed_by: b}], within: 10s, select: {n: count(*)}}\nto: [{stream: absent}]\n";
+    host.apply("absent", text);
+    host.send("events", &events("a@1=1 a@2=2"));
+    host.settle("found");
+    host.settle("absent");
+    // No clock has moved, and no other row has come.
+    assert_eq!(host.column("found", "n"), [json!(2)]);
+    assert_eq!(host.rows("absent"), [] as [serde_json::Value; 0]);
+    host.wait("absent", "the clock to say that nothing came", |status| {
+        host.advance(Duration::from_secs(5));
+        status.steps.iter().any(|step| step.pattern.is_some_and(|pattern| pattern.matches == 1))
+    });
+    host.sync();
+    assert_eq!(host.column("absent", "n"), [json!(1)]);
+}
+
+#[test]
+fn a_change_of_plan_keeps_partial_matches_of_the_same_stages() {
+    let host = host();
+    let text = |first: &str, select: &str| {
+        format!(
+            "from: events\nsteps:\n- pattern: {{by: [k], stages: [{{begin: a, where: {first}}}, {{next: b, where: v = 2}}], within: 1h, select: {{{select}}}}}\nto: [{{stream: out}}]\n"
+        )
+    };
+    host.apply("p", &text("v = 1", "n: count(*)"));
+    host.send("events", &events("a@1=1"));
+    host.settle("p");
+    let states = |text: &str| -> Vec<StateChange> {
+        let applied = host.apply("p", text);
+        applied.changes.into_iter().filter_map(|change| change.state).collect()
+    };
+    assert_eq!(states(&text("v = 1", "n: count(*) + 1")), [StateChange::Kept]);
+    host.send("events", &events("a@2=2"));
+    host.settle("p");
+    assert_eq!(host.column("out", "n"), [json!(3)], "it had begun under the plan before");
+    let other = states(&text("v < 2", "n: count(*) + 1"));
+    assert!(matches!(&other[..], [StateChange::New(why)] if why.contains("its state was begin a where v = 1")), "{other:?}");
+}
