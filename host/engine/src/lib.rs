@@ -48,6 +48,7 @@ pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLe
 pub use engine::{Drained, Engine, OpenError};
 pub use fault::Fault;
 pub use logs::{FOLLOW_EVERY, LogLine, LogPage};
+pub use pattern_status::PatternStatus;
 pub use pipeline::PIPELINE_SCHEMA;
 pub use pipelines::{Applied, ApplyError, ControlError, DeleteStreamError, PipelineEntry, Pipelines};
 pub use plan::{Change, ChangeKind, StateChange};

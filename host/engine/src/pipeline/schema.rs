@@ -87,6 +87,9 @@ mod tests {
         let pattern = |pattern| json!({"from": "a", "steps": [{"pattern": pattern}], "to": to()});
         check("followed", &mut json!({"stages": [{"begin": "b"}]}), pattern);
         check("stage", &mut json!({"begin": "b"}), |stage| pattern(json!({"stages": [stage]})));
+        let several = |several| pattern(json!({"stages": [{"begin": several}]}));
+        check("several", &mut json!({"any_order": [{"next": "b"}]}), several);
+        check("skip-to", &mut json!({"last": "b"}), |skip| pattern(json!({"stages": [{"begin": "b"}], "skip": skip})));
         let lookup = |lookup| json!({"from": "a", "steps": [{"lookup": lookup}], "to": ["stdout"]});
         check("looked-up", &mut json!({"table": "t", "on": "a = b", "take": ["c"]}), lookup);
         check(

@@ -403,7 +403,7 @@ impl Host {
 
     /// Waits until what is asked for holds.
     pub(crate) fn wait(&self, name: &str, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(120);
         loop {
             let status = self.status(name);
             if holds(&status) {

@@ -13,21 +13,29 @@ fn a_match_says_what_its_select_says() {
     check(
         "- pattern: {by: [k], stages: [{begin: low, where: v < 3, times: 1.., greedy: true}, {followed_by: high, where: v > 2 * max(low.v) + 1}], within: 20s, skip: past_last, select: {n: count(low), first: first(low.v), all: sum(v * 2), share: high.v / count(*), seen: 'array_agg(v, 9)'}}",
         "a@1=1 b@2=2 a@3=2 a@4=4 b@5=0 a@6=9 b@7=9 b@8=1 b@30=9",
-        expect![[r#""#]],
+        expect![[r#"
+            {"_time":"00:06","all":24,"first":1,"k":"a","match_end":"00:06","match_start":"00:01","n":2,"seen":[1,2,9],"share":3}
+            {"_time":"00:07","all":22,"first":2,"k":"b","match_end":"00:07","match_start":"00:02","n":2,"seen":[2,0,9],"share":3}
+        "#]],
     );
     check(
         "- pattern: {stages: [{begin: x, where: k = 'a'}, {next: {any_order: [{next: y, where: k = 'b'}, {next: z, where: k = 'c'}]}}], select: {y: y.v, z: z.v}}",
         "a@1=1 c@2=2 b@3=3 a@4=4 b@5=5 a@6=6 b@7=7 c@8=8",
-        expect![[r#""#]],
+        expect![[r#"
+            {"_time":"00:03","match_end":"00:03","match_start":"00:01","y":3,"z":2}
+            {"_time":"00:08","match_end":"00:08","match_start":"00:06","y":7,"z":8}
+        "#]],
     );
 }
 
 #[test]
 fn what_was_taken_is_asked_for_by_later_conditions() {
     check(
-        "- pattern: {stages: [{begin: a, where: k = 'a'}, {followed_by: b, where: k = 'b' and sum(b.v) + v <= 6, times: 2.., greedy: true}, {next: c, where: k <> b.k and avg(b.v) = 2.5 and _time > a._time}], select: {s: sum(b.v)}}",
+        "- pattern: {stages: [{begin: a, where: k = 'a'}, {followed_by: b, where: k = 'b' and coalesce(sum(b.v), 0) + v <= 6, times: 2.., greedy: true}, {next: c, where: k <> b.k and avg(b.v) = 2.5 and _time > a._time}], select: {s: sum(b.v)}}",
         "a@1=1 b@2=4 b@3=9 b@4=1 c@5=0",
-        expect![[r#""#]],
+        expect![[r#"
+            {"_time":"00:05","match_end":"00:05","match_start":"00:01","s":5}
+        "#]],
     );
 }
 
@@ -38,7 +46,12 @@ fn partial_matches_whose_time_is_over_come_out_if_asked_for_and_late_rows_are_la
         "- pattern: {by: [k], stages: [{begin: a, where: v = 1}, {followed_by: b, where: v = 2}], within: 5s, timeouts: true, select: {n: count(*)}}",
         "a@1=1 b@2=1 a@3=2 b@9=2 a@4=1 a@20=1 a@17=7",
     );
-    expect![[r#""#]].assert_eq(&shown(&host.rows("out")));
+    expect![[r#"
+        {"_time":"00:03","k":"a","match_end":"00:03","match_start":"00:01","n":2,"timed_out":false}
+        {"_time":"00:06.999999Z","k":"b","match_end":"00:02","match_start":"00:02","n":1,"timed_out":true}
+        {"_time":"00:24.999999Z","k":"a","match_end":"00:20","match_start":"00:20","n":1,"timed_out":true}
+    "#]]
+    .assert_eq(&shown(&host.rows("out")));
     let status = host.status("p");
     let pattern = status.steps[0].pattern.expect("a pattern");
     assert_eq!((pattern.matches, pattern.timeouts, pattern.runs), (1, 2, 0), "{pattern:?}");
