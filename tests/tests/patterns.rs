@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn passed(files: &[PathBuf], count: usize) {
     let patterns = Patterns::open(files).expect("the data");
-    assert_eq!(patterns.vectors.len(), count);
+    assert_eq!(patterns.count(), count);
     let verdicts = patterns.run(&Host::start(), |_| ());
     let why = |verdict: &Verdict| verdict.outcome.as_ref().err().map(|why| format!("FAILED {}: {why}", verdict.id));
     let failed: Vec<String> = verdicts.iter().filter_map(why).collect();

@@ -22,7 +22,7 @@ use crate::streams::Verdict;
 #[derive(Debug)]
 pub struct Patterns {
     /// Each with its name; what cannot be read as one fails alone.
-    pub vectors: Vec<(String, Result<vector::Vector, String>)>,
+    vectors: Vec<(String, Result<vector::Vector, String>)>,
 }
 
 impl Patterns {
@@ -33,6 +33,11 @@ impl Patterns {
             vectors.extend(read(file).with_context(|| format!("`{}`", file.display()))?);
         }
         Ok(Self { vectors })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.vectors.len()
     }
 
     /// Asks a host every one, telling each verdict as it falls.

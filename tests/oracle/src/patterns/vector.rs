@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// An event with its number and its time.
 #[derive(Debug)]
-pub struct Event {
+pub(super) struct Event {
     pub(super) number: i64,
     pub(super) time_ms: i64,
     pub(super) data: Value,
@@ -18,7 +18,7 @@ pub(super) type Finding = String;
 
 /// What should come out.
 #[derive(Debug)]
-pub struct Expected {
+pub(super) struct Expected {
     pub(super) matches: Vec<Finding>,
     /// `None`: nobody asks for them.
     pub(super) timeouts: Option<Vec<Finding>>,
@@ -28,7 +28,7 @@ pub struct Expected {
 
 /// A vector.
 #[derive(Debug)]
-pub struct Vector {
+pub(super) struct Vector {
     pub(super) pattern: Value,
     pub(super) skip: Value,
     pub(super) events: Vec<Event>,
