@@ -33,6 +33,7 @@ mod operator;
 mod outcome;
 mod over;
 pub mod pattern;
+pub mod recognize;
 mod rows;
 mod rule;
 mod select;

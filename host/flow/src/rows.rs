@@ -146,6 +146,18 @@ impl Rows {
 
     /// The columns of these rows, in this order; `None` is a row of nulls.
     pub(crate) fn gather(&self, rows: impl Iterator<Item = Option<u32>>) -> Vec<ArrayRef> {
+        let (used, indices) = self.chunks_of(rows);
+        (0..self.fields.len()).map(|at| self.interleaved(at, &used, &indices)).collect()
+    }
+
+    /// One of their columns, by its place among the fields.
+    pub(crate) fn column(&self, at: usize, rows: impl Iterator<Item = Option<u32>>) -> ArrayRef {
+        let (used, indices) = self.chunks_of(rows);
+        self.interleaved(at, &used, &indices)
+    }
+
+    /// The chunks these rows are in, and where in which of them each is.
+    fn chunks_of(&self, rows: impl Iterator<Item = Option<u32>>) -> (Vec<&RecordBatch>, Vec<(usize, usize)>) {
         // Only chunks in use take part; the first is a null for each column.
         let mut number = vec![0; self.chunks.len()];
         let mut used: Vec<&RecordBatch> = Vec::new();
@@ -163,13 +175,14 @@ impl Rows {
             }
             indices.push((*known, row as usize));
         }
-        let column = |(at, field): (usize, &Field)| {
-            let null = arrow_array::new_null_array(&field.ty.arrow(), 1);
-            let mut arrays: Vec<&dyn Array> = vec![null.as_ref()];
-            arrays.extend(used.iter().map(|rows| rows.column(at).as_ref()));
-            interleave(&arrays, &indices).expect("chunks have the same types")
-        };
-        self.fields.iter().enumerate().map(column).collect()
+        (used, indices)
+    }
+
+    fn interleaved(&self, at: usize, used: &[&RecordBatch], indices: &[(usize, usize)]) -> ArrayRef {
+        let null = arrow_array::new_null_array(&self.fields[at].ty.arrow(), 1);
+        let mut arrays: Vec<&dyn Array> = vec![null.as_ref()];
+        arrays.extend(used.iter().map(|rows| rows.column(at).as_ref()));
+        interleave(&arrays, indices).expect("chunks have the same types")
     }
 
     /// The batch a row is in, and where; the batch has the columns of `fields`.

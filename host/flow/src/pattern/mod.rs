@@ -26,7 +26,7 @@ mod matcher;
 mod matcher_tests;
 #[cfg(test)]
 mod model_tests;
-mod order;
+pub(crate) mod order;
 mod output;
 mod reach;
 mod refused;
