@@ -20,6 +20,7 @@ pub(crate) fn lines(plan: &Value) -> String {
     }
     let mut before: Option<&Value> = None;
     for step in list("steps") {
+        lines.extend(list("stages").iter().filter(|stage| first_step(stage) == word(step, "step")).flat_map(stage));
         let columns = step.get("columns");
         lines.push(head("step", word(step, "step"), &facts(step, &["step", "columns", "aggregates"])));
         lines.extend(step.get("aggregates").map(|aggregates| format!("{INDENT}{}", shown(aggregates))));
@@ -31,6 +32,26 @@ pub(crate) fn lines(plan: &Value) -> String {
     }
     lines.extend(list("to").iter().map(target));
     lines.join("\n")
+}
+
+/// The step a stage begins with; of the first one, which nothing leads to, none.
+fn first_step(stage: &Value) -> &str {
+    let first = stage.pointer("/steps/0").and_then(Value::as_str);
+    first.filter(|_| stage.pointer("/why").is_some_and(Value::is_string)).unwrap_or_default()
+}
+
+/// Where rows are placed anew: by what, in which stream, and why.
+fn stage(stage: &Value) -> Vec<String> {
+    let members = |key: &str| stage.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let keys: Vec<String> = members("by").iter().map(shown).collect();
+    let by = match keys.concat().as_str() {
+        "" => "all rows in one task".to_owned(),
+        _ => format!("placed by {}", keys.join(" and ")),
+    };
+    let tasks = stage.get("tasks").map_or_else(String::new, shown);
+    let reads = members("reads").iter().map(shown).collect::<Vec<_>>().join(", ");
+    let number = stage.get("stage").map_or_else(String::new, shown);
+    vec![head("stage", &number, &format!("{by} · tasks: {tasks} · through {reads}")), format!("{INDENT}{}", word(stage, "why"))]
 }
 
 const INDENT: &str = "         ";
@@ -88,6 +109,27 @@ fn target(target: &Value) -> String {
 mod tests {
     use expect_test::expect;
     use serde_json::json;
+
+    #[test]
+    fn a_stage_is_told_before_its_first_step() {
+        let plan = json!({
+            "pipeline": "p", "run": "live", "tasks": 6,
+            "steps": [{"step": "steps[0].where"}, {"step": "steps[1].window", "by": ["user"]}, {"step": "steps[2].where"}],
+            "stages": [
+                {"stage": 1, "tasks": 3, "steps": ["steps[0].where"], "reads": [], "by": [], "why": null},
+                {"stage": 2, "tasks": 3, "steps": ["steps[1].window", "steps[2].where"], "reads": ["p.stage-2"], "by": [["user"]], "why": "steps[1].window.by: rows of one key are in several of the 3 partitions of `clicks`, which has no key"},
+            ],
+        });
+        expect![[r#"
+              run    live                   in 6 tasks
+              step   steps[0].where
+              stage  2                      placed by user · tasks: 3 · through p.stage-2
+                     steps[1].window.by: rows of one key are in several of the 3 partitions of `clicks`, which has no key
+              step   steps[1].window        by: user
+              step   steps[2].where
+        "#]]
+        .assert_eq(&(super::lines(&plan) + "\n"));
+    }
 
     #[test]
     fn a_plan_is_a_line_for_each_thing() {

@@ -160,6 +160,9 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         if let Some(fallback) = task.get("checkpoint_fallback").and_then(Value::as_str) {
             lines.push(format!("  partition {}: {fallback}", number(task, "/partition")));
         }
+        if let Some(why) = task.get("waits_for").and_then(Value::as_str) {
+            lines.push(format!("  partition {} waits: {why}", number(task, "/partition")));
+        }
     }
     let mut section = |name: &str, member: &str, head: &[&str], cells: &dyn Fn(&Value) -> Vec<Vec<String>>| {
         let items = status.get(member).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -302,7 +305,10 @@ fn task_rows(task: &Value) -> Vec<Vec<String>> {
     let row = |(at, input): (usize, &Value)| {
         let own = |cell: String| if at == 0 { cell } else { String::new() };
         vec![
-            own(number(task, "/partition").to_string()),
+            own(match number(task, "/stage") {
+                0 | 1 => number(task, "/partition").to_string(),
+                stage => format!("{} of stage {stage}", number(task, "/partition")),
+            }),
             own(text(task, "/state").to_owned()),
             if number(input, "/partition") == number(task, "/partition") {
                 text(input, "/stream").to_owned()
