@@ -230,8 +230,7 @@ fn send_in_pieces(host: &mut Host, streams: &Streams, chance: &mut Chance) {
 
 /// Asks the queries of a folder of pipelines that are live while its events come in pieces and the host is killed. Time is left to the
 /// events: neither silence nor a clock moves it.
-fn live_under_kills(folder: &Path, seed: u64, is_asked: impl Fn(&Query) -> bool) {
-    let streams = Streams::open(folder).expect("the data");
+fn live_under_kills(streams: &Streams, seed: u64, partitions: u32, is_asked: impl Fn(&Query) -> bool) {
     let mut host = Host::start();
     streams.declare(&host).expect("declared");
     let queries: Vec<&Query> =
@@ -245,10 +244,13 @@ fn live_under_kills(folder: &Path, seed: u64, is_asked: impl Fn(&Query) -> bool)
         document["from"].as_array_mut().expect("sources").iter_mut().for_each(|source| source["idle"] = json!("off"));
         host.put(&format!("/v1/pipelines/{name}"), &document).expect(201);
     }
-    send_in_pieces(&mut host, &streams, &mut Chance::new(seed));
+    send_in_pieces(&mut host, streams, &mut Chance::new(seed));
     // A row from far ahead ends whatever waits for time, but for what it began itself.
     for name in streams.files.values().filter(|file| !file.is_table()).map(|file| &file.name) {
-        host.send(name, &json!({"seq": 1_000_000, "ts_ms": 4_000_000_000_000_i64})).expect(200);
+        // One for each partition: rows without a key go in turn.
+        for _ in 0..partitions {
+            host.send(name, &json!({"seq": 1_000_000, "ts_ms": 4_000_000_000_000_i64})).expect(200);
+        }
     }
     let verdict = |query: &&Query| {
         let mut outcome = Ok(());
@@ -271,8 +273,9 @@ fn live_windows_survive_kills() {
     random::write_windows(folder.path(), 21, 600, 30).expect("a folder of chance");
     // Where rows are counted, the one from far ahead would be one of them.
     live_under_kills(
-        folder.path(),
+        &Streams::open(folder.path()).expect("the data"),
         3,
+        1,
         |query| !matches!(&query.form, Form::Window(window) if matches!(window.window, Window::Count { .. })),
     );
 }
@@ -282,10 +285,33 @@ fn live_joins_survive_kills() {
     let folder = tempfile::tempdir().expect("a folder");
     random::write_pipelines(folder.path(), 22, 250, 40).expect("a folder of chance");
     // What goes on at once would let the row from far ahead go on, too.
-    live_under_kills(folder.path(), 4, |query| {
+    live_under_kills(&Streams::open(folder.path()).expect("the data"), 4, 1, |query| {
         let Form::Pipeline(pipeline) = &query.form else { return false };
         let first = &pipeline["steps"][0];
         ["join", "window", "over", "where"].iter().any(|step| first.get(step).is_some())
+    });
+}
+
+/// Rows of every key in every partition, so that they are placed anew between two stages, and kills in all of them.
+#[test]
+fn live_stages_survive_kills() {
+    let folder = tempfile::tempdir().expect("a folder");
+    random::write_windows(folder.path(), 23, 600, 30).expect("a folder of chance");
+    let streams = Streams::open(folder.path()).expect("the data").placed(3, &[]);
+    // But for what hangs on the order of arrival, or on which rows are late.
+    live_under_kills(&streams, 5, 3, |query| match &query.form {
+        Form::Window(window) => {
+            let is_ordered = window.aggregates.iter().any(|(function, _)| function == "first" || function == "last");
+            query.out_of_order.is_none() && !is_ordered && !matches!(window.window, Window::Count { .. })
+        }
+        Form::Pipeline(_) => false,
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    random::write_pipelines(folder.path(), 24, 250, 40).expect("a folder of chance");
+    let streams = Streams::open(folder.path()).expect("the data").placed(3, &[]);
+    live_under_kills(&streams, 6, 3, |query| {
+        let Form::Pipeline(pipeline) = &query.form else { return false };
+        pipeline["steps"][0].get("join").is_some_and(|join| join.get("as_of").is_none())
     });
 }
 
