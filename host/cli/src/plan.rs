@@ -128,7 +128,11 @@ mod tests {
               step   steps[1].window        by: user
               step   steps[2].where
         "#]]
-        .assert_eq(&(super::lines(&plan) + "\n"));
+        .assert_eq(&(unindented(&super::lines(&plan)) + "\n"));
+    }
+
+    fn unindented(lines: &str) -> String {
+        lines.lines().map(|line| line.strip_prefix("  ").expect("two columns in")).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -145,8 +149,7 @@ mod tests {
             ],
             "to": [{"stream": "out", "exists": false, "partitions": 1, "key": ["k"], "columns": columns}, {"stdout": {}, "delivery": "at least once"}],
         });
-        let shown = super::lines(&plan);
-        let shown: Vec<&str> = shown.lines().map(|line| line.strip_prefix("  ").expect("two columns in")).collect();
+        let shown = unindented(&super::lines(&plan));
         expect![[r#"
             from   flights                idle: 30s · out of orderness: 5m · partitions: 1
             run    once                   in 1 task · time: bound: 30s · max drift: off
@@ -160,6 +163,6 @@ mod tests {
             to     out                    is made · key: k · partitions: 1
             to     stdout                 delivery: at least once
         "#]]
-        .assert_eq(&(shown.join("\n") + "\n"));
+        .assert_eq(&(shown + "\n"));
     }
 }
