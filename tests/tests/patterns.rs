@@ -54,10 +54,10 @@ time: {bound: off}
 steps:
   - pattern:
       by: [user]
-      stages: [{begin: declined, where: declined, times: 3}]
+      stages: [{begin: refusal, where: declined, times: 3}]
       within: 60s
       skip: past_last
-      select: {first: first(declined.no), last: last(declined.no), n: count(*)}
+      select: {first: first(refusal.no), last: last(refusal.no), n: count(*)}
 to: [{stream: alerts}]
 ";
 
