@@ -6,21 +6,27 @@
 //! tidemill_component_gauge{…}        tidemill_component_histogram{…}
 //! tidemill_component_metrics_dropped_total{tenant="default",pipeline="fraud",step="rule",reason="too_many_series"} 3
 //! tidemill_user_counter_total{tenant="default",pipeline="shop",step="steps[1].metrics",name="orders",shop="north"} 7
+//! tidemill_user_percentile{tenant="default",pipeline="shop",step="steps[1].metrics",name="answer_ms",quantile="0.99"} 41.5
 //! ```
 //! A pipeline has at most [`SERIES_PER_PIPELINE_MAX`] series for as long as it is there and the host runs; what would be one more is
 //! dropped and counted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tidemill_flow::RecentQuantiles;
 use tidemill_runtime::{GuestMetrics, Measurement, MetricFault, MetricKind};
 
 /// Series of all components of a pipeline together.
@@ -55,7 +61,14 @@ type PipelineSeries = Arc<Mutex<Known>>;
 #[derive(Default)]
 struct Known {
     series: HashMap<(MetricKind, Labels), Series>,
+    percentiles: BTreeMap<Labels, Percentiles>,
     dropped: HashSet<DroppedLabels>,
+}
+
+/// Ranks as they were written, and the numbers of the last while: looked at when somebody asks for the page.
+struct Percentiles {
+    at: Vec<(String, f64)>,
+    recent: RecentQuantiles,
 }
 
 /// One series, found once.
@@ -97,6 +110,11 @@ impl CustomMetrics {
         );
     }
 
+    /// The percentiles, which only `metrics` steps have.
+    pub(crate) fn register_percentiles(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(PercentilesPage(self.clone())));
+    }
+
     /// Where the measurements of one step go.
     pub(crate) fn of(&self, tenant: &str, pipeline: &str, step: &str, component: &str) -> StepMetrics {
         let mut metrics = self.of_step(tenant, pipeline, step);
@@ -115,7 +133,7 @@ impl CustomMetrics {
     /// The pipeline is gone, and so are its series.
     pub(crate) fn forget(&self, tenant: &str, pipeline: &str) {
         let Some(known) = self.pipelines.lock().remove(&(tenant.to_owned(), pipeline.to_owned())) else { return };
-        let Known { series, dropped } = std::mem::take(&mut *known.lock());
+        let Known { series, dropped, percentiles: _ } = std::mem::take(&mut *known.lock());
         for (kind, labels) in series.into_keys() {
             match kind {
                 MetricKind::Counter => self.counters.remove(&labels),
@@ -155,7 +173,7 @@ impl StepMetrics {
         if let Some(series) = known.series.get(&key) {
             return Some(series.clone());
         }
-        if known.series.len() >= SERIES_PER_PIPELINE_MAX {
+        if known.is_full() {
             return None;
         }
         let series = match measurement.kind {
@@ -165,6 +183,65 @@ impl StepMetrics {
         };
         known.series.insert(key, series.clone());
         Some(series)
+    }
+}
+
+impl StepMetrics {
+    /// Numbers with their times go into what is said of the last while.
+    pub(crate) fn percentiles(&self, name: &str, labels: Labels, (at, over): (&[String], Duration), amounts: &[(f64, i64)]) {
+        let own = [("name".to_owned(), name.to_owned())];
+        let labels: Labels = self.labels.iter().cloned().chain(own).chain(labels).collect();
+        let mut known = self.series.lock();
+        if !known.percentiles.contains_key(&labels) {
+            if known.is_full() {
+                drop(known);
+                return self.drop_counted("too_many_series", 1);
+            }
+            let at = at.iter().filter_map(|rank| Some((rank.clone(), rank.parse().ok()?))).collect();
+            known.percentiles.insert(labels.clone(), Percentiles { at, recent: RecentQuantiles::new(over) });
+        }
+        if let Some(percentiles) = known.percentiles.get_mut(&labels) {
+            amounts.iter().for_each(|(amount, time)| percentiles.recent.add(*amount, *time));
+        }
+    }
+}
+
+impl Known {
+    /// There is no room for another series.
+    fn is_full(&self) -> bool {
+        self.series.len() + self.percentiles.len() >= SERIES_PER_PIPELINE_MAX
+    }
+}
+
+/// The percentiles of all pipelines, worked out when the page is asked for.
+#[derive(Clone)]
+struct PercentilesPage(CustomMetrics);
+
+impl fmt::Debug for PercentilesPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PercentilesPage")
+    }
+}
+
+impl Collector for PercentilesPage {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let pipelines: BTreeMap<(String, String), PipelineSeries> =
+            self.0.pipelines.lock().iter().map(|(key, series)| (key.clone(), series.clone())).collect();
+        let help = "Values at ranks of what `metrics` steps measured in the last while of event time, by their name";
+        let mut family = encoder.encode_descriptor("tidemill_user_percentile", help, None, MetricType::Gauge)?;
+        for series in pipelines.into_values() {
+            let known = series.lock();
+            for (labels, percentiles) in &known.percentiles {
+                let ranks: Vec<f64> = percentiles.at.iter().map(|(_, rank)| *rank).collect();
+                let values = percentiles.recent.quantiles(&ranks);
+                for ((rank, _), value) in percentiles.at.iter().zip(values) {
+                    let quantile = ("quantile".to_owned(), rank.clone());
+                    let labels: Labels = labels.iter().cloned().chain([quantile]).collect();
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

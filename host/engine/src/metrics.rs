@@ -102,6 +102,7 @@ impl Metrics {
         );
         calls.custom.register(registry, "component", "components");
         calls.user.register(registry, "user", "`metrics` steps");
+        calls.user.register_percentiles(registry);
         registry.register("task_commits", "Commits of tasks", self.commits.clone());
         registry.register("task_checkpoints", "Checkpoints taken", self.checkpoints.clone());
         registry.register_with_unit(

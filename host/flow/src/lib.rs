@@ -83,6 +83,7 @@ pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, 
 pub use over::{Over, OverSettings};
 pub use rule::{Keep, RuleSettings, RuleStep};
 pub use select::{Extend, NamedProjection, Select};
+pub use sketch::RecentQuantiles;
 pub use state::StepState;
 pub use thin::{Limit, LimitSettings, Sample, SampleRefused};
 pub use time::{ClockStep, LANE_BYTES, LaneId, LaneView, Lanes, Marks, TimeSettings, Watermark};

@@ -14,6 +14,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, StringArray};
 use arrow_buffer::BooleanBuffer;
 use arrow_cast::cast;
 use arrow_schema::DataType;
+use tidemill_event::batch::times;
 use tidemill_event::{Breaker, Reason};
 
 use crate::where_step::without;
@@ -22,8 +23,9 @@ use crate::{FlowBatch, OnFailing, Operator, Outcome, Projection, StepId, StepSta
 /// Takes what is measured. It is told while a batch is taken, and must not wait; what it makes of rows that are taken again after a crash is
 /// its own business.
 pub trait Meters: Send {
-    /// Values of the meter of that number, of rows with the same labels, in the order of the rows; at least one.
-    fn measured(&mut self, meter: usize, labels: &[&str], amounts: &[f64]);
+    /// Values of the meter of that number, of rows with the same labels, each with its row's event time, in the order of the rows; at least
+    /// one.
+    fn measured(&mut self, meter: usize, labels: &[&str], amounts: &[(f64, i64)]);
 }
 
 /// One thing that is measured.
@@ -53,13 +55,13 @@ impl Metering {
         Self { step, meters, to }
     }
 
-    fn tell(&mut self, meter: usize, found: &Found, measured: &BooleanArray) {
+    fn tell(&mut self, meter: usize, found: &Found, times: &[i64], measured: &BooleanArray) {
         let values = found.values.as_primitive::<Float64Type>();
-        let mut series: BTreeMap<Vec<&str>, Vec<f64>> = BTreeMap::new();
+        let mut series: BTreeMap<Vec<&str>, Vec<(f64, i64)>> = BTreeMap::new();
         for row in measured.values().set_indices().filter(|row| values.is_valid(*row)) {
             let label = |column: &'_ StringArray| column.is_valid(row);
             let labels = found.labels.iter().map(|column| if label(column) { column.value(row) } else { "" }).collect();
-            series.entry(labels).or_default().push(values.value(row));
+            series.entry(labels).or_default().push((values.value(row), times[row]));
         }
         for (labels, amounts) in series {
             self.to.measured(meter, &labels, &amounts);
@@ -99,7 +101,7 @@ impl Operator for Metering {
         failed.sort_by_key(|(row, _)| *row);
         let keep = if failed.is_empty() { all } else { without(all, failed.iter().map(|(row, _)| *row)) };
         for (meter, found) in found.iter().enumerate() {
-            self.tell(meter, found, &keep);
+            self.tell(meter, found, times(&input.rows).values(), &keep);
         }
         output.bury(&input, self.step, failed.into_iter().map(|(row, why)| (row, Reason::Expression, why)).collect());
         input.filtered(&keep)
@@ -150,7 +152,8 @@ mod tests {
     struct Heard(Arc<Mutex<Vec<String>>>);
 
     impl Meters for Heard {
-        fn measured(&mut self, meter: usize, labels: &[&str], amounts: &[f64]) {
+        fn measured(&mut self, meter: usize, labels: &[&str], amounts: &[(f64, i64)]) {
+            let amounts: Vec<f64> = amounts.iter().map(|(amount, _)| *amount).collect();
             self.0.lock().expect("no panic").push(format!("{meter} {labels:?} {amounts:?}"));
         }
     }

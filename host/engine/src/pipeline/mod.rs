@@ -31,7 +31,7 @@ pub(crate) use definition::{
 };
 pub(crate) use join::{JoinBound, JoinStep, direction_word, kind_word};
 pub(crate) use lookup::{LookupStep, Matching};
-pub(crate) use meters::MeterStep;
+pub(crate) use meters::{MeterKind, MeterStep};
 pub(crate) use parse::{Reading, STEP_WORDS, parse, read_pipeline};
 pub(crate) use pattern::{PatternDefinition, SkipTo};
 pub use schema::PIPELINE_SCHEMA;

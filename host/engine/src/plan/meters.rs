@@ -8,7 +8,7 @@ use tidemill_flow::Meters;
 use tidemill_runtime::{GuestMetrics, Measurement, MetricFault, MetricKind};
 
 use crate::custom_metrics::StepMetrics;
-use crate::pipeline::{MeterStep, Step};
+use crate::pipeline::{MeterKind, MeterStep, Step};
 use crate::plan::CallControl;
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
@@ -20,7 +20,7 @@ const LABEL_BYTES_MAX: usize = 64;
 /// One thing that is measured.
 pub(crate) struct PlannedMeter {
     pub(crate) name: String,
-    pub(crate) kind: MetricKind,
+    pub(crate) kind: MeterKind,
     /// A float64.
     pub(crate) value: Expression,
     /// Names, and strings.
@@ -55,7 +55,9 @@ impl Checker<'_> {
         let label = |name: &str| Ok((name.to_owned(), Part::parse(&text(name))?.plan(&columns.scope())?));
         let labels: Result<Vec<_>, _> = by.iter().map(|field| label(&field.name)).collect();
         match value.and_then(|value| Ok((value, labels?))) {
-            Ok((value, labels)) => Some(PlannedMeter { name: wanted.name.text.clone(), kind: wanted.kind, value, labels }),
+            Ok((value, labels)) => {
+                Some(PlannedMeter { name: wanted.name.text.clone(), kind: wanted.kind.clone(), value, labels })
+            }
             Err(error) => {
                 self.expression_fault(&path, &wanted.value, error);
                 None
@@ -68,31 +70,38 @@ impl Checker<'_> {
 pub(super) struct StepMeters {
     metrics: StepMetrics,
     control: Arc<CallControl>,
-    meters: Vec<(String, MetricKind, Vec<String>)>,
+    meters: Vec<(String, MeterKind, Vec<String>)>,
 }
 
 impl StepMeters {
     pub(super) fn new(metrics: StepMetrics, control: Arc<CallControl>, planned: &[PlannedMeter]) -> Self {
         let names = |meter: &PlannedMeter| meter.labels.iter().map(|(name, _)| name.clone()).collect();
-        let meters = planned.iter().map(|meter| (meter.name.clone(), meter.kind, names(meter))).collect();
+        let meters = planned.iter().map(|meter| (meter.name.clone(), meter.kind.clone(), names(meter))).collect();
         Self { metrics, control, meters }
     }
 }
 
 impl Meters for StepMeters {
-    fn measured(&mut self, meter: usize, labels: &[&str], amounts: &[f64]) {
+    fn measured(&mut self, meter: usize, labels: &[&str], amounts: &[(f64, i64)]) {
         if self.control.is_silent() {
             return;
         }
         let (name, kind, names) = &self.meters[meter];
-        let is_possible = |amount: &f64| amount.is_finite() && (*kind != MetricKind::Counter || *amount >= 0.0);
-        let amounts: Vec<f64> = amounts.iter().copied().filter(is_possible).collect();
+        let grows = *kind == MeterKind::Metric(MetricKind::Counter);
+        let is_possible = |(amount, _): &(f64, i64)| amount.is_finite() && (!grows || *amount >= 0.0);
+        let amounts: Vec<(f64, i64)> = amounts.iter().copied().filter(is_possible).collect();
         let mut labels: Vec<(String, String)> = names.iter().cloned().zip(labels.iter().map(|value| cut(value))).collect();
         labels.sort();
         if amounts.is_empty() {
             return self.metrics.dropped(MetricFault::Invalid, 1);
         }
-        self.metrics.measured(&Measurement { kind: *kind, name: name.clone(), labels, amounts });
+        match kind {
+            MeterKind::Metric(kind) => {
+                let amounts = amounts.into_iter().map(|(amount, _)| amount).collect();
+                self.metrics.measured(&Measurement { kind: *kind, name: name.clone(), labels, amounts });
+            }
+            MeterKind::Percentiles { at, over } => self.metrics.percentiles(name, labels, (at, *over), &amounts),
+        }
     }
 }
 

@@ -137,7 +137,7 @@ fn their_state_stays_with_what_it_means() {
 fn metrics_of_rows_are_served_and_the_rows_go_on() {
     let host = run(
         "events",
-        "- metrics: {rows_seen: {counter: 1, by: [k]}, newest: {gauge: v * 2}, spread: {histogram: v}}\n- where: v > 2",
+        "- metrics: {rows_seen: {counter: 1, by: [k]}, newest: {gauge: v * 2}, spread: {histogram: v}, middle: {percentiles: v, at: [0.5, 1]}}\n- where: v > 2",
         "a@1=1 b@2=4 a@3=- a@4=3",
     );
     assert_eq!(host.rows("out").len(), 2);
@@ -154,11 +154,18 @@ fn metrics_of_rows_are_served_and_the_rows_go_on() {
     ] {
         assert!(page.lines().any(|found| found.starts_with(&line)), "no `{line}` in\n{page}");
     }
-    let text = "from: events\nsteps:\n- metrics: {Rows: {counter: 1}, a: {counter: 1, gauge: v}, b: {gauge: k}, c: {counter: 1, by: [name]}}\nto: [stdout]\n";
+    for (rank, expected) in [("0.5", 3.0), ("1", 4.0)] {
+        let line = format!(r#"tidemill_user_percentile{{tenant="default",{of},name="middle",quantile="{rank}"}} "#);
+        let told = page.lines().find_map(|found| found.strip_prefix(&line)?.parse::<f64>().ok());
+        assert!(told.is_some_and(|told| (told - expected).abs() <= expected / 100.0), "{line}{told:?}, not about {expected}");
+    }
+    let text = "from: events\nsteps:\n- metrics: {Rows: {counter: 1}, a: {counter: 1, gauge: v}, b: {gauge: k}, c: {counter: 1, by: [name]}, d: {percentiles: v, at: [2]}, e: {gauge: v, over: 5m}}\nto: [stdout]\n";
     expect![[r#"
         line 3: steps[0].metrics.Rows: `Rows` is no name of a metric (write small letters, digits and `_`, a letter first: `orders`)
-        line 3: steps[0].metrics.a: 2 values of one metric (write one of `counter`, `gauge` and `histogram`: `counter: 1`)
-        line 3: steps[0].metrics.c.by: `name` cannot be a label (give the column another name in a step before: `extend: {label: "name"}`)"#]]
+        line 3: steps[0].metrics.a: 2 values of one metric (write one of `counter`, `gauge`, `histogram` and `percentiles`: `counter: 1`)
+        line 3: steps[0].metrics.c.by: `name` cannot be a label (give the column another name in a step before: `extend: {label: "name"}`)
+        line 3: steps[0].metrics.d.at: `2` is no rank (write numbers from 0 to 1: `at: [0.5, 0.99]`)
+        line 3: steps[0].metrics.e.over: there is no `over` (it is one of `counter`, `gauge`, `histogram`, `percentiles` and `by`)"#]]
     .assert_eq(&host.faults("q", text));
     expect![[r#"
         line 3: steps[0].metrics.b: the value is string, not a number (write a number: `1` counts rows)"#]]

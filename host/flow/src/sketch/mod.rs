@@ -4,6 +4,7 @@ mod frequent;
 mod hash;
 mod hyper_log_log;
 mod quantiles;
+mod recent;
 
 #[cfg(test)]
 mod exact_tests;
@@ -12,3 +13,4 @@ pub(crate) use frequent::Frequent;
 pub(crate) use hash::stable_hash;
 pub(crate) use hyper_log_log::HyperLogLog;
 pub(crate) use quantiles::Quantiles;
+pub use recent::RecentQuantiles;
