@@ -104,7 +104,7 @@ impl Tables {
     /// The rows of a table as they are now; `None` if there is no such table. Blocking. The error says what is wrong with the host.
     pub fn content(&self, tenant: &TenantName, name: &TableName) -> Option<Result<TableContent, String>> {
         if let Some(kept) = self.kept(tenant, name) {
-            return Some(kept.map(|kept| kept.current().content()));
+            return Some(kept.and_then(|kept| Ok(kept.durable()?.content())));
         }
         if let Some(handle) = self.in_use(tenant, name) {
             return Some(Ok(handle.current().content()));

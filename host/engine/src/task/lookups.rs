@@ -118,6 +118,17 @@ impl Lookups {
         Ok(())
     }
 
+    /// There is nothing to do: what kept tables were for the last batch is let go, so that a pipeline that waits holds no rows of theirs that
+    /// were replaced long ago. The next batch takes them as they are then.
+    pub(super) fn rest(&mut self) {
+        if self.versions.values().all(|version| version.cut().is_none()) {
+            return;
+        }
+        self.versions.retain(|_, version| version.cut().is_none());
+        let is_put = |step: &StepId| self.steps.iter().any(|(of, lookup)| of == step && lookup.table.kept.is_none());
+        self.tables = self.tables.iter().filter(|(step, _)| is_put(step)).cloned().collect();
+    }
+
     /// What the operators look up now.
     pub(super) fn tables(&self) -> Tables {
         self.tables.clone()

@@ -343,7 +343,10 @@ impl Task {
             return Ok(Turn::Ended);
         }
         Ok(match self.live()? {
-            Turn::Idle => due.into_iter().chain(self.wakes_at()).min().map_or(Turn::Idle, Turn::Waits),
+            Turn::Idle => {
+                self.lookups.rest();
+                due.into_iter().chain(self.wakes_at()).min().map_or(Turn::Idle, Turn::Waits)
+            }
             turn => turn,
         })
     }

@@ -42,7 +42,9 @@ fn model(rows: &[Row]) -> (BTreeMap<u8, (i64, bool, i64)>, Passed) {
             None => passed.without_key += 1,
             Some(key) => match lasts.get(key) {
                 Some((last, went, _)) if day < last && !(*went && newest - last > 7) => passed.older += 1,
-                _ => drop(lasts.insert(*key, (*day, *gone, *value))),
+                _ => {
+                    lasts.insert(*key, (*day, *gone, *value));
+                }
             },
         }
         newest = newest.max(*day);

@@ -17,7 +17,7 @@ mod make;
 mod source;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow_array::BooleanArray;
 use arrow_array::RecordBatch;
@@ -36,6 +36,8 @@ pub(super) use make::KeptEntry;
 pub use make::{FromStream, KeptStatus};
 pub(crate) use source::{KeptError, KeptSource};
 
+/// Whoever reads a table waits so long for its rows to be on disk.
+const DURABLE_WAIT: Duration = Duration::from_secs(10);
 /// Layers that are made one by whoever looks up; larger ones wait for the keeper.
 const SETTLED_AT_ONCE: usize = 1 << 16;
 
@@ -171,6 +173,19 @@ impl KeptTable {
     /// As far as it is.
     pub(crate) fn current(&self) -> Arc<TableVersion> {
         self.current.read().clone()
+    }
+
+    /// As far as it is, once all of that is on disk: what leaves the host stands. Blocking, for as long as a write takes.
+    pub(crate) fn durable(&self) -> Result<Arc<TableVersion>, String> {
+        let current = self.current();
+        let until = Instant::now() + DURABLE_WAIT;
+        while !self.source.is_durable(current.cut().unwrap_or_default()) {
+            if Instant::now() >= until {
+                return Err("the host's disk does not keep up: its rows are not on it".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(current)
     }
 
     /// Rows came that this version does not have.

@@ -145,6 +145,12 @@ impl KeptSource {
         self.stream.partitions().iter().map(|partition| partition.end(Visibility::Sequenced).0).collect()
     }
 
+    /// Whether all rows before a cut are on disk.
+    pub(super) fn is_durable(&self, cut: &[u64]) -> bool {
+        let partitions = self.stream.partitions().iter();
+        partitions.zip(cut).all(|(partition, end)| partition.end(Visibility::Durable).0 >= *end)
+    }
+
     /// Takes the rows up to `to` in. Small layers become one up to `settle_max` rows. On an error the state is as far as it could come.
     pub(super) fn advance(&self, state: &mut KeptState, to: &[u64], settle_max: usize) -> Result<(), KeptError> {
         for (at, partition) in self.stream.partitions().iter().enumerate() {
