@@ -103,7 +103,7 @@ fn meter(name: Text, node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option
         let remedy = format!("keep at most {LABELS_MAX}: each of their values together is a series");
         faults.push(Fault::new(object.member("by"), node.line, "too many labels", remedy));
     }
-    object.finish(&["counter", "gauge", "histogram", "percentiles", "by"], faults);
+    object.finish(&["counter", "gauge", "histogram", "percentiles", "at", "over", "by"], faults);
     let (kind, value) = value?;
     Some(MeterStep { name, kind, value, by: by? })
 }

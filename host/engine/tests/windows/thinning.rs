@@ -165,7 +165,7 @@ fn metrics_of_rows_are_served_and_the_rows_go_on() {
         line 3: steps[0].metrics.a: 2 values of one metric (write one of `counter`, `gauge`, `histogram` and `percentiles`: `counter: 1`)
         line 3: steps[0].metrics.c.by: `name` cannot be a label (give the column another name in a step before: `extend: {label: "name"}`)
         line 3: steps[0].metrics.d.at: `2` is no rank (write numbers from 0 to 1: `at: [0.5, 0.99]`)
-        line 3: steps[0].metrics.e.over: there is no `over` (it is one of `counter`, `gauge`, `histogram`, `percentiles` and `by`)"#]]
+        line 3: steps[0].metrics.e.over: `over` cannot stand here (remove it)"#]]
     .assert_eq(&host.faults("q", text));
     expect![[r#"
         line 3: steps[0].metrics.b: the value is string, not a number (write a number: `1` counts rows)"#]]
