@@ -333,3 +333,59 @@ fn pieces_of_a_stream_give_what_the_whole_gives() {
         .collect();
     all_passed(&verdicts);
 }
+
+/// A window of an hour speaks while it is open, and goes on behind a kill: what it says takes back what it said, to the last bit.
+#[test]
+fn an_open_window_speaks_and_a_kill_takes_nothing_back() {
+    let mut host = Host::start();
+    let stream = json!({
+        "fields": [{"name": "ts", "type": "int64"}, {"name": "shop", "type": "string"}, {"name": "amount", "type": "int64"}],
+        "time": {"field": "ts", "unit": "ms"}
+    });
+    host.put("/v1/streams/sales", &stream).expect(201);
+    let text = "\
+pipeline: turnover
+from: sales
+time: {bound: off}
+steps:
+  - window: {tumbling: 1h, by: [shop], select: {n: count(*), total: sum(amount)}, early: 50ms, lateness: 1h, late: each, panes: retracting}
+to:
+  - stream: turnover
+";
+    host.apply("turnover", text).expect(201);
+    let sale = |ts: i64, shop: &str, amount: i64| json!({"ts": ts, "shop": shop, "amount": amount});
+    let told = |row: &Value| {
+        let of = |member: &str| row[member].to_string().replace('"', "");
+        [of("shop"), of("total"), of("pane"), of("pane_no"), of("retracted")].join(" ")
+    };
+    host.send("sales", &json!([sale(1, "berlin", 30), sale(2, "paris", 4), sale(3, "berlin", 11)])).expect(200);
+    let rows = host.wait_rows("turnover", 2);
+    assert_eq!(rows.iter().map(told).collect::<Vec<_>>(), ["berlin 41 early 0 false", "paris 4 early 0 false"]);
+    host.kill();
+    host.launch();
+    host.send("sales", &json!([sale(4, "berlin", 1)])).expect(200);
+    let rows = host.wait_rows("turnover", 4);
+    assert_eq!(rows[2..].iter().map(told).collect::<Vec<_>>(), ["berlin 41 early 0 true", "berlin 42 early 1 false"]);
+    // The hour is over; what is new by then is told with it. Then a row comes late.
+    host.send("sales", &json!([sale(3_600_001, "rome", 5)])).expect(200);
+    let rows = host.wait_rows("turnover", 9);
+    let mut told_now: Vec<String> = rows[4..].iter().map(told).collect();
+    told_now.sort();
+    assert_eq!(
+        told_now,
+        [
+            "berlin 42 early 1 true",
+            "berlin 42 on_time 2 false",
+            "paris 4 early 0 true",
+            "paris 4 on_time 1 false",
+            "rome 5 early 0 false"
+        ]
+    );
+    host.kill();
+    host.launch();
+    host.send("sales", &json!([sale(5, "paris", 6)])).expect(200);
+    let rows = host.wait_rows("turnover", 11);
+    assert_eq!(rows[9..].iter().map(told).collect::<Vec<_>>(), ["paris 4 on_time 1 true", "paris 10 late 2 false"]);
+    let status = host.get("/v1/pipelines/turnover/status").expect(200).json();
+    assert_eq!((&status["divergences"], &status["late"]), (&json!([]), &json!(0)), "{status}");
+}

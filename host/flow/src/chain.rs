@@ -1,6 +1,6 @@
 //! The steps of a task, one after the other.
 
-use tidemill_event::Breaker;
+use tidemill_event::{Breaker, EventTime};
 
 use crate::{FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
@@ -41,6 +41,11 @@ impl Chain {
     /// The least watermark at which some step would act though no row comes.
     pub fn due(&self) -> Option<Watermark> {
         self.steps.iter().filter_map(|step| step.due()).min()
+    }
+
+    /// The least time of the clock at which some step would act though nothing else happens.
+    pub fn due_at(&self) -> Option<EventTime> {
+        self.steps.iter().filter_map(|step| step.due_at()).min()
     }
 
     /// The steps with state, by number.

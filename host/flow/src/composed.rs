@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use tidemill_event::Breaker;
 use tidemill_event::batch::{TIME_COLUMN, UNKNOWN_COLUMN};
+use tidemill_event::{Breaker, EventTime};
 
 use crate::batch::columns_named;
 use crate::{Extend, FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
@@ -84,6 +84,10 @@ impl Operator for Composed {
 
     fn due(&self) -> Option<Watermark> {
         self.operator.due()
+    }
+
+    fn due_at(&self) -> Option<EventTime> {
+        self.operator.due_at()
     }
 }
 

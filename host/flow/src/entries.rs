@@ -65,6 +65,11 @@ impl Entries {
         *flags |= CHANGED | STALE | LIVE;
     }
 
+    /// Whether the group is an entry.
+    pub(crate) fn is_live(&self, group: u32) -> bool {
+        self.flags.get(group as usize).is_some_and(|flags| flags & LIVE != 0)
+    }
+
     /// The group was read from the store.
     pub(crate) fn restored(&mut self, group: u32) {
         self.touch(group);

@@ -14,7 +14,7 @@ use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array, new_empty_array
 use arrow_buffer::BooleanBuffer;
 use arrow_select::filter::filter;
 use arrow_select::take::{take, take_record_batch};
-use tidemill_event::{Breaker, BreakerState, CallFailure, Field, RuleCall, Usage, Values};
+use tidemill_event::{Breaker, BreakerState, CallFailure, EventTime, Field, RuleCall, Usage, Values};
 
 use crate::aside::set_aside;
 use crate::batch::field_of;
@@ -92,6 +92,10 @@ impl Operator for WithFunctions {
 
     fn due(&self) -> Option<Watermark> {
         self.operator.due()
+    }
+
+    fn due_at(&self) -> Option<EventTime> {
+        self.operator.due_at()
     }
 }
 

@@ -92,6 +92,7 @@ pub use ttl::{Ttl, TtlClock};
 pub use waiting::{Group, GroupChange, Place, Sources, WAITING_BYTES_MAX, WAITING_ROWS_MAX, Waiting};
 pub use where_step::Where;
 pub use window::{
-    Calendar, CalendarUnit, CountWindow, Gap, Judged, LateRows, Missed, Order, SessionRefused, SessionWindow, SlicedWindow,
-    Slicing, SlicingRefused, Ties, Top, UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START, WindowSettings, ZONES_VERSION,
+    ByClock, Calendar, CalendarUnit, CountWindow, Early, Gap, Judged, Late, LateRows, Missed, Order, PANE, PANE_NO, PaneSettings,
+    PanedWindow, PanedWindows, RETRACTED, Said, SessionRefused, SessionWindow, SlicedWindow, Slicing, SlicingRefused, Ties, Top,
+    UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START, WindowSettings, ZONES_VERSION,
 };

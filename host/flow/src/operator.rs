@@ -1,7 +1,7 @@
 //! The contracts between operators and what drives them: steps, expressions, components.
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
-use tidemill_event::{Breaker, CallFailure, RuleAnswer, RuleCall, TransformAnswer};
+use tidemill_event::{Breaker, CallFailure, EventTime, RuleAnswer, RuleCall, TransformAnswer};
 
 use crate::{FlowBatch, OnFailing, Outcome, StepId, StepState, Watermark};
 
@@ -27,6 +27,12 @@ pub trait Operator: Send {
     /// The least watermark at which it would do something though no row comes; `None`: it waits for no time. Time that a clock makes go by
     /// goes by only if somebody waits for it.
     fn due(&self) -> Option<Watermark>;
+
+    /// The least time of the clock at which it would do something though neither rows come nor event time goes on: it is given an empty
+    /// batch then, and the clock with it ([`Outcome::clock`]). Steps that hear no clock have nothing to say here; one that holds another asks it.
+    fn due_at(&self) -> Option<EventTime> {
+        None
+    }
 }
 
 /// What an expression made of a batch.

@@ -208,6 +208,11 @@ impl Outcome {
         self.marks.clone()
     }
 
+    /// Another one, for a step whose time is another.
+    pub(crate) fn replace_marks(&mut self, marks: Arc<Marks>) {
+        self.marks = marks;
+    }
+
     /// The batch comes back to `step`, whose component asked for that so often.
     pub fn entering(mut self, step: StepId, attempts: u32) -> Self {
         self.entry = Some((step, attempts));

@@ -12,6 +12,7 @@ mod join;
 mod lookup;
 mod meters;
 mod object;
+mod panes;
 mod parse;
 mod pattern;
 mod scalar;

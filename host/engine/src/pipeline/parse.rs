@@ -371,6 +371,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_panes_is_found_at_once() {
+        check(
+            "from: a\nsteps:\n- window: {tumbling: 1h, select: {n: count(*)}, late: each}\n- window: {tumbling: 1h, select: {n: count(*)}, early: often}\n- window: {tumbling: 1h, select: {n: count(*)}, early: {rows: 0}, panes: both}\n- window: {count: 5, select: {n: count(*)}, early: each}\n- window: {tumbling: 1h, select: {n: count(*)}, early: {event_time: 5s, rows: 3}, lateness: 1m, late: {event_time: 5s}}\n- window: {tumbling: 1h, select: {n: count(*)}, early: each, panes: discarding, top: {n: 3, order: n}}\n- window: {tumbling: 1h, time: processing, select: {n: count(*)}, early: {event_time: 5s}, lateness: 1m}\n- window: {global: {}, time: processing, select: {n: count(*)}, early: 0s}\n- window: {session: {gap: 5m, gap_ms: x}, select: {n: count(*)}}\n- window: {session: {max_length: 1h}, time: wall, select: {n: count(*)}}\nto:\n- stdout\n",
+            expect![[r#"
+                3: steps[0].window.late: no late row is taken -> say how long they are taken: `lateness: 1m`
+                4: steps[1].window.early: `often` says nothing of when -> write `each`, `10s`, `{rows: 100}` or `{event_time: 10s}`
+                5: steps[2].window.panes: `both` is none of the values there are -> use `accumulating`, `discarding` or `retracting`
+                5: steps[2].window.early: no row at all is none to wait for -> write a number of rows: `{rows: 100}`
+                6: steps[3].window.early: a window that counts rows speaks when it is full -> a smaller `count`, or `over`, speaks more often
+                7: steps[4].window.early: it takes one word that says when -> write `each`, `10s`, `{rows: 100}` or `{event_time: 10s}`
+                8: steps[5].window.top: a ranking of what is new only ranks nothing that a window has -> write `panes: accumulating` or `panes: retracting`
+                9: steps[6].window.early: the time of this window is the clock's -> write the time alone: `early: 10s`
+                9: steps[6].window.time: no row is late by the clock that takes it -> remove `lateness`, or `time`
+                10: steps[7].window.early: `0s` says nothing of when -> write `each`, `10s`, `{rows: 100}` or `{event_time: 10s}`
+                10: steps[7].window.time: a window without an end has no time -> remove `time`; `early: 10s` speaks by the clock
+                11: steps[8].window.session: `gap` and `gap_ms` in one session -> keep one of them: `gap_ms` is an expression
+                12: steps[9].window.session.gap: `gap` is missing -> add `gap: 30m`
+                12: steps[9].window.time: `wall` is none of the values there are -> use `event` or `processing`
+            "#]],
+        );
+    }
+
+    #[test]
     fn what_is_wrong_with_windows_is_found_at_once() {
         check(
             "from: a\nsteps:\n- window: {tumbling: 1h, hopping: {size: 1h, every: 5m}, select: {n: count(*)}}\n- window: {by: [a], lateness: 5}\n- window: {tumblin: 1h, select: {n: count(*)}}\n- window: {session: 30m, offset: 5m, lateness: 1m, select: {n: count(*)}, top: {n: 3, order: n desc}}\n- window: {hopping: {size: 1h, evry: 5m}, select: {}}\n- window: {count: 0, select: {n: count(*)}}\n- window: {global: 1h, select: {n: count(*)}, lateness: 1s}\n- window: {cumulating: {size: 1d}, select: {n: count(*)}, top: {order: [n down]}}\n- window: {session: {gap: 3}, select: {n: count(*)}}\n- window: 1h\n- over: {rows: 0, select: {m: avg(x)}}\n- over: {by: a, select: {m: avg(x)}, top: {n: 3}}\nto:\n- stdout\n",
@@ -381,7 +404,6 @@ mod tests {
                 4: steps[1].window.lateness: `5` is no such value -> write an integer and ms, s, m, h or d: `50ms`
                 5: steps[2].window: nothing says which rows a window has -> add `tumbling`, `hopping`, `session`, `cumulating`, `calendar`, `count` or `global`: `tumbling: 1h`
                 5: steps[2].window.tumblin: there is no `tumblin` -> did you mean `tumbling`?
-                6: steps[3].window.lateness: a session takes no `lateness`: a late row may move where it begins, and what was said cannot be taken back -> wait longer instead: a larger `out_of_orderness` at the source
                 6: steps[3].window.top: keys are ranked within a window that all of them have, and these windows are of one key each -> rank in a `window: {tumbling: …, top: …}` behind this one
                 6: steps[3].window.offset: `offset` cannot stand here -> remove it
                 7: steps[4].window.hopping.every: `every` is missing -> add `every: 1h`
@@ -392,8 +414,7 @@ mod tests {
                 10: steps[7].window.cumulating.step: `step` is missing -> add `step: 1h`
                 10: steps[7].window.top.n: `n` is missing -> add `n: 3`
                 10: steps[7].window.top.order: `n down` is no order -> write a column, and `desc` for the greatest first: `n desc`
-                11: steps[8].window.session.gap_ms: `gap_ms` is missing -> add `gap_ms: timeout_ms`
-                11: steps[8].window.session.gap: there is no `gap` -> here it can be `gap_ms`
+                11: steps[8].window.session.gap: `3` is no such value -> write an integer and ms, s, m, h or d: `50ms`
                 12: steps[9].window: a text where an object is needed -> write `{tumbling: 1h, by: [origin], select: {n: count(*)}}`
                 13: steps[10].over.rows: 0 rows cannot be looked back at -> write a number from 1 to 10000; for longer stretches there are windows
                 14: steps[11].over.rows: `rows` is missing -> add `rows: 5`

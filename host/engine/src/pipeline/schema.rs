@@ -67,6 +67,10 @@ mod tests {
             window(json!({"cumulating": inner, "select": select()}))
         });
         check("session-gap", &mut json!({"gap_ms": "g"}), |inner| window(json!({"session": inner, "select": select()})));
+        let early = |inner| window(json!({"tumbling": "1h", "select": select(), "early": inner}));
+        check("early", &mut json!({"rows": 3}), early);
+        let late = |inner| window(json!({"tumbling": "1h", "select": select(), "lateness": "1m", "late": inner}));
+        check("late", &mut json!({"rows": 3}), late);
         let top = |inner| window(json!({"tumbling": "1h", "select": select(), "top": inner}));
         check("top", &mut json!({"n": 1, "order": ["n"]}), top);
         check(

@@ -8,13 +8,13 @@
 
 use std::time::Duration;
 
-use tidemill_flow::{CalendarUnit, Ties};
+use tidemill_flow::{CalendarUnit, PaneSettings, Said, Ties};
 
 use crate::Fault;
-use crate::pipeline::Text;
 use crate::pipeline::document::{Node, NodeValue};
 use crate::pipeline::object::{Object, listed};
 use crate::pipeline::parse::{columns, names};
+use crate::pipeline::{Text, panes};
 
 /// How rows are put into windows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub(crate) enum WindowKind {
     Cumulating { size: Duration, step: Duration, offset: Duration },
     /// As the calendar of a time zone has them.
     Calendar { unit: CalendarUnit, zone: Text, offset: Duration },
-    /// Rows that follow each other within a gap.
-    Session(SessionGap),
+    /// Rows that follow each other within a gap, from the first to the last no longer than that.
+    Session(SessionGap, Option<Duration>),
     /// So many rows of a key.
     Count(u32),
     /// All rows there are.
@@ -66,6 +66,10 @@ pub(crate) struct WindowStep {
     pub(crate) select: Vec<(Text, Text)>,
     pub(crate) lateness: Duration,
     pub(crate) top: Option<TopStep>,
+    /// When it speaks beside its end; `None`: it does not.
+    pub(crate) panes: Option<PaneSettings>,
+    /// A row's time is that of the clock when it is taken.
+    pub(crate) by_clock: bool,
     pub(crate) line: usize,
 }
 
@@ -83,6 +87,8 @@ pub(crate) struct OverStep {
 const KINDS: [&str; 7] = ["tumbling", "hopping", "session", "cumulating", "calendar", "count", "global"];
 /// Those whose windows are the same for all keys.
 const TIMED: [&str; 4] = ["tumbling", "hopping", "cumulating", "calendar"];
+/// Whose time it is.
+const TIMES: [(&str, bool); 2] = [("event", false), ("processing", true)];
 /// The units of a calendar.
 const UNITS: [(&str, CalendarUnit); 5] = [
     ("day", CalendarUnit::Day),
@@ -138,15 +144,28 @@ pub(super) fn window(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option
     {
         faults.push(Fault::new(object.member("lateness"), line, error, remedy));
     }
+    let by_clock = object.choice("time", &TIMES, faults).unwrap_or(false);
+    let panes = panes::panes(&mut object, lateness, faults);
+    if let (Some(kind), Some(panes)) = (&kind, &panes) {
+        panes::refuse(kind, panes, by_clock, &object, faults);
+    }
+    if let (Some(node), Some(PaneSettings { said: Said::Discarding, .. })) = (top_node, panes) {
+        let error = "a ranking of what is new only ranks nothing that a window has";
+        faults.push(Fault::new(&top_at, node.line, error, "write `panes: accumulating` or `panes: retracting`"));
+    }
+    if let Some((error, remedy)) = kind.as_ref().filter(|_| by_clock).and_then(|kind| without_clock(kind, lateness)) {
+        let line = object.keys().find(|key| key.name == "time").map_or(node.line, |key| key.line);
+        faults.push(Fault::new(object.member("time"), line, error, remedy));
+    }
     if let (Some(node), Some("session" | "count")) = (top_node, word) {
         let error = "keys are ranked within a window that all of them have, and these windows are of one key each";
         let remedy = "rank in a `window: {tumbling: …, top: …}` behind this one";
         faults.push(Fault::new(&top_at, node.line, error, remedy));
     }
     let mut known: Vec<&str> = KINDS.to_vec();
-    known.extend(["offset", "zone", "by", "select", "lateness", "top"]);
+    known.extend(["offset", "zone", "by", "select", "time", "early", "lateness", "late", "panes", "top"]);
     object.finish(&known, faults);
-    Some(WindowStep { kind: kind?, by: by?, select: select?, lateness, top, line: node.line })
+    Some(WindowStep { kind: kind?, by: by?, select: select?, lateness, top, panes, by_clock, line: node.line })
 }
 
 /// Why windows of this kind take no `lateness`, and what to write instead.
@@ -155,13 +174,24 @@ fn without_lateness(kind: &WindowKind) -> Option<(&'static str, &'static str)> {
         WindowKind::Tumbling { .. }
         | WindowKind::Hopping { .. }
         | WindowKind::Cumulating { .. }
-        | WindowKind::Calendar { .. } => None,
-        WindowKind::Session(_) => Some((
-            "a session takes no `lateness`: a late row may move where it begins, and what was said cannot be taken back",
-            "wait longer instead: a larger `out_of_orderness` at the source",
-        )),
+        | WindowKind::Calendar { .. }
+        | WindowKind::Session(..) => None,
         WindowKind::Count(_) => Some(("no row is late for a window that counts rows", "remove `lateness`")),
         WindowKind::Global => Some(("no row is late for a window without an end", "remove `lateness`")),
+    }
+}
+
+/// Why the time of windows of this kind cannot be the clock's, and what to write instead.
+fn without_clock(kind: &WindowKind, lateness: Duration) -> Option<(&'static str, &'static str)> {
+    match kind {
+        WindowKind::Count(_) => Some(("a window that counts rows has no time", "remove `time`")),
+        WindowKind::Global => Some(("a window without an end has no time", "remove `time`; `early: 10s` speaks by the clock")),
+        _ if !lateness.is_zero() => Some(("no row is late by the clock that takes it", "remove `lateness`, or `time`")),
+        WindowKind::Tumbling { .. }
+        | WindowKind::Hopping { .. }
+        | WindowKind::Cumulating { .. }
+        | WindowKind::Calendar { .. }
+        | WindowKind::Session(..) => None,
     }
 }
 
@@ -216,15 +246,28 @@ fn kind(word: &str, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<
         "session" => {
             let is_object = object.peek(word).is_some_and(|node| matches!(node.value, NodeValue::Object(_)));
             if !is_object {
-                return Some(WindowKind::Session(SessionGap::Fixed(object.duration(word, faults)?)));
+                return Some(WindowKind::Session(SessionGap::Fixed(object.duration(word, faults)?), None));
             }
-            let mut inner = Object::of(object.take(word)?, &path, "{gap_ms: timeout_ms}", faults)?;
-            let gap = inner.text("gap_ms", faults);
-            if gap.is_none() {
-                inner.missing("gap_ms", "gap_ms: timeout_ms", faults);
-            }
-            inner.finish(&["gap_ms"], faults);
-            Some(WindowKind::Session(SessionGap::Millis(gap?)))
+            let mut inner = Object::of(object.take(word)?, &path, "{gap: 30m, max_length: 4h}", faults)?;
+            let longest = inner.peek("max_length").is_some().then(|| inner.duration("max_length", faults));
+            let gap = match (inner.peek("gap"), inner.peek("gap_ms")) {
+                (Some(_), None) => inner.duration("gap", faults).map(SessionGap::Fixed),
+                (None, Some(_)) => inner.text("gap_ms", faults).map(SessionGap::Millis),
+                (None, None) => {
+                    inner.missing("gap", "gap: 30m", faults);
+                    None
+                }
+                (Some(_), Some(_)) => {
+                    let error = "`gap` and `gap_ms` in one session";
+                    faults.push(Fault::new(&path, inner.line, error, "keep one of them: `gap_ms` is an expression"));
+                    inner.take("gap");
+                    inner.take("gap_ms");
+                    None
+                }
+            };
+            inner.finish(&["gap", "gap_ms", "max_length"], faults);
+            let longest = longest.map_or(Some(None), |longest| longest.map(Some));
+            Some(WindowKind::Session(gap?, longest?))
         }
         "count" => {
             let line = object.peek(word).map_or(object.line, |node| node.line);

@@ -7,11 +7,11 @@ use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::{
-    AsOfJoin, AsOfSettings, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall, IntervalJoin,
-    Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings, Meter,
-    Metering, NamedProjection, Operator, Over, OverSettings, Predicate, Projection, RuleSettings, RuleStep, Sample, Select,
-    SessionWindow, SidedJoin, SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin,
-    WindowJoinSettings, WindowSettings, WithFunctions,
+    AsOfJoin, AsOfSettings, ByClock, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall,
+    IntervalJoin, Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
+    Meter, Metering, NamedProjection, Operator, Over, OverSettings, PanedWindow, PanedWindows, Predicate, Projection,
+    RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested, TransformSettings,
+    TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings, WithFunctions,
 };
 use tidemill_runtime::{Grants, Runtime};
 
@@ -149,8 +149,8 @@ fn window(step: StepId, planned: &PlannedWindow, call: &MakeCall<'_>) -> Box<dyn
         top: planned.top.clone(),
     };
     let mut after = extend(step, &planned.aggregates.after);
-    let operator: Box<dyn Operator> = match &planned.windows {
-        Windows::Sliced(slicing) => {
+    let operator: Box<dyn Operator> = match (&planned.windows, planned.panes) {
+        (Windows::Sliced(slicing), None) => {
             let window = SlicedWindow::new(*slicing, settings).expect(CHECKED);
             // Keys may be ranked by what is computed: then that comes first.
             match after.take_if(|_| planned.top.is_some()) {
@@ -158,9 +158,22 @@ fn window(step: StepId, planned: &PlannedWindow, call: &MakeCall<'_>) -> Box<dyn
                 None => Box::new(window),
             }
         }
-        Windows::Session(gap) => Box::new(SessionWindow::new(gap.clone(), settings).expect(CHECKED)),
-        Windows::Count(rows) => Box::new(CountWindow::new(*rows, settings).expect(CHECKED)),
+        (Windows::Session(gap), None) => Box::new(SessionWindow::new(gap.clone(), settings).expect(CHECKED)),
+        (Windows::Sliced(slicing), Some(panes)) => {
+            let window = PanedWindow::new(PanedWindows::Sliced(*slicing), panes, settings).expect(CHECKED);
+            match after.take_if(|_| planned.top.is_some()) {
+                Some(computed) => Box::new(window.computing(computed)),
+                None => Box::new(window),
+            }
+        }
+        (Windows::Session(gap), Some(panes)) => {
+            let windows = PanedWindows::Session { gap: gap.clone(), longest: planned.longest };
+            Box::new(PanedWindow::new(windows, panes, settings).expect(CHECKED))
+        }
+        // They speak when they are full: panes of them are refused.
+        (Windows::Count(rows), _) => Box::new(CountWindow::new(*rows, settings).expect(CHECKED)),
     };
+    let operator = if planned.by_clock { Box::new(ByClock::new(operator)) } else { operator };
     composed(step, &planned.aggregates, &planned.columns, operator, after)
 }
 

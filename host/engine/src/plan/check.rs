@@ -129,6 +129,7 @@ fn check_with(
         stages: placing.stages.clone(),
         placed_by: None,
         left_by: Vec::new(),
+        has_clock_times: false,
         scattered: None,
         asked_for,
         functions: Vec::new(),
@@ -212,6 +213,8 @@ pub(super) struct Checker<'a> {
     pub(super) left_by: Vec<Judged>,
     /// The first step whose rows lie apart, where no stage begins yet.
     pub(super) scattered: Option<StageStart>,
+    /// Rows have the clock's times: the watermark says nothing of them any more.
+    pub(super) has_clock_times: bool,
     /// Texts that name all columns that are asked for behind a join; `None`: any may be.
     pub(super) asked_for: Option<Vec<String>>,
     /// What expressions may call.

@@ -283,7 +283,7 @@ pub(super) fn asked_for(steps: &[Step]) -> Option<Vec<String>> {
         } else if let StepKind::Window(window) = &step.kind {
             texts.extend(of(&window.select));
             texts.extend(window.by.iter().map(|name| name.text.clone()));
-            if let WindowKind::Session(SessionGap::Millis(text)) = &window.kind {
+            if let WindowKind::Session(SessionGap::Millis(text), _) = &window.kind {
                 texts.push(text.text.clone());
             }
             return Some(texts);

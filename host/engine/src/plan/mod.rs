@@ -20,6 +20,7 @@ mod join;
 mod key;
 mod lookup;
 mod meters;
+mod panes;
 mod pattern;
 mod source;
 mod stage;

@@ -38,6 +38,7 @@ impl Checker<'_> {
         columns: Option<&Columns>,
     ) -> Option<(PlannedLimit, Columns)> {
         let (columns, faults_before) = (columns?, self.faults.len());
+        self.refuse_clock_times(&step.name(), step.line);
         let by = self.key_fields(&wanted.by, &format!("{}.by", step.name()), columns);
         let flag = wanted.flag.as_ref().map(|flag| self.column_name(step, flag)).transpose().ok()?;
         if self.faults.len() > faults_before {

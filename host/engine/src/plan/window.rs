@@ -7,7 +7,7 @@ use tidemill_event::batch::UNKNOWN_COLUMN;
 use tidemill_event::{Field, FieldType};
 use tidemill_expr::Part;
 use tidemill_flow::{
-    Calendar, Gap, Judged, Order, Slicing, SlicingRefused, Top, UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START,
+    Calendar, Gap, Judged, Order, PaneSettings, Slicing, SlicingRefused, Top, UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START,
 };
 
 use crate::pipeline::{OverStep, SessionGap, Step, Text, TopStep, WindowKind, WindowStep, nearest};
@@ -16,6 +16,7 @@ use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::type_name;
 use crate::plan::describe::length;
+use crate::plan::panes::{longest_of, panes_described, panes_of};
 use crate::plan::state::KeptState;
 
 /// Which rows a window has, as the operator has it.
@@ -33,6 +34,12 @@ pub(crate) struct PlannedWindow {
     pub(crate) lateness: Duration,
     pub(crate) judged: Judged,
     pub(crate) top: Option<Top>,
+    /// It speaks beside its end, or takes back what it said; `None`: once for each window.
+    pub(crate) panes: Option<PaneSettings>,
+    /// How long a session may be.
+    pub(crate) longest: Option<Duration>,
+    /// A row's time is the clock's.
+    pub(crate) by_clock: bool,
     /// The columns that come out, in order.
     pub(crate) columns: Vec<Field>,
     pub(crate) state: KeptState,
@@ -63,6 +70,9 @@ impl Checker<'_> {
     ) -> Option<(PlannedWindow, Columns)> {
         let (path, faults_before) = (step.name(), self.faults.len());
         let windows = self.windows(&path, wanted);
+        if !wanted.by_clock && !matches!(wanted.kind, WindowKind::Count(_)) {
+            self.refuse_clock_times(&path, wanted.line);
+        }
         let columns = columns?;
         let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         // Keys that are ranked with each other must meet, too: their rank is of the whole window.
@@ -76,7 +86,7 @@ impl Checker<'_> {
             | WindowKind::Hopping { .. }
             | WindowKind::Cumulating { .. }
             | WindowKind::Calendar { .. }
-            | WindowKind::Session(_) => {
+            | WindowKind::Session(..) => {
                 [WINDOW_START, WINDOW_END].map(|name| Field::new(name, FieldType::Timestamp(None), false)).into()
             }
         };
@@ -86,12 +96,15 @@ impl Checker<'_> {
         let aggregates = self.aggregates(&wanted.select, place);
         let mut aggregates = aggregates?;
         let windows = match (windows?, &wanted.kind) {
-            (Windows::Session(_), WindowKind::Session(SessionGap::Millis(text))) => {
+            (Windows::Session(_), WindowKind::Session(SessionGap::Millis(text), _)) => {
                 Windows::Session(self.gap(&path, text, columns, &mut aggregates)?)
             }
             (windows, _) => windows,
         };
-        let mut made: Vec<Field> = beside.iter().chain(&aggregates.selected).cloned().collect();
+        let panes = panes_of(wanted);
+        let of_panes = panes.map(|panes| panes.fields()).unwrap_or_default();
+        self.refuse_pane_columns(&by, &aggregates.selected, &of_panes, &path, wanted);
+        let mut made: Vec<Field> = beside.iter().chain(&aggregates.selected).chain(&of_panes).cloned().collect();
         let top = match &wanted.top {
             Some(top) => Some(self.top(&format!("{path}.top"), top, &by, &made)?),
             None => None,
@@ -100,17 +113,40 @@ impl Checker<'_> {
         if self.faults.len() > faults_before {
             return None;
         }
-        let described = described(&wanted.kind);
-        let shape = format!("{described} by [{}] keeps [{}]", named(&by), aggregates.shape());
+        let mut described = described(&wanted.kind);
+        if wanted.by_clock {
+            described.push_str(" by the clock");
+        }
+        let mut shape = format!("{described} by [{}] keeps [{}]", named(&by), aggregates.shape());
+        if let Some(panes) = panes {
+            shape.push_str(&format!(" panes {:?}", panes.said));
+            described.push_str(&panes_described(&panes));
+        }
         let state = self.native_state(at, "window", shape);
         self.last_by = Some(by.iter().map(|field| field.name.clone()).collect());
         let passed: Vec<(Field, Option<Arc<str>>)> =
             made.iter().map(|field| (field.clone(), by.contains(field).then(|| field.name.clone()))).collect();
         let judged = self.judged();
         self.has_changed_times = true;
+        self.has_clock_times = wanted.by_clock;
         let lateness = wanted.lateness;
         let behind = columns.replaced(&passed);
-        Some((PlannedWindow { windows, by, aggregates, lateness, judged, top, columns: made, state, described }, behind))
+        let longest = longest_of(wanted);
+        let planned = PlannedWindow {
+            windows,
+            by,
+            aggregates,
+            lateness,
+            judged,
+            top,
+            panes,
+            longest,
+            by_clock: wanted.by_clock,
+            columns: made,
+            state,
+            described,
+        };
+        Some((planned, behind))
     }
 
     pub(super) fn over(
@@ -121,6 +157,7 @@ impl Checker<'_> {
         columns: Option<&Columns>,
     ) -> Option<(PlannedOver, Columns)> {
         let (path, faults_before) = (step.name(), self.faults.len());
+        self.refuse_clock_times(&path, wanted.line);
         let columns = columns?;
         let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         let place = Selecting { path: &format!("{path}.select"), input: columns, beside: &columns.fields };
@@ -153,9 +190,9 @@ impl Checker<'_> {
     fn windows(&mut self, path: &str, wanted: &WindowStep) -> Option<Windows> {
         match &wanted.kind {
             WindowKind::Count(rows) => Some(Windows::Count(*rows)),
-            WindowKind::Session(SessionGap::Fixed(gap)) => Some(Windows::Session(Gap::Fixed(*gap))),
+            WindowKind::Session(SessionGap::Fixed(gap), _) => Some(Windows::Session(Gap::Fixed(*gap))),
             // The column is made where the other columns are known.
-            WindowKind::Session(SessionGap::Millis(_)) => Some(Windows::Session(Gap::Column("".into()))),
+            WindowKind::Session(SessionGap::Millis(_), _) => Some(Windows::Session(Gap::Column("".into()))),
             WindowKind::Tumbling { .. }
             | WindowKind::Hopping { .. }
             | WindowKind::Cumulating { .. }
@@ -177,7 +214,7 @@ impl Checker<'_> {
                     return None;
                 }
             },
-            WindowKind::Global | WindowKind::Session(_) | WindowKind::Count(_) => Ok(Slicing::global()),
+            WindowKind::Global | WindowKind::Session(..) | WindowKind::Count(_) => Ok(Slicing::global()),
         };
         slicing
             .map_err(|refused| {
@@ -281,8 +318,13 @@ pub(super) fn described(kind: &WindowKind) -> String {
             format!("cumulating {} by {}{}", long(size), long(step), at(offset))
         }
         WindowKind::Calendar { unit, zone, offset } => format!("calendar {unit} in {}{}", zone.text, at(offset)),
-        WindowKind::Session(SessionGap::Fixed(gap)) => format!("session {}", long(gap)),
-        WindowKind::Session(SessionGap::Millis(text)) => format!("session of {} ms", text.text),
+        WindowKind::Session(gap, longest) => {
+            let gap = match gap {
+                SessionGap::Fixed(gap) => format!("session {}", long(gap)),
+                SessionGap::Millis(text) => format!("session of {} ms", text.text),
+            };
+            gap + &longest.as_ref().map_or_else(String::new, |longest| format!(", at most {}", long(longest)))
+        }
         WindowKind::Count(rows) => format!("count {rows}"),
         WindowKind::Global => "global".to_owned(),
     }

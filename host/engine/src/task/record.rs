@@ -105,7 +105,7 @@ impl Commit {
     }
 }
 
-/// What became of a task's time though no row came.
+/// What became of a task's time though no row came. Empty: event time stands still, and a step had waited for the clock of the commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TimeStep {

@@ -155,7 +155,9 @@ impl TaskTime {
         }
         let clock = ClockStep { idle, watermark: step.clock.map(Watermark) };
         self.lanes.apply(&clock);
-        self.by_clock = step.clock.is_some();
+        if *step != TimeStep::default() {
+            self.by_clock = step.clock.is_some();
+        }
         Marks::passing(start, self.lanes.watermark())
     }
 
@@ -269,7 +271,8 @@ impl Default for SeenTime {
 impl Task {
     /// Lets time go by that no row moves, if it has to. `None`: there was nothing of the kind.
     pub(super) fn time_goes_by(&mut self) -> Result<bool, String> {
-        let Some(step) = self.end_of_inputs().or_else(|| self.clock_step()) else { return Ok(false) };
+        let step = self.end_of_inputs().or_else(|| self.clock_step()).or_else(|| self.clock_is_due());
+        let Some(step) = step else { return Ok(false) };
         let begun = cpu_time();
         let (taken, sources, marks) = self.step_of_time(step);
         let mut outcome = Outcome::new(self.clock).with_marks(marks).with_tables(self.lookups.tables());
@@ -302,7 +305,12 @@ impl Task {
 
     /// When the clock has something to say, if all stays silent.
     pub(super) fn wakes_at(&self) -> Option<EventTime> {
-        self.time.lanes.wakes_at(self.chain.due())
+        self.time.lanes.wakes_at(self.chain.due()).into_iter().chain(self.chain.due_at()).min()
+    }
+
+    /// A step waits for the clock itself: it is given no rows, and the clock, which it makes part of the commit by asking for it.
+    fn clock_is_due(&self) -> Option<TimeStep> {
+        self.chain.due_at().filter(|due| *due <= self.clock).map(|_| TimeStep::default())
     }
 
     /// A `once` has taken all of some inputs. Rows that wait come first: they are not late because others had ended.

@@ -3,7 +3,7 @@
 //! A row that no pair can be made of, and that does not come out without one, waits for nobody: it need not be kept. Which conditions
 //! may be asked so early is the plan's to say: of a left join, those on right rows only.
 
-use tidemill_event::Breaker;
+use tidemill_event::{Breaker, EventTime};
 
 use crate::{FlowBatch, OnFailing, Operator, Outcome, Side, StepId, StepState, Watermark, Where};
 
@@ -48,5 +48,9 @@ impl Operator for SidedJoin {
 
     fn due(&self) -> Option<Watermark> {
         self.join.due()
+    }
+
+    fn due_at(&self) -> Option<EventTime> {
+        self.join.due_at()
     }
 }

@@ -74,6 +74,11 @@ impl Marks {
         Some(after.partition_point(|watermark| *watermark <= last) as u32)
     }
 
+    /// How many rows the batch has.
+    pub(crate) fn len(&self) -> usize {
+        self.task.len()
+    }
+
     /// Before the batch.
     pub fn start(&self) -> Watermark {
         self.start

@@ -1,11 +1,14 @@
 //! Windows: rows of a key and a stretch of time, and what is said of them once the watermark has passed.
 
 mod blocks;
+mod by_clock;
 mod calendar;
 mod count;
+mod gap;
 mod key_list;
 mod late;
 mod pane;
+mod paned;
 mod running;
 mod session;
 mod sliced;
@@ -22,11 +25,14 @@ mod sliced_tests;
 #[cfg(test)]
 mod stored_tests;
 
+pub use by_clock::ByClock;
 pub use calendar::{Calendar, CalendarUnit, UnknownZone, ZONES_VERSION};
 pub use count::CountWindow;
+pub use gap::Gap;
 pub(crate) use late::LateList;
 pub use late::{LateRows, Missed};
-pub use session::{Gap, SessionRefused, SessionWindow};
+pub use paned::{Early, Late, PANE, PANE_NO, PaneSettings, PanedWindow, PanedWindows, RETRACTED, Said};
+pub use session::{SessionRefused, SessionWindow};
 pub use sliced::SlicedWindow;
 pub(crate) use slicing::Stretch;
 pub use slicing::{Slicing, SlicingRefused};

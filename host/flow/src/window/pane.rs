@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, BooleanArray, Int64Array, TimestampMicrosecondArray}
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use tidemill_event::batch::time_field;
-use tidemill_event::{EventTime, Field};
+use tidemill_event::{EventTime, Field, Reason};
 
 use crate::aggregate::Aggregates;
 use crate::batch::{assemble, field_of};
@@ -39,6 +39,24 @@ pub(crate) fn rows_of(
     step: StepId,
     output: &mut Outcome,
 ) -> FlowBatch {
+    rows_beside(panes, index, aggregates, bounds, Vec::new()).without_failed(step, output, |_| true)
+}
+
+/// Panes as rows, with those of them that cannot be said.
+pub(crate) struct PaneRows {
+    rows: FlowBatch,
+    failed: Vec<(usize, Reason, String)>,
+    unseen: Vec<usize>,
+}
+
+/// Likewise, with more columns behind the aggregates.
+pub(crate) fn rows_beside(
+    panes: &[Pane],
+    index: &KeyIndex,
+    aggregates: &Aggregates,
+    bounds: Bounds,
+    beside: Vec<(ArrowField, ArrayRef)>,
+) -> PaneRows {
     let groups: Vec<u32> = panes.iter().map(|pane| pane.group).collect();
     let results = aggregates.finish(&groups);
     let times = |time: &dyn Fn(&Pane) -> i64| -> ArrayRef {
@@ -58,16 +76,25 @@ pub(crate) fn rows_of(
     let fields: Vec<Field> = output_fields(&[], bounds, [].into_iter(), None);
     columns.extend(fields.iter().map(Field::arrow).zip(bounding));
     columns.extend(results.columns);
+    columns.extend(beside);
     columns.push((time_field(), times(&|pane| pane.time.0)));
     let (fields, columns) = columns.into_iter().map(|(field, column)| (Arc::new(field), column)).unzip();
     let rows = FlowBatch { rows: assemble(fields, columns, panes.len()), origin: panes.iter().map(|pane| pane.origin).collect() };
-    if results.failed.is_empty() && results.unseen.is_empty() {
-        return rows;
+    PaneRows { rows, failed: results.failed, unseen: results.unseen }
+}
+
+impl PaneRows {
+    /// Those that can be said. `mourned`: whether one that cannot becomes a dead row; else it just goes.
+    pub(crate) fn without_failed(self, step: StepId, output: &mut Outcome, mourned: impl Fn(usize) -> bool) -> FlowBatch {
+        let Self { rows, mut failed, unseen } = self;
+        if failed.is_empty() && unseen.is_empty() {
+            return rows;
+        }
+        let all = BooleanArray::new(BooleanBuffer::new_set(rows.len()), None);
+        let keep = without(all, failed.iter().map(|(place, ..)| *place).chain(unseen));
+        let kept = rows.filtered(&keep);
+        failed.retain(|(place, ..)| mourned(*place));
+        output.bury(&rows, step, failed);
+        kept
     }
-    let all = BooleanArray::new(BooleanBuffer::new_set(panes.len()), None);
-    let failed = results.failed.iter().map(|(place, ..)| *place);
-    let keep = without(all, failed.chain(results.unseen.iter().copied()));
-    let kept = rows.filtered(&keep);
-    output.bury(&rows, step, results.failed);
-    kept
 }

@@ -9,15 +9,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, BooleanArray, Int64Array};
-use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use arrow_array::BooleanArray;
+use arrow_buffer::BooleanBufferBuilder;
 use tidemill_event::batch::times;
-use tidemill_event::{Breaker, EventTime, Field, Reason};
+use tidemill_event::{Breaker, EventTime, Field};
 
 use crate::aggregate::bytes::take_i64;
 use crate::aggregate::{AggregateRefused, Aggregates};
@@ -26,23 +22,13 @@ use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
 use crate::state::corrupt;
 use crate::time::Watermark;
-use crate::where_step::without;
 use crate::window::pane::{Pane, rows_of};
-use crate::window::{Bounds, Judged, LateList, WindowSettings, output_fields};
+use crate::window::{Bounds, Gap, Judged, LateList, WindowSettings, output_fields};
 use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
 
 /// What the keys of sessions begin with in the store.
 const SESSION: u8 = 1;
 const NONE: u32 = u32::MAX;
-
-/// How far a row reaches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gap {
-    /// All rows the same.
-    Fixed(Duration),
-    /// An int64 column, in µs. A row in which it is null or negative is dead.
-    Column(Arc<str>),
-}
 
 /// Why there are no such sessions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,8 +36,8 @@ pub enum SessionRefused {
     /// See there.
     #[error(transparent)]
     Aggregate(#[from] AggregateRefused),
-    /// A late row may move where a session begins, and rows that were emitted cannot be taken back.
-    #[error("a session window takes no `lateness`: a larger `out_of_orderness` waits for rows that come late")]
+    /// What a late row changes was told already: that is for windows with panes.
+    #[error("a session that takes late rows is one with panes")]
     Lateness,
 }
 
@@ -107,37 +93,6 @@ impl SessionWindow {
     /// The columns that come out, `_time` aside.
     pub fn fields(&self) -> Vec<Field> {
         output_fields(self.state.index.by(), Bounds::Times, self.state.aggregates.fields(), None)
-    }
-
-    /// How far each row reaches, and the rows that say it.
-    fn gaps(&self, input: FlowBatch, output: &mut Outcome) -> (FlowBatch, Vec<i64>) {
-        match &self.gap {
-            Gap::Fixed(gap) => {
-                let gap = i64::try_from(gap.as_micros()).unwrap_or(i64::MAX);
-                let rows = input.len();
-                (input, vec![gap; rows])
-            }
-            Gap::Column(name) => {
-                let of = |rows: &FlowBatch| -> Int64Array {
-                    let column = rows.rows.column_by_name(name).unwrap_or_else(|| panic!("no column `{name}` in the batch"));
-                    column.as_primitive::<Int64Type>().clone()
-                };
-                let column = of(&input);
-                let dead: Vec<(usize, Reason, String)> = (0..column.len())
-                    .filter(|row| column.is_null(*row) || column.value(*row) < 0)
-                    .map(|row| (row, Reason::Expression, format!("`{name}` is the session's gap, and null or negative")))
-                    .collect();
-                if dead.is_empty() {
-                    return (input, column.values().to_vec());
-                }
-                let all = BooleanArray::new(BooleanBuffer::new_set(input.len()), None);
-                let keep = without(all, dead.iter().map(|(row, ..)| *row));
-                output.bury(&input, self.step, dead);
-                let rows = input.filtered(&keep);
-                let gaps = of(&rows).values().to_vec();
-                (rows, gaps)
-            }
-        }
     }
 }
 
@@ -248,7 +203,7 @@ impl Operator for SessionWindow {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
-        let (input, gaps) = self.gaps(input, output);
+        let (input, gaps) = self.gap.of(input, self.step, output);
         let mut late = LateList::default();
         let mut kept = BooleanBufferBuilder::new(input.len());
         let times_of: Vec<i64> = times(&input.rows).values().to_vec();
