@@ -128,7 +128,7 @@ impl Checker<'_> {
             made.iter().map(|field| (field.clone(), by.contains(field).then(|| field.name.clone()))).collect();
         let judged = self.judged();
         self.has_changed_times = true;
-        self.has_clock_times = wanted.by_clock;
+        self.has_clock_times |= wanted.by_clock;
         let lateness = wanted.lateness;
         let behind = columns.replaced(&passed);
         let longest = longest_of(wanted);

@@ -74,6 +74,7 @@ impl Checker<'_> {
         columns: Option<&Columns>,
     ) -> Option<(PlannedPattern, Columns)> {
         let (path, faults_before) = (step.name(), self.faults.len());
+        self.refuse_clock_times(&path, step.line);
         let columns = columns?;
         let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         let mut names = Vec::new();
