@@ -111,7 +111,8 @@ impl Engine {
         tables.clear();
 
         let metrics = Metrics::default();
-        let state_budget = StateBudget::new(settings.state_memory_bytes, metrics.state_memory_bytes.clone());
+        let state_budget =
+            StateBudget::new(settings.state_memory_bytes, settings.tenant_state_memory_bytes, metrics.state_memory_bytes.clone());
         let parts = TaskParts {
             log: log.clone(),
             runtime: runtime.clone(),

@@ -26,8 +26,10 @@ pub struct EngineSettings {
     pub batch_target: Duration,
     /// CPU time that replay may cost before a task makes a checkpoint.
     pub checkpoint_after: Duration,
-    /// Memory that the state of all tasks may take together, about. A task that needs more is held.
+    /// Memory that the state of all tasks may take together, about. Beyond it what can leave memory does, and a task that needs more is held.
     pub state_memory_bytes: u64,
+    /// What of it the tasks of one tenant may take.
+    pub tenant_state_memory_bytes: u64,
     /// Rows that a task may have before it that the stage before wrote: with more, that stage takes less.
     pub stage_rows_max: u64,
     /// Sandboxes that tasks may hold: one per component step and partition. A pipeline beyond it is refused. Below the runtime's own
@@ -68,6 +70,7 @@ impl EngineSettings {
             batch_target: Duration::from_millis(1),
             checkpoint_after: Duration::from_millis(500),
             state_memory_bytes: 2 << 30,
+            tenant_state_memory_bytes: u64::MAX,
             stage_rows_max: 1 << 17,
             instances_max: 900,
             file_linger: Duration::from_secs(30),

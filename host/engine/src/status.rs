@@ -149,6 +149,8 @@ pub struct TaskStatus {
     pub checkpoint_fallback: Option<String>,
     /// What its state takes in memory, about, in bytes.
     pub state_bytes: u64,
+    /// Entries of its state that are not in memory but only in the store.
+    pub state_entries_on_disk: u64,
     /// CPU time its batches took, µs, since the host started.
     pub cpu_us: u64,
     /// What its components took.

@@ -4,6 +4,8 @@
 mod panes;
 #[path = "windows/patterns.rs"]
 mod patterns;
+#[path = "windows/spilling.rs"]
+mod spilling;
 mod support;
 #[path = "windows/thinning.rs"]
 mod thinning;

@@ -1,9 +1,11 @@
 //! Which entries of an operator changed, by group: for checkpoints, and for the checksum of all state.
 //!
-//! An entry's bytes are made when somebody asks for them, not when a row touches it: touching costs a look at one byte.
+//! An entry's bytes are made when somebody asks for them, not when a row touches it: touching costs a look at one byte. Of each entry it is
+//! known under which checkpoint it was stored last, so that replacing it costs the store no look-up, and so that it may leave memory once
+//! that checkpoint is true. Entries that left still count: for the number of all, and for the checksum.
 
-use crate::KeyChange;
 use crate::checksum::checksum;
+use crate::{InStore, KeyChange, Save};
 
 /// It changed since the last `take_changes`.
 const CHANGED: u8 = 1;
@@ -19,18 +21,27 @@ const LIVE: u8 = 8;
 pub(crate) struct Entries {
     flags: Vec<u8>,
     parts: Vec<u64>,
+    /// Under which checkpoint an entry that is stored was stored last.
+    saves: Vec<Save>,
     changed: Vec<u32>,
     stale: Vec<u32>,
     /// Keys of entries that went and that the store may have.
-    removed: Vec<Box<[u8]>>,
+    removed: Vec<(Box<[u8]>, Save)>,
     live: usize,
+    /// Entries that are only in the store.
+    cold: usize,
     sum: u64,
 }
 
 impl Entries {
-    /// How many there are.
+    /// How many there are, in memory or not.
     pub(crate) fn len(&self) -> usize {
-        self.live
+        self.live + self.cold
+    }
+
+    /// How many of them are not in memory.
+    pub(crate) fn cold_len(&self) -> usize {
+        self.cold
     }
 
     pub(crate) fn changed_len(&self) -> usize {
@@ -47,12 +58,8 @@ impl Entries {
     }
 
     fn touch_first(&mut self, group: u32) {
-        let at = group as usize;
-        if at >= self.flags.len() {
-            self.flags.resize(at + 1, 0);
-            self.parts.resize(at + 1, 0);
-        }
-        let flags = &mut self.flags[at];
+        self.grow(group);
+        let flags = &mut self.flags[group as usize];
         if *flags & LIVE == 0 {
             self.live += 1;
         }
@@ -70,46 +77,105 @@ impl Entries {
         self.flags.get(group as usize).is_some_and(|flags| flags & LIVE != 0)
     }
 
-    /// The group was read from the store.
-    pub(crate) fn restored(&mut self, group: u32) {
-        self.touch(group);
-        if self.changed.last() == Some(&group) {
-            self.changed.pop();
+    fn grow(&mut self, group: u32) {
+        let groups = group as usize + 1;
+        if groups > self.flags.len() {
+            self.flags.resize(groups, 0);
+            self.parts.resize(groups, 0);
+            self.saves.resize(groups, Save::UNKNOWN);
         }
-        let flags = &mut self.flags[group as usize];
-        *flags = *flags & !CHANGED | STORED;
+    }
+
+    /// The group was read from the store when the task began: these bytes.
+    pub(crate) fn restored(&mut self, group: u32, key: &[u8], value: &[u8]) {
+        self.grow(group);
+        let at = group as usize;
+        if self.flags[at] & LIVE == 0 {
+            self.live += 1;
+        }
+        // It may have been touched on its way in.
+        self.changed.pop_if(|last| *last == group);
+        self.stale.pop_if(|last| *last == group);
+        self.flags[at] = LIVE | STORED;
+        self.saves[at] = Save::UNKNOWN;
+        let part = checksum(checksum(0, key), value);
+        self.sum = self.sum.wrapping_sub(std::mem::replace(&mut self.parts[at], part)).wrapping_add(part);
+    }
+
+    /// An entry stays in the store when the task begins: these bytes.
+    pub(crate) fn restored_cold(&mut self, key: &[u8], value: &[u8]) {
+        self.cold += 1;
+        self.sum = self.sum.wrapping_add(checksum(checksum(0, key), value));
+    }
+
+    /// Under which checkpoint the store has the entry as it is now, if that is `saved` or one before: then it may leave memory.
+    pub(crate) fn can_leave(&self, group: u32, saved: Save) -> Option<Save> {
+        let (flags, save) = (self.flags[group as usize], self.saves[group as usize]);
+        (flags & (LIVE | STORED | CHANGED | STALE) == LIVE | STORED && save <= saved).then_some(save)
+    }
+
+    /// The entry leaves memory: its group is no entry any more.
+    pub(crate) fn leave(&mut self, group: u32) {
+        self.flags[group as usize] = 0;
+        self.parts[group as usize] = 0;
+        self.live -= 1;
+        self.cold += 1;
+    }
+
+    /// An entry that left is in memory again, in this group: these bytes.
+    pub(crate) fn come_back(&mut self, group: u32, key: &[u8], value: &[u8], save: Save) {
+        self.grow(group);
+        self.flags[group as usize] = LIVE | STORED;
+        self.saves[group as usize] = save;
+        self.parts[group as usize] = checksum(checksum(0, key), value);
+        self.live += 1;
+        self.cold -= 1;
     }
 
     /// The group is no entry any more. `key` is asked for only if the store may have it.
     pub(crate) fn remove(&mut self, group: u32, key: impl FnOnce() -> Vec<u8>) {
         let flags = std::mem::take(&mut self.flags[group as usize]);
         if flags & STORED != 0 {
-            self.removed.push(key().into());
+            self.removed.push((key().into(), self.saves[group as usize]));
         }
         self.live -= 1;
         self.sum = self.sum.wrapping_sub(std::mem::take(&mut self.parts[group as usize]));
     }
 
-    /// What changed, or so many of it. `encode` writes a group's key and its value. Of several changes of a key the last one counts.
-    pub(crate) fn take_some(&mut self, most: usize, mut encode: impl FnMut(u32, &mut Vec<u8>, &mut Vec<u8>)) -> Vec<KeyChange> {
+    /// What changed, or so many of it, to be stored under `save`. `encode` writes a group's key and its value. Of several changes of a key the
+    /// last one counts.
+    pub(crate) fn take_some(
+        &mut self,
+        most: usize,
+        save: Save,
+        mut encode: impl FnMut(u32, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> Vec<KeyChange> {
         // An entry that went may be there again: what is there counts, so it comes behind, also when it comes another time.
         let gone = self.removed.len().min(most);
-        let mut changes: Vec<KeyChange> = self.removed.drain(..gone).map(|key| KeyChange { key, value: None }).collect();
+        let removed = self.removed.drain(..gone);
+        let mut changes: Vec<KeyChange> =
+            removed.map(|(key, save)| KeyChange { key, value: None, stored: InStore::under(save) }).collect();
         let left = self.changed.len().saturating_sub(most - gone);
         for group in self.changed.drain(left..) {
-            let flags = &mut self.flags[group as usize];
+            let at = group as usize;
+            let flags = &mut self.flags[at];
             if *flags & (CHANGED | LIVE) == CHANGED | LIVE {
                 let (mut key, mut value) = (Vec::new(), Vec::new());
                 encode(group, &mut key, &mut value);
                 // Its bytes are here: whoever asks for the checksum next need not make them again.
                 if *flags & STALE != 0 {
                     let part = checksum(checksum(0, &key), &value);
-                    let before = std::mem::replace(&mut self.parts[group as usize], part);
+                    let before = std::mem::replace(&mut self.parts[at], part);
                     self.sum = self.sum.wrapping_sub(before).wrapping_add(part);
                 }
+                let before = std::mem::replace(&mut self.saves[at], save);
+                let stored = if *flags & STORED == 0 { InStore::Nothing } else { InStore::under(before) };
                 *flags = *flags & !(CHANGED | STALE) | STORED;
-                changes.push(KeyChange { key: key.into(), value: Some(value.into()) });
+                changes.push(KeyChange { key: key.into(), value: Some(value.into()), stored });
             }
+        }
+        if self.removed.is_empty() && self.removed.capacity() > 1024 {
+            self.removed = Vec::new();
         }
         changes
     }

@@ -75,6 +75,7 @@ impl KeyedTable {
 
     /// Finds the keys of a batch; keys without state get the first row for the time being. Ends with `scatter` or `abandon`.
     pub(crate) fn gather(&mut self, rows: &RecordBatch, by: &[Arc<str>]) -> Gathered {
+        self.warm(rows, by);
         let mut gathered = Gathered { row_to_key: Arc::new([]), slots: Vec::new(), fresh: Vec::new(), lives: None };
         gathered.row_to_key = match by {
             [] => {

@@ -15,6 +15,8 @@
 //! ```
 //! A stored key is as in `keys.rs`. Either form is read by either table: a step may get a time to live, or lose it.
 
+mod spill;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -22,9 +24,10 @@ use hashbrown::HashTable;
 use tidemill_event::Field;
 
 use crate::checksum::checksum;
+use crate::cold::Cold;
 use crate::state_column::StateColumn;
 use crate::ttl::{Expiries, FRESH, Ttl, UNKNOWN};
-use crate::{Outcome, StepState};
+use crate::{InStore, KeyChange, Outcome, Save, Spills, StepState};
 
 const LAYOUT: u8 = 1;
 const LAYOUT_WITH_EXPIRY: u8 = 2;
@@ -38,15 +41,6 @@ pub struct Keyed {
     pub by: Vec<Arc<str>>,
     /// The state.
     pub table: KeyedTable,
-}
-
-/// A key whose state changed since the last checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyChange {
-    /// The key's bytes.
-    pub key: Box<[u8]>,
-    /// Its state row as bytes; `None`: it has none any more.
-    pub value: Option<Box<[u8]>>,
 }
 
 /// A stored state row that does not read back: the store is damaged, or the state's declaration is another one.
@@ -79,8 +73,15 @@ pub struct KeyedTable {
     stale: Vec<u32>,
     parts: Vec<u64>,
     sum: u64,
+    /// Per slot that is stored, under which checkpoint it was stored last.
+    saves: Vec<Save>,
     /// Keys that went and that the store may have.
-    removed: Vec<Box<[u8]>>,
+    removed: Vec<(Box<[u8]>, Save)>,
+    cold: Cold,
+    /// Keys that are only in the store.
+    cold_len: usize,
+    /// Where the next look for keys that may leave begins.
+    hand: usize,
     pub(crate) expiries: Option<Expiries>,
 }
 
@@ -116,7 +117,11 @@ impl KeyedTable {
             stale: Vec::new(),
             parts: Vec::new(),
             sum: 0,
+            saves: Vec::new(),
             removed: Vec::new(),
+            cold: Cold::default(),
+            cold_len: 0,
+            hand: 0,
             expiries: None,
         };
         let first = table.new_slot();
@@ -134,14 +139,14 @@ impl KeyedTable {
         Self { expiries, ..self }
     }
 
-    /// How many keys have state.
+    /// How many keys have state, in memory or not.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() + self.cold_len
     }
 
     /// Whether no key has state.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len() == 0
     }
 
     /// How many keys changed since [`Self::take_changes`], about.
@@ -151,14 +156,16 @@ impl KeyedTable {
 
     /// What changed since this was last called, by key; for a checkpoint. From now on nothing has changed.
     pub fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
+        self.take_some(usize::MAX, Save::UNKNOWN)
     }
 
     /// So many of the changes, by key; see [`StepState::take_some`].
-    pub fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+    pub fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         // An entry that went may be there again: what is there counts, so it comes behind, also when it comes another time.
         let gone = self.removed.len().min(most);
-        let mut changes: Vec<KeyChange> = self.removed.drain(..gone).map(|key| KeyChange { key, value: None }).collect();
+        let removed = self.removed.drain(..gone);
+        let mut changes: Vec<KeyChange> =
+            removed.map(|(key, save)| KeyChange { key, value: None, stored: InStore::under(save) }).collect();
         let left = self.changed.len().saturating_sub(most - gone);
         changes.reserve(self.changed.len() - left);
         for slot in self.changed.split_off(left) {
@@ -172,8 +179,10 @@ impl KeyedTable {
             if self.flags[at] & STALE != 0 {
                 self.sum_up(at, &value);
             }
+            let before = std::mem::replace(&mut self.saves[at], save);
+            let stored = if self.flags[at] & STORED == 0 { InStore::Nothing } else { InStore::under(before) };
             self.flags[at] = self.flags[at] & !(CHANGED | STALE) | STORED;
-            changes.push(KeyChange { key: self.keys[at].clone(), value: Some(value.into()) });
+            changes.push(KeyChange { key: self.keys[at].clone(), value: Some(value.into()), stored });
         }
         changes.sort_by(|a, b| a.key.cmp(&b.key));
         changes
@@ -191,16 +200,24 @@ impl KeyedTable {
                 Some(slot) => slot,
                 None => self.insert(key),
             };
-            let mut rest = value;
-            self.decode(slot, &mut rest).ok_or_else(|| StateCorrupt {
-                key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
-                fields: self.first.schema_ref().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", "),
-                at_byte: value.len() - rest.len(),
-            })?;
-            self.flags[slot as usize] |= STORED;
-            self.mark_stale(slot);
+            self.read(slot, key, value)?;
+            let at = slot as usize;
+            self.flags[at] |= STORED;
+            self.saves[at] = Save::UNKNOWN;
+            // Its bytes are here: whoever asks for the checksum need not make them again.
+            self.sum_up(at, value);
         }
         Ok(())
+    }
+
+    /// Puts a stored row into a slot.
+    fn read(&mut self, slot: u32, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
+        let mut rest = value;
+        self.decode(slot, &mut rest).ok_or_else(|| StateCorrupt {
+            key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+            fields: self.first.schema_ref().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", "),
+            at_byte: value.len() - rest.len(),
+        })
     }
 
     /// One number for all keys and their state rows: the same whatever the order in which they came, in every process. Costs a hash
@@ -246,16 +263,25 @@ impl KeyedTable {
     /// The key has no entry any more.
     pub(crate) fn remove(&mut self, slot: u32) {
         let at = slot as usize;
+        let (is_stored, save) = (self.flags[at] & STORED != 0, self.saves[at]);
+        self.sum = self.sum.wrapping_sub(self.parts[at]);
+        let key = self.free_slot(slot);
+        if is_stored {
+            self.removed.push((key, save));
+        }
+    }
+
+    /// Nobody has the slot any more. The key that had it.
+    fn free_slot(&mut self, slot: u32) -> Box<[u8]> {
+        let at = slot as usize;
         let key = std::mem::take(&mut self.keys[at]);
         if let Ok(entry) = self.slots.find_entry(self.hasher.hash_one(&*key), |other| *other == slot) {
             entry.remove();
         }
-        if std::mem::take(&mut self.flags[at]) & STORED != 0 {
-            self.removed.push(key);
-        }
-        self.sum = self.sum.wrapping_sub(std::mem::take(&mut self.parts[at]));
+        (self.flags[at], self.parts[at]) = (0, 0);
         self.columns.iter_mut().for_each(|column| column.clear(at));
         self.free.push(slot);
+        key
     }
 
     fn new_slot(&mut self) -> u32 {
@@ -266,6 +292,7 @@ impl KeyedTable {
         self.number.push(NOT_SEEN);
         self.flags.push(0);
         self.parts.push(0);
+        self.saves.push(Save::UNKNOWN);
         self.columns.iter_mut().for_each(StateColumn::push_null);
         (self.keys.len() - 1) as u32
     }
@@ -316,7 +343,7 @@ impl KeyedTable {
     /// Gives memory back once most slots are free: entries move to the front.
     fn shrink(&mut self) {
         let slots = self.keys.len();
-        if slots < SHRINK_MIN || self.len() > slots / 8 {
+        if slots < SHRINK_MIN || self.slots.len() > slots / 8 {
             return;
         }
         let ttl = self.expiries.as_ref().map(|expiries| expiries.ttl);
@@ -331,6 +358,7 @@ impl KeyedTable {
             let (at, flags) = (new as usize, self.flags[old as usize]);
             small.flags[at] = flags;
             small.parts[at] = self.parts[old as usize];
+            small.saves[at] = self.saves[old as usize];
             if flags & CHANGED != 0 {
                 small.changed.push(new);
             }
@@ -343,6 +371,7 @@ impl KeyedTable {
         }
         small.sum = self.sum;
         small.removed = std::mem::take(&mut self.removed);
+        (small.cold, small.cold_len) = (std::mem::take(&mut self.cold), self.cold_len);
         *self = small;
     }
 
@@ -391,8 +420,8 @@ impl StepState for KeyedTable {
         self.changed_len()
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        self.take_some(most)
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        self.take_some(most, save)
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
@@ -401,6 +430,10 @@ impl StepState for KeyedTable {
 
     fn checksum(&mut self) -> u64 {
         self.checksum()
+    }
+
+    fn spills(&mut self) -> Option<&mut dyn Spills> {
+        Some(self)
     }
 }
 
@@ -458,13 +491,13 @@ mod tests {
                     keys.iter().for_each(|key| *model.entry(*key).or_default() += 1);
                 }
                 if dictionary {
-                    for KeyChange { key, value } in table.take_changes() {
+                    for KeyChange { key, value, .. } in table.take_changes() {
                         stored.insert(key, value.expect("nothing is deleted"));
                     }
                 }
             }
             prop_assert_eq!(table.len(), model.len());
-            for KeyChange { key, value } in table.take_changes() {
+            for KeyChange { key, value, .. } in table.take_changes() {
                 stored.insert(key, value.expect("nothing is deleted"));
             }
             let mut restored = counting_table();

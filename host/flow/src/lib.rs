@@ -18,6 +18,7 @@ mod batch;
 mod calls;
 mod chain;
 mod checksum;
+mod cold;
 mod columns;
 mod composed;
 mod entries;
@@ -67,12 +68,13 @@ pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};
 pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX};
 pub use chain::Chain;
+pub use cold::{ColdEntries, STUB_BYTES, Spills};
 pub use composed::Composed;
 pub use functions::{FunctionCall, WithFunctions};
 pub use join::{
     AsOf, AsOfJoin, AsOfSettings, IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings,
 };
-pub use keyed::{KeyChange, Keyed, KeyedTable, StateCorrupt};
+pub use keyed::{Keyed, KeyedTable, StateCorrupt};
 pub use lookup::{
     BadKey, Found, GONE_KEPT_MICROS, IndexedTable, KeyFault, LatestLookup, LatestRows, Lookup, LookupReport, LookupSettings,
     LookupTable, Missing, NewRows, Passed, TableIndex, check_key,
@@ -84,7 +86,7 @@ pub use over::{Over, OverSettings};
 pub use rule::{Keep, RuleSettings, RuleStep};
 pub use select::{Extend, NamedProjection, Select};
 pub use sketch::RecentQuantiles;
-pub use state::StepState;
+pub use state::{InStore, KeyChange, Save, StepState};
 pub use thin::{Limit, LimitSettings, Sample, SampleRefused};
 pub use time::{ClockStep, LANE_BYTES, LaneId, LaneView, Lanes, Marks, TimeSettings, Watermark};
 pub use transform::{TransformSettings, TransformStep};

@@ -5,6 +5,8 @@
 //! ```
 //! A row at W is not late: others at the same instant may follow, and stand behind it. So a row leaves when W ≥ t, and one with t < W is late.
 
+mod spill;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::aggregate::calls::Results;
 use crate::aggregate::{AggregateRefused, Aggregates, Lost};
 use crate::batch::assemble;
 use crate::checksum::checksum;
+use crate::cold::Cold;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
@@ -29,8 +32,8 @@ use crate::time::{Marks, Watermark};
 use crate::where_step::without;
 use crate::window::LateList;
 use crate::{
-    AggregateCall, ComponentAggregate, FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId,
-    StepState,
+    AggregateCall, ComponentAggregate, FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, Save, Spills, StateCorrupt,
+    StepId, StepState,
 };
 
 /// What the keys of waiting rows, and of keys with rows before, begin with in the store.
@@ -85,6 +88,10 @@ struct OverState {
     arguments: Rows,
     before: Vec<VecDeque<Before>>,
     before_entries: Entries,
+    /// Of rows before.
+    cold: Cold,
+    /// Where the next look for keys that may leave begins.
+    hand: usize,
     count: u64,
     is_changed: bool,
 }
@@ -117,6 +124,8 @@ impl Over {
             arguments: Rows::new(arguments),
             before: Vec::new(),
             before_entries: Entries::default(),
+            cold: Cold::default(),
+            hand: 0,
             count: 0,
             is_changed: false,
         };
@@ -155,6 +164,20 @@ impl Over {
 }
 
 impl OverState {
+    /// Puts the rows before of a key back. Its slot; `rest` is where reading stopped.
+    fn read_before(&mut self, of_key: &[u8], rest: &mut &[u8]) -> Option<u32> {
+        let slot = self.index.slot_of_key(of_key)?;
+        self.before.resize(self.index.slots(), VecDeque::new());
+        self.index.hold(slot);
+        for _ in 0..take_u32(rest)? {
+            let time = take_i64(rest)?;
+            let length = take_u32(rest)? as usize;
+            let row = self.arguments.decode(take(rest, length)?)?;
+            self.before[slot as usize].push_back(Before { row, time });
+        }
+        rest.is_empty().then_some(slot)
+    }
+
     fn wait(&mut self, row: u32, place: (i64, u64)) {
         self.places.resize(self.waiting.slots(), (0, 0));
         self.places[row as usize] = place;
@@ -192,6 +215,8 @@ impl OverState {
     fn look_back(&mut self, rows: &RecordBatch, size: usize) -> Results {
         let mut slots = Vec::new();
         self.index.slots_of(rows, &mut slots);
+        self.before.resize(self.index.slots(), VecDeque::new());
+        self.warm(&slots);
         self.before.resize(self.index.slots(), VecDeque::new());
         let arguments = self.arguments.add(rows, 0..rows.num_rows() as u32);
         // Layer d has, for each row that has one, the row d places before it: each layer is one update of all groups.
@@ -300,10 +325,15 @@ fn encode_waiting(row: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, places: &[(i
     rows.encode(row, value);
 }
 
+fn before_key(slot: u32, index: &KeyIndex) -> Vec<u8> {
+    let mut key = vec![BEFORE];
+    index.put_key(slot, &mut key);
+    key
+}
+
 /// `BEFORE key`: how many rows; per row its time, the length of its arguments, its arguments.
 fn encode_before(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, before: &[VecDeque<Before>], index: &KeyIndex, rows: &Rows) {
-    key.push(BEFORE);
-    index.put_key(slot, key);
+    *key = before_key(slot, index);
     value.extend_from_slice(&(before[slot as usize].len() as u32).to_le_bytes());
     for Before { row, time } in &before[slot as usize] {
         value.extend_from_slice(&time.to_le_bytes());
@@ -324,13 +354,15 @@ impl StepState for OverState {
         self.waiting_entries.changed_len() + self.before_entries.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { index, waiting, places, waiting_entries, arguments, before, before_entries, .. } = self;
-        let mut changes = waiting_entries.take_some(most, |row, key, value| encode_waiting(row, key, value, places, waiting));
-        changes
-            .extend(before_entries.take_some(most, |slot, key, value| encode_before(slot, key, value, before, index, arguments)));
+        let mut changes =
+            waiting_entries.take_some(most, save, |row, key, value| encode_waiting(row, key, value, places, waiting));
+        changes.extend(
+            before_entries.take_some(most, save, |slot, key, value| encode_before(slot, key, value, before, index, arguments)),
+        );
         if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [STEP].into(), value: Some(self.count.to_le_bytes().into()) });
+            changes.push(KeyChange::of_step([STEP], &self.count.to_le_bytes()));
         }
         changes
     }
@@ -347,21 +379,13 @@ impl StepState for OverState {
                 let number = u64::from_be_bytes(*<&[u8; 8]>::try_from(number).ok()?);
                 let row = self.waiting.decode(rest)?;
                 self.wait(row, (plain_int(u64::from_be_bytes(*time)), number));
-                self.waiting_entries.restored(row);
+                self.waiting_entries.restored(row, key, value);
                 Some(())
             }
             (&BEFORE, of_key) => {
-                let slot = self.index.slot_of_key(of_key)?;
-                self.before.resize(self.index.slots(), VecDeque::new());
-                self.index.hold(slot);
-                for _ in 0..take_u32(&mut rest)? {
-                    let time = take_i64(&mut rest)?;
-                    let length = take_u32(&mut rest)? as usize;
-                    let row = self.arguments.decode(take(&mut rest, length)?)?;
-                    self.before[slot as usize].push_back(Before { row, time });
-                }
-                self.before_entries.restored(slot);
-                rest.is_empty().then_some(())
+                let slot = self.read_before(of_key, &mut rest)?;
+                self.before_entries.restored(slot, key, value);
+                Some(())
             }
             _ => None,
         };
@@ -375,6 +399,9 @@ impl StepState for OverState {
         let waiting = waiting_entries.checksum(|row, key, value| encode_waiting(row, key, value, places, waiting));
         let before = before_entries.checksum(|slot, key, value| encode_before(slot, key, value, before, index, arguments));
         own.wrapping_add(waiting).wrapping_add(before)
+    }
+    fn spills(&mut self) -> Option<&mut dyn Spills> {
+        Some(self)
     }
 }
 

@@ -1,6 +1,57 @@
 //! What the driver needs of a step's state: entries, key bytes to value bytes, each kept for itself.
 
-use crate::{KeyChange, StateCorrupt};
+use crate::{Spills, StateCorrupt};
+
+/// The number of a checkpoint, as a step keeps it for each entry. They ascend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Save(pub u32);
+
+impl Save {
+    /// Of an entry that was there when the task began: some true checkpoint.
+    pub const UNKNOWN: Self = Self(0);
+    /// Of what lies too far: as if it were never true.
+    const TOO_FAR: Self = Self(u32::MAX);
+
+    /// That checkpoint.
+    pub fn number(checkpoint: u64) -> Self {
+        u32::try_from(checkpoint).map_or(Self::TOO_FAR, Self)
+    }
+}
+
+/// What the store has of an entry, as far as its step knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InStore {
+    /// Nothing.
+    Nothing,
+    /// That checkpoint wrote it last.
+    Under(Save),
+    /// Nobody knows: somebody has to look.
+    Unknown,
+}
+
+impl InStore {
+    pub(crate) fn under(save: Save) -> Self {
+        if matches!(save, Save::UNKNOWN | Save::TOO_FAR) { Self::Unknown } else { Self::Under(save) }
+    }
+}
+
+/// An entry that changed since the last checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange {
+    /// The key's bytes.
+    pub key: Box<[u8]>,
+    /// Its state row as bytes; `None`: it has none any more.
+    pub value: Option<Box<[u8]>>,
+    /// What the store had of it before.
+    pub stored: InStore,
+}
+
+impl KeyChange {
+    /// The one entry of a step itself. It is looked up each time: that is cheaper than to remember anything of it.
+    pub(crate) fn of_step(key: [u8; 1], value: &[u8]) -> Self {
+        Self { key: key.into(), value: Some(value.into()), stored: InStore::Unknown }
+    }
+}
 
 /// The state of a step. Entries that did not change since the last `take_changes` cost a checkpoint nothing.
 pub trait StepState: Send {
@@ -17,18 +68,23 @@ pub trait StepState: Send {
 
     /// What changed since the last time. A key may be there more than once: the last one counts, and the order means nothing else.
     fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
+        self.take_some(usize::MAX, Save::UNKNOWN)
     }
 
-    /// About so many of the changes, for a driver that takes them bit by bit between batches; what changes again is handed out again. None
-    /// only if nothing changed.
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange>;
+    /// About so many of the changes, for a driver that takes them bit by bit between batches and stores them under `save`; what changes again
+    /// is handed out again. None only if nothing changed.
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange>;
 
     /// Takes back an entry that was handed out once. Given all of them, in any order, the state is what it was.
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt>;
 
     /// One number for all entries: the same for the same entries, in every process. Costs a hash of each that changed since the last time.
     fn checksum(&mut self) -> u64;
+
+    /// How its entries leave memory. `None`: all of them have to be there.
+    fn spills(&mut self) -> Option<&mut dyn Spills> {
+        None
+    }
 }
 
 impl dyn StepState + '_ {

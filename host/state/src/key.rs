@@ -2,6 +2,9 @@
 
 use crate::{CheckpointId, TaskId};
 
+/// What follows a zero byte that belongs to the key; two zeros are its end.
+const ESCAPED: u8 = 0xff;
+
 /// What a stored key says, its task aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredKey {
@@ -28,13 +31,24 @@ pub(crate) fn encode(prefix: &[u8], operator: u32, key: &[u8], checkpoint: Check
     encoded
 }
 
-/// What all versions of one key begin with.
+/// What all versions of one key begin with, and no other key.
 pub(crate) fn version_prefix(prefix: &[u8], operator: u32, key: &[u8]) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(prefix.len() + key.len() + 16);
+    let mut encoded = key_prefix(prefix, operator, key);
+    encoded.extend_from_slice(&[0, 0]);
+    encoded
+}
+
+/// What all versions of all keys begin with that begin with `key`.
+pub(crate) fn key_prefix(prefix: &[u8], operator: u32, key: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(prefix.len() + key.len() + 24);
     encoded.extend_from_slice(prefix);
     encoded.extend_from_slice(&operator.to_be_bytes());
-    encoded.extend_from_slice(&(key.len() as u32).to_be_bytes());
-    encoded.extend_from_slice(key);
+    for byte in key {
+        encoded.push(*byte);
+        if *byte == 0 {
+            encoded.push(ESCAPED);
+        }
+    }
     encoded
 }
 
@@ -47,15 +61,21 @@ pub(crate) fn is_whole(stored: &[u8]) -> bool {
 
 /// Reads what stands behind the task's prefix. `None` if it is no such key.
 pub(crate) fn decode(rest: &[u8]) -> Option<StoredKey> {
-    let (operator, rest) = rest.split_first_chunk::<4>()?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let (key, version) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-    let version: [u8; 8] = version.try_into().ok()?;
-    Some(StoredKey {
-        operator: u32::from_be_bytes(*operator),
-        key: key.to_vec(),
-        checkpoint: CheckpointId(u64::from_be_bytes(version)),
-    })
+    let (operator, mut rest) = rest.split_first_chunk::<4>()?;
+    let mut key = Vec::with_capacity(rest.len().saturating_sub(10));
+    loop {
+        let zero = rest.iter().position(|byte| *byte == 0)?;
+        key.extend_from_slice(&rest[..zero]);
+        let (behind, after) = rest[zero + 1..].split_first()?;
+        rest = after;
+        match *behind {
+            0 => break,
+            ESCAPED => key.push(0),
+            _ => return None,
+        }
+    }
+    let version: [u8; 8] = rest.try_into().ok()?;
+    Some(StoredKey { operator: u32::from_be_bytes(*operator), key, checkpoint: CheckpointId(u64::from_be_bytes(version)) })
 }
 
 #[cfg(test)]
@@ -64,6 +84,11 @@ mod tests {
 
     use super::*;
 
+    /// Few bytes, and often those that mean something.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0xfe), Just(0xff)], 0..5)
+    }
+
     proptest! {
         #[test]
         fn keys_read_back_and_sort_by_version(operator: u32, key: Vec<u8>, first: u64, second: u64) {
@@ -71,6 +96,17 @@ mod tests {
             let two = encode(b"t", operator, &key, CheckpointId(second));
             prop_assert_eq!(decode(&one[1..]), Some(StoredKey { operator, key, checkpoint: CheckpointId(first) }));
             prop_assert_eq!(one.cmp(&two), first.cmp(&second));
+        }
+
+        /// Whatever their versions: so a scan meets keys in the order their operator knows, and those that begin alike together.
+        #[test]
+        fn keys_sort_as_their_bytes_do(one in key(), other in key(), first: u64, second: u64) {
+            let stored = encode(b"t", 7, &one, CheckpointId(first)).cmp(&encode(b"t", 7, &other, CheckpointId(second)));
+            prop_assert_eq!(stored, one.cmp(&other).then(first.cmp(&second)));
+            let begins = encode(b"t", 7, &other, CheckpointId(second)).starts_with(&key_prefix(b"t", 7, &one));
+            prop_assert_eq!(begins, other.starts_with(&one));
+            let is_version = encode(b"t", 7, &other, CheckpointId(second)).starts_with(&version_prefix(b"t", 7, &one));
+            prop_assert_eq!(is_version, other == one);
         }
 
         #[test]

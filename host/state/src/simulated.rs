@@ -81,6 +81,14 @@ impl SimulatedTree {
         Ok(())
     }
 
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<UserValue>, fjall::Error> {
+        let shared = self.lock();
+        if shared.off {
+            return Err(off());
+        }
+        Ok(shared.pairs.get(key).map(|value| UserValue::from(value.as_slice())))
+    }
+
     pub(crate) fn prefix(&self, prefix: &[u8]) -> Vec<Pair> {
         let shared = self.lock();
         if shared.off {

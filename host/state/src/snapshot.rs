@@ -13,7 +13,7 @@ use crate::key;
 use crate::key::task_prefix;
 use crate::store::{BATCH_KEYS_MAX, StateError, failed, read_value};
 use crate::tree::{FrozenTree, Pair};
-use crate::{Change, CheckpointId, StateStore, TaskId};
+use crate::{Change, CheckpointId, StateStore, Stored, TaskId};
 
 /// While there is one, nothing is removed from the store. For moments: whoever removes waits.
 pub struct Hold<'a> {
@@ -96,7 +96,8 @@ impl<I: Iterator<Item = Pair>> Iterator for Newest<I> {
             let Some(key) = key::decode(&stored[self.prefix_length..]).filter(|key| key.checkpoint <= self.checkpoint) else {
                 continue;
             };
-            let change = Change { operator: key.operator, key: key.key, value: read_value(&value) };
+            let stored_by = Stored::Under(key.checkpoint);
+            let change = Change { operator: key.operator, key: key.key, value: read_value(&value), stored: stored_by };
             let is_same = self.pending.as_ref().is_some_and(|last| last.operator == change.operator && last.key == change.key);
             let last = self.pending.replace(change);
             if let Some(last) = last.filter(|last| !is_same && last.value.is_some()) {
@@ -114,7 +115,7 @@ impl Hold<'_> {
 }
 
 impl StateSnapshot {
-    /// The state of `task` as of a checkpoint that was kept while this was made, ascending by operator, key length and key. Blocking: it is
+    /// The state of `task` as of a checkpoint that was kept while this was made, ascending by operator and key. Blocking: it is
     /// read as it is asked for, so that no state need fit into memory.
     pub fn of_task(
         self,

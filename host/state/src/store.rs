@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use fjall::{Database, KeyspaceCreateOptions};
 use parking_lot::RwLock;
 
-use crate::key::{StoredKey, decode, encode, task_prefix, version_prefix};
+use crate::key::{decode, encode, task_prefix};
 use crate::tree::Tree;
 use crate::{CheckpointId, TaskId};
 
@@ -20,6 +20,19 @@ pub struct Change {
     pub key: Vec<u8>,
     /// Its state, in the operator's own encoding; `None` when the key is gone.
     pub value: Option<Vec<u8>>,
+    /// What the store has of the key: of a change to be written, before it; of one that was read, this one alone or nobody knows what.
+    pub stored: Stored,
+}
+
+/// What whoever speaks of a key knows of it in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// There is nothing of it.
+    Nothing,
+    /// That checkpoint wrote it last.
+    Under(CheckpointId),
+    /// Nobody knows.
+    Unknown,
 }
 
 /// What a checkpoint wrote, to be recorded with it and compared when it is loaded: a tail of the store that is lost is noticed, whatever
@@ -138,7 +151,7 @@ impl StateStore {
         self.versions.sync().map_err(failed("syncing"))
     }
 
-    /// The state of `task` as of `checkpoint`, in order of operator, key length and key. What was written above it never became true: it is
+    /// The state of `task` as of `checkpoint`, in order of operator and key. What was written above it never became true: it is
     /// removed, so that its number can be used again. What later versions replaced is removed too, but for what `before` sees: the checkpoint
     /// that is loaded next if this one turns out to be damaged.
     pub fn load(&self, task: &TaskId, checkpoint: CheckpointId, before: CheckpointId) -> Result<Loaded, StateError> {
@@ -158,8 +171,8 @@ impl StateStore {
         let mut dead: Vec<Vec<u8>> = Vec::new();
         let mut written = Written::default();
         let mut last: Option<Change> = None;
-        // Where the newest version of the last key that `before` sees lies.
-        let mut seen_before: Option<Vec<u8>> = None;
+        // Where the newest version of the last key that `before` sees lies, and whether it says that the key is gone and nothing is behind it.
+        let mut seen_before: Option<(Vec<u8>, bool)> = None;
         let prefix = task_prefix(task);
         for entry in self.versions.prefix(&prefix) {
             let (stored, value) = entry.map_err(failed("loading"))?;
@@ -168,16 +181,23 @@ impl StateStore {
                 dead.push(stored.to_vec());
                 continue;
             }
-            let change = Change { operator: key.operator, key: key.key, value: read_value(&value) };
+            let stored_by = Stored::Under(key.checkpoint);
+            let mut change = Change { operator: key.operator, key: key.key, value: read_value(&value), stored: stored_by };
             if key.checkpoint == checkpoint {
                 written.count(&change);
             }
             let is_same = last.as_ref().is_some_and(|last| last.operator == change.operator && last.key == change.key);
-            if !is_same {
-                seen_before = None;
+            if is_same {
+                // Whoever replaces this one has to look for what lies below it.
+                change.stored = Stored::Unknown;
+            } else {
+                dead.extend(last_word(seen_before.take()));
             }
             if key.checkpoint <= before {
-                dead.extend(seen_before.replace(stored.to_vec()));
+                let older = seen_before.replace((stored.to_vec(), change.value.is_none()));
+                dead.extend(older.map(|(place, _)| place));
+            } else if let Some((_, is_last_word)) = &mut seen_before {
+                *is_last_word = false;
             }
             // Of the versions of a key only the newest is its state.
             if let Some(last) = last.replace(change).filter(|last| !is_same && last.value.is_some()) {
@@ -185,6 +205,7 @@ impl StateStore {
             }
         }
         last.filter(|last| last.value.is_some()).into_iter().for_each(each);
+        dead.extend(last_word(seen_before));
         self.remove(dead)?;
         Ok(written)
     }
@@ -192,33 +213,6 @@ impl StateStore {
     /// The state of `task` as of `checkpoint`, as [`Self::load`] has it, and nothing is removed.
     pub fn read(&self, task: &TaskId, checkpoint: CheckpointId) -> Result<Vec<Change>, StateError> {
         self.snapshot().of_task(task, checkpoint).collect()
-    }
-
-    /// Drops what nobody can ask for any more once nothing older than `oldest` will be loaded: of every key in `changed`, the
-    /// versions below the newest one that `oldest` sees.
-    pub fn retire(&self, task: &TaskId, oldest: CheckpointId, changed: &[Change]) -> Result<(), StateError> {
-        let prefix = task_prefix(task);
-        let mut dead = Vec::new();
-        for change in changed {
-            let versions_of_key = version_prefix(&prefix, change.operator, &change.key);
-            let mut seen: Option<(Vec<u8>, bool)> = None;
-            for entry in self.versions.prefix(&versions_of_key) {
-                let (stored, value) = entry.map_err(failed("retiring"))?;
-                let Some(StoredKey { checkpoint, .. }) = decode(&stored[prefix.len()..]) else { continue };
-                if checkpoint > oldest {
-                    break;
-                }
-                let gone = read_value(&value).is_none();
-                if let Some((older, _)) = seen.replace((stored.to_vec(), gone)) {
-                    dead.push(older);
-                }
-            }
-            // The word that a key is gone is needed only while an older version says otherwise.
-            if let Some((last, true)) = seen {
-                dead.push(last);
-            }
-        }
-        self.remove(dead)
     }
 
     /// Forgets a task altogether.
@@ -243,7 +237,7 @@ impl StateStore {
         Ok(counts)
     }
 
-    fn remove(&self, dead: Vec<Vec<u8>>) -> Result<(), StateError> {
+    pub(crate) fn remove(&self, dead: Vec<Vec<u8>>) -> Result<(), StateError> {
         for slice in dead.chunks(BATCH_KEYS_MAX) {
             // By slice: a backup that holds the store waits for one, and whoever removes behind it not for a whole task.
             let _removing = self.removals.read();
@@ -252,6 +246,11 @@ impl StateStore {
         }
         Ok(())
     }
+}
+
+/// The word that a key is gone, where no older version says otherwise any more.
+fn last_word(seen: Option<(Vec<u8>, bool)>) -> Option<Vec<u8>> {
+    seen.filter(|(_, is_last_word)| *is_last_word).map(|(place, _)| place)
 }
 
 pub(crate) fn read_value(stored: &[u8]) -> Option<Vec<u8>> {

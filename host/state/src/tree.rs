@@ -39,6 +39,15 @@ impl Tree {
         }
     }
 
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<UserValue>, fjall::Error> {
+        match self {
+            Self::Lsm { pairs, .. } => pairs.get(key),
+            #[cfg(feature = "simulated")]
+            Self::Simulated(tree) => tree.get(key),
+        }
+    }
+
     /// Every pair whose key begins with `prefix`, ascending by key.
     pub(crate) fn prefix(&self, prefix: &[u8]) -> Box<dyn Iterator<Item = Pair>> {
         match self {

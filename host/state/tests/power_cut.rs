@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidemill_event::{PartitionId, TenantName};
-use tidemill_state::{Change, CheckpointId, SimulatedTree, StateStore, TaskId};
+use tidemill_state::{Change, CheckpointId, Replaced, SimulatedTree, StateStore, Stored, TaskId};
 
 const SECTOR: usize = 512;
 /// Crashes in a row, each on what the one before left.
@@ -107,7 +107,8 @@ impl Model {
                 };
                 slice.insert(key, value);
             }
-            let changes: Vec<Change> = slice.into_iter().map(|(key, value)| Change { operator: 3, key, value }).collect();
+            let changes: Vec<Change> =
+                slice.into_iter().map(|(key, value)| Change { operator: 3, key, value, stored: Stored::Unknown }).collect();
             for part in changes.chunks(7) {
                 store.write(&task(), number, part).expect("written");
             }
@@ -122,7 +123,8 @@ impl Model {
             }
             // The log says so now: it is true.
             let before = std::mem::replace(&mut self.changed, changes);
-            store.retire(&task(), CheckpointId(self.checkpoint), &before).expect("retired");
+            let before = Replaced::by(&task(), CheckpointId(self.checkpoint), &before);
+            store.retire(&task(), CheckpointId(self.checkpoint), before).expect("retired");
             (self.checkpoint, self.state) = (number.0, state);
             if random.below(4) == 0 {
                 return;

@@ -40,9 +40,13 @@ pub(crate) struct ServeArgs {
     /// Room on the disk that is kept to finish what was taken, such as 64MiB: new events are refused (507) before it is needed.
     #[arg(long, value_name = "SIZE")]
     pub disk_reserve: Option<String>,
-    /// Memory that the state of all pipelines may take together, such as 2GiB; half of the machine's unless said. A pipeline that needs more is held.
+    /// Memory that the state of all pipelines may take together, such as 2GiB; half of the machine's unless said. Beyond it what can leave memory
+    /// does, and a pipeline that needs more is held.
     #[arg(long, value_name = "SIZE")]
     pub state_memory: Option<String>,
+    /// What of it one tenant's pipelines may take together; all of it unless said.
+    #[arg(long, value_name = "SIZE")]
+    pub tenant_state_memory: Option<String>,
     /// Connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,

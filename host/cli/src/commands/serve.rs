@@ -93,6 +93,9 @@ impl Parts {
         if let Some(bytes) = settings.state_memory_bytes.or_else(half_of_the_memory) {
             engine.state_memory_bytes = bytes;
         }
+        if let Some(bytes) = settings.tenant_state_memory_bytes {
+            engine.tenant_state_memory_bytes = bytes;
+        }
         if let Some(workers) = settings.workers {
             engine.workers = workers;
         }

@@ -151,8 +151,10 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
     let state_bytes: u64 = tasks().map(|task| number(task, "/state_bytes")).sum();
     if state_bytes > 0 {
         let pause = tasks().map(|task| number(task, "/checkpoint_pause_us")).max().unwrap_or(0);
+        let on_disk: u64 = tasks().map(|task| number(task, "/state_entries_on_disk")).sum();
+        let on_disk = if on_disk > 0 { format!(", {} entries on disk alone", grouped(on_disk)) } else { String::new() };
         lines.push(format!(
-            "  state        about {} in memory, the last checkpoints held rows back {pause} µs at most",
+            "  state        about {} in memory{on_disk}, the last checkpoints held rows back {pause} µs at most",
             bytes(state_bytes)
         ));
     }

@@ -42,6 +42,8 @@ pub(crate) struct ServeSettings {
     pub disk_reserve_bytes: Option<u64>,
     /// Memory for the state of all pipelines; `None`: half of the machine's.
     pub state_memory_bytes: Option<u64>,
+    /// What of it one tenant's pipelines may take; `None`: all of it.
+    pub tenant_state_memory_bytes: Option<u64>,
     /// How many connections there may be, and how long they may keep the host waiting.
     pub connections: ConnectionSettings,
 }
@@ -84,6 +86,7 @@ impl ServeSettings {
             webhooks_private: args.webhooks_private.then_some(true),
             disk_reserve: args.disk_reserve.clone(),
             state_memory: args.state_memory.clone(),
+            tenant_state_memory: args.tenant_state_memory.clone(),
             connections_max: args.connections.connections_max,
             connections_per_address_max: args.connections.connections_per_address_max,
             connection_idle: args.connections.connection_idle.clone(),
@@ -144,6 +147,7 @@ impl Found {
         let webhooks_private = self.webhooks_private.is_some_and(|(allowed, _)| allowed);
         let disk_reserve_bytes = size(self.disk_reserve)?;
         let state_memory_bytes = size(self.state_memory)?;
+        let tenant_state_memory_bytes = size(self.tenant_state_memory)?;
         Ok(ServeSettings {
             dev,
             data,
@@ -155,6 +159,7 @@ impl Found {
             webhooks_private,
             disk_reserve_bytes,
             state_memory_bytes,
+            tenant_state_memory_bytes,
             connections,
         })
     }
@@ -271,7 +276,7 @@ mod tests {
             "",
             "dev = true\nlisen = \"127.0.0.1:1\"\n",
             expect![
-                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`, `disk_reserve`, `state_memory`, `connections_max`, `connections_per_address_max`, `connection_idle`, `header_read`, `body_idle`, `write_stall`, `event_stream_keep_alive`, `websocket_ping`, `websocket_idle`"
+                "tidemill.toml:2: unknown field `lisen`, expected one of `dev`, `data`, `listen`, `workers`, `drain`, `log`, `log_filter`, `webhooks_private`, `disk_reserve`, `state_memory`, `tenant_state_memory`, `connections_max`, `connections_per_address_max`, `connection_idle`, `header_read`, `body_idle`, `write_stall`, `event_stream_keep_alive`, `websocket_ping`, `websocket_idle`"
             ],
         );
         check(

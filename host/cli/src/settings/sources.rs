@@ -63,6 +63,7 @@ keys! {
     webhooks_private: bool = "TIDEMILL_WEBHOOKS_PRIVATE",
     disk_reserve: String = "TIDEMILL_DISK_RESERVE",
     state_memory: String = "TIDEMILL_STATE_MEMORY",
+    tenant_state_memory: String = "TIDEMILL_TENANT_STATE_MEMORY",
     connections_max: usize = "TIDEMILL_CONNECTIONS_MAX",
     connections_per_address_max: usize = "TIDEMILL_CONNECTIONS_PER_ADDRESS_MAX",
     connection_idle: String = "TIDEMILL_CONNECTION_IDLE",

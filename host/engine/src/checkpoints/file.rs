@@ -12,7 +12,7 @@
 use std::io::{self, Read};
 
 use tidemill_event::{PartitionId, PipelineName, TenantName};
-use tidemill_state::{Change, StateError, TaskId, Written};
+use tidemill_state::{Change, StateError, Stored, TaskId, Written};
 
 use crate::ControlError;
 use crate::checkpoints::{CheckpointName, NamedCheckpoint, ONLY, StoredCheckpoint};
@@ -93,7 +93,7 @@ impl<I: Iterator<Item = Result<Change, StateError>>> Iterator for Frames<I> {
     fn next(&mut self) -> Option<Self::Item> {
         let (mut payload, mut entries) = (self.task.to_le_bytes().to_vec(), 0);
         for change in self.changes.by_ref() {
-            let Change { operator, key, value } = match change {
+            let Change { operator, key, value, .. } = match change {
                 Ok(change) => change,
                 Err(error) => return Some(Err(error)),
             };
@@ -218,7 +218,8 @@ fn entries(payload: &[u8]) -> Option<(u32, Vec<Change>)> {
     let task = number(&mut rest)?;
     let mut changes = Vec::new();
     while !rest.is_empty() {
-        changes.push(Change { operator: number(&mut rest)?, key: part(&mut rest)?, value: Some(part(&mut rest)?) });
+        let (operator, key, value) = (number(&mut rest)?, part(&mut rest)?, part(&mut rest)?);
+        changes.push(Change { operator, key, value: Some(value), stored: Stored::Nothing });
     }
     Some((task, changes))
 }
@@ -293,7 +294,7 @@ mod tests {
     use crate::stored::StoredPipeline;
 
     fn change(key: &[u8], value: &[u8]) -> Change {
-        Change { operator: 7, key: key.to_vec(), value: Some(value.to_vec()) }
+        Change { operator: 7, key: key.to_vec(), value: Some(value.to_vec()), stored: Stored::Nothing }
     }
 
     fn document() -> StoredCheckpoint {

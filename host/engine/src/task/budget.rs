@@ -1,9 +1,16 @@
-//! Memory for state: what the tasks of a host may take together. A task that would take more stops and says so, before the machine does.
+//! Memory for state: what the tasks of a host may take together. Where that gets tight, entries leave memory (`spilling.rs`); a task that would
+//! take more with what cannot leave stops and says so, before the machine does.
 //!
 //! What a task takes is what its steps have entries, times what entries of a step were like so far (`drawing.rs`): an estimate, within some
 //! ten percent where keys are alike. A task that stops is held behind a checkpoint, and gives its memory back.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
+use tidemill_event::TenantName;
+use tidemill_flow::STUB_BYTES;
 
 use crate::task::machine::Task;
 
@@ -13,68 +20,135 @@ pub(crate) struct StateBudget {
     /// In use, as metrics show it.
     used: Gauge,
     max: u64,
+    /// What one tenant's tasks may take of it.
+    tenant_max: u64,
+    tenants: Arc<Mutex<HashMap<TenantName, Gauge>>>,
 }
 
 /// What a task has of it; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: StateBudget,
+    /// What its tenant's tasks have.
+    tenant: Gauge,
     bytes: u64,
 }
 
 impl StateBudget {
-    /// So many bytes for all.
-    pub(crate) fn new(max: u64, used: Gauge) -> Self {
-        Self { used, max }
+    /// So many bytes for all, and for one tenant.
+    pub(crate) fn new(max: u64, tenant_max: u64, used: Gauge) -> Self {
+        Self { used, max, tenant_max, tenants: Arc::default() }
     }
 
     /// Nothing of it, for now.
-    pub(super) fn share(&self) -> Share {
-        Share { budget: self.clone(), bytes: 0 }
+    pub(super) fn share(&self, tenant: &TenantName) -> Share {
+        Share { budget: self.clone(), tenant: self.of(tenant), bytes: 0 }
+    }
+
+    /// What a tenant has.
+    fn of(&self, tenant: &TenantName) -> Gauge {
+        let mut tenants = self.tenants.lock();
+        // Those of which nothing is left need no number.
+        tenants.retain(|name, used| used.get() > 0 || name == tenant);
+        tenants.entry(tenant.clone()).or_default().clone()
+    }
+
+    /// What there is that nobody has, for this tenant.
+    pub(super) fn free(&self, tenant: &TenantName) -> u64 {
+        self.max.saturating_sub(bytes(&self.used)).min(self.tenant_max.saturating_sub(bytes(&self.of(tenant))))
     }
 }
 
 impl Share {
-    /// Takes so many bytes instead of what it had. `false`: it took more than before, and that is more than there is for all.
+    /// Takes so many bytes instead of what it had. `false`: it took more than before, and that is more than there is.
     pub(super) fn set(&mut self, bytes: u64) -> bool {
         let before = std::mem::replace(&mut self.bytes, bytes);
         // States are far from the end of these numbers.
         let grown = bytes as i64 - before as i64;
-        let used = self.budget.used.inc_by(grown) + grown;
-        grown <= 0 || u64::try_from(used).unwrap_or(0) <= self.budget.max
+        self.budget.used.inc_by(grown);
+        self.tenant.inc_by(grown);
+        grown <= 0 || !self.is_over()
+    }
+
+    /// All tasks together, or those of the tenant, have nearly all there is: what can leave memory should.
+    pub(super) fn is_tight(&self) -> bool {
+        self.reaches(|max| max / 8 * 7)
+    }
+
+    /// They have more than there is.
+    pub(super) fn is_over(&self) -> bool {
+        self.reaches(|max| max)
+    }
+
+    fn reaches(&self, mark: impl Fn(u64) -> u64) -> bool {
+        bytes(&self.budget.used) > mark(self.budget.max) || bytes(&self.tenant) > mark(self.budget.tenant_max)
+    }
+
+    /// Whose bound it meets, in words.
+    fn bound(&self) -> String {
+        if bytes(&self.tenant) > self.budget.tenant_max {
+            let max = self.budget.tenant_max >> 20;
+            return format!("all pipelines of this tenant together more than the {max} MiB they may (`tenant_state_memory`)");
+        }
+        format!("all pipelines together more than the {} MiB they may (`state_memory`)", self.budget.max >> 20)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.dec_by(self.bytes as i64);
+        self.tenant.dec_by(self.bytes as i64);
     }
+}
+
+fn bytes(used: &Gauge) -> u64 {
+    u64::try_from(used.get()).unwrap_or(0)
 }
 
 impl Task {
     /// What its state takes in memory, about, as others see it. The largest step comes with it.
     pub(super) fn state_bytes(&mut self) -> (u64, Option<u32>) {
         let Self { chain, drawn, .. } = self;
-        let sizes: Vec<(u32, u64)> =
-            chain.tables().map(|(step, table)| (step.0, drawn.memory_bytes(step.0, table.len()))).collect();
+        let sizes: Vec<(u32, u64)> = chain
+            .tables()
+            .map(|(step, table)| {
+                let (entries, cold) = (table.len(), table.spills().map_or(0, |spills| spills.cold_len()));
+                (step.0, drawn.memory_bytes(step.0, entries - cold) + cold as u64 * STUB_BYTES)
+            })
+            .collect();
         let largest = sizes.iter().max_by_key(|(_, bytes)| *bytes).map(|(step, _)| *step);
         (sizes.iter().map(|(_, bytes)| bytes).sum(), largest)
     }
 
-    /// Accounts for its state; one that grew beyond what there is for all is held, with everything it has taken saved.
-    pub(super) fn hold_if_over_budget(&mut self) {
+    /// Takes its share of memory as its state is now. Whether that fits, and the largest step.
+    pub(super) fn account_for_state(&mut self) -> (bool, Option<u32>) {
         let (bytes, largest) = self.state_bytes();
         let fits = self.share.set(bytes);
-        self.shared.update(|seen| seen.state_bytes = bytes);
+        let cold = self.chain.tables().map(|(_, table)| table.spills().map_or(0, |spills| spills.cold_len() as u64)).sum();
+        self.shared.update(|seen| (seen.state_bytes, seen.state_entries_on_disk) = (bytes, cold));
+        (fits, largest)
+    }
+
+    /// Accounts for its state, and lets some of it leave memory where that gets tight; one that grew beyond what there is for all, and
+    /// cannot leave, is held with everything it has taken saved.
+    pub(super) fn keep_within_budget(&mut self) {
+        let (fits, largest) = self.account_for_state();
+        if self.share.is_tight() && self.spill_if_tight() == 0 && self.could_spill_more() {
+            self.draw_for_checkpoint();
+        }
         if fits {
+            return;
+        }
+        self.spill_until_it_fits();
+        if !self.share.is_over() {
             return;
         }
         self.take_checkpoint(false, None);
         let step = largest.map_or_else(String::new, |step| format!(", most of it in {}", self.plan.step_name(step)));
         self.hold(format!(
-            "its state takes {} MiB of memory{step}, and all pipelines together more than the {} MiB they may: give state more with `state_memory`, or keep less (shorter windows, fewer keys, smaller state), then resume it",
-            bytes >> 20,
-            self.share.budget.max >> 20,
+            "its state takes {} MiB of memory{step}, and {}; what can leave memory has left: give state more, or keep less (shorter windows, fewer keys, smaller state), then resume it",
+            self.share.bytes >> 20,
+            self.share.bound(),
         ));
     }
 }
@@ -85,13 +159,19 @@ mod tests {
 
     #[test]
     fn what_is_taken_counts_for_all_until_it_is_given_back() {
-        let budget = StateBudget::new(100, Gauge::default());
-        let (mut one, mut two) = (budget.share(), budget.share());
+        let budget = StateBudget::new(100, 70, Gauge::default());
+        let (tenant, other) = ("one".parse().expect("a name"), "other".parse().expect("a name"));
+        let (mut one, mut two) = (budget.share(&tenant), budget.share(&other));
         assert!(one.set(60) && two.set(40));
         assert!(!one.set(61), "more than there is");
         assert!(one.set(61), "it did not grow");
-        assert!(two.set(10) && one.set(90));
+        assert!(one.is_tight() && one.is_over() && budget.free(&tenant) == 0);
+        assert!(two.set(10) && one.set(69));
+        assert!(one.is_tight() && !one.is_over() && !two.is_tight(), "only its own tenant's");
+        assert_eq!((budget.free(&tenant), budget.free(&other)), (1, 21));
+        assert!(!one.set(71) && one.is_over() && !two.is_over());
+        assert!(one.bound().contains("tenant_state_memory") && two.bound().contains("`state_memory`"));
         drop(one);
-        assert_eq!(budget.used.get(), 10);
+        assert_eq!((budget.used.get(), budget.free(&tenant)), (10, 70));
     }
 }

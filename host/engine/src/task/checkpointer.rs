@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tidemill_event::{Clock, Offset};
 use tidemill_log::{Append, Log, Partition, Pending, Visibility};
-use tidemill_state::{Change, CheckpointId, StateError, StateStore, TaskId};
+use tidemill_state::{Change, CheckpointId, Replaced, StateError, StateStore, TaskId};
 
 use crate::metrics::Metrics;
 use crate::planted::{Planted, Plants};
@@ -90,7 +90,7 @@ struct Previous {
     id: CheckpointId,
     as_of: Offset,
     input: BTreeMap<String, u64>,
-    changes: Vec<Change>,
+    replaced: Replaced,
 }
 
 struct Maker {
@@ -158,7 +158,8 @@ impl Maker {
             .filter_map(|job| {
                 if self.plants.has(Planted::RetiredEarly) {
                     // What it would be told a moment later.
-                    let _ = self.store.retire(&job.shared.id, CheckpointId(job.checkpoint.id), &job.changes);
+                    let id = CheckpointId(job.checkpoint.id);
+                    let _ = self.store.retire(&job.shared.id, id, Replaced::by(&job.shared.id, id, &job.changes));
                     let _ = self.store.sync();
                 }
                 let rows = encode(&Record::Checkpoint(job.checkpoint.clone()), job.output.schema(), self.clock.now());
@@ -198,16 +199,22 @@ impl Maker {
                 tracing::debug!(task = %shared.id, "rows between stages are not trimmed: {error}");
             }
         }
-        if finishes {
+        let replaced = Replaced::by(&shared.id, id, &changes);
+        drop(changes);
+        let before = if finishes {
             shared.let_go();
             shared.update(|seen| seen.state = TaskState::Finished);
             // Those who read what it wrote may be at their end now, too.
             shared.neighbours.wake_behind();
-        }
-        let now = Previous { id, as_of: Offset(checkpoint.as_of), input: checkpoint.input, changes };
-        if let Some(before) = self.previous.insert(shared.id.clone(), now) {
+            // There is no next one: what this one replaced stays until the task is loaded or forgotten.
+            self.previous.remove(&shared.id)
+        } else {
+            let now = Previous { id, as_of: Offset(checkpoint.as_of), input: checkpoint.input, replaced };
+            self.previous.insert(shared.id.clone(), now)
+        };
+        if let Some(before) = before {
             // Nobody will load anything older than `before` again, nor replay what it covers.
-            if let Err(error) = self.store.retire(&shared.id, before.id, &before.changes) {
+            if let Err(error) = self.store.retire(&shared.id, before.id, before.replaced) {
                 tracing::warn!(task = %shared.id, "old state is not cleared away: {error}");
             }
             if let Err(error) = self.log.trim(progress.key(), before.as_of) {

@@ -44,6 +44,7 @@ impl Task {
         outcome: &Outcome,
         begun: Duration,
     ) -> Result<(), String> {
+        self.lost.check()?;
         commit.state = self.checks(commit.rows_taken()).then(|| self.state_checksum());
         self.append(&commit, sources, output, outcome)?;
         self.replace_after(outcome);
@@ -53,7 +54,7 @@ impl Task {
             self.took(at, Offset(commit.end));
         }
         self.parts.metrics.commits.inc();
-        self.hold_if_over_budget();
+        self.keep_within_budget();
         if self.cost >= self.parts.checkpoint_after || self.saved_at.elapsed() >= CHECKPOINT_AT_LATEST {
             self.draw_for_checkpoint();
         }

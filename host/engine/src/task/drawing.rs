@@ -10,8 +10,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use tidemill_flow::Chain;
-use tidemill_state::Change;
+use tidemill_flow::{Chain, InStore, Save};
+use tidemill_state::{Change, CheckpointId, Stored};
 
 use crate::plan::Plan;
 use crate::task::restore::operator_of;
@@ -19,7 +19,7 @@ use crate::task::restore::operator_of;
 /// Entries that are made bytes at once: some milliseconds.
 pub(super) const DRAW_ENTRIES: usize = 16_384;
 /// What an entry takes in memory beside its bytes: its place in tables, lists and columns.
-const ENTRY_BYTES: u64 = 96;
+pub(super) const ENTRY_BYTES: u64 = 96;
 /// What an entry's bytes are taken for before one was seen.
 const UNSEEN_BYTES: u64 = 64;
 
@@ -33,17 +33,22 @@ pub(super) struct Drawn {
 }
 
 impl Drawn {
-    /// Takes about so many entries of each step. Whether that was everything.
-    pub(super) fn draw(&mut self, plan: &Plan, chain: &mut Chain, most: usize) -> bool {
+    /// Takes about so many entries of each step, for the checkpoint of that number. Whether that was everything.
+    pub(super) fn draw(&mut self, plan: &Plan, chain: &mut Chain, most: usize, checkpoint: CheckpointId) -> bool {
         let begun = Instant::now();
         let mut left = 0;
         for (step, table) in chain.tables() {
             let Some(operator) = operator_of(plan, step.0) else { continue };
             let from = self.changes.len();
-            self.changes.extend(table.take_some(most).into_iter().map(|change| Change {
+            self.changes.extend(table.take_some(most, Save::number(checkpoint.0)).into_iter().map(|change| Change {
                 operator,
                 key: change.key.into_vec(),
                 value: change.value.map(<[u8]>::into_vec),
+                stored: match change.stored {
+                    InStore::Nothing => Stored::Nothing,
+                    InStore::Under(save) => Stored::Under(CheckpointId(u64::from(save.0))),
+                    InStore::Unknown => Stored::Unknown,
+                },
             }));
             self.sizes.saw(step.0, &self.changes[from..]);
             left += table.changed_len();
@@ -99,17 +104,19 @@ impl Sizes {
     }
 }
 
-/// Each key once, as it was last, in order: what a checkpoint writes.
+/// Each key once, as it was last, in order: what a checkpoint writes. What came and went since the one before is not there at all.
 pub(super) fn settled(mut changes: Vec<Change>) -> Vec<Change> {
-    // Equal keys stay in the order of drawing; the last of them is kept.
+    // Equal keys stay in the order of drawing; the last of them is kept, and the first knows what the store has.
     changes.sort_by(|a, b| (a.operator, &a.key).cmp(&(b.operator, &b.key)));
     changes.dedup_by(|later, kept| {
         let is_same = (later.operator, &later.key) == (kept.operator, &kept.key);
         if is_same {
+            later.stored = kept.stored;
             std::mem::swap(later, kept);
         }
         is_same
     });
+    changes.retain(|change| change.value.is_some() || change.stored != Stored::Nothing);
     changes
 }
 
@@ -119,9 +126,27 @@ mod tests {
 
     #[test]
     fn of_a_key_that_was_drawn_twice_the_last_counts() {
-        let change = |key: &str, value: Option<&str>| Change { operator: 1, key: key.into(), value: value.map(Into::into) };
-        let drawn =
-            vec![change("b", Some("1")), change("a", None), change("b", None), change("a", Some("2")), change("b", Some("3"))];
-        assert_eq!(settled(drawn), [change("a", Some("2")), change("b", Some("3"))]);
+        let change = |key: &str, value: Option<&str>, stored| Change {
+            operator: 1,
+            key: key.into(),
+            value: value.map(Into::into),
+            stored,
+        };
+        let (four, five) = (Stored::Under(CheckpointId(4)), Stored::Under(CheckpointId(5)));
+        let drawn = vec![
+            change("b", Some("1"), Stored::Nothing),
+            change("a", None, four),
+            change("c", Some("1"), Stored::Nothing),
+            change("b", None, five),
+            change("a", Some("2"), Stored::Nothing),
+            change("b", Some("3"), Stored::Nothing),
+            change("c", None, five),
+            change("d", None, four),
+        ];
+        assert_eq!(
+            settled(drawn),
+            [change("a", Some("2"), four), change("b", Some("3"), Stored::Nothing), change("d", None, four)],
+            "`c` came and went"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tidemill_event::Breaker;
 use tidemill_flow::{BREAKER, Chain, Group, Waiting};
-use tidemill_state::Change;
+use tidemill_state::{Change, Stored};
 
 use crate::plan::Plan;
 use crate::task::Replayed;
@@ -40,18 +40,23 @@ pub(super) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting, rep
         .into_iter()
         .map(|change| {
             let value = change.group.map(|group| encode(group, components.get(&group.step.0).copied().unwrap_or_default()));
-            Change { operator: WAITING, key: change.number.to_be_bytes().to_vec(), value }
+            own(WAITING, change.number.to_be_bytes().to_vec(), value)
         })
         .collect();
     for (step, breaker, _) in chain.breakers() {
         let value = Some(breaker.to_bytes().to_vec());
-        changes.push(Change { operator: BREAKERS, key: step.0.to_be_bytes().to_vec(), value });
+        changes.push(own(BREAKERS, step.0.to_be_bytes().to_vec(), value));
     }
-    changes.push(Change { operator: TIME, key: Vec::new(), value: Some(time) });
+    changes.push(own(TIME, Vec::new(), Some(time)));
     if *replayed != Replayed::default() {
-        changes.push(Change { operator: REPLAYED, key: Vec::new(), value: Some(replayed.to_bytes()) });
+        changes.push(own(REPLAYED, Vec::new(), Some(replayed.to_bytes())));
     }
     changes
+}
+
+/// Few enough that what they replace may be looked up.
+fn own(operator: u32, key: Vec<u8>, value: Option<Vec<u8>>) -> Change {
+    Change { operator, key, value, stored: Stored::Unknown }
 }
 
 /// Takes what was kept out of `state`.

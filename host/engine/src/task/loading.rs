@@ -15,6 +15,7 @@ use crate::task::machine::TaskParts;
 use crate::task::record::Checkpoint;
 use crate::task::recovery::Recovered;
 use crate::task::restore::Restoring;
+use crate::task::spilling::{Lost, spill_to};
 use crate::task::time::TaskTime;
 
 /// A task before it has state.
@@ -29,6 +30,7 @@ pub(super) struct Loaded {
     pub(super) begun: Begun,
     pub(super) kept: Kept,
     pub(super) drawn: Drawn,
+    pub(super) lost: Lost,
     /// Why it is not the last checkpoint.
     pub(super) fallback: Option<String>,
 }
@@ -43,7 +45,7 @@ pub(super) fn load(
 ) -> Result<Loaded, String> {
     let (last, damage) =
         match load_one(parts, plan, (task, is_followed), recovered.checkpoint.as_ref(), recovered.before_id(), &begin) {
-            Ok((begun, kept, drawn)) => return Ok(Loaded { begun, kept, drawn, fallback: None }),
+            Ok((begun, kept, drawn, lost)) => return Ok(Loaded { begun, kept, drawn, lost, fallback: None }),
             Err(damage) => (recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.id), damage),
         };
     let told = format!("checkpoint {last} is damaged ({damage})");
@@ -54,12 +56,12 @@ pub(super) fn load(
     }
     let id = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.id);
     tracing::error!(%task, "{told}: falling back to checkpoint {id}");
-    let (begun, kept, drawn) =
+    let (begun, kept, drawn, lost) =
         load_one(parts, plan, (task, is_followed), recovered.checkpoint.as_ref(), CheckpointId(id), &begin).map_err(|error| {
             format!("{told}, and so is checkpoint {id} before it ({error}): restore a named checkpoint or a backup")
         })?;
     parts.metrics.checkpoint_fallbacks.inc();
-    Ok(Loaded { begun, kept, drawn, fallback: Some(format!("{told}: it went on from checkpoint {id}")) })
+    Ok(Loaded { begun, kept, drawn, lost, fallback: Some(format!("{told}: it went on from checkpoint {id}")) })
 }
 
 fn load_one(
@@ -69,12 +71,15 @@ fn load_one(
     checkpoint: Option<&Checkpoint>,
     before: CheckpointId,
     begin: impl Fn(Option<&Checkpoint>) -> Begun,
-) -> Result<(Begun, Kept, Drawn), String> {
+) -> Result<(Begun, Kept, Drawn, Lost), String> {
     let id = checkpoint.map_or(CheckpointId::EMPTY, |checkpoint| CheckpointId(checkpoint.id));
     let decides = parts.plants.has(Planted::StoreDecides);
     let asked = if decides { CheckpointId(u64::MAX) } else { id };
     let mut begun = begin(checkpoint);
-    let mut restoring = Restoring::new(plan, &mut begun.chain);
+    let lost = spill_to(&parts.store, task, plan, &mut begun.chain);
+    // Rows that come need room too.
+    let room = parts.state_budget.free(&task.tenant) / 2;
+    let mut restoring = Restoring::new(plan, &mut begun.chain, room);
     let written =
         parts.store.load_each(task, asked, before, |change| restoring.take(change)).map_err(|error| error.to_string())?;
     let restored = restoring.finish();
@@ -88,7 +93,7 @@ fn load_one(
     }
     let mut drawn = Drawn::default();
     seen.into_iter().for_each(|(step, (entries, bytes))| drawn.saw(step, entries, bytes));
-    Ok((begun, kept, drawn))
+    Ok((begun, kept, drawn, lost))
 }
 
 /// Whether what a checkpoint wrote is there.

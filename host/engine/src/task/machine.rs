@@ -33,6 +33,7 @@ use crate::task::reading::Block;
 use crate::task::record::Checkpoint;
 use crate::task::recovery::{Recovered, recover};
 use crate::task::returning::Ahead;
+use crate::task::spilling::Lost;
 use crate::task::time::TaskTime;
 use crate::task::totals::Totals;
 use crate::task::{Replayed, StateBudget, TaskShared, TaskState, keeping};
@@ -146,8 +147,12 @@ pub(crate) struct Task {
     /// CPU time of a row, smoothed.
     pub(super) row_cost: Duration,
     pub(super) checkpoint: CheckpointId,
+    /// The last one that is known to be true.
+    pub(super) saved: CheckpointId,
     /// Memory for its state.
     pub(super) share: Share,
+    /// What of it could not be read.
+    pub(super) lost: Lost,
     /// What is drawn for the next one.
     pub(super) drawn: Drawn,
     /// When the last one was taken, or the task began.
@@ -210,7 +215,7 @@ impl Task {
             let time = TaskTime::new(&plan, &inputs, placing.is_some());
             Begun { chain: chain(&plan, &plan.stages[stage], &parts.runtime, &parts.grants, &control, &calls), inputs, time }
         };
-        let Loaded { begun, kept, drawn, fallback } =
+        let Loaded { begun, kept, drawn, lost, fallback } =
             load(&parts, &plan, (&shared.id, placing.is_some()), &mut recovered, begin)?;
         let Begun { chain, inputs, time } = begun;
         let keeping::Kept { waiting, homeless, replayed } = kept;
@@ -243,7 +248,7 @@ impl Task {
         });
         shared.neighbours.set_wake(heard.clone());
         let listening = inputs.iter().map(|input| input.partition.listen(Visibility::Sequenced, heard.clone())).collect();
-        let share = parts.state_budget.share();
+        let share = parts.state_budget.share(&shared.id.tenant);
         let mut task = Self {
             plan,
             plan_number,
@@ -280,7 +285,9 @@ impl Task {
             cost: Duration::ZERO,
             row_cost: Duration::ZERO,
             checkpoint: id,
+            saved: id,
             share,
+            lost,
             drawn,
             saved_at: Instant::now(),
             under_way: None,
@@ -299,9 +306,7 @@ impl Task {
             _listening: listening,
         };
         // What there was must fit; only what comes is refused.
-        let (state_bytes, _) = task.state_bytes();
-        task.share.set(state_bytes);
-        task.shared.update(|seen| seen.state_bytes = state_bytes);
+        task.account_for_state();
         if task.recovered.commits.is_empty() {
             task.out = task.open_breakers();
         }

@@ -38,6 +38,7 @@ mod restore;
 mod returning;
 mod saving;
 mod shared;
+mod spilling;
 mod time;
 mod totals;
 mod waiting_record;

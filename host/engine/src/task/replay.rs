@@ -76,6 +76,7 @@ impl Task {
             }
             Again::Nothing => self.nothing(),
         };
+        self.lost.check()?;
         self.fresh = committed.fresh;
         let mut again = self.settle(taken, &sources, &output, &mut outcome, clock);
         again.state = committed.state.map(|_| self.state_checksum());
@@ -89,6 +90,8 @@ impl Task {
             self.append(&committed, &sources, output, &none)?;
         }
         self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
+        self.account_for_state();
+        self.spill_if_tight();
         self.shared.update(|seen| seen.replayed_rows += committed.end - committed.start);
         // Behind the counts: whoever sees that there is no lag finds every row counted.
         if let Some(at) = self.inputs.named(&committed.stream) {

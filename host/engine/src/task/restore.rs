@@ -2,15 +2,23 @@
 
 use std::collections::HashMap;
 
-use tidemill_flow::{Chain, StepState};
-use tidemill_state::Change;
+use tidemill_flow::{Chain, Save, StepState};
+use tidemill_state::{Change, Stored};
 
 use crate::plan::Plan;
 use crate::task::KEPT_FROM;
+use crate::task::drawing::ENTRY_BYTES;
 
 /// The number under which the state of a step is kept.
 pub(crate) fn operator_of(plan: &Plan, step: u32) -> Option<u32> {
     plan.state_of(step).map(|state| state.operator)
+}
+
+fn save_of(stored: Stored) -> Save {
+    match stored {
+        Stored::Under(checkpoint) => Save::number(checkpoint.0),
+        Stored::Nothing | Stored::Unknown => Save::UNKNOWN,
+    }
 }
 
 /// The steps of a task on their way to the state they had: entries come one after the other, in order of operator.
@@ -22,12 +30,14 @@ pub(super) struct Restoring<'a> {
     /// Per step, how many entries, and their bytes.
     pub(super) seen: HashMap<u32, (usize, usize)>,
     failed: Option<String>,
+    /// Memory for entries. When it is used up, those that need not be there stay in the store.
+    room: u64,
 }
 
 impl<'a> Restoring<'a> {
-    pub(super) fn new(plan: &'a Plan, chain: &'a mut Chain) -> Self {
+    pub(super) fn new(plan: &'a Plan, chain: &'a mut Chain, room: u64) -> Self {
         let tables = chain.tables().filter_map(|(step, table)| Some((operator_of(plan, step.0)?, (step.0, table))));
-        Self { plan, tables: tables.collect(), own: Vec::new(), seen: HashMap::new(), failed: None }
+        Self { plan, tables: tables.collect(), own: Vec::new(), seen: HashMap::new(), failed: None, room }
     }
 
     /// Puts an entry into the step it belongs to. State of a step that the plan no longer has stays where it is.
@@ -38,9 +48,18 @@ impl<'a> Restoring<'a> {
         let (Some((step, table)), Some(value)) = (self.tables.get_mut(&change.operator), change.value) else { return };
         let (entries, bytes) = self.seen.entry(*step).or_default();
         (*entries, *bytes) = (*entries + 1, *bytes + change.key.len() + value.len());
-        if self.failed.is_none()
-            && let Err(error) = table.restore_entry(&change.key, &value)
-        {
+        if self.failed.is_some() {
+            return;
+        }
+        let takes = (change.key.len() + value.len()) as u64 + ENTRY_BYTES;
+        let restored = match table.spills().filter(|_| takes > self.room) {
+            Some(spills) => spills.restore_cold(&change.key, &value, save_of(change.stored)),
+            None => {
+                self.room = self.room.saturating_sub(takes);
+                table.restore_entry(&change.key, &value)
+            }
+        };
+        if let Err(error) = restored {
             self.failed = Some(format!("state of {}: {error}", self.plan.step_name(*step)));
         }
     }

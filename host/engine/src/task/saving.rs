@@ -10,20 +10,52 @@ use crate::task::machine::Task;
 use crate::task::record::{Checkpoint, Hex};
 use crate::task::{TaskState, keeping};
 
+/// A checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Saving {
+    /// None is on its way.
+    Nothing,
+    UnderWay,
+    Failed,
+}
+
 impl Task {
     /// A checkpoint did not become true, and its task says why: what it would have saved is in no later one.
     pub(super) fn failed_to_save(&mut self) -> bool {
-        match self.under_way.as_ref().map(|under_way| under_way.try_recv()) {
-            Some(Ok(())) => self.under_way = None,
-            Some(Err(TryRecvError::Disconnected)) => return true,
-            Some(Err(TryRecvError::Empty)) | None => {}
-        }
-        false
+        self.hear_of_checkpoint() == Saving::Failed
     }
 
     /// A checkpoint is on its way.
-    fn is_saving(&self) -> bool {
-        self.under_way.as_ref().is_some_and(|under_way| matches!(under_way.try_recv(), Err(TryRecvError::Empty)))
+    pub(super) fn is_saving(&mut self) -> bool {
+        self.hear_of_checkpoint() == Saving::UnderWay
+    }
+
+    /// What became of the last checkpoint. Whoever asks first hears that it is true, so that is noted here.
+    fn hear_of_checkpoint(&mut self) -> Saving {
+        match self.under_way.as_ref().map(|under_way| under_way.try_recv()) {
+            Some(Ok(())) => {
+                self.is_true();
+                Saving::Nothing
+            }
+            Some(Err(TryRecvError::Disconnected)) => Saving::Failed,
+            Some(Err(TryRecvError::Empty)) => Saving::UnderWay,
+            None => Saving::Nothing,
+        }
+    }
+
+    /// The last checkpoint that was taken is true, and with it all before.
+    fn is_true(&mut self) {
+        self.under_way = None;
+        self.saved = self.checkpoint;
+    }
+
+    /// Waits until the checkpoint on its way is true. `false`: there is none, or it failed, which the next turn hears.
+    pub(super) fn wait_for_checkpoint(&mut self) -> bool {
+        let is_true = self.under_way.as_ref().is_some_and(|under_way| under_way.recv().is_ok());
+        if is_true {
+            self.is_true();
+        }
+        is_true
     }
 
     /// Draws some of what changed for a checkpoint, and takes it once little is left.
@@ -31,7 +63,7 @@ impl Task {
         if self.is_saving() {
             return;
         }
-        if self.drawn.draw(&self.plan, &mut self.chain, DRAW_ENTRIES) {
+        if self.drawn.draw(&self.plan, &mut self.chain, DRAW_ENTRIES, self.checkpoint.next()) {
             self.take_checkpoint(false, None);
         }
     }
@@ -43,7 +75,7 @@ impl Task {
         }
         let begun = Instant::now();
         // First what is left, whose checksum is made with its bytes.
-        self.drawn.draw(&self.plan, &mut self.chain, usize::MAX);
+        self.drawn.draw(&self.plan, &mut self.chain, usize::MAX, self.checkpoint.next());
         let state = self.state_checksum();
         let time = self.time.to_bytes(&self.inputs);
         self.drawn.add(keeping::changes(&self.plan, &mut self.chain, &mut self.waiting, &self.replayed, time));
@@ -98,7 +130,7 @@ impl Task {
 
     /// Whether there is something that no checkpoint covers. Replay without a commit behind it counts too: the next start shall have
     /// nothing to do.
-    fn has_unsaved(&self) -> bool {
+    fn has_unsaved(&mut self) -> bool {
         let uncovered = self.last_commit.is_some() || self.cost > Duration::ZERO || self.is_saving();
         self.recovered.commits.is_empty() && !self.ended && uncovered && self.shared.state() != TaskState::Failed
     }

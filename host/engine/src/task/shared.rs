@@ -111,6 +111,8 @@ pub(crate) struct Seen {
     pub(crate) fallback: Option<String>,
     /// What its state takes in memory, about.
     pub(crate) state_bytes: u64,
+    /// Entries of it that are not there.
+    pub(crate) state_entries_on_disk: u64,
     pub(crate) steps: BTreeMap<u32, StepStatus>,
     pub(crate) divergence: Option<DivergenceStatus>,
     pub(crate) last_error: Option<String>,
@@ -414,6 +416,7 @@ impl TaskShared {
             checkpoint_pause_us: seen.saved.pause.as_micros() as u64,
             checkpoint_fallback: seen.fallback,
             state_bytes: seen.state_bytes,
+            state_entries_on_disk: seen.state_entries_on_disk,
             cpu_us: seen.busy.as_micros() as u64,
             steps: seen.steps.into_values().collect(),
             last_error: seen.last_error,

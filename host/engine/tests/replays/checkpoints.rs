@@ -7,7 +7,7 @@ use crate::support::{Host, Setup, pipeline, tenant};
 use serde_json::{Value, json};
 use tidemill_engine::{CheckpointName, ControlError, NamedCheckpoint, PipelineState, SnapshotError, TaskStatus};
 use tidemill_log::simulated::Random;
-use tidemill_runtime::testing::counter_rule;
+use tidemill_runtime::testing::{counter_rule, every_third_rule};
 
 const PAYMENTS: &str = r#"{"fields": [{"name": "user", "type": "string"}, {"name": "amount", "type": "float64"},
     {"name": "n", "type": "int64"}], "key": ["user"], "partitions": 2}"#;
@@ -217,20 +217,48 @@ fn a_checkpoint_of_a_thousand_changes_among_a_million_cold_keys_writes_a_thousan
     assert!((1_000..1_010).contains(&keys) && bytes < all_bytes / 500, "{keys} keys, {bytes} bytes of {all_bytes}");
 }
 
-/// State that outgrows its budget stops its task with the reason, and nothing is lost: with more memory it goes on where it stood.
+/// State that cannot leave memory and outgrows its budget stops its task with the reason, and nothing is lost: with more memory it goes on where
+/// it stood.
 #[test]
 fn a_pipeline_whose_state_outgrows_its_budget_is_held() {
     let host = Host::new(Setup { batch_rows: 100, state_memory: 200 << 10, ..Setup::default() });
     host.make_stream("payments", PAYMENTS);
-    host.publish("count", "1.0.0", &counter_rule());
-    host.apply("p", TEXT);
+    host.apply("p", "from: payments\nsteps:\n- dedupe: {by: [user], within: 1h}\nto:\n- stream: out\n");
     let rows: Vec<Value> = (0..4_000).map(|n| json!({"user": format!("u{n}"), "amount": 1.0, "n": n})).collect();
     host.send("payments", &rows);
     let status = host.wait("p", "a task to be held", |status| status.state == PipelineState::Held);
     let why = status.last_error.expect("a reason");
-    assert!(why.contains("`state_memory`") && why.contains("steps[0].rule"), "{why}");
+    assert!(why.contains("`state_memory`") && why.contains("steps[0].dedupe"), "{why}");
     let roomy = Setup { batch_rows: 100, ..Setup::default() };
     let host = host.crash_with(Some(roomy));
     host.settle("p");
     assert_eq!(said(&host, "out").iter().map(|(n, _)| *n).collect::<Vec<_>>(), (0..4_000).collect::<Vec<_>>());
+}
+
+/// State of a component leaves memory and comes back with the rows that need it: the component sees what it would have seen.
+#[test]
+fn the_state_of_a_component_may_be_larger_than_memory() {
+    const USERS: i64 = 3_000;
+    let mut host = Host::new(Setup { batch_rows: 100, state_memory: 200 << 10, ..Setup::default() });
+    host.make_stream("payments", PAYMENTS);
+    host.publish("count", "1.0.0", &every_third_rule());
+    host.apply("p", TEXT);
+    for round in 0..6_i64 {
+        // In another order each time: these have no factor in common with the number of users.
+        let stride = [7, 11, 13, 17, 19, 23][round as usize];
+        let row = |n: i64| json!({"user": format!("u{}", n * stride % USERS), "amount": 1.0, "n": round * USERS + n});
+        host.send("payments", &(0..USERS).map(row).collect::<Vec<_>>());
+        let status = host.settle("p");
+        let on_disk: u64 = status.tasks.iter().map(|task| task.state_entries_on_disk).sum();
+        assert!(on_disk > 500, "round {round}: {on_disk} entries on disk");
+        host = match round % 3 {
+            0 => host.restart(),
+            1 => host.crash(),
+            _ => host,
+        };
+    }
+    let status = host.settle("p");
+    assert!(status.divergences.is_empty(), "{:?}", status.divergences);
+    let expected: Vec<(i64, Value)> = (0..6 * USERS).map(|n| (n, json!(n / USERS % 3 == 2))).collect();
+    assert!(said(&host, "out") == expected);
 }

@@ -26,7 +26,7 @@ use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::time::Watermark;
 use crate::window::LateList;
-use crate::{FlowBatch, Judged, KeyChange, Outcome, StateCorrupt, StepId, StepState};
+use crate::{FlowBatch, Judged, KeyChange, Outcome, Save, StateCorrupt, StepId, StepState};
 
 /// What the keys of kept rows begin with in the store.
 const ROW: u8 = 3;
@@ -230,7 +230,7 @@ impl Joined {
             index.hold(slot);
         }
         side.keep(row, Kept { time, number, slot, has_match: *has_match == 1 });
-        side.entries.restored(row);
+        side.entries.restored(row, key, value);
         Some(())
     }
 }
@@ -242,9 +242,9 @@ impl SideState {
         rows.encode(row, value);
     }
 
-    fn take_some(&mut self, side: Side, most: usize) -> Vec<KeyChange> {
+    fn take_some(&mut self, side: Side, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { entries, kept, rows, .. } = self;
-        entries.take_some(most, |row, key, value| Self::encode(side, row, key, value, kept, rows))
+        entries.take_some(most, save, |row, key, value| Self::encode(side, row, key, value, kept, rows))
     }
 
     fn checksum(&mut self, side: Side) -> u64 {
@@ -262,11 +262,11 @@ impl StepState for Joined {
         self.left.entries.changed_len() + self.right.entries.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let mut changes = self.left.take_some(Side::Left, most);
-        changes.extend(self.right.take_some(Side::Right, most));
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let mut changes = self.left.take_some(Side::Left, most, save);
+        changes.extend(self.right.take_some(Side::Right, most, save));
         if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
+            changes.push(KeyChange::of_step([STEP], &self.own()));
         }
         changes
     }

@@ -26,7 +26,9 @@ use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
 use crate::window::{LateList, Stretch};
-use crate::{FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, Predicate, Slicing, StateCorrupt, StepId, StepState};
+use crate::{
+    FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, Predicate, Save, Slicing, StateCorrupt, StepId, StepState,
+};
 
 /// What the keys of kept rows begin with in the store.
 const ROW: u8 = 6;
@@ -141,9 +143,9 @@ impl SideState {
         rows.encode(row, value);
     }
 
-    fn take_some(&mut self, side: Side, most: usize) -> Vec<KeyChange> {
+    fn take_some(&mut self, side: Side, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { entries, kept, rows, .. } = self;
-        entries.take_some(most, |row, key, value| Self::encode(side, row, key, value, kept, rows))
+        entries.take_some(most, save, |row, key, value| Self::encode(side, row, key, value, kept, rows))
     }
 
     fn checksum(&mut self, side: Side) -> u64 {
@@ -389,6 +391,7 @@ impl WindowJoined {
     }
 
     fn read(&mut self, mut key: &[u8], mut value: &[u8]) -> Option<()> {
+        let (whole_key, whole_value) = (key, value);
         let (ROW, side) = (take_u8(&mut key)?, take_u8(&mut key)?) else { return None };
         let side = match side {
             0 => Side::Left,
@@ -405,7 +408,7 @@ impl WindowJoined {
         let of_key = state.key.clone();
         let slot = key_slots(&mut self.index, &of_key, &batch)[0];
         self.keep(side, row, Kept { time, number, slot, from }, self.slicing.stretch(time).start);
-        self.side(side).entries.restored(row);
+        self.side(side).entries.restored(row, whole_key, whole_value);
         Some(())
     }
 }
@@ -419,11 +422,11 @@ impl StepState for WindowJoined {
         self.left.entries.changed_len() + self.right.entries.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let mut changes = self.left.take_some(Side::Left, most);
-        changes.extend(self.right.take_some(Side::Right, most));
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let mut changes = self.left.take_some(Side::Left, most, save);
+        changes.extend(self.right.take_some(Side::Right, most, save));
         if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
+            changes.push(KeyChange::of_step([STEP], &self.own()));
         }
         changes
     }

@@ -26,7 +26,7 @@ use crate::pattern::run::{Held, KeyRuns, Run};
 use crate::pattern::running::{Places, Running};
 use crate::rows::Rows;
 use crate::state::corrupt;
-use crate::{KeyChange, StateCorrupt, StepState};
+use crate::{KeyChange, Save, StateCorrupt, StepState};
 
 /// What the keys of entries of runs begin with in the store.
 const RUNS: u8 = 0x20;
@@ -132,7 +132,8 @@ impl Kept {
         self.waiting.count.to_le_bytes()
     }
 
-    fn read(&mut self, key: &[u8], mut rest: &[u8]) -> Option<()> {
+    /// Puts the runs of a key back. Its slot.
+    fn read(&mut self, key: &[u8], mut rest: &[u8]) -> Option<u32> {
         let slot = self.index.slot_of_key(key)?;
         self.slots.resize_with(self.index.slots(), Slot::default);
         let mut events = Vec::new();
@@ -178,8 +179,7 @@ impl Kept {
         self.slots[slot as usize].runs = runs;
         self.note_timer(slot);
         self.note_entry(slot);
-        self.entries.restored(slot);
-        rest.is_empty().then_some(())
+        rest.is_empty().then_some(slot)
     }
 }
 
@@ -260,16 +260,12 @@ impl StepState for Kept {
         self.entries.changed_len() + self.waiting.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_changes(&mut self) -> Vec<KeyChange> {
-        self.take_some(usize::MAX)
-    }
-
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let mut changes = self.waiting.take_some(most);
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let mut changes = self.waiting.take_some(most, save);
         let Self { index, entries, slots, buffer, rows, .. } = self;
-        changes.extend(entries.take_some(most, |slot, key, value| encode(slot, key, value, index, slots, buffer, rows)));
+        changes.extend(entries.take_some(most, save, |slot, key, value| encode(slot, key, value, index, slots, buffer, rows)));
         if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
+            changes.push(KeyChange::of_step([STEP], &self.own()));
         }
         changes
     }
@@ -281,8 +277,8 @@ impl StepState for Kept {
                 let count = take_u64(&mut rest).filter(|_| rest.is_empty());
                 count.map(|count| self.waiting.count = count)
             }
-            Some((&WAITING, place)) => self.waiting.restore(place, value),
-            Some((&RUNS, of)) => self.read(of, value),
+            Some((&WAITING, _)) => self.waiting.restore(key, value),
+            Some((&RUNS, of)) => self.read(of, value).map(|slot| self.entries.restored(slot, key, value)),
             _ => None,
         };
         read.ok_or_else(|| corrupt(key, "runs of a pattern", 0))

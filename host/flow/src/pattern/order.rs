@@ -21,7 +21,7 @@ use crate::pattern::buffer::Moment;
 use crate::rows::Rows;
 use crate::time::Marks;
 use crate::window::LateList;
-use crate::{FlowBatch, Judged, KeyChange, Outcome, StepId, Watermark};
+use crate::{FlowBatch, Judged, KeyChange, Outcome, Save, StepId, Watermark};
 
 /// What the keys of waiting rows begin with in the store.
 pub(crate) const WAITING: u8 = 4;
@@ -162,9 +162,9 @@ impl Waiting {
     }
 
     /// About so many changes.
-    pub(crate) fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+    pub(crate) fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { entries, moments, rows, .. } = self;
-        entries.take_some(most, |row, key, value| encode(row, key, value, moments, rows))
+        entries.take_some(most, save, |row, key, value| encode(row, key, value, moments, rows))
     }
 
     pub(crate) fn checksum(&mut self) -> u64 {
@@ -172,13 +172,12 @@ impl Waiting {
         entries.checksum(|row, key, value| encode(row, key, value, moments, rows))
     }
 
-    /// `place`: the entry's key behind its first byte.
-    pub(crate) fn restore(&mut self, place: &[u8], value: &[u8]) -> Option<()> {
-        let (time, number) = place.split_first_chunk::<8>()?;
+    pub(crate) fn restore(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let (time, number) = key.get(1..)?.split_first_chunk::<8>()?;
         let number = u64::from_be_bytes(*<&[u8; 8]>::try_from(number).ok()?);
         let row = self.rows.decode(value)?;
         self.wait(row, Moment { time: plain_int(u64::from_be_bytes(*time)), number });
-        self.entries.restored(row);
+        self.entries.restored(row, key, value);
         Some(())
     }
 }

@@ -21,7 +21,7 @@ use crate::recognize::key_rows::{KeyRow, KeyRows};
 use crate::recognize::search::Search;
 use crate::rows::Rows;
 use crate::state::corrupt;
-use crate::{KeyChange, StateCorrupt, StepState};
+use crate::{KeyChange, Save, StateCorrupt, StepState};
 
 /// What the keys of entries of keys begin with in the store.
 const ROWS: u8 = 0x21;
@@ -137,7 +137,8 @@ impl Kept {
         self.waiting.count.to_le_bytes()
     }
 
-    fn read(&mut self, key: &[u8], mut rest: &[u8]) -> Option<()> {
+    /// Puts the rows of a key back. Its slot.
+    fn read(&mut self, key: &[u8], mut rest: &[u8]) -> Option<u32> {
         let slot = self.index.slot_of_key(key)?;
         self.slots.resize_with(self.index.slots(), Slot::default);
         let mut of = KeyRows { matches: take_u64(&mut rest)?, ..KeyRows::default() };
@@ -154,8 +155,7 @@ impl Kept {
         let is_sound = rest.is_empty() && of.start <= of.arrived && of.judged <= of.arrived;
         self.slots[slot as usize].key = of;
         self.note(slot);
-        self.entries.restored(slot);
-        is_sound.then_some(())
+        is_sound.then_some(slot)
     }
 }
 
@@ -193,12 +193,12 @@ impl StepState for Kept {
         self.entries.changed_len() + self.waiting.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let mut changes = self.waiting.take_some(most);
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let mut changes = self.waiting.take_some(most, save);
         let Self { index, entries, slots, rows, .. } = self;
-        changes.extend(entries.take_some(most, |slot, key, value| encode(slot, key, value, index, slots, rows)));
+        changes.extend(entries.take_some(most, save, |slot, key, value| encode(slot, key, value, index, slots, rows)));
         if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
+            changes.push(KeyChange::of_step([STEP], &self.own()));
         }
         changes
     }
@@ -210,8 +210,8 @@ impl StepState for Kept {
                 let count = take_u64(&mut rest).filter(|_| rest.is_empty());
                 count.map(|count| self.waiting.count = count)
             }
-            Some((&WAITING, place)) => self.waiting.restore(place, value),
-            Some((&ROWS, of)) => self.read(of, value),
+            Some((&WAITING, _)) => self.waiting.restore(key, value),
+            Some((&ROWS, of)) => self.read(of, value).map(|slot| self.entries.restored(slot, key, value)),
             _ => None,
         };
         read.ok_or_else(|| corrupt(key, "rows of a match", 0))

@@ -16,7 +16,7 @@ use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::state::corrupt;
 use crate::time::Watermark;
-use crate::{KeyChange, StateCorrupt, StepState};
+use crate::{KeyChange, Save, StateCorrupt, StepState};
 
 /// What the keys of entries begin with in the store.
 const PASSED: u8 = 7;
@@ -128,9 +128,9 @@ impl StepState for Passed {
         self.entries.changed_len()
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { index, times, entries, .. } = self;
-        entries.take_some(most, |slot, key, value| encode(slot, key, value, times, index))
+        entries.take_some(most, save, |slot, key, value| encode(slot, key, value, times, index))
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
@@ -145,7 +145,7 @@ impl StepState for Passed {
             }
             self.firsts.push(Reverse((*times.first()?, slot)));
             self.index.hold(slot);
-            self.entries.restored(slot);
+            self.entries.restored(slot, key, value);
             (rest.is_empty() && self.times[slot as usize].is_sorted()).then_some(())
         };
         let read = read();

@@ -16,7 +16,7 @@ use crate::aggregate::bytes::take_i64;
 use crate::batch::assemble;
 use crate::checksum::checksum;
 use crate::state::corrupt;
-use crate::{FlowBatch, KeyChange, Marks, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState, Watermark};
+use crate::{FlowBatch, KeyChange, Marks, OnFailing, Operator, Outcome, Save, StateCorrupt, StepId, StepState, Watermark};
 
 /// The entry of the clock.
 const CLOCK: u8 = 0xfe;
@@ -116,11 +116,11 @@ impl StepState for Clocked {
         self.counted.1 + usize::from(self.is_changed)
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let mut changes = self.inner().take_some(most);
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let mut changes = self.inner().take_some(most, save);
         self.count();
         if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [CLOCK].into(), value: Some(self.clock.to_le_bytes().into()) });
+            changes.push(KeyChange::of_step([CLOCK], &self.clock.to_le_bytes()));
         }
         changes
     }

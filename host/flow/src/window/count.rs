@@ -2,18 +2,21 @@
 //!
 //! No row is late for them. A result comes out with the row that fills its window, and has the greatest time of its rows.
 
+mod spill;
+
 use tidemill_event::batch::times;
 use tidemill_event::{Breaker, EventTime, Field};
 
 use crate::aggregate::bytes::{take_i64, take_u32, take_u64};
 use crate::aggregate::{AggregateRefused, Aggregates};
+use crate::cold::Cold;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::state::corrupt;
 use crate::time::Watermark;
 use crate::window::pane::{Pane, rows_of};
 use crate::window::{Bounds, WindowSettings, output_fields};
-use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
+use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, Save, Spills, StateCorrupt, StepId, StepState};
 
 /// What the keys of counted windows begin with in the store.
 const COUNTED: u8 = 2;
@@ -43,6 +46,9 @@ struct Counting {
     filling: Vec<Filling>,
     /// By slot: a key stays, its number goes on.
     entries: Entries,
+    cold: Cold,
+    /// Where the next look for keys that may leave begins.
+    hand: usize,
 }
 
 impl CountWindow {
@@ -54,7 +60,14 @@ impl CountWindow {
     pub fn new(size: u32, settings: WindowSettings) -> Result<Self, AggregateRefused> {
         assert!(size > 0, "a window has rows");
         let aggregates = Aggregates::with_components(&settings.aggregates, settings.components)?;
-        let state = Counting { index: KeyIndex::new(settings.by), aggregates, filling: Vec::new(), entries: Entries::default() };
+        let state = Counting {
+            index: KeyIndex::new(settings.by),
+            aggregates,
+            filling: Vec::new(),
+            entries: Entries::default(),
+            cold: Cold::default(),
+            hand: 0,
+        };
         Ok(Self { step: settings.step, size, state })
     }
 
@@ -65,6 +78,30 @@ impl CountWindow {
 }
 
 impl Counting {
+    /// Puts a key back. Its slot.
+    fn read(&mut self, key: &[u8], value: &[u8]) -> Result<u32, StateCorrupt> {
+        let mut rest = value;
+        let mut read = || {
+            let (COUNTED, of_key) = key.split_first().map(|(tag, rest)| (*tag, rest))? else { return None };
+            let slot = self.index.slot_of_key(of_key)?;
+            self.filling.resize(self.index.slots(), Filling::default());
+            self.know(slot);
+            let filling = &mut self.filling[slot as usize];
+            (filling.number, filling.rows) = (take_u64(&mut rest)?, take_u32(&mut rest)?);
+            if filling.rows > 0 {
+                filling.newest = take_i64(&mut rest)?;
+                filling.group = self.aggregates.allocate();
+                self.aggregates.decode(filling.group, &mut rest)?;
+            }
+            rest.is_empty().then_some(slot)
+        };
+        let read = read();
+        read.ok_or_else(|| {
+            let fields: Vec<&str> = self.aggregates.fields().map(|field| &*field.name).collect();
+            corrupt(key, &format!("number, rows, newest, {}", fields.join(", ")), value.len() - rest.len())
+        })
+    }
+
     fn know(&mut self, slot: u32) {
         let filling = &mut self.filling[slot as usize];
         if !filling.is_known {
@@ -85,6 +122,7 @@ impl Operator for CountWindow {
         let (mut slots, mut groups, mut panes) = (Vec::new(), Vec::with_capacity(input.len()), Vec::new());
         state.index.slots_of(&input.rows, &mut slots);
         state.filling.resize(state.index.slots(), Filling::default());
+        state.warm(&slots);
         for (row, (slot, time)) in slots.iter().zip(times(&input.rows).values()).enumerate() {
             state.know(*slot);
             let filling = &mut state.filling[*slot as usize];
@@ -125,9 +163,14 @@ impl Operator for CountWindow {
     }
 }
 
+fn key_of(slot: u32, index: &KeyIndex) -> Vec<u8> {
+    let mut key = vec![COUNTED];
+    index.put_key(slot, &mut key);
+    key
+}
+
 fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, filling: &[Filling], index: &KeyIndex, aggregates: &Aggregates) {
-    key.push(COUNTED);
-    index.put_key(slot, key);
+    *key = key_of(slot, index);
     let Filling { number, rows, group, newest, .. } = filling[slot as usize];
     value.extend_from_slice(&number.to_le_bytes());
     value.extend_from_slice(&rows.to_le_bytes());
@@ -146,37 +189,22 @@ impl StepState for Counting {
         self.entries.changed_len()
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let Self { index, aggregates, filling, entries } = self;
-        entries.take_some(most, |slot, key, value| encode(slot, key, value, filling, index, aggregates))
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let Self { index, aggregates, filling, entries, .. } = self;
+        entries.take_some(most, save, |slot, key, value| encode(slot, key, value, filling, index, aggregates))
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
-        let mut rest = value;
-        let mut read = || {
-            let (COUNTED, of_key) = key.split_first().map(|(tag, rest)| (*tag, rest))? else { return None };
-            let slot = self.index.slot_of_key(of_key)?;
-            self.filling.resize(self.index.slots(), Filling::default());
-            self.know(slot);
-            self.entries.restored(slot);
-            let filling = &mut self.filling[slot as usize];
-            (filling.number, filling.rows) = (take_u64(&mut rest)?, take_u32(&mut rest)?);
-            if filling.rows > 0 {
-                filling.newest = take_i64(&mut rest)?;
-                filling.group = self.aggregates.allocate();
-                self.aggregates.decode(filling.group, &mut rest)?;
-            }
-            rest.is_empty().then_some(())
-        };
-        let read = read();
-        read.ok_or_else(|| {
-            let fields: Vec<&str> = self.aggregates.fields().map(|field| &*field.name).collect();
-            corrupt(key, &format!("number, rows, newest, {}", fields.join(", ")), value.len() - rest.len())
-        })
+        let slot = self.read(key, value)?;
+        self.entries.restored(slot, key, value);
+        Ok(())
     }
 
     fn checksum(&mut self) -> u64 {
-        let Self { index, aggregates, filling, entries } = self;
+        let Self { index, aggregates, filling, entries, .. } = self;
         entries.checksum(|slot, key, value| encode(slot, key, value, filling, index, aggregates))
+    }
+    fn spills(&mut self) -> Option<&mut dyn Spills> {
+        Some(self)
     }
 }

@@ -11,7 +11,7 @@ use tidemill_event::batch::time_field;
 use tidemill_event::{EventTime, Field, FieldType};
 
 use crate::example::dictionary_batch;
-use crate::{FlowBatch, Marks, Operator, Outcome, StepState, Watermark};
+use crate::{ColdEntries, FlowBatch, InStore, Marks, Operator, Outcome, Save, StepState, Watermark};
 
 /// A row of a test: a key, a time, a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +141,11 @@ pub(crate) fn run<O: Operator>(make: impl Fn() -> O, rows: &[Row], schedule: &Sc
         from += batch.len();
         if is_stored {
             operator = store_and_load(operator, &make, &mut stored);
+        } else if length % 3 == 0 {
+            save(&mut operator, &mut stored);
+        }
+        if is_stored || length % 3 == 0 {
+            operator = spilled(operator, &make, &stored, length);
         }
     }
     if schedule.ends {
@@ -159,16 +164,54 @@ fn pass<O: Operator>(operator: &mut O, told: &mut Told, watermark: &mut i64, to:
     told.add(&made, &output, None);
 }
 
-/// The state through a store, as a checkpoint and a restart do it.
-pub(crate) fn store_and_load<O: Operator>(
-    mut operator: O,
-    make: &impl Fn() -> O,
-    stored: &mut BTreeMap<Box<[u8]>, Box<[u8]>>,
-) -> O {
+/// A store as steps see it whose entries left memory.
+struct Shelf(BTreeMap<Box<[u8]>, Box<[u8]>>);
+
+impl ColdEntries for Shelf {
+    fn read(&self, key: &[u8], _: Save) -> Option<Vec<u8>> {
+        self.0.get(key).map(|value| value.to_vec())
+    }
+
+    fn read_all(&self, begins: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
+        self.0.iter().filter(|(key, _)| key.starts_with(begins)).for_each(|(key, value)| each(key, value));
+    }
+
+    fn is_lost(&self, why: &dyn std::fmt::Display) {
+        panic!("{why}");
+    }
+}
+
+/// Some of what the store has leaves memory, or is not read in the first place: nobody shall see the difference.
+fn spilled<O: Operator>(mut operator: O, make: &impl Fn() -> O, stored: &BTreeMap<Box<[u8]>, Box<[u8]>>, length: usize) -> O {
+    let state: &mut dyn StepState = operator.state().expect("it has state");
+    let before = (state.checksum(), state.len(), state.changed_len());
+    let shelf = Arc::new(Shelf(stored.clone()));
+    let Some(spills) = state.spills() else { return operator };
+    if length % 2 == 0 {
+        let mut again = make();
+        let spills = again.state().and_then(|state| state.spills()).expect("it spilled a moment ago");
+        spills.spill_to(shelf);
+        stored.iter().for_each(|(key, value)| spills.restore_cold(key, value, Save::UNKNOWN).expect("what was stored"));
+        operator = again;
+    } else {
+        spills.spill_to(shelf);
+        let cold = spills.cold_len();
+        // As many as the cut is long, so that some stay.
+        let left: usize = (0..length).map(|_| spills.spill(Save::number(9), 1)).sum();
+        assert_eq!(spills.cold_len(), cold + left);
+    }
+    let state = operator.state().expect("it has state");
+    assert_eq!((state.checksum(), state.len(), state.changed_len()), before, "an entry that left still counts");
+    operator
+}
+
+/// A checkpoint of what changed.
+fn save<O: Operator>(operator: &mut O, stored: &mut BTreeMap<Box<[u8]>, Box<[u8]>>) {
     let state: &mut dyn StepState = operator.state().expect("it has state");
     // Bit by bit, as a task does that will not wait for all of it.
     while state.changed_len() > 0 {
-        for change in state.take_some(3) {
+        for change in state.take_some(3, Save::number(7)) {
+            assert!(change.stored != InStore::Nothing || !stored.contains_key(&change.key), "it is there: {change:?}");
             match change.value {
                 Some(value) => stored.insert(change.key, value),
                 None => stored.remove(&change.key),
@@ -176,6 +219,16 @@ pub(crate) fn store_and_load<O: Operator>(
         }
     }
     assert_eq!(state.changed_len(), 0);
+}
+
+/// The state through a store, as a checkpoint and a restart do it.
+pub(crate) fn store_and_load<O: Operator>(
+    mut operator: O,
+    make: &impl Fn() -> O,
+    stored: &mut BTreeMap<Box<[u8]>, Box<[u8]>>,
+) -> O {
+    save(&mut operator, stored);
+    let state: &mut dyn StepState = operator.state().expect("it has state");
     let (checksum, entries) = (state.checksum(), state.len());
     let mut again = make();
     let state = again.state().expect("it has state");

@@ -24,7 +24,7 @@ use crate::state::corrupt;
 use crate::time::Watermark;
 use crate::window::pane::{Pane, rows_of};
 use crate::window::{Bounds, Gap, Judged, LateList, WindowSettings, output_fields};
-use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
+use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, Save, StateCorrupt, StepId, StepState};
 
 /// What the keys of sessions begin with in the store.
 const SESSION: u8 = 1;
@@ -312,9 +312,9 @@ impl StepState for Sessions {
         self.entries.changed_len()
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { index, aggregates, sessions, entries, .. } = self;
-        entries.take_some(most, |group, key, value| encode(group, key, value, sessions, index, aggregates))
+        entries.take_some(most, save, |group, key, value| encode(group, key, value, sessions, index, aggregates))
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
@@ -326,7 +326,7 @@ impl StepState for Sessions {
             self.first.resize(self.index.slots(), NONE);
             let until = take_i64(&mut rest)?;
             let group = self.open(slot, plain_int(u64::from_be_bytes(*start)), until);
-            self.entries.restored(group);
+            self.entries.restored(group, key, value);
             self.aggregates.decode(group, &mut rest)?;
             rest.is_empty().then_some(())
         };

@@ -11,6 +11,7 @@
 //! are emitted behind the run: none of its rows could have been in them.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::BooleanArray;
@@ -30,7 +31,9 @@ use crate::window::running::Running;
 use crate::window::slices::{Member, PartId, SLICE, Slices};
 use crate::window::slicing::Stretch;
 use crate::window::{Bounds, Judged, LateList, Slicing, Top, WindowSettings, output_fields};
-use crate::{Extend, FlowBatch, KeyChange, OnFailing, Operator, Outcome, StateCorrupt, StepId, StepState};
+use crate::{
+    ColdEntries, Extend, FlowBatch, KeyChange, OnFailing, Operator, Outcome, Save, Spills, StateCorrupt, StepId, StepState,
+};
 
 /// Panes that are made into rows at once.
 const PANES_MAX: usize = 16_384;
@@ -188,6 +191,7 @@ impl SlicedWindow {
     fn emit_window(&mut self, end: i64, origin: u32, emission: &mut Emission, output: &mut Outcome) {
         let start = self.slicing.start_of(end);
         let slices = &mut self.state.slices;
+        slices.thaw_between(start, end);
         // What this window does not count a later one may: what is merged is of no use to that.
         let has_later = slices.has_later_parts(start, end, end);
         match &mut self.overlap {
@@ -295,6 +299,7 @@ impl SlicedWindow {
         let mut end = id.from;
         while end <= last && end <= watermark.0 {
             let start = self.slicing.start_of(end);
+            self.state.slices.thaw_between(start, end);
             let members = if self.top.is_some() {
                 // Another key may have lost its place.
                 self.merge_window(start, end, &mut emission.gone)
@@ -485,10 +490,10 @@ impl StepState for WindowState {
         self.slices.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
-        let mut changes = self.slices.take_some(most);
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let mut changes = self.slices.take_some(most, save);
         if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
+            changes.push(KeyChange::of_step([STEP], &self.own()));
         }
         changes
     }
@@ -510,5 +515,33 @@ impl StepState for WindowState {
     fn checksum(&mut self) -> u64 {
         let own = checksum(checksum(0, &[STEP]), &self.own());
         self.slices.checksum().wrapping_add(own)
+    }
+
+    fn spills(&mut self) -> Option<&mut dyn Spills> {
+        Some(self)
+    }
+}
+
+impl Spills for WindowState {
+    fn spill_to(&mut self, store: Arc<dyn ColdEntries>) {
+        self.slices.cold().spill_to(store);
+    }
+
+    fn cold_len(&self) -> usize {
+        self.slices.cold_len()
+    }
+
+    fn spill(&mut self, saved: Save, most: usize) -> usize {
+        self.slices.spill(saved, most)
+    }
+
+    fn restore_cold(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), StateCorrupt> {
+        match key.first() {
+            Some(&SLICE) => {
+                self.slices.restore_cold(key, value, save);
+                Ok(())
+            }
+            _ => self.restore_entry(key, value),
+        }
     }
 }

@@ -7,6 +7,8 @@
 //! A part of a slice counts for the windows that end at `from` or later: rows that missed some of their windows have a part of their own. Nothing here knows
 //! of watermarks.
 
+mod spill;
+
 use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
@@ -14,11 +16,12 @@ use hashbrown::HashTable;
 
 use crate::aggregate::bytes::take;
 use crate::aggregate::{Aggregates, Lost};
+use crate::cold::Cold;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
 use crate::state::corrupt;
-use crate::{KeyChange, StateCorrupt};
+use crate::{KeyChange, Save, StateCorrupt};
 
 /// What the keys of slices begin with in the store.
 pub(crate) const SLICE: u8 = 0;
@@ -43,6 +46,8 @@ struct Part {
     number: u64,
     table: HashTable<Member>,
     members: Vec<Member>,
+    /// How many more keys it has that are not in memory.
+    cold: usize,
 }
 
 /// All slices of a step.
@@ -57,6 +62,9 @@ pub(crate) struct Slices {
     numbers: u64,
     hasher: ahash::RandomState,
     entries: Entries,
+    cold: Cold,
+    /// Where the next look for entries that may leave begins: a part, and how many of its members have not been looked at.
+    hand: Option<(PartId, usize)>,
     slots: Vec<u32>,
     groups: Vec<u32>,
 }
@@ -72,6 +80,8 @@ impl Slices {
             numbers: 0,
             hasher: ahash::RandomState::new(),
             entries: Entries::default(),
+            cold: Cold::default(),
+            hand: None,
             slots: Vec::new(),
             groups: Vec::new(),
         }
@@ -80,18 +90,18 @@ impl Slices {
     /// Takes rows. `runs`: how many rows in a row go to which part, in order; together they are all rows. Answers those that count for nothing.
     #[must_use]
     pub(crate) fn update(&mut self, rows: &RecordBatch, runs: &[(usize, PartId)]) -> Vec<Lost> {
-        let Self { index, aggregates, parts, recent, owners, numbers, hasher, entries, slots, groups } = self;
-        index.slots_of(rows, slots);
-        recent.resize(index.slots(), (0, 0));
+        self.index.slots_of(rows, &mut self.slots);
+        self.recent.resize(self.index.slots(), (0, 0));
+        if !self.cold.is_empty() {
+            self.warm(runs);
+        }
+        let Self { index, aggregates, parts, recent, owners, numbers, hasher, entries, slots, groups, .. } = self;
         groups.clear();
         let mut rest = &slots[..];
         for (count, id) in runs {
             let (run, behind) = rest.split_at(*count);
             rest = behind;
-            let part = parts.entry(*id).or_insert_with(|| {
-                *numbers += 1;
-                Part { number: *numbers, ..Part::default() }
-            });
+            let part = parts.entry(*id).or_insert_with(|| Part::new(numbers));
             for slot in run {
                 let last = &mut recent[*slot as usize];
                 if last.0 != part.number {
@@ -142,6 +152,10 @@ impl Slices {
 
     /// Takes away the first part. Its keys and groups are still there, for panes under way, until they are released.
     pub(crate) fn pop(&mut self) -> Vec<Member> {
+        // Each of its keys has to be told to the store.
+        if let Some(id) = self.parts.keys().next().copied() {
+            self.thaw(id);
+        }
         let Some((id, part)) = self.parts.pop_first() else { return Vec::new() };
         let Self { index, entries, .. } = self;
         part.members.iter().for_each(|member| entries.remove(member.group, || key_of(id, member.slot, index)));
@@ -162,9 +176,9 @@ impl Slices {
         self.entries.changed_len()
     }
 
-    pub(crate) fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+    pub(crate) fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { index, aggregates, owners, entries, .. } = self;
-        entries.take_some(most, |group, key, value| encode(group, key, value, owners, index, aggregates))
+        entries.take_some(most, save, |group, key, value| encode(group, key, value, owners, index, aggregates))
     }
 
     pub(crate) fn checksum(&mut self) -> u64 {
@@ -181,22 +195,38 @@ impl Slices {
     }
 
     fn read(&mut self, key: &[u8], value: &[u8]) -> Result<(), usize> {
-        let mut rest = key.get(1..).unwrap_or_default();
-        let mut time = || Some(plain_int(u64::from_be_bytes(take(&mut rest, 8)?.try_into().ok()?)));
-        let (start, from) = time().zip(time()).ok_or(0usize)?;
-        let id = PartId { start, from };
+        let (group, read) = self.place(key, value)?;
+        self.entries.restored(group, key, value);
+        read
+    }
+
+    /// Puts an entry's accumulators into a group; what they say is the second answer.
+    #[expect(clippy::type_complexity, reason = "the group is there even if its value does not read")]
+    fn place(&mut self, key: &[u8], value: &[u8]) -> Result<(u32, Result<(), usize>), usize> {
+        let (id, rest) = part_of(key).ok_or(0usize)?;
         let slot = self.index.slot_of_key(rest).ok_or(0usize)?;
-        let Self { index, aggregates, parts, owners, numbers, hasher, entries, .. } = self;
-        let part = parts.entry(id).or_insert_with(|| {
-            *numbers += 1;
-            Part { number: *numbers, ..Part::default() }
-        });
+        let Self { index, aggregates, parts, owners, numbers, hasher, .. } = self;
+        let part = parts.entry(id).or_insert_with(|| Part::new(numbers));
         let group = group_of(part, id, slot, index, aggregates, owners, hasher);
         let mut rest = value;
         let read = aggregates.decode(group, &mut rest).filter(|()| rest.is_empty());
-        entries.restored(group);
-        read.ok_or(value.len() - rest.len())
+        Ok((group, read.ok_or(value.len() - rest.len())))
     }
+}
+
+impl Part {
+    fn new(numbers: &mut u64) -> Self {
+        *numbers += 1;
+        Self { number: *numbers, ..Self::default() }
+    }
+}
+
+/// The part that a stored key is of, and its key.
+fn part_of(key: &[u8]) -> Option<(PartId, &[u8])> {
+    let mut rest = key.get(1..)?;
+    let mut time = || Some(plain_int(u64::from_be_bytes(take(&mut rest, 8)?.try_into().ok()?)));
+    let (start, from) = (time()?, time()?);
+    Some((PartId { start, from }, rest))
 }
 
 /// The group of a key in a part; new if it has none there.
@@ -222,10 +252,16 @@ fn group_of(
     member.group
 }
 
-fn key_of(id: PartId, slot: u32, index: &KeyIndex) -> Vec<u8> {
+/// What the stored keys of a part begin with.
+fn key_of_part(id: PartId) -> Vec<u8> {
     let mut key = vec![SLICE];
     key.extend_from_slice(&ordered_int(id.start).to_be_bytes());
     key.extend_from_slice(&ordered_int(id.from).to_be_bytes());
+    key
+}
+
+fn key_of(id: PartId, slot: u32, index: &KeyIndex) -> Vec<u8> {
+    let mut key = key_of_part(id);
     index.put_key(slot, &mut key);
     key
 }

@@ -8,7 +8,7 @@ use crate::group::ordered::{ordered_int, plain_int};
 use crate::state::corrupt;
 use crate::window::paned::cells::{Cell, Cells, Rules, Side, Told};
 use crate::window::paned::rows::PaneKind;
-use crate::{KeyChange, StateCorrupt, StepState};
+use crate::{KeyChange, Save, StateCorrupt, StepState};
 
 /// What the keys of cells begin with in the store.
 const CELL: u8 = 0x0a;
@@ -50,6 +50,7 @@ impl Cells {
     }
 
     fn restore_cell(&mut self, key: &[u8], value: &mut &[u8]) -> Option<()> {
+        let whole = *value;
         let mut of_key = key.get(1..)?;
         let mut time = || {
             let (rest, time) = of_key.split_last_chunk::<8>()?;
@@ -78,7 +79,7 @@ impl Cells {
             self.get_mut(id).told.push(Told { start, end, time, number, kind, group });
         }
         self.aggregates.decode(group, value)?;
-        self.entries.restored(id);
+        self.entries.restored(id, key, whole);
         self.enqueue(id);
         value.is_empty().then_some(())
     }
@@ -121,12 +122,12 @@ impl StepState for Cells {
         self.entries.changed_len() + usize::from(self.is_changed)
     }
 
-    fn take_some(&mut self, most: usize) -> Vec<KeyChange> {
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { index, aggregates, cells, entries, rules, .. } = self;
         let mut changes =
-            entries.take_some(most, |id, key, value| encode(&cells[id as usize], key, value, index, aggregates, *rules));
+            entries.take_some(most, save, |id, key, value| encode(&cells[id as usize], key, value, index, aggregates, *rules));
         if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange { key: [STEP].into(), value: Some(self.own().into()) });
+            changes.push(KeyChange::of_step([STEP], &self.own()));
         }
         changes
     }

@@ -1,0 +1,125 @@
+//! Entries of steps that leave memory: what a task reads of its own state in the store while it runs, and when entries go.
+//!
+//! ```text
+//! memory gets tight ── stored entries leave, some thousand behind each batch ── still over ── a checkpoint, waited for ── they leave
+//! ```
+//! Reading is the worker's own: a batch whose keys are cold waits for the disk, and with it the tasks of that worker.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tidemill_flow::{Chain, ColdEntries, Save};
+use tidemill_state::{CheckpointId, Cold, StateError, StateStore, TaskId};
+
+use crate::plan::Plan;
+use crate::task::machine::Task;
+use crate::task::restore::operator_of;
+
+/// Entries that leave behind one batch: more than a batch can bring.
+const SPILL_ENTRIES: usize = 16_384;
+
+/// Why an entry could not be read, if one could not: what was computed without it may not be committed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lost(Arc<Mutex<Option<String>>>);
+
+impl Lost {
+    /// Nothing, as long as every entry was read.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.0.lock().clone().map_or(Ok(()), |why| Err(format!("its state cannot be read: {why}")))
+    }
+
+    fn note(&self, why: &dyn Display) {
+        self.0.lock().get_or_insert_with(|| why.to_string());
+    }
+}
+
+/// The entries of a step in the store.
+struct Shelf {
+    cold: Cold,
+    lost: Lost,
+}
+
+impl Shelf {
+    fn or_lost<T: Default>(&self, read: Result<T, StateError>) -> T {
+        read.unwrap_or_else(|error| {
+            self.lost.note(&error);
+            T::default()
+        })
+    }
+}
+
+impl ColdEntries for Shelf {
+    fn read(&self, key: &[u8], save: Save) -> Option<Vec<u8>> {
+        self.or_lost(match save {
+            Save::UNKNOWN => self.cold.newest(key),
+            Save(number) => self.cold.get(key, CheckpointId(u64::from(number))),
+        })
+    }
+
+    fn read_all(&self, begins: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
+        self.or_lost(self.cold.each(begins, |key, value, _| each(key, value)));
+    }
+
+    fn is_lost(&self, why: &dyn Display) {
+        self.lost.note(why);
+    }
+}
+
+/// Lets the steps of a task use the store. Where it is told what could not be read.
+pub(super) fn spill_to(store: &StateStore, task: &TaskId, plan: &Plan, chain: &mut Chain) -> Lost {
+    let lost = Lost::default();
+    for (step, state) in chain.tables() {
+        if let (Some(operator), Some(spills)) = (operator_of(plan, step.0), state.spills()) {
+            spills.spill_to(Arc::new(Shelf { cold: Cold::new(store.clone(), task, operator), lost: lost.clone() }));
+        }
+    }
+    lost
+}
+
+impl Task {
+    /// Lets stored entries leave while memory is tight. How many left.
+    pub(super) fn spill_if_tight(&mut self) -> usize {
+        if !self.share.is_tight() {
+            return 0;
+        }
+        let saved = Save::number(self.saved.0);
+        let spilling = self.chain.tables().filter_map(|(_, state)| Some(state.spills()?.spill(saved, SPILL_ENTRIES)));
+        let left = spilling.sum();
+        if left > 0 {
+            self.account_for_state();
+        }
+        left
+    }
+
+    /// Whether a checkpoint would let a good part of what is in memory leave: what is not stored cannot.
+    pub(super) fn could_spill_more(&mut self) -> bool {
+        let (unsaved, in_memory) = self.unsaved();
+        unsaved > 0 && unsaved >= in_memory / 16
+    }
+
+    /// Of the steps whose entries can leave: how many changed since they were stored, and how many are in memory.
+    fn unsaved(&mut self) -> (usize, usize) {
+        self.chain.tables().fold((0, 0), |(unsaved, in_memory), (_, state)| {
+            match state.spills().map(|spills| spills.cold_len()) {
+                Some(cold) => (unsaved + state.changed_len(), in_memory + state.len() - cold),
+                None => (unsaved, in_memory),
+            }
+        })
+    }
+
+    /// Gets its state within what there is for all, if that can be done by letting entries leave: what is not stored yet is stored first.
+    pub(super) fn spill_until_it_fits(&mut self) {
+        while self.share.is_over() {
+            if self.spill_if_tight() > 0 {
+                continue;
+            }
+            if self.unsaved().0 > 0 && !self.is_saving() {
+                self.take_checkpoint(false, None);
+            }
+            if !self.wait_for_checkpoint() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Entries that are only in the store: what a step asks the store for, and how it knows of them without having them.
+//!
+//! ```text
+//! entry ──stored, its checkpoint true──► leaves: twelve bytes stay (a hash of its key, the checkpoint that wrote it)
+//!       ◄──── a row needs it ─────────── read by key and checkpoint: one look each, in the order of keys
+//! ```
+//! They say "not there" of every key that is new, so that new keys cost the store nothing. An entry that left is the same
+//! entry as before: for the number of all, for the checksum, and for whatever is computed of it. No answer depends on what is in memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::{Save, StateCorrupt};
+
+/// The store, as a step sees it: its own entries. What fails is for the driver to find; the step goes on as if there were nothing, and
+/// nothing of it may be committed.
+pub trait ColdEntries: Send + Sync {
+    /// The value of an entry as that checkpoint wrote it; [`Save::UNKNOWN`]: whichever wrote it last.
+    fn read(&self, key: &[u8], save: Save) -> Option<Vec<u8>>;
+
+    /// Every entry whose key begins so, in the order of keys: key and value.
+    fn read_all(&self, begins: &[u8], each: &mut dyn FnMut(&[u8], &[u8]));
+
+    /// An entry did not read back.
+    fn is_lost(&self, why: &dyn std::fmt::Display);
+}
+
+/// How a step's entries leave memory.
+pub trait Spills {
+    /// Where entries are when they are not in memory. Before this nothing leaves.
+    fn spill_to(&mut self, store: Arc<dyn ColdEntries>);
+
+    /// How many entries are not in memory.
+    fn cold_len(&self) -> usize;
+
+    /// Lets about so many entries leave of those that were stored under `saved` or a checkpoint before it, and did not change since. How many
+    /// left; none: no other can for now, or it is not worth looking further.
+    fn spill(&mut self, saved: Save, most: usize) -> usize;
+
+    /// Like [`StepState::restore_entry`](crate::StepState::restore_entry), and an entry that may leave stays where it is; whether it reads is
+    /// seen when it is needed. `save` as for reading.
+    fn restore_cold(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), StateCorrupt>;
+}
+
+/// What is known of an entry that is not in memory: a hash of its key, in two halves, and the checkpoint that wrote it.
+///
+/// Two keys of one step would have to share all 64 bits to be taken for each other. The hash is seeded anew by each process, so that nobody
+/// can choose such keys.
+#[derive(Debug, Clone, Copy)]
+struct Stub {
+    high: u32,
+    low: u32,
+    save: Save,
+}
+
+impl Stub {
+    fn new(hash: u64, save: Save) -> Self {
+        Self { high: (hash >> 32) as u32, low: hash as u32, save }
+    }
+
+    fn hash(&self) -> u64 {
+        u64::from(self.high) << 32 | u64::from(self.low)
+    }
+}
+
+/// What a cold entry takes in memory, about.
+pub const STUB_BYTES: u64 = 20;
+
+/// The cold entries of a step.
+#[derive(Default)]
+pub(crate) struct Cold {
+    store: Option<Arc<dyn ColdEntries>>,
+    stubs: HashTable<Stub>,
+    hasher: ahash::RandomState,
+}
+
+impl Cold {
+    pub(crate) fn spill_to(&mut self, store: Arc<dyn ColdEntries>) {
+        self.store = Some(store);
+    }
+
+    /// Whether entries may leave.
+    pub(crate) fn has_store(&self) -> bool {
+        self.store.is_some()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stubs.is_empty()
+    }
+
+    /// The entry of that key left memory.
+    pub(crate) fn left(&mut self, key: &[u8], save: Save) {
+        let hash = self.hasher.hash_one(key);
+        self.stubs.insert_unique(hash, Stub::new(hash, save), Stub::hash);
+    }
+
+    /// Whether the entry of that key left.
+    pub(crate) fn has(&self, key: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(key);
+        self.stubs.find(hash, |stub| stub.hash() == hash).is_some()
+    }
+
+    /// Takes back entries that left, in the order of their keys. `each` has key, value, and the checkpoint that wrote it; an error is why it
+    /// does not read.
+    pub(crate) fn take<E: std::fmt::Display>(
+        &mut self,
+        keys: &BTreeSet<Vec<u8>>,
+        mut each: impl FnMut(&[u8], &[u8], Save) -> Result<(), E>,
+    ) {
+        let Some(store) = self.store.clone() else { return };
+        for key in keys {
+            let Some(save) = self.forget(key) else { continue };
+            match store.read(key, save).map(|value| each(key, &value, save)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => store.is_lost(&error),
+                None => store.is_lost(&"an entry that was stored is not there"),
+            }
+        }
+    }
+
+    /// Takes back every entry that left and whose key begins so, as [`Self::take`] does.
+    pub(crate) fn take_all<E: std::fmt::Display>(
+        &mut self,
+        begins: &[u8],
+        mut each: impl FnMut(&[u8], &[u8], Save) -> Result<(), E>,
+    ) {
+        let Some(store) = self.store.clone() else { return };
+        store.read_all(begins, &mut |key, value| {
+            // Others are in memory, and newer there; or they went, and the store does not know yet.
+            let Some(save) = self.forget(key) else { return };
+            if let Err(error) = each(key, value, save) {
+                store.is_lost(&error);
+            }
+        });
+    }
+
+    /// See [`ColdEntries::is_lost`].
+    pub(crate) fn is_lost(&self, why: &dyn std::fmt::Display) {
+        if let Some(store) = &self.store {
+            store.is_lost(why);
+        }
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Option<Save> {
+        let hash = self.hasher.hash_one(key);
+        let (stub, _) = self.stubs.find_entry(hash, |stub| stub.hash() == hash).ok()?.remove();
+        if self.stubs.is_empty() {
+            self.stubs = HashTable::new();
+        }
+        Some(stub.save)
+    }
+}
+
+impl std::fmt::Debug for Cold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cold").field("entries", &self.stubs.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! Keys whose state is in the store alone. A call reads those of its rows first.
+//!
+//! Entries with a time to live stay in memory: when they expire has to be known without reading them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::{CHANGED, FIRST, KeyedTable, LIVE, STALE, STORED};
+use crate::checksum::checksum;
+use crate::keys::KeyColumn;
+use crate::{ColdEntries, Save, Spills, StateCorrupt, StepState};
+
+/// Slots that one call looks at, at most, for each that may leave.
+const LOOKS: usize = 4;
+
+impl KeyedTable {
+    /// Reads the entries of the rows' keys that left.
+    pub(crate) fn warm(&mut self, rows: &RecordBatch, by: &[Arc<str>]) {
+        if self.cold.is_empty() {
+            return;
+        }
+        let columns = KeyColumn::of(rows, by);
+        let (mut key, mut keys) = (Vec::new(), BTreeSet::new());
+        for row in 0..rows.num_rows() {
+            key.clear();
+            columns.iter().for_each(|column| column.write(row, &mut key));
+            if self.cold.has(&key) && !keys.contains(&key) {
+                keys.insert(key.clone());
+            }
+        }
+        let mut cold = std::mem::take(&mut self.cold);
+        cold.take(&keys, |key, value, save| self.come_back(key, value, save));
+        self.cold = cold;
+    }
+
+    fn come_back(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), StateCorrupt> {
+        let slot = self.insert(key);
+        self.read(slot, key, value)?;
+        let at = slot as usize;
+        self.flags[at] = LIVE | STORED;
+        self.saves[at] = save;
+        // It never left the sum.
+        self.parts[at] = checksum(checksum(0, key), value);
+        self.cold_len -= 1;
+        Ok(())
+    }
+}
+
+impl Spills for KeyedTable {
+    fn spill_to(&mut self, store: Arc<dyn ColdEntries>) {
+        self.cold.spill_to(store);
+    }
+
+    fn cold_len(&self) -> usize {
+        self.cold_len
+    }
+
+    fn spill(&mut self, saved: Save, most: usize) -> usize {
+        let slots = self.keys.len();
+        if !self.cold.has_store() || self.expiries.is_some() {
+            return 0;
+        }
+        let mut left = 0;
+        for _ in 0..most.saturating_mul(LOOKS).min(slots) {
+            if left == most {
+                break;
+            }
+            self.hand = (self.hand + 1) % slots;
+            let at = self.hand;
+            let may_leave = self.flags[at] & (LIVE | STORED | CHANGED | STALE) == LIVE | STORED && self.saves[at] <= saved;
+            if at == FIRST as usize || !may_leave {
+                continue;
+            }
+            let save = self.saves[at];
+            let key = self.free_slot(at as u32);
+            self.cold.left(&key, save);
+            self.cold_len += 1;
+            left += 1;
+        }
+        left
+    }
+
+    fn restore_cold(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), StateCorrupt> {
+        if self.expiries.is_some() {
+            return self.restore_entry(key, value);
+        }
+        self.sum = self.sum.wrapping_add(checksum(checksum(0, key), value));
+        self.cold_len += 1;
+        self.cold.left(key, save);
+        Ok(())
+    }
+}

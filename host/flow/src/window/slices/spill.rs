@@ -1,0 +1,159 @@
+//! Slices whose keys are partly in the store.
+//!
+//! ```text
+//! a row of a key that left its slice     that entry is read, then the row counts
+//! a pane is due, or a slice goes         all entries of its slices are read: one scan each, in the order of keys
+//! ```
+//! So accumulators are whole whenever anything is computed of them, and every aggregate may leave memory. What must be in memory at once is
+//! the slices of one pane.
+
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use hashbrown::HashTable;
+
+use crate::Save;
+use crate::cold::Cold;
+use crate::state::corrupt;
+use crate::window::slices::{PartId, Slices, key_of, key_of_part};
+
+/// Members that one call looks at, at most, for each that may leave.
+const LOOKS: usize = 4;
+
+impl Slices {
+    pub(crate) fn cold(&mut self) -> &mut Cold {
+        &mut self.cold
+    }
+
+    pub(crate) fn cold_len(&self) -> usize {
+        self.entries.cold_len()
+    }
+
+    /// Reads the entries of the rows under way that are not in memory.
+    pub(super) fn warm(&mut self, runs: &[(usize, PartId)]) {
+        let mut keys = BTreeSet::new();
+        let mut rest = &self.slots[..];
+        for (count, id) in runs {
+            let (run, behind) = rest.split_at(*count);
+            rest = behind;
+            let Some(part) = self.parts.get(id).filter(|part| part.cold > 0) else { continue };
+            for slot in run.iter().filter(|slot| self.recent[**slot as usize].0 != part.number) {
+                if part.table.find(self.hasher.hash_one(slot), |member| member.slot == *slot).is_none() {
+                    let key = key_of(*id, *slot, &self.index);
+                    if self.cold.has(&key) {
+                        keys.insert(key);
+                    }
+                }
+            }
+        }
+        if keys.is_empty() {
+            return;
+        }
+        let mut cold = std::mem::take(&mut self.cold);
+        cold.take(&keys, |key, value, save| self.come_back(key, value, save));
+        self.cold = cold;
+    }
+
+    /// Reads every entry of a part that is not in memory.
+    pub(super) fn thaw(&mut self, id: PartId) {
+        if self.parts.get(&id).is_none_or(|part| part.cold == 0) {
+            return;
+        }
+        let mut cold = std::mem::take(&mut self.cold);
+        cold.take_all(&key_of_part(id), |key, value, save| self.come_back(key, value, save));
+        self.cold = cold;
+        if let Some(part) = self.parts.get(&id).filter(|part| part.cold > 0) {
+            self.cold.is_lost(&format!("{} entries of a window are not in the store", part.cold));
+        }
+    }
+
+    /// Reads what is not in memory of the parts that begin in `[start, end)`.
+    pub(crate) fn thaw_between(&mut self, start: i64, end: i64) {
+        if self.cold.is_empty() {
+            return;
+        }
+        let range = PartId { start, from: i64::MIN }..PartId { start: end.max(start), from: i64::MIN };
+        let ids: Vec<PartId> = self.parts.range(range).filter(|(_, part)| part.cold > 0).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.thaw(id));
+    }
+
+    fn come_back(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), crate::StateCorrupt> {
+        let placed = self.place(key, value).and_then(|(group, read)| read.map(|()| group));
+        let group = placed.map_err(|at_byte| {
+            let fields: Vec<&str> = self.aggregates.fields().map(|field| &*field.name).collect();
+            corrupt(key, &fields.join(", "), at_byte)
+        })?;
+        self.entries.come_back(group, key, value, save);
+        self.recent.resize(self.index.slots(), (0, 0));
+        let (id, _) = self.owners[group as usize];
+        if let Some(part) = self.parts.get_mut(&id) {
+            part.cold -= 1;
+        }
+        Ok(())
+    }
+
+    /// An entry that is not read.
+    pub(crate) fn restore_cold(&mut self, key: &[u8], value: &[u8], save: Save) {
+        let Some((id, _)) = super::part_of(key) else { return };
+        let Self { parts, numbers, entries, cold, .. } = self;
+        parts.entry(id).or_insert_with(|| super::Part::new(numbers)).cold += 1;
+        entries.restored_cold(key, value);
+        cold.left(key, save);
+    }
+
+    /// Lets about so many entries leave, going round all parts. How many left.
+    pub(crate) fn spill(&mut self, saved: Save, most: usize) -> usize {
+        if !self.cold.has_store() {
+            return 0;
+        }
+        let (mut left, mut looks) = (0, most.saturating_mul(LOOKS));
+        let (from, first) = self.hand.take().map_or((None, usize::MAX), |(id, at)| (Some(id), at));
+        let behind = from.map_or(Unbounded, Excluded);
+        let ids: Vec<PartId> = from
+            .filter(|id| self.parts.contains_key(id))
+            .into_iter()
+            .chain(self.parts.range((behind, Unbounded)).map(|(id, _)| *id))
+            .chain(from.iter().flat_map(|from| self.parts.range(..*from).map(|(id, _)| *id)))
+            .collect();
+        for (place, id) in ids.into_iter().enumerate() {
+            let at = if place == 0 && Some(id) == from { first } else { usize::MAX };
+            let at = self.spill_part(id, at, saved, most - left, &mut looks, &mut left);
+            if left >= most || looks == 0 {
+                self.hand = Some((id, at));
+                break;
+            }
+        }
+        left
+    }
+
+    /// Lets members of a part leave, from the `at`-th downwards. Where it stopped.
+    fn spill_part(&mut self, id: PartId, at: usize, saved: Save, most: usize, looks: &mut usize, left: &mut usize) -> usize {
+        let Self { index, aggregates, parts, recent, hasher, entries, cold, .. } = self;
+        let Some(part) = parts.get_mut(&id) else { return 0 };
+        let (mut at, enough) = (at.min(part.members.len()), *left + most);
+        while at > 0 && *left < enough && *looks > 0 {
+            at -= 1;
+            *looks -= 1;
+            let member = part.members[at];
+            let Some(save) = entries.can_leave(member.group, saved) else { continue };
+            cold.left(&key_of(id, member.slot, index), save);
+            entries.leave(member.group);
+            // What comes into its place has been looked at.
+            part.members.swap_remove(at);
+            if let Ok(entry) = part.table.find_entry(hasher.hash_one(member.slot), |other| other.slot == member.slot) {
+                entry.remove();
+            }
+            part.cold += 1;
+            if recent.get(member.slot as usize).is_some_and(|recent| recent.0 == part.number) {
+                recent[member.slot as usize] = (0, 0);
+            }
+            index.release(member.slot);
+            aggregates.release(member.group);
+            *left += 1;
+        }
+        if part.members.is_empty() {
+            (part.members, part.table) = (Vec::new(), HashTable::new());
+        }
+        at
+    }
+}
