@@ -22,6 +22,8 @@ mod lookup;
 mod meters;
 mod panes;
 mod pattern;
+mod recognize;
+mod recognize_names;
 mod source;
 mod stage;
 mod state;
@@ -53,6 +55,7 @@ pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
 pub(crate) use meters::PlannedMeter;
 pub(crate) use pattern::PlannedPattern;
+pub(crate) use recognize::{PlannedDefinition, PlannedMatch};
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use stage::{Inner, Stage};
 pub(crate) use state::KeptState;
@@ -106,7 +109,7 @@ impl Plan {
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             // Rows in order of arrival are never late.
             PlannedKind::Pattern(pattern) => pattern.order == PatternOrder::Time,
-            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
+            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) | PlannedKind::Match(_) => true,
         })
     }
 
@@ -202,6 +205,7 @@ pub(crate) enum PlannedKind {
     Limit(Box<PlannedLimit>),
     Pattern(Box<PlannedPattern>),
     Sample(PlannedSample),
+    Match(Box<PlannedMatch>),
     Lookup(Arc<PlannedLookup>),
     Metrics(Vec<PlannedMeter>),
 }
@@ -227,6 +231,7 @@ impl PlannedKind {
             | Self::Limit(_)
             | Self::Pattern(_)
             | Self::Sample(_)
+            | Self::Match(_)
             | Self::Metrics(_) => None,
         }
     }
@@ -244,6 +249,7 @@ impl PlannedKind {
             | Self::Limit(_)
             | Self::Pattern(_)
             | Self::Sample(_)
+            | Self::Match(_)
             | Self::Metrics(_)
             | Self::Rule { .. }
             | Self::Transform { .. } => None,
