@@ -7,11 +7,11 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use serde_json::Value;
-use tidemill_event::batch::TIME_COLUMN;
+use tidemill_event::batch::{TIME_COLUMN, times};
 use tidemill_event::json::{DecodeLimits, RowDecoder, RowEncoder, is_blank};
 use tidemill_event::{EventTime, Field, FieldType, Reason, Retention, StreamDefinition, StreamSchema, UnknownFields};
-use tidemill_flow::{FlowBatch, Marks, Operator, Outcome, Wait, Watermark};
-use tidemill_runtime::{Component, Kind, Runtime};
+use tidemill_flow::{FlowBatch, Marks, Operator, Outcome, ProcessStep, Wait, Watermark};
+use tidemill_runtime::{Component, Kind, Runtime, SideOutput};
 
 use crate::exit::Failure;
 use crate::trial_step::{Sandbox, VERDICT_COLUMN, step};
@@ -105,6 +105,11 @@ pub(crate) struct Trial {
     pub(crate) time: Duration,
     pub(crate) memory_bytes: u64,
     state: u64,
+    /// The newest time of the rows before: time goes on with them, for what waits for it.
+    newest: Watermark,
+    keeps_time: bool,
+    /// The outputs beside the main one: name, and how its rows are written.
+    sides: Vec<(String, RowEncoder)>,
 }
 
 impl Trial {
@@ -124,6 +129,15 @@ impl Trial {
         let schema = StreamSchema { fields, unknown: UnknownFields::Keep, infer: false };
         let encoder = RowEncoder::new(&schema, None);
         let mut trial = Self::empty(cut, component.kind());
+        if component.kind() == Kind::Process {
+            let by: Vec<Field> =
+                by.iter().filter_map(|name| events.fields.iter().find(|field| *field.name == **name).cloned()).collect();
+            let side = |side: &SideOutput| {
+                let fields = ProcessStep::made_fields(&by, &side.columns);
+                (side.name.clone(), RowEncoder::new(&StreamSchema { fields, unknown: UnknownFields::Drop, infer: false }, None))
+            };
+            trial.sides = description.memory.sides.iter().map(side).collect();
+        }
         let mut begin = 0;
         while begin < events.count {
             let length = cut.call_rows.min(events.count - begin);
@@ -131,12 +145,12 @@ impl Trial {
             trial.batch(&mut *step, FlowBatch::new(rows), &encoder, lines);
             begin += length;
         }
-        if !description.state.is_empty() {
+        if !description.state.is_empty() || component.kind() == Kind::Process {
             trial.state = step.state().map_or(0, |state| state.checksum());
         }
-        if component.kind() == Kind::Aggregate {
-            // Time runs out, and every group says what it is.
-            let mut outcome = Outcome::new(EventTime(0)).with_marks(Marks::passing(Watermark::NONE, Watermark::END));
+        if matches!(component.kind(), Kind::Aggregate | Kind::Process) {
+            // Time runs out: every group says what it is, every timer fires.
+            let mut outcome = Outcome::new(EventTime(0)).with_marks(Marks::passing(trial.newest, Watermark::END));
             let out = step.apply(FlowBatch::new(events.rows.slice(0, 0)), &mut outcome);
             trial.take(&out, &outcome, &encoder, &events.lines);
         }
@@ -148,7 +162,7 @@ impl Trial {
         let mut next = Some(rows);
         while let Some(rows) = next.take() {
             // Without a breaker nothing hangs on the time.
-            let mut outcome = Outcome::new(EventTime(0));
+            let mut outcome = Outcome::new(EventTime(0)).with_marks(self.marks(&rows));
             let out = step.apply(rows, &mut outcome);
             self.take(&out, &outcome, encoder, lines);
             for back in outcome.put_back {
@@ -160,6 +174,21 @@ impl Trial {
                 }
             }
         }
+    }
+
+    /// The watermark along a batch: its rows' times, as if none came out of order.
+    fn marks(&mut self, rows: &FlowBatch) -> Marks {
+        if !self.keeps_time {
+            return Marks::steady(Watermark::NONE, rows.len());
+        }
+        let start = self.newest;
+        let before = times(&rows.rows).values().iter().map(|time| {
+            let before = self.newest;
+            self.newest = before.max(Watermark(*time));
+            before.0
+        });
+        let before = before.collect();
+        Marks::new(start, before, None, self.newest)
     }
 
     fn empty(cut: Cut, kind: Kind) -> Self {
@@ -175,12 +204,22 @@ impl Trial {
             time: Duration::ZERO,
             memory_bytes: 0,
             state: 0,
+            newest: Watermark::NONE,
+            keeps_time: kind == Kind::Process,
+            sides: Vec::new(),
         }
     }
 
     fn take(&mut self, out: &FlowBatch, outcome: &Outcome, encoder: &RowEncoder, lines: &[usize]) {
         for (row, origin) in out.origin.iter().enumerate() {
             self.rows.push(OutRow { line: lines[*origin as usize], text: encoder.one(&out.rows, row) });
+        }
+        for side in &outcome.sides {
+            let (name, encoder) = &self.sides[side.side];
+            for (row, origin) in side.rows.origin.iter().enumerate() {
+                let text = format!("{{{}:{}}}", Value::from(name.as_str()), encoder.one(&side.rows.rows, row));
+                self.rows.push(OutRow { line: lines[*origin as usize], text });
+            }
         }
         if let (Some(yes), Some(verdicts)) = (&mut self.yes, out.rows.column_by_name(VERDICT_COLUMN)) {
             *yes += verdicts.as_boolean().true_count();

@@ -4,13 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use tidemill_event::{Accumulated, CallFailure, Field, RuleAnswer, RuleCall, TransformAnswer, Values};
+use tidemill_event::{
+    Accumulated, CallFailure, Field, ProcessAnswer, ProcessGuest, RuleAnswer, RuleCall, Subject, TableEntries, TransformAnswer,
+    Values, Wanted,
+};
 use tidemill_flow::{
     AggregateArgument, AggregateGuest, ComponentAggregate, Computed, Extend, FunctionCall, Guest, Isolation, Judged, Keep, Keyed,
-    KeyedTable, NamedProjection, Operator, Projection, RuleSettings, RuleStep, SlicedWindow, Slicing, StepId, TransformSettings,
-    TransformStep, WindowSettings, WithFunctions, extended_fields,
+    KeyedTable, NamedProjection, Operator, ProcessSettings, ProcessStep, ProcessTable, Projection, RuleSettings, RuleStep,
+    SlicedWindow, Slicing, StepId, TransformSettings, TransformStep, Ttl, TtlClock, WindowSettings, WithFunctions,
+    extended_fields,
 };
-use tidemill_runtime::{Component, Grants, GuestLog, Instance, InstanceSettings, Kind, Limits, LogLevel, Runtime, SilentMetrics};
+use tidemill_runtime::{
+    Component, Description, Grants, GuestLog, Instance, InstanceSettings, Kind, Lifetime, Limits, LogLevel, Runtime,
+    SilentMetrics, TableDescription,
+};
 
 /// The column in which a rule's answer is kept for comparison; no stream can have a field of that name.
 pub(crate) const VERDICT_COLUMN: &str = "_verdict";
@@ -25,8 +32,7 @@ pub(crate) fn step(
     let description = component.description();
     let (columns, outputs) = (description.columns.clone(), description.outputs.clone());
     let by: Vec<Arc<str>> = by.iter().map(|name| name.as_str().into()).collect();
-    let table = || KeyedTable::new(description.first_row().clone());
-    let keyed = (!description.state.is_empty()).then(|| Keyed { by: by.clone(), table: table() });
+    let keyed = (!description.state.is_empty()).then(|| Keyed { by: by.clone(), table: table(description) });
     let (step, isolation) = (StepId(0), Isolation::never_out());
     match component.kind() {
         Kind::Rule => {
@@ -51,6 +57,32 @@ pub(crate) fn step(
             let function = FunctionCall { value: hidden, arguments, isolation, guest: Box::new(sandbox) };
             let extend = Extend::new(step, vec![copied]);
             (Box::new(WithFunctions::new(Box::new(extend), vec![function])), extended_fields(fields, &[value]))
+        }
+        Kind::Process => {
+            let by: Vec<Field> = by.iter().filter_map(|name| fields.iter().find(|field| field.name == *name).cloned()).collect();
+            let memory = &description.memory;
+            let ttl = |lifetime: Lifetime| {
+                let clock = if lifetime.by_wall_clock { TtlClock::WallClock } else { TtlClock::EventTime };
+                Ttl::new(lifetime.after, clock)
+            };
+            let table = |table: &TableDescription| ProcessTable {
+                key: table.key.clone(),
+                values: table.values.clone(),
+                ttl: table.ttl.map(ttl),
+                on_read: table.ttl.is_some_and(|lifetime| lifetime.on_read),
+            };
+            let settings = ProcessSettings {
+                step,
+                by: by.clone(),
+                columns,
+                outputs: outputs.clone(),
+                state: self::table(description).living(memory.state_ttl.map(ttl)),
+                keeps_state: !description.state.is_empty(),
+                tables: memory.tables.iter().map(table).collect(),
+                sides: memory.sides.iter().map(|side| side.columns.clone()).collect(),
+                isolation,
+            };
+            (Box::new(ProcessStep::new(settings, Box::new(sandbox))), ProcessStep::made_fields(&by, &outputs))
         }
         Kind::Aggregate => {
             let by: Vec<Field> = fields.iter().filter(|field| by.contains(&field.name)).cloned().collect();
@@ -78,6 +110,11 @@ pub(crate) fn step(
             (Box::new(window), by.into_iter().chain([value]).collect())
         }
     }
+}
+
+/// Its state, empty.
+fn table(description: &Description) -> KeyedTable {
+    KeyedTable::new(description.first_row().clone())
 }
 
 /// A column as it is.
@@ -151,6 +188,20 @@ impl Guest<TransformAnswer> for Sandbox {
 impl Guest<Values> for Sandbox {
     fn call(&mut self, call: &RuleCall) -> Result<Values, CallFailure> {
         self.open()?.compute(call)
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
+}
+
+impl ProcessGuest for Sandbox {
+    fn wants(&mut self, subject: Subject, call: &RuleCall) -> Result<Wanted, CallFailure> {
+        self.open()?.wants(subject, call)
+    }
+
+    fn process(&mut self, subject: Subject, call: &RuleCall, found: &[TableEntries]) -> Result<ProcessAnswer, CallFailure> {
+        self.open()?.process(subject, call, found)
     }
 
     fn replace(&mut self) {

@@ -212,7 +212,7 @@ impl Deployments {
     /// The streams a plan writes that are not there yet.
     fn make_streams(&self, plan: &Plan) -> Result<(), StreamError> {
         for target in &plan.targets {
-            if let PlannedTarget::Stream { name, there: None, definition } = target {
+            if let PlannedTarget::Stream { name, there: None, definition, .. } = target {
                 self.make_stream(&plan.tenant, name.clone(), definition.clone())?;
             }
         }

@@ -214,12 +214,12 @@ impl Deployments {
         let late = if plan.has_late_rows() { Some(output(StreamName::derived(name, "late"))?) } else { None };
         let mut outputs = Vec::new();
         for target in &plan.targets {
-            if let PlannedTarget::Stream { name, .. } = target {
-                outputs.push(output(name.clone())?);
+            if let PlannedTarget::Stream { name, of, .. } = target {
+                outputs.push((output(name.clone())?, of.clone()));
             }
         }
         let output = if plan.has_sinks() { Some(output(StreamName::derived(name, "output"))?) } else { None };
-        outputs.extend(output.clone());
+        outputs.extend(output.clone().map(|output| (output, None)));
         let letters_at = |task: PartitionId| task.0 as usize % dead_letters.partitions().len();
         let letters_from = |task: PartitionId| stored.letters_from.get(letters_at(task)).copied().unwrap_or(0);
         let mut stages = Vec::new();
@@ -254,7 +254,8 @@ impl Deployments {
                     progress: progress.clone(),
                     dead_letters: dead_letters.clone(),
                     late: late.clone(),
-                    outputs: if is_last { outputs.clone() } else { Vec::new() },
+                    // A stage before the last one writes only what its steps give to outputs of their own.
+                    outputs: outputs.iter().filter(|(_, of)| is_last || of.is_some()).cloned().collect(),
                     next: next.clone(),
                     inputs,
                     logs: (role == Role::Main).then(|| logs.clone()),

@@ -15,6 +15,7 @@ pub mod json;
 mod name;
 mod partition;
 mod placement;
+mod process;
 mod rejection;
 mod schema;
 mod text;
@@ -29,6 +30,9 @@ pub use name::{
 };
 pub use partition::{Offset, OffsetRange, PartitionId, PartitionKey, murmur2, partition_of};
 pub use placement::Placement;
+pub use process::{
+    MadeRows, ProcessAnswer, ProcessGuest, Subject, TableEntries, TableKeys, TableWrite, TableWrites, TimerChange, Wanted,
+};
 pub use rejection::{Reason, Rejection, rejection_definition};
 pub use schema::{
     CompatibilityMode, Field, FieldType, MissingTime, Retention, SchemaVersion, StreamDefinition, StreamSchema, TYPE_METADATA,

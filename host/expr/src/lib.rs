@@ -26,7 +26,6 @@ mod forms;
 mod functions;
 mod output;
 mod plan;
-pub mod recognize;
 mod resolve;
 mod scope;
 mod short_circuit;

@@ -108,7 +108,7 @@ impl Answer for TransformAnswer {
 }
 
 /// What became of rows that stand behind each other.
-enum Fate<A> {
+pub(crate) enum Fate<A> {
     Answered(A),
     /// One row.
     Dead(Ended),
@@ -117,21 +117,105 @@ enum Fate<A> {
     PutBack(Wait),
 }
 
+/// What a component remembers between calls, and how a call is made with it.
+pub(crate) trait Remembers<A> {
+    /// Who answers.
+    type Guest: ?Sized;
+
+    /// One call for some rows, whose declared columns are `columns`; what it remembers changes if it returned, and only then.
+    fn call(
+        &mut self,
+        step: StepId,
+        number: u32,
+        columns: RecordBatch,
+        input: &FlowBatch,
+        output: &mut Outcome,
+        guest: &mut Self::Guest,
+    ) -> Called<A>;
+}
+
+/// What became of a call.
+pub(crate) enum Called<A> {
+    Answered(A),
+    Ended(Ended),
+    /// It counts for nothing: only the first so many of its rows may share one.
+    Fewer(usize),
+    /// The same, and something else has to happen before the others are taken.
+    Until(usize),
+}
+
+impl<A> From<Result<A, Ended>> for Called<A> {
+    fn from(answer: Result<A, Ended>) -> Self {
+        match answer {
+            Ok(answer) => Self::Answered(answer),
+            Err(ended) => Self::Ended(ended),
+        }
+    }
+}
+
+/// State rows, one per key, or nothing at all.
+impl<A: Answer + 'static> Remembers<A> for Option<Keyed> {
+    type Guest = dyn Guest<A>;
+
+    fn call(
+        &mut self,
+        step: StepId,
+        number: u32,
+        columns: RecordBatch,
+        input: &FlowBatch,
+        output: &mut Outcome,
+        guest: &mut Self::Guest,
+    ) -> Called<A> {
+        let Some(Keyed { by, table }) = self else {
+            return Called::from(output.call(step, number, guest, &RuleCall { columns, state: None }));
+        };
+        let gathered = match table.gather_together(input, by, output) {
+            Together::All(gathered) => gathered,
+            Together::Rows(rows) => return Called::Fewer(rows),
+        };
+        let state = Some(table.state(&gathered));
+        let mut answer = output.call(step, number, guest, &RuleCall { columns, state });
+        match answer.as_mut().ok().and_then(Answer::take_state) {
+            Some(state) => table.scatter(gathered, &state),
+            None => table.abandon(gathered),
+        }
+        Called::from(answer)
+    }
+}
+
 /// The calls of one step.
-pub(crate) struct Calls {
+pub(crate) struct Calls<M = Option<Keyed>> {
     pub(crate) step: StepId,
-    columns: Columns,
+    pub(crate) columns: Columns,
     /// The number of a batch's first call.
-    first_number: u32,
-    pub(crate) keyed: Option<Keyed>,
+    pub(crate) first_number: u32,
+    pub(crate) memory: M,
     pub(crate) isolation: Isolation,
 }
 
-impl Calls {
-    pub(crate) fn new(step: StepId, columns: Vec<Field>, keyed: Option<Keyed>, isolation: Isolation) -> Self {
-        Self { step, columns: Columns::new(columns), first_number: 0, keyed, isolation }
+/// What became of the rows of a batch, up to the first that was not decided, and the number of the next call.
+pub(crate) struct Decided<A> {
+    pub(crate) fates: Vec<(Range<usize>, Fate<A>)>,
+    pub(crate) rows: usize,
+    pub(crate) next_number: u32,
+}
+
+impl<M> Calls<M> {
+    pub(crate) fn new(step: StepId, columns: Vec<Field>, memory: M, isolation: Isolation) -> Self {
+        Self { step, columns: Columns::new(columns), first_number: 0, memory, isolation }
     }
 
+    /// Takes a batch of at least one row through the component.
+    pub(crate) fn decide<A>(&mut self, input: &FlowBatch, output: &mut Outcome, guest: &mut M::Guest) -> Decided<A>
+    where
+        M: Remembers<A>,
+    {
+        let number = self.first_number;
+        Judging { number, spent: 0, rows_max: usize::MAX, stopped: None, calls: self, input, output, guest }.all()
+    }
+}
+
+impl Calls {
     /// Where a step has several components, each has numbers of its own.
     pub(crate) fn numbered_from(self, first_number: u32) -> Self {
         Self { first_number, ..self }
@@ -139,16 +223,16 @@ impl Calls {
 
     /// Takes a batch of at least one row through the component. `take` makes rows of an answer to some of them, `pass` of rows that skip
     /// the step. `None`: no row is left.
-    pub(crate) fn run<A: Answer>(
+    pub(crate) fn run<A: Answer + 'static>(
         &mut self,
         input: &FlowBatch,
         output: &mut Outcome,
-        guest: &mut dyn Guest<A>,
+        guest: &mut (dyn Guest<A> + 'static),
         take: impl Fn(&FlowBatch, A, &mut Outcome) -> FlowBatch,
         pass: impl Fn(&FlowBatch) -> FlowBatch,
     ) -> Option<FlowBatch> {
         let attempts = output.attempts(self.step);
-        let fates = Judging { number: self.first_number, spent: 0, calls: self, input, output, guest }.all();
+        let Decided { fates, .. } = self.decide(input, output, guest);
         let mut made = Vec::with_capacity(fates.len());
         for (range, fate) in fates {
             let rows = &*input.part(&range);
@@ -164,62 +248,31 @@ impl Calls {
 
     /// Time went by, by some rows or without any: what has lived long enough goes.
     pub(crate) fn forget(&mut self, output: &Outcome) {
-        if let Some(keyed) = &mut self.keyed {
+        if let Some(keyed) = &mut self.memory {
             keyed.table.forget(output);
-        }
-    }
-
-    /// One call for some rows, with the state of their keys; the new state counts if it returned.
-    fn call<A: Answer>(&mut self, input: &FlowBatch, number: u32, output: &mut Outcome, guest: &mut dyn Guest<A>) -> Called<A> {
-        let columns = self.columns.of(&input.rows);
-        let Some(Keyed { by, table }) = &mut self.keyed else {
-            return Called::from(output.call(self.step, number, guest, &RuleCall { columns, state: None }));
-        };
-        let gathered = match table.gather_together(input, by, output) {
-            Together::All(gathered) => gathered,
-            Together::Rows(rows) => return Called::Fewer(rows),
-        };
-        let state = Some(table.state(&gathered));
-        let mut answer = output.call(self.step, number, guest, &RuleCall { columns, state });
-        match answer.as_mut().ok().and_then(Answer::take_state) {
-            Some(state) => table.scatter(gathered, &state),
-            None => table.abandon(gathered),
-        }
-        Called::from(answer)
-    }
-}
-
-/// What became of a call.
-enum Called<A> {
-    Answered(A),
-    Ended(Ended),
-    /// It was not made: only the first so many of its rows may share one.
-    Fewer(usize),
-}
-
-impl<A> From<Result<A, Ended>> for Called<A> {
-    fn from(answer: Result<A, Ended>) -> Self {
-        match answer {
-            Ok(answer) => Self::Answered(answer),
-            Err(ended) => Self::Ended(ended),
         }
     }
 }
 
 /// One batch under way.
-struct Judging<'a, A> {
-    calls: &'a mut Calls,
+struct Judging<'a, A, M: Remembers<A>> {
+    calls: &'a mut Calls<M>,
     input: &'a FlowBatch,
     output: &'a mut Outcome,
-    guest: &'a mut dyn Guest<A>,
+    guest: &'a mut M::Guest,
     /// Of the next call.
     number: u32,
     /// Failing calls, by weight.
     spent: u32,
+    /// No call takes more rows: one was told to take fewer. Whoever answers may take twice as many the next time, so that a batch that has to be
+    /// cut often is not looked at as a whole each time.
+    rows_max: usize,
+    /// Rows from here on have to wait for something else.
+    stopped: Option<usize>,
 }
 
-impl<A: Answer> Judging<'_, A> {
-    fn all(&mut self) -> Vec<(Range<usize>, Fate<A>)> {
+impl<A, M: Remembers<A>> Judging<'_, A, M> {
+    fn all(mut self) -> Decided<A> {
         let rows = self.input.len();
         let mut fates = Vec::with_capacity(1);
         let mut from = 0;
@@ -227,16 +280,19 @@ impl<A: Answer> Judging<'_, A> {
             let now = self.output.clock();
             if self.calls.isolation.breaker.poll(now) == BreakerState::HalfOpen {
                 from = rows.min(PROBE_ROWS_MAX);
-                self.probe(0..from, &mut fates);
+                from = self.probe(0..from, &mut fates);
             }
         }
-        if self.calls.isolation.breaker.state() == BreakerState::Closed {
+        if self.stopped.is_none() && self.calls.isolation.breaker.state() == BreakerState::Closed {
             from = self.isolate(from..rows, true, &mut fates);
+        }
+        if let Some(stopped) = self.stopped {
+            return Decided { fates, rows: stopped, next_number: self.number };
         }
         if from < rows {
             fates.push((from..rows, self.without(from > 0)));
         }
-        fates
+        Decided { fates, rows, next_number: self.number }
     }
 
     /// What becomes of rows that are not judged now.
@@ -253,11 +309,12 @@ impl<A: Answer> Judging<'_, A> {
     }
 
     /// A few rows while the breaker is half open. If they show that the component still fails, those that failed are treated like all
-    /// others meanwhile: they are not its dead.
-    fn probe(&mut self, rows: Range<usize>, fates: &mut Vec<(Range<usize>, Fate<A>)>) {
+    /// others meanwhile: they are not its dead. Answers with the first row behind it.
+    fn probe(&mut self, rows: Range<usize>, fates: &mut Vec<(Range<usize>, Fate<A>)>) -> usize {
         let mut probed = Vec::new();
-        let all = rows.len();
-        self.isolate(rows, false, &mut probed);
+        let start = rows.start;
+        let end = self.isolate(rows, false, &mut probed);
+        let all = end - start;
         let failed = probed.iter().filter(|(_, fate)| matches!(fate, Fate::Dead(_))).count();
         let now = self.output.clock();
         self.calls.isolation.breaker.record((all - failed) as u32, failed as u32, now);
@@ -269,6 +326,7 @@ impl<A: Answer> Judging<'_, A> {
             };
             fates.push((range, fate));
         }
+        end
     }
 
     /// Judges rows from the left until all are decided, or, if it is `bounded`, the breaker opens or the batch has cost enough. Answers
@@ -283,15 +341,30 @@ impl<A: Answer> Judging<'_, A> {
             if bounded && range.start > first && self.spent >= FAILED_CALLS_MAX {
                 return range.start;
             }
+            if range.len() > self.rows_max {
+                let middle = range.start + self.rows_max;
+                left.push((middle..range.end, 1));
+                left.push((range.start..middle, 1));
+                continue;
+            }
             let part = self.input.part(&range);
-            match self.calls.call(&part, self.number, self.output, self.guest) {
+            let columns = self.calls.columns.of(&part.rows);
+            match self.calls.memory.call(self.calls.step, self.number, columns, &part, self.output, self.guest) {
+                Called::Until(rows) => {
+                    let middle = range.start + rows;
+                    self.stopped = Some(middle);
+                    left.clear();
+                    left.push((range.start..middle, 1));
+                }
                 Called::Fewer(rows) => {
+                    self.rows_max = 2 * rows;
                     let middle = range.start + rows;
                     left.push((middle..range.end, 1));
                     left.push((range.start..middle, 1));
                 }
                 Called::Answered(answer) => {
                     self.number += 1;
+                    self.rows_max = self.rows_max.max(range.len().saturating_mul(2));
                     self.count(bounded, range.len(), 0);
                     fates.push((range, Fate::Answered(answer)));
                 }
@@ -316,7 +389,7 @@ impl<A: Answer> Judging<'_, A> {
                 }
             }
         }
-        rows.end
+        self.stopped.unwrap_or(rows.end)
     }
 
     /// Rows decided, for the breaker; those of a probe count together.

@@ -15,13 +15,13 @@ use tidemill_event::batch::times;
 use crate::keyed::{FIRST, KeyedTable, NOT_SEEN};
 use crate::keys::KeyColumn;
 use crate::ttl::FRESH;
-use crate::{FlowBatch, Outcome};
+use crate::{FlowBatch, Outcome, Watermark};
 
 /// The keys of one call.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     pub(crate) row_to_key: Arc<[u32]>,
-    slots: Vec<u32>,
+    pub(crate) slots: Vec<u32>,
     /// Slots that were made for this call.
     fresh: Vec<u32>,
     /// Per key, where entries expire: whether the call must not see what is there, and when it expires if the call returns.
@@ -44,13 +44,25 @@ pub(crate) enum Together {
 impl KeyedTable {
     /// Finds the keys of rows that shall be one call. Ends with `scatter` or `abandon`.
     pub(crate) fn gather_together(&mut self, input: &FlowBatch, by: &[Arc<str>], output: &Outcome) -> Together {
+        let marks = output.marks();
+        self.gather_as_of(input, by, output, |row| marks.before(input.origin[row]))
+    }
+
+    /// The same, each row as of a watermark.
+    pub(crate) fn gather_as_of(
+        &mut self,
+        input: &FlowBatch,
+        by: &[Arc<str>],
+        output: &Outcome,
+        watermark: impl Fn(usize) -> Watermark,
+    ) -> Together {
         let mut gathered = self.gather(&input.rows, by);
         let Some(expiries) = &self.expiries else { return Together::All(gathered) };
-        let (ttl, marks) = (expiries.ttl, output.marks());
+        let ttl = expiries.ttl;
         let mut lives: Vec<Option<Life>> = vec![None; gathered.slots.len()];
         let row_times = times(&input.rows);
         for (row, key) in gathered.row_to_key.iter().enumerate() {
-            let now = ttl.now(row_times.value(row), marks.before(input.origin[row]), output);
+            let now = ttl.now(row_times.value(row), watermark(row), output);
             let life = &mut lives[*key as usize];
             let before = match life {
                 // Written by a row of this call: this one must see that.

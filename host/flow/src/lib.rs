@@ -34,6 +34,7 @@ mod operator;
 mod outcome;
 mod over;
 pub mod pattern;
+mod process;
 pub mod recognize;
 mod rows;
 mod rule;
@@ -81,8 +82,9 @@ pub use lookup::{
 };
 pub use meter::{Meter, Metering, Meters};
 pub use operator::{Apply, Computed, Guest, Judge, Operator, Predicate, Projection, Tested};
-pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, StepId, Tables, Wait};
+pub use outcome::{CallReport, DeadRow, Outcome, PutBack, RecordedEnding, RowOf, SideRows, StepId, Tables, Wait};
 pub use over::{Over, OverSettings};
+pub use process::{ProcessSettings, ProcessStep, ProcessTable};
 pub use rule::{Keep, RuleSettings, RuleStep};
 pub use select::{Extend, NamedProjection, Select};
 pub use sketch::RecentQuantiles;

@@ -110,6 +110,17 @@ pub struct CallReport {
     pub usage: Usage,
 }
 
+/// Rows that a step gave to one of its other outputs.
+#[derive(Debug, Clone)]
+pub struct SideRows {
+    /// The step.
+    pub step: StepId,
+    /// Which of its outputs, as declared.
+    pub side: usize,
+    /// They, with their times.
+    pub rows: FlowBatch,
+}
+
 /// The tables that lookups look up, by step.
 pub type Tables = Arc<[(StepId, Arc<dyn LookupTable>)]>;
 
@@ -132,6 +143,8 @@ pub struct Outcome {
     pub dropped_late: u64,
     /// Rows that missed some of their windows, but not all.
     pub late_partial: u64,
+    /// Rows of outputs beside the main one, by step.
+    pub sides: Vec<SideRows>,
     /// Rows that a step dropped because of others of their key, or by lot: by step, in order. No other step's drops are counted.
     pub dropped: Vec<(StepId, u64)>,
     /// What pattern steps did, by step.
@@ -157,6 +170,7 @@ impl Outcome {
             late: Vec::new(),
             dropped_late: 0,
             late_partial: 0,
+            sides: Vec::new(),
             dropped: Vec::new(),
             patterns: Vec::new(),
             marks: Arc::new(Marks::steady(Watermark::NONE, 0)),

@@ -95,7 +95,7 @@ impl Operator for RuleStep {
     }
 
     fn state(&mut self) -> Option<&mut dyn StepState> {
-        self.calls.keyed.as_mut().map(|keyed| &mut keyed.table as &mut dyn StepState)
+        self.calls.memory.as_mut().map(|keyed| &mut keyed.table as &mut dyn StepState)
     }
 
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {

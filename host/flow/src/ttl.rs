@@ -51,11 +51,17 @@ impl Ttl {
     /// What a row of that time, met at that watermark, lives by.
     pub(crate) fn now(self, time: i64, watermark: Watermark, output: &Outcome) -> Now {
         match self.clock {
-            TtlClock::EventTime => Now { written: time, seen: time.max(watermark.0) },
-            TtlClock::WallClock => {
-                let clock = output.clock().0;
-                Now { written: clock, seen: clock }
-            }
+            TtlClock::EventTime => self.at(time, watermark, None),
+            TtlClock::WallClock => self.at(time, watermark, Some(output.clock().0)),
+        }
+    }
+
+    /// The same, where the clock was asked for already if anything lives by it.
+    pub(crate) fn at(self, time: i64, watermark: Watermark, clock: Option<i64>) -> Now {
+        match (self.clock, clock) {
+            (TtlClock::EventTime, _) => Now { written: time, seen: time.max(watermark.0) },
+            (TtlClock::WallClock, Some(clock)) => Now { written: clock, seen: clock },
+            (TtlClock::WallClock, None) => panic!("what lives by the clock asks for it"),
         }
     }
 
@@ -95,6 +101,11 @@ impl Expiries {
 
     pub(crate) fn of(&self, slot: u32) -> i64 {
         self.of[slot as usize]
+    }
+
+    /// The same, of a slot that may be new.
+    pub(crate) fn of_or_none(&self, slot: u32) -> Option<i64> {
+        self.of.get(slot as usize).copied()
     }
 
     /// The slot expires then. Whether that is later than before, the caller sees to.

@@ -5,6 +5,9 @@
 //! transform   rows 0   source-rows 4   columns 8   state 16   data 24   notes 32
 //! values      value 0 (a column of 28 bytes)   data 28   notes 36            a function's, and an aggregate's `finish`
 //! accumulators   state 0   data 8   notes 16
+//! wanted      entries 0   keys 4   data 12
+//! process     rows 0   source-rows 4   columns 8   state 16   entries 24   write-count 32   writes 36   timer-count 40   timer-rows 44
+//!             timers 48   side-rows 56   sides 60   data 68   notes 76
 //! ```
 //! wasmtime would lift such a record field by field, which costs more than all else that happens after a small call. So the places are
 //! written down here, and a test holds them against the derived records. Notes are rare, and have texts: those are left to wasmtime.
@@ -15,7 +18,10 @@ use wasmtime::component::__internal::{InterfaceType, LiftContext};
 use wasmtime::component::{ComponentType, Lift};
 use wasmtime::{Result, bail};
 
-use crate::wire::{Encoding, WireAccumulators, WireColumn, WireNote, WireRuleAnswer, WireTransformAnswer, WireValueAnswer};
+use crate::wire::{
+    Encoding, WireAccumulators, WireColumn, WireNote, WireProcessAnswer, WireRuleAnswer, WireTransformAnswer, WireValueAnswer,
+    WireWanted,
+};
 
 /// A record of lists that a call may answer with.
 pub(crate) trait AnswerRecord: Sized + Send + Sync {
@@ -117,6 +123,64 @@ impl AnswerRecord for AccumulatorParts {
 #[error("the answer has a list of {bytes} bytes, more than is left of its output limit")]
 pub(crate) struct OutputTooLarge {
     pub(crate) bytes: usize,
+}
+
+/// Which entries a process wants.
+#[derive(Debug)]
+pub(crate) struct WantedParts {
+    pub(crate) entries: u32,
+    pub(crate) keys: Vec<WireColumn>,
+    pub(crate) data: GuestBytes,
+}
+
+impl AnswerRecord for WantedParts {
+    type Wire = WireWanted;
+
+    fn read(record: &mut Record<'_, '_>) -> Result<Self> {
+        Ok(Self { entries: record.word(0), keys: record.columns(4)?, data: record.bytes(12)? })
+    }
+}
+
+/// What a process answers.
+#[derive(Debug)]
+pub(crate) struct ProcessParts {
+    pub(crate) rows: u32,
+    pub(crate) source_rows: u32,
+    pub(crate) columns: Vec<WireColumn>,
+    pub(crate) state: Vec<WireColumn>,
+    pub(crate) entries: Vec<WireColumn>,
+    pub(crate) write_count: u32,
+    pub(crate) writes: u32,
+    pub(crate) timer_count: u32,
+    pub(crate) timer_rows: u32,
+    pub(crate) timers: Vec<WireColumn>,
+    pub(crate) side_rows: u32,
+    pub(crate) sides: Vec<WireColumn>,
+    pub(crate) data: GuestBytes,
+    pub(crate) notes: Vec<WireNote>,
+}
+
+impl AnswerRecord for ProcessParts {
+    type Wire = WireProcessAnswer;
+
+    fn read(record: &mut Record<'_, '_>) -> Result<Self> {
+        Ok(Self {
+            rows: record.word(0),
+            source_rows: record.word(4),
+            columns: record.columns(8)?,
+            state: record.columns(16)?,
+            entries: record.columns(24)?,
+            write_count: record.word(32),
+            writes: record.word(36),
+            timer_count: record.word(40),
+            timer_rows: record.word(44),
+            timers: record.columns(48)?,
+            side_rows: record.word(56),
+            sides: record.columns(60)?,
+            data: record.bytes(68)?,
+            notes: record.notes(76)?,
+        })
+    }
 }
 
 /// A `list<u8>` of an answer, in memory that numbers of 16 bytes can be read from. Most answers have an empty one: it takes no memory.

@@ -196,5 +196,7 @@ mod tests {
         check::<crate::answer::TransformParts>();
         check::<crate::answer::ValueParts>();
         check::<crate::answer::AccumulatorParts>();
+        check::<crate::answer::WantedParts>();
+        check::<crate::answer::ProcessParts>();
     }
 }

@@ -111,7 +111,7 @@ fn kind(exports: &[String]) -> Result<Kind, Refused> {
             let found = crate::text::clean(&found, 200);
             return Err(Refused::Exports(format!(
                 "it exports {found}: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, \
-                 a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`"
+                 a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`, a process `describe`, `open`, `wants` and `process`"
             )));
         }
     };

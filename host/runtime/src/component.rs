@@ -21,7 +21,7 @@ use crate::refused::Refused;
 use crate::runtime::Parts;
 use crate::sandbox::Sandbox;
 use crate::ticker::{Ticker, ticks};
-use crate::wire::{WireAggregate, WireFunction, WireRule, WireTransform};
+use crate::wire::{WireAggregate, WireFunction, WireProcess, WireRule, WireTransform};
 
 /// What a component is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,19 +34,22 @@ pub enum Kind {
     Function,
     /// Sums up rows by group, for windows.
     Aggregate,
+    /// Makes rows of rows with tables, timers and several outputs.
+    Process,
 }
 
 impl Kind {
     /// Every kind, in the order they are told of.
-    pub const ALL: [Self; 4] = [Self::Rule, Self::Transform, Self::Function, Self::Aggregate];
+    pub const ALL: [Self; 5] = [Self::Rule, Self::Transform, Self::Function, Self::Aggregate, Self::Process];
 
-    /// `rule`, `transform`, `function` or `aggregate`.
+    /// `rule`, `transform`, `function`, `aggregate` or `process`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rule => "rule",
             Self::Transform => "transform",
             Self::Function => "function",
             Self::Aggregate => "aggregate",
+            Self::Process => "process",
         }
     }
 
@@ -57,6 +60,7 @@ impl Kind {
             Self::Transform => "tidemill:transform/transform@1.0.0",
             Self::Function => "tidemill:function/function@1.0.0",
             Self::Aggregate => "tidemill:aggregate/aggregate@1.0.0",
+            Self::Process => "tidemill:process/process@1.0.0",
         }
     }
 
@@ -67,6 +71,7 @@ impl Kind {
             Self::Transform => "apply",
             Self::Function => "compute",
             Self::Aggregate => "update",
+            Self::Process => "process",
         }
     }
 
@@ -75,6 +80,7 @@ impl Kind {
         match self {
             Self::Rule | Self::Transform | Self::Function => &[],
             Self::Aggregate => &["merge", "retract", "finish"],
+            Self::Process => &["wants"],
         }
     }
 }
@@ -109,7 +115,7 @@ pub(crate) struct Exports {
     pub(crate) describe: ComponentExportIndex,
     pub(crate) open: ComponentExportIndex,
     pub(crate) call: ComponentExportIndex,
-    /// Of an aggregate: `merge`, `retract`, `finish`.
+    /// Of an aggregate: `merge`, `retract`, `finish`. Of a process: `wants`.
     pub(crate) further: [Option<ComponentExportIndex>; 3],
 }
 
@@ -265,6 +271,10 @@ fn describe(
         Kind::Aggregate => {
             let (aggregate,) = answer::<(WireAggregate,)>(&mut store, &instance, limits, kind, exports)?;
             Description::aggregate(aggregate)
+        }
+        Kind::Process => {
+            let (process,) = answer::<(WireProcess,)>(&mut store, &instance, limits, kind, exports)?;
+            Description::process(process)
         }
     };
     // A wrong type would otherwise be found by the first pipeline.

@@ -113,7 +113,7 @@ pub(crate) fn notes(notes: Vec<WireNote>, rows: usize) -> Result<Vec<RowNote>, I
 }
 
 /// `count` values of `width` bytes at `at`, which is a multiple of 8.
-fn span(what: &str, data: &Buffer, at: u32, count: usize, width: usize) -> Result<Buffer, Invalid> {
+pub(crate) fn span(what: &str, data: &Buffer, at: u32, count: usize, width: usize) -> Result<Buffer, Invalid> {
     let at = at as usize;
     if !at.is_multiple_of(8) {
         invalid!("{what} start at byte {at}, which is no multiple of 8");

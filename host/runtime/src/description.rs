@@ -9,7 +9,8 @@ use tidemill_event::{Field, FieldType};
 
 use crate::first::first_value;
 use crate::limits::{DOC_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX};
-use crate::wire::{WireAggregate, WireField, WireFunction, WireKind, WireRule, WireStateField, WireTransform};
+use crate::process::{Memory, lifetime};
+use crate::wire::{WireAggregate, WireField, WireFunction, WireKind, WireProcess, WireRule, WireStateField, WireTransform};
 
 /// A component's answer to `describe`.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Description {
     pub time: Option<String>,
     /// For an aggregate: whether it can take accumulators away again.
     pub retracts: bool,
+    /// For a process: what it keeps beside its state, and its other outputs.
+    pub memory: Memory,
     first_row: RecordBatch,
     state_schema: Arc<Schema>,
 }
@@ -67,6 +70,13 @@ impl Description {
         Self::new(function.doc, function.arguments, vec![function.value], Vec::new(), None)
     }
 
+    pub(crate) fn process(process: WireProcess) -> Result<Self, String> {
+        let WireProcess { doc, columns, outputs, state, state_ttl_us, state_ttl_clock, tables, timers, sides } = process;
+        let state_ttl = lifetime(state_ttl_us, state_ttl_clock, false);
+        let memory = Memory::new(state_ttl, tables, timers, sides)?;
+        Ok(Self { memory, ..Self::new(doc, columns, outputs, state, None)? })
+    }
+
     pub(crate) fn aggregate(aggregate: WireAggregate) -> Result<Self, String> {
         let WireAggregate { doc, arguments, value, state, retracts } = aggregate;
         if state.is_empty() {
@@ -103,11 +113,11 @@ impl Description {
         let first_row = RecordBatch::try_new_with_options(Arc::clone(&state_schema), first_values?, &one_row)
             .map_err(|error| format!("its first state does not fit its fields: {error}"))?;
         let state = state_fields.into_iter().zip(firsts).map(|(field, first)| StateField { field, first }).collect();
-        Ok(Self { doc, columns, outputs, state, time, retracts: false, first_row, state_schema })
+        Ok(Self { doc, columns, outputs, state, time, retracts: false, memory: Memory::none(), first_row, state_schema })
     }
 }
 
-fn fields(what: &str, fields: Vec<WireField>) -> Result<Vec<Field>, String> {
+pub(crate) fn fields(what: &str, fields: Vec<WireField>) -> Result<Vec<Field>, String> {
     if fields.len() > FIELDS_MAX {
         return Err(format!("it has {} {what}s; at most {FIELDS_MAX} are allowed", fields.len()));
     }

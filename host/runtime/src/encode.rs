@@ -9,12 +9,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType, UInt32Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::DataType;
-use tidemill_event::{Field, FieldType, KeyedState};
+use tidemill_event::{Field, FieldType, KeyedState, TableEntries};
 
 use crate::boundary::{Layouts, Pieces};
 use crate::piece::Piece;
 use crate::room::{Kept, Room};
-use crate::wire::{Encoding, NO_NULLS, WireBatch, WireColumn};
+use crate::wire::{Encoding, NO_NULLS, WireBatch, WireColumn, WireFound};
 
 /// A dictionary crosses as one while it has at most this many entries more than twice the rows.
 const SPARE_ENTRIES: usize = 64;
@@ -24,6 +24,7 @@ const SPARE_ENTRIES: usize = 64;
 pub(crate) struct Scratch {
     columns: Vec<u8>,
     state: Vec<u8>,
+    found: Vec<u8>,
     pieces: Vec<Piece<'static>>,
     /// Of a component whose arguments may keep their place.
     kept: Option<Kept>,
@@ -45,16 +46,19 @@ pub(crate) fn batch<R>(
     declared: (&[Field], &[Field]),
     columns: &RecordBatch,
     state: Option<&KeyedState>,
-    with: impl FnOnce(WireBatch<'_>) -> R,
+    found: &[TableEntries],
+    with: impl FnOnce(WireBatch<'_>, WireFound<'_>) -> R,
 ) -> Result<R, TooLarge> {
     let (declared_columns, declared_state) = declared;
     let rows = columns.num_rows();
     let flat_columns = flattened(columns.columns(), rows);
+    let numbers = entry_numbers(found);
     let flat_state = state.and_then(|state| flattened(state.rows.columns(), state.rows.num_rows()));
 
     let mut buffer = Buffer { pieces: recycled(std::mem::take(&mut scratch.pieces)), bytes: 0 };
     scratch.columns.clear();
     scratch.state.clear();
+    scratch.found.clear();
     buffer.columns(declared_columns, flat_columns.as_deref().unwrap_or(columns.columns()), &mut scratch.columns);
     let (mut keys, mut row_keys) = (0, 0);
     if let Some(state) = state {
@@ -63,19 +67,31 @@ pub(crate) fn batch<R>(
         row_keys = buffer.push(Piece::Bytes(arrow_buffer::ToByteSlice::to_byte_slice(&*state.row_to_key)));
         buffer.columns(declared_state, flat_state.as_deref().unwrap_or(state.rows.columns()), &mut scratch.state);
     }
+    let mut entries = 0;
+    if !found.is_empty() {
+        entries = buffer.push(Piece::Bytes(arrow_buffer::ToByteSlice::to_byte_slice(numbers.as_slice())));
+        for table in found {
+            buffer.column(&there(), &table.there).store(&mut scratch.found);
+            for (field, column) in table.values.schema_ref().fields().iter().zip(table.values.columns()) {
+                let field = Field::from_arrow(field).expect("values are of types an event may have");
+                buffer.column(&field, column.as_ref()).store(&mut scratch.found);
+            }
+        }
+    }
     let Buffer { pieces, bytes } = buffer;
     let result = if u32::try_from(bytes).is_ok() {
-        let Scratch { columns, state, kept, .. } = &mut *scratch;
-        let all = columns.len().next_multiple_of(8) + state.len().next_multiple_of(8) + bytes;
-        let room = Room::new(kept.as_ref(), all);
-        let result = with(WireBatch {
+        let Scratch { columns, state, found, kept, .. } = &mut *scratch;
+        let layouts = [&*columns, &*state, &*found].map(|layouts: &Vec<u8>| layouts.len().next_multiple_of(8));
+        let room = Room::new(kept.as_ref(), layouts.into_iter().sum::<usize>() + bytes.next_multiple_of(8));
+        let batch = WireBatch {
             rows: index(rows),
             columns: Layouts { columns, room: &room },
             keys: index(keys),
             row_keys,
             state: Layouts { columns: state, room: &room },
             data: Pieces { pieces: &pieces, bytes, room: &room },
-        });
+        };
+        let result = with(batch, WireFound { entries, columns: Layouts { columns: found, room: &room } });
         if let Some(kept) = kept {
             room.keep(kept);
         }
@@ -85,6 +101,17 @@ pub(crate) fn batch<R>(
     };
     scratch.pieces = recycled(pieces);
     result
+}
+
+/// How many different entries each table has, then the numbers of those that are wanted.
+fn entry_numbers(found: &[TableEntries]) -> Vec<u32> {
+    let counts = found.iter().map(|table| index(table.there.len()));
+    counts.chain(found.iter().flat_map(|table| table.numbers.iter().copied())).collect()
+}
+
+/// Whether an entry is there, as a column.
+fn there() -> Field {
+    Field::new("there", FieldType::Bool, false)
 }
 
 /// A batch that no guest could hold.

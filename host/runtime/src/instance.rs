@@ -12,12 +12,15 @@ use std::time::Instant;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use tidemill_event::{
-    Accumulated, CallFailure, Ending, Field, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage, Values,
+    Accumulated, CallFailure, Ending, Field, ProcessAnswer, RuleAnswer, RuleCall, Subject, TableEntries, TransformAnswer,
+    TransformCall, Usage, Values, Wanted,
 };
 use wasmtime::Store;
 use wasmtime::component::{self, TypedFunc};
 
-use crate::answer::{AccumulatorParts, AnswerRecord, GuestBytes, RuleParts, TransformParts, ValueParts};
+use crate::answer::{
+    AccumulatorParts, AnswerRecord, GuestBytes, ProcessParts, RuleParts, TransformParts, ValueParts, WantedParts,
+};
 use crate::boundary::Answered;
 use crate::component::{Component, Exports, Kind, grant, store, typed, usage};
 use crate::decode::{self, Invalid};
@@ -27,9 +30,10 @@ use crate::grant::Grants;
 use crate::limits::Limits;
 use crate::logging::GuestLog;
 use crate::metrics::GuestMetrics;
+use crate::process::{self, Unfit};
 use crate::refused::Refused;
 use crate::sandbox::Sandbox;
-use crate::wire::{WireBatch, WireColumn};
+use crate::wire::{WireBatch, WireColumn, WireFound, WireSubject};
 
 /// What an instance is given when it is made.
 pub struct InstanceSettings {
@@ -54,6 +58,7 @@ pub(crate) enum Entry {
     Transform(Call<TransformParts>),
     Function(Call<ValueParts>),
     Aggregate(AggregateEntry),
+    Process(ProcessEntry),
 }
 
 /// The exports of an aggregate.
@@ -65,6 +70,13 @@ pub(crate) struct AggregateEntry {
     finish: Call<ValueParts>,
 }
 
+/// The exports of a process.
+#[derive(Clone, Copy)]
+pub(crate) struct ProcessEntry {
+    wants: TypedFunc<(WireSubject, WireBatch<'static>), (Answered<WantedParts>,)>,
+    process: TypedFunc<(WireSubject, WireBatch<'static>, WireFound<'static>), (Answered<ProcessParts>,)>,
+}
+
 /// What the batch of a call is made of.
 #[derive(Clone, Copy)]
 enum Form {
@@ -74,6 +86,8 @@ enum Form {
     Accumulators,
     /// Accumulators alone.
     Groups,
+    /// Timers, with the state of their keys.
+    Timers,
 }
 
 impl Form {
@@ -84,7 +98,22 @@ impl Form {
             Self::Rows => (&component.description().columns, state),
             Self::Accumulators => (state, state),
             Self::Groups => (state, &[]),
+            Self::Timers => (&component.description().memory.timer_fields, state),
         }
+    }
+}
+
+fn form_of(subject: Subject) -> Form {
+    match subject {
+        Subject::Rows => Form::Rows,
+        Subject::Timers => Form::Timers,
+    }
+}
+
+fn wire_subject(subject: Subject) -> WireSubject {
+    match subject {
+        Subject::Rows => WireSubject::Rows,
+        Subject::Timers => WireSubject::Timers,
     }
 }
 
@@ -108,6 +137,13 @@ impl Entry {
                     merge: typed(store, instance, kind, "merge", merge)?,
                     retract: typed(store, instance, kind, "retract", retract)?,
                     finish: typed(store, instance, kind, "finish", finish)?,
+                })
+            }
+            Kind::Process => {
+                let [Some(wants), ..] = exports.further else { panic!("a process's exports were found when it was prepared") };
+                Self::Process(ProcessEntry {
+                    wants: typed(store, instance, kind, "wants", wants)?,
+                    process: typed(store, instance, kind, kind.call(), exports.call)?,
                 })
             }
         })
@@ -277,6 +313,44 @@ impl Instance {
         self.values(finish, Form::Groups, call)
     }
 
+    /// Which entries of its tables rows or timers need. Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// If the component is no process, columns or state are not what it declared, or there is no row.
+    pub fn wants(&mut self, subject: Subject, call: &RuleCall) -> Result<Wanted, CallFailure> {
+        let Entry::Process(ProcessEntry { wants, .. }) = self.entry else { panic!("a {} wants nothing", self.component.kind()) };
+        let asked = self.enter_with(form_of(subject), call, &[], |store, batch, _| {
+            let function: TypedFunc<(WireSubject, WireBatch<'_>), (Answered<WantedParts>,)> = wants;
+            function.call(store, (wire_subject(subject), batch))
+        })?;
+        self.usage.output_bytes = asked.data.len() as u64;
+        let tables = process::wanted(&asked, call.columns.num_rows(), &self.component.description().memory, &self.no_data);
+        let tables = self.held(tables)?;
+        self.store.data_mut().hand_over();
+        Ok(Wanted { tables, usage: self.usage })
+    }
+
+    /// Handles rows or timers, with the entries they want. Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// As [`Self::wants`].
+    pub fn process(&mut self, subject: Subject, call: &RuleCall, found: &[TableEntries]) -> Result<ProcessAnswer, CallFailure> {
+        let Entry::Process(ProcessEntry { process, .. }) = self.entry else {
+            panic!("a {} cannot process", self.component.kind())
+        };
+        let answered = self.enter_with(form_of(subject), call, found, |store, batch, found| {
+            let function: TypedFunc<(WireSubject, WireBatch<'_>, WireFound<'_>), (Answered<ProcessParts>,)> = process;
+            function.call(store, (wire_subject(subject), batch, found))
+        })?;
+        self.usage.output_bytes = answered.data.len() as u64;
+        let rows = call.columns.num_rows();
+        let state = self.state(call, &answered.state, &answered.data)?;
+        let answer = process::answer(answered, rows, found, self.component.description(), &self.no_data);
+        let answer = self.held(answer)?;
+        self.store.data_mut().hand_over();
+        Ok(ProcessAnswer { state, usage: self.usage, ..answer })
+    }
+
     fn aggregate(&self) -> AggregateEntry {
         let Entry::Aggregate(entry) = self.entry else { panic!("a {} is no aggregate", self.component.kind()) };
         entry
@@ -319,7 +393,9 @@ impl Instance {
 
     /// The new state of an answer to a call.
     fn state(&mut self, call: &RuleCall, layouts: &[WireColumn], data: &GuestBytes) -> Result<Option<RecordBatch>, CallFailure> {
-        let Some(keys) = call.state.as_ref().map(|state| state.rows.num_rows()) else {
+        // A process has keys also without state: its tables are theirs.
+        let has_state = !self.component.state_fields().is_empty();
+        let Some(keys) = call.state.as_ref().filter(|_| has_state).map(|state| state.rows.num_rows()) else {
             return match layouts {
                 [] => Ok(None),
                 [..] => self.valid(Err(Invalid("new state from a component that declares none".to_owned()))),
@@ -335,8 +411,34 @@ impl Instance {
         part.map_err(|Invalid(message)| self.die(invalid(&message, self.usage)))
     }
 
+    /// A part of a process's answer that does not hold, or is too much of it.
+    fn held<T>(&mut self, part: Result<T, Unfit>) -> Result<T, CallFailure> {
+        part.map_err(|unfit| {
+            let failure = match unfit {
+                Unfit::Invalid(Invalid(message)) => invalid(&message, self.usage),
+                Unfit::TooMuch(message) => CallFailure { ending: Ending::TooMuchOutput, ..invalid(&message, self.usage) },
+            };
+            self.die(failure)
+        })
+    }
+
     /// Makes the call; what it took is in `self.usage`.
     fn enter<A: AnswerRecord + 'static>(&mut self, function: Call<A>, form: Form, call: &RuleCall) -> Result<A, CallFailure> {
+        self.enter_with(form, call, &[], |store, batch, _| {
+            // Lent for the call, not for ever: the type of a function allows for arguments that live shorter.
+            let function: TypedFunc<(WireBatch<'_>,), (Answered<A>,)> = function;
+            function.call(store, (batch,))
+        })
+    }
+
+    /// Hands a batch over, and makes the call.
+    fn enter_with<A: AnswerRecord>(
+        &mut self,
+        form: Form,
+        call: &RuleCall,
+        found: &[TableEntries],
+        invoke: impl FnOnce(&mut Store<Sandbox>, WireBatch<'_>, WireFound<'_>) -> wasmtime::Result<(Answered<A>,)>,
+    ) -> Result<A, CallFailure> {
         if !self.alive {
             let message = "the instance ended with an earlier call; make a new one".to_owned();
             return Err(CallFailure { ending: Ending::Trap, message, backtrace: String::new(), usage: Usage::default() });
@@ -344,14 +446,13 @@ impl Instance {
         let rows = call.columns.num_rows();
         let Self { store, limits, scratch, component, usage: took, .. } = self;
         let declared = form.fields(component);
-        assert_eq!(call.state.is_some(), !declared.1.is_empty(), "a call has state if, and only if, the component declares some");
-        // Lent for the call, not for ever: the type of a function allows for arguments that live shorter.
-        let ended = encode::batch(scratch, declared, &call.columns, call.state.as_ref(), |batch| {
-            let function: TypedFunc<(WireBatch<'_>,), (Answered<A>,)> = function;
+        let has_keys = !declared.1.is_empty() || component.kind() == Kind::Process;
+        assert_eq!(call.state.is_some(), has_keys, "a call has state if, and only if, the component declares some");
+        let ended = encode::batch(scratch, declared, &call.columns, call.state.as_ref(), found, |batch, found| {
             let fuel = limits.fuel(rows, batch.data.bytes);
             grant(store, limits, fuel, limits.output_bytes(rows));
             let started = Instant::now();
-            let returned = function.call(&mut *store, (batch,));
+            let returned = invoke(&mut *store, batch, found);
             let usage = usage(store, fuel, started);
             *took = usage;
             match returned {

@@ -6,6 +6,8 @@
 //! | [`Limits`] | the call ends with its [`tidemill_event::Ending`] and its instance is thrown away |
 //! | `log_lines_per_second`, [`LOG_LINE_BYTES_MAX`] | the line is dropped and counted, or cut |
 //! | `METRIC…_MAX` | the measurement is dropped and counted |
+//! | `WANTED_MAX`, `TIMERS_MAX` | the call ends with too much output |
+//! | `TABLES_MAX`, `…_NAME_BYTES_MAX`, `TABLE_KEY_BYTES_MAX` | the upload is refused; the answer is invalid |
 //! | [`CompileLimits`] | the compiler is killed and the upload refused, naming the limit |
 //! | [`crate::RuntimeSettings::instances_max`] | no further instance is made until one is dropped |
 
@@ -21,6 +23,16 @@ pub(crate) const BACKTRACE_FRAMES_MAX: usize = 32;
 pub(crate) const FIELDS_MAX: usize = 1_000;
 /// Longest field name.
 pub(crate) const FIELD_NAME_BYTES_MAX: usize = 255;
+/// Tables, and outputs beside the main one, that a process may have, each.
+pub(crate) const TABLES_MAX: usize = 16;
+/// Entries that one call may want, whatever its rows, and for each row.
+pub(crate) const WANTED_MAX: (usize, usize) = (65_536, 64);
+/// Timers that one call may set or take back, whatever its rows, and for each row.
+pub(crate) const TIMERS_MAX: (usize, usize) = (1_024, 16);
+/// Longest name of a timer.
+pub(crate) const TIMER_NAME_BYTES_MAX: usize = 255;
+/// Bytes of one key of a table, all its fields together.
+pub(crate) const TABLE_KEY_BYTES_MAX: usize = 1_024;
 /// Longest description for people.
 pub(crate) const DOC_BYTES_MAX: usize = 64 << 10;
 /// The largest linear memory any instance may have, whatever a pipeline asks for: the pool's slots have this size.

@@ -252,3 +252,102 @@ pub(crate) struct WireMeasurement {
     pub(crate) labels: Vec<WireLabel>,
     pub(crate) amounts: Vec<f64>,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum WireSubject {
+    #[component(name = "rows")]
+    Rows,
+    #[component(name = "timers")]
+    Timers,
+}
+
+/// The entries of a call, in the buffer of its batch.
+#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct WireFound<'a> {
+    pub(crate) entries: u32,
+    pub(crate) columns: Layouts<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum WireClock {
+    #[component(name = "event-time")]
+    EventTime,
+    #[component(name = "wall-clock")]
+    WallClock,
+}
+
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireTable {
+    pub(crate) name: String,
+    pub(crate) key: Vec<WireField>,
+    pub(crate) values: Vec<WireField>,
+    #[component(name = "ttl-us")]
+    pub(crate) ttl_us: u64,
+    #[component(name = "ttl-clock")]
+    pub(crate) ttl_clock: WireClock,
+    #[component(name = "ttl-on-read")]
+    pub(crate) ttl_on_read: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireSide {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<WireField>,
+}
+
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireProcess {
+    pub(crate) doc: String,
+    pub(crate) columns: Vec<WireField>,
+    pub(crate) outputs: Vec<WireField>,
+    pub(crate) state: Vec<WireStateField>,
+    #[component(name = "state-ttl-us")]
+    pub(crate) state_ttl_us: u64,
+    #[component(name = "state-ttl-clock")]
+    pub(crate) state_ttl_clock: WireClock,
+    pub(crate) tables: Vec<WireTable>,
+    pub(crate) timers: bool,
+    pub(crate) sides: Vec<WireSide>,
+}
+
+/// The type of what a process wants; `answer.rs` reads it.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireWanted {
+    pub(crate) entries: u32,
+    pub(crate) keys: Vec<WireColumn>,
+    pub(crate) data: Vec<u8>,
+}
+
+/// The type of a process's answer; `answer.rs` reads it.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireProcessAnswer {
+    pub(crate) rows: u32,
+    #[component(name = "source-rows")]
+    pub(crate) source_rows: u32,
+    pub(crate) columns: Vec<WireColumn>,
+    pub(crate) state: Vec<WireColumn>,
+    pub(crate) entries: Vec<WireColumn>,
+    #[component(name = "write-count")]
+    pub(crate) write_count: u32,
+    pub(crate) writes: u32,
+    #[component(name = "timer-count")]
+    pub(crate) timer_count: u32,
+    #[component(name = "timer-rows")]
+    pub(crate) timer_rows: u32,
+    pub(crate) timers: Vec<WireColumn>,
+    #[component(name = "side-rows")]
+    pub(crate) side_rows: u32,
+    pub(crate) sides: Vec<WireColumn>,
+    pub(crate) data: Vec<u8>,
+    pub(crate) notes: Vec<WireNote>,
+}

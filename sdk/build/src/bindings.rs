@@ -49,6 +49,7 @@ pub fn generate() -> Result<String> {
         (packages.transform, "transform"),
         (packages.function, "function"),
         (packages.aggregate, "aggregate"),
+        (packages.process, "process"),
     ];
     for (package, name) in kinds {
         let world = &resolve.worlds[resolve.packages[package].worlds[name]];
@@ -138,6 +139,7 @@ impl Writer<'_> {
         match ty {
             Type::Bool | Type::U8 => "u8".to_owned(),
             Type::U32 => "u32".to_owned(),
+            Type::U64 => "u64".to_owned(),
             Type::String => format!("{lists}List"),
             Type::Id(id) => match &self.resolve.types[*id].kind {
                 TypeDefKind::List(_) => format!("{lists}List"),

@@ -18,6 +18,8 @@ pub enum ComponentKind {
     Function,
     /// A value per group of rows, for windows.
     Aggregate,
+    /// Rows out per row and timer, with tables.
+    Process,
 }
 
 impl ComponentKind {
@@ -28,6 +30,7 @@ impl ComponentKind {
             Self::Transform => "tidemill:transform/transform@1.0.0",
             Self::Function => "tidemill:function/function@1.0.0",
             Self::Aggregate => "tidemill:aggregate/aggregate@1.0.0",
+            Self::Process => "tidemill:process/process@1.0.0",
         }
     }
 
@@ -38,6 +41,7 @@ impl ComponentKind {
             Self::Transform => "apply",
             Self::Function => "compute",
             Self::Aggregate => "update",
+            Self::Process => "process",
         }
     }
 }
@@ -49,12 +53,13 @@ impl fmt::Display for ComponentKind {
             Self::Transform => "a transform",
             Self::Function => "a function",
             Self::Aggregate => "an aggregate",
+            Self::Process => "a process",
         })
     }
 }
 
-const KINDS: [ComponentKind; 4] =
-    [ComponentKind::Rule, ComponentKind::Transform, ComponentKind::Function, ComponentKind::Aggregate];
+const KINDS: [ComponentKind; 5] =
+    [ComponentKind::Rule, ComponentKind::Transform, ComponentKind::Function, ComponentKind::Aggregate, ComponentKind::Process];
 
 /// Makes a component of a core module that a guest compiler emitted. Bytes that are a component already come back as they are.
 ///
@@ -66,7 +71,7 @@ pub fn componentize(module: &[u8]) -> Result<(ComponentKind, Vec<u8>)> {
     let kind = match kinds.as_slice() {
         [kind] => *kind,
         [] => bail!(
-            "the module has no component; put #[rule], #[transform] or #[function] on a function, or #[aggregate] on an impl"
+            "the module has no component; put #[rule], #[transform] or #[function] on a function, or #[aggregate] or #[process] on an impl"
         ),
         [first, second, ..] => bail!("the module is {first} and {second}; a component is of one kind: split the crate"),
     };

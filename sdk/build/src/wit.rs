@@ -10,6 +10,7 @@ const RULE: &str = include_str!("../../../wit/rule/rule.wit");
 const TRANSFORM: &str = include_str!("../../../wit/transform/transform.wit");
 const FUNCTION: &str = include_str!("../../../wit/function/function.wit");
 const AGGREGATE: &str = include_str!("../../../wit/aggregate/aggregate.wit");
+const PROCESS: &str = include_str!("../../../wit/process/process.wit");
 /// Imports for tests of the host; no pipeline can be granted them.
 const TESTING: &str = include_str!("../../../wit/testing/testing.wit");
 
@@ -22,6 +23,7 @@ pub(crate) struct Packages {
     pub(crate) transform: PackageId,
     pub(crate) function: PackageId,
     pub(crate) aggregate: PackageId,
+    pub(crate) process: PackageId,
 }
 
 impl Packages {
@@ -33,8 +35,9 @@ impl Packages {
         let transform = push(&mut resolve, "transform.wit", TRANSFORM)?;
         let function = push(&mut resolve, "function.wit", FUNCTION)?;
         let aggregate = push(&mut resolve, "aggregate.wit", AGGREGATE)?;
+        let process = push(&mut resolve, "process.wit", PROCESS)?;
         push(&mut resolve, "testing.wit", TESTING)?;
-        Ok(Self { resolve, component, metrics, rule, transform, function, aggregate })
+        Ok(Self { resolve, component, metrics, rule, transform, function, aggregate, process })
     }
 }
 

@@ -143,6 +143,95 @@ impl AccumulatorAnswer {
     }
 }
 
+/// Which entries a process wants. Kept between calls, so that its memory is taken once.
+#[derive(Debug, Default)]
+pub struct WantedAnswer {
+    /// Where the numbers start in the buffer.
+    pub entries: u32,
+    /// The key columns.
+    pub keys: Vec<Place>,
+    /// The buffer of both.
+    pub buffer: Buffer,
+}
+
+impl WantedAnswer {
+    /// Of nothing yet.
+    pub const fn new() -> Self {
+        Self { entries: 0, keys: Vec::new(), buffer: Buffer::new() }
+    }
+
+    /// Empty again; the memory stays.
+    pub fn clear(&mut self) {
+        self.keys.clear();
+        self.buffer.clear();
+    }
+}
+
+/// A process's answer. Kept between calls, so that its memory is taken once.
+#[derive(Debug, Default)]
+pub struct ProcessAnswer {
+    /// How many rows came out.
+    pub rows: usize,
+    /// Where their source rows start in the buffer.
+    pub source_rows: u32,
+    /// The main output's columns.
+    pub columns: Vec<Place>,
+    /// The new state columns.
+    pub state: Vec<Place>,
+    /// The value columns of all tables.
+    pub entries: Vec<Place>,
+    /// How many writes there are.
+    pub write_count: usize,
+    /// Where they start.
+    pub writes: u32,
+    /// How many timers were set or taken back.
+    pub timer_count: usize,
+    /// Where the rows that did it start.
+    pub timer_rows: u32,
+    /// Their times and names.
+    pub timers: Vec<Place>,
+    /// Where the counts and source rows of the other outputs start.
+    pub side_rows: u32,
+    /// The columns of the other outputs.
+    pub sides: Vec<Place>,
+    /// The buffer of everything above.
+    pub buffer: Buffer,
+    /// Rows with trouble.
+    pub notes: Vec<Note>,
+}
+
+impl ProcessAnswer {
+    /// Of nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            rows: 0,
+            source_rows: 0,
+            columns: Vec::new(),
+            state: Vec::new(),
+            entries: Vec::new(),
+            write_count: 0,
+            writes: 0,
+            timer_count: 0,
+            timer_rows: 0,
+            timers: Vec::new(),
+            side_rows: 0,
+            sides: Vec::new(),
+            buffer: Buffer::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Empty again; the memory stays.
+    pub fn clear(&mut self) {
+        for places in [&mut self.columns, &mut self.state, &mut self.entries, &mut self.timers, &mut self.sides] {
+            places.clear();
+        }
+        (self.rows, self.write_count, self.timer_count) = (0, 0, 0);
+        self.buffer.clear();
+        self.notes.clear();
+    }
+}
+
 /// What a component declares.
 #[derive(Debug, Clone)]
 pub struct Description {

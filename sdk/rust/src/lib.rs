@@ -171,6 +171,77 @@
 //! With `fn retract(&mut self, other: &Self)`, the exact opposite of `merge`, windows that overlap are cheaper. Sums of `f64` are not
 //! exact: leave it out for those. `update` and `finish` may take `config: &C` behind the others; `finish` returns what a function may.
 //!
+//! # A process
+//! A transform with a memory: tables of entries by a key of their own, timers, outputs beside the main one. `wants` says which entries an
+//! event needs; the host finds them for the whole batch.
+//! ```
+//! use tidemill_sdk::{Event, Output, Process, Reject, Side, State, Step, Table, Timer, Timestamp, process};
+//!
+//! #[derive(Event)]
+//! struct Login<'a> { at: Timestamp, device: &'a str }
+//!
+//! #[derive(State)]
+//! struct User { logins: i64 }
+//!
+//! #[derive(Table)]
+//! #[table(name = "devices", ttl = "90d")] // forgotten 90 days after it was put
+//! struct Device {
+//!     #[table(key)]
+//!     device: String,
+//!     first: Timestamp,
+//! }
+//!
+//! #[derive(Output)]
+//! struct NewDevice<'a> { device: &'a str }
+//!
+//! #[derive(Output)]
+//! #[output(side = "silent")]
+//! struct Silent { logins: i64 }
+//!
+//! struct Devices;
+//!
+//! /// Names devices that are new for a user, and users silent for a week.
+//! #[process]
+//! impl Process for Devices {
+//!     type Config = ();
+//!     type Event = Login<'static>;
+//!     type State = User;
+//!     type Tables = (Table<Device>,);
+//!     type Output = NewDevice<'static>;
+//!     type Sides = (Side<Silent>,);
+//!
+//!     fn wants(login: &Login, _config: &(), tables: &mut Self::Tables) {
+//!         tables.0.want(login.device.to_owned());
+//!     }
+//!
+//!     fn on_event(login: &Login, step: &mut Step<Self>) -> Result<(), Reject> {
+//!         step.state.logins += 1;
+//!         let device = login.device.to_owned();
+//!         if step.tables.0.get(&device).is_none() {
+//!             step.tables.0.put(Device { device, first: login.at });
+//!             step.emit(NewDevice { device: login.device });
+//!         }
+//!         step.set_timer("silence", Timestamp(login.at.0 + 7 * 86_400_000_000));
+//!         Ok(())
+//!     }
+//!
+//!     fn on_timer(_timer: &Timer, step: &mut Step<Self>) -> Result<(), Reject> {
+//!         step.sides.0.push(Silent { logins: step.state.logins });
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let found = tidemill_sdk::testing::process::<Devices>().by(&["user"]).time("at").run(r#"
+//!     {"user": "ann", "at": "2026-01-01T12:00:00Z", "device": "phone"}
+//!     {"user": "ann", "at": "2026-01-02T12:00:00Z", "device": "phone"}
+//!     {"user": "bob", "at": "2026-01-09T12:00:01Z", "device": "phone"}
+//! "#);
+//! assert_eq!(found.rows, [r#"["ann"] {"device":"phone"}"#, r#"["bob"] {"device":"phone"}"#]);
+//! assert_eq!(found.sides["silent"], [r#"["ann"] {"logins":2}"#]);
+//! assert_eq!(found.tables["devices"].len(), 2);
+//! ```
+//! State takes a time to live too: `#[process(state_ttl = "30d")]`.
+//!
 //! # How fast
 //! A rule whose body is one expression of comparisons, joined by `&&`, `||` and `!`, over fields, constants and the configuration is
 //! asked column by column, text once per dictionary entry. Nothing has to be done for it, and the answers are the same. What calls a
@@ -216,9 +287,11 @@ pub mod log;
 mod mask;
 pub mod metrics;
 pub mod output;
+pub mod process;
 mod reject;
 pub mod rule;
 pub mod state;
+pub mod table;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod timestamp;
@@ -233,9 +306,11 @@ pub use event::{Batch, Event};
 pub use json::Json;
 pub use mask::Mask;
 pub use output::Output;
+pub use process::{Process, Side, Step, Timer};
 pub use reject::Reject;
 pub use state::State;
+pub use table::Table;
 pub use timestamp::Timestamp;
 pub use transform::Emit;
 
-pub use tidemill_sdk_macros::{Config, Event, Output, State, aggregate, function, rule, transform};
+pub use tidemill_sdk_macros::{Config, Event, Output, State, Table, aggregate, function, process, rule, transform};

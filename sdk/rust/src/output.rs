@@ -43,6 +43,16 @@ impl Builders for NoBuilders {
     fn finish(self, _buffer: &mut Buffer, _places: &mut Vec<Place>) {}
 }
 
+/// No output at all.
+impl Output for () {
+    const FIELDS: &'static [Field] = &[];
+    const TIME: Option<&'static str> = None;
+    type Builders = NoBuilders;
+    type At<'a> = ();
+
+    fn append(&self, _builders: &mut NoBuilders) {}
+}
+
 /// The one buffer of an answer; every part starts at a multiple of 8.
 #[derive(Debug, Default)]
 pub struct Buffer {

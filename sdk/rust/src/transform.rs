@@ -1,9 +1,10 @@
 //! Transforms: any number of rows out per row in. [`run`] is the loop around the author's function.
 
+use crate::abi::bindings::Column as Place;
 use crate::abi::trusted::Row;
 use crate::call::{Call, Description, TransformAnswer};
 use crate::event::Event;
-use crate::output::{Builders, Output};
+use crate::output::{Buffer, Builders, Output};
 use crate::reject::Reject;
 use crate::rule::Keyed;
 use crate::state::State;
@@ -30,13 +31,28 @@ pub struct Emit<O: Output> {
 }
 
 impl<O: Output> Emit<O> {
-    fn with_capacity(rows: usize) -> Self {
+    pub(crate) fn with_capacity(rows: usize) -> Self {
         Self { builders: O::Builders::default(), source_rows: Vec::with_capacity(rows), row: 0, rejected: None }
     }
 
     /// Adds a row that came from the row in hand.
     pub fn push(&mut self, row: O::At<'_>) {
         self.append(&row);
+    }
+
+    /// What is pushed from here on comes from that row.
+    pub(crate) fn set_row(&mut self, row: u32) {
+        self.row = row;
+    }
+
+    /// The row each came from.
+    pub(crate) fn source_rows(&self) -> &[u32] {
+        &self.source_rows
+    }
+
+    /// Writes the columns.
+    pub(crate) fn finish(self, buffer: &mut Buffer, places: &mut Vec<Place>) {
+        self.builders.finish(buffer, places);
     }
 
     fn append(&mut self, row: &impl Output<Builders = O::Builders>) {

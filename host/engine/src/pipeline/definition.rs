@@ -135,6 +135,8 @@ pub(crate) enum StepKind {
     Lookup(LookupStep),
     /// Asks a transform.
     Transform { component: ComponentStep, keep_input: bool },
+    /// Asks a process. Its outputs beside the main one are among the targets.
+    Process { component: ComponentStep, outputs: Vec<(Text, StreamName)> },
     /// Brings rows of two streams together; the first step.
     Join(JoinStep),
     /// Says something of the rows of a window.
@@ -149,8 +151,6 @@ pub(crate) enum StepKind {
     Rate(LimitStep),
     /// Lets a share of the keys, or of the rows, through.
     Sample(SampleStep),
-    /// Finds rows of a key that stand behind each other as SQL's `MATCH_RECOGNIZE` says: the text of its clauses.
-    MatchRecognize(Text),
     /// Measures rows.
     Metrics(Vec<MeterStep>),
 }
@@ -165,6 +165,7 @@ impl StepKind {
             Self::Rule { .. } => "rule",
             Self::Lookup(_) => "lookup",
             Self::Transform { .. } => "transform",
+            Self::Process { .. } => "process",
             Self::Join(_) => "join",
             Self::Window(_) => "window",
             Self::Over(_) => "over",
@@ -172,7 +173,6 @@ impl StepKind {
             Self::Dedupe(_) => "dedupe",
             Self::Rate(_) => "rate",
             Self::Sample(_) => "sample",
-            Self::MatchRecognize(_) => "match_recognize",
             Self::Metrics(_) => "metrics",
         }
     }

@@ -8,6 +8,7 @@ use crate::pipeline::document::{Node, NodeValue, read};
 use crate::pipeline::functions::functions;
 use crate::pipeline::lookup::lookup;
 use crate::pipeline::object::{Object, is_later, listed, text_of};
+use crate::pipeline::process::{outputs, with_sides};
 use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
@@ -32,7 +33,7 @@ pub(crate) const STEP_WORDS: [&str; 15] = [
     "lookup",
     "metrics",
     "pattern",
-    "match_recognize",
+    "process",
 ];
 /// More steps are refused.
 const STEPS_MAX: usize = 256;
@@ -103,6 +104,7 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
             Vec::new()
         }
     };
+    let targets = with_sides(targets, &steps, faults);
     object.finish(&["pipeline", "run", "on_divergence", "time", "from", "functions", "steps", "to"], faults);
     Some(PipelineDefinition { name: name.clone(), run, on_divergence, time, sources: sources?, functions, steps, targets })
 }
@@ -186,6 +188,7 @@ fn known_keys(word: &str) -> &'static [&'static str] {
     match word {
         "rule" => &["rule", "config", "by", "ttl", "keep", "as", "limits", "on_failing"],
         "transform" => &["transform", "config", "by", "ttl", "keep_input", "limits", "on_failing"],
+        "process" => &["process", "config", "by", "ttl", "outputs", "limits", "on_failing"],
         _ => &[],
     }
 }
@@ -203,7 +206,6 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "dedupe" => thin::dedupe(value, &path, faults).map(StepKind::Dedupe),
         "rate" => thin::rate(value, &path, faults).map(StepKind::Rate),
         "metrics" => meters::meters(value, &path, faults).map(StepKind::Metrics),
-        "match_recognize" => text_of(value, &path, faults).map(StepKind::MatchRecognize),
         "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
         "lookup" => lookup(value, &path, faults).map(StepKind::Lookup),
         "rule" => {
@@ -218,6 +220,12 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
                 faults.push(Fault::new(object.member("as"), answer.line, error, "add `keep: all`, or remove `as`"));
             }
             Some(StepKind::Rule { component: component?, keep, answer })
+        }
+        "process" => {
+            let component = component(value, &path, object, faults);
+            let place = object.member("outputs");
+            let outputs = object.take("outputs").map_or_else(Vec::new, |node| outputs(node, &place, faults));
+            Some(StepKind::Process { component: component?, outputs })
         }
         _ => {
             let component = component(value, &path, object, faults);
@@ -355,7 +363,7 @@ mod tests {
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `metrics`, `pattern` or `match_recognize`
+                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `metrics`, `pattern` or `process`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`

@@ -52,11 +52,15 @@ mod tests {
             &mut json!({"component": "a@1"}),
             |function| json!({"from": "a", "functions": {"f": function}, "to": to()}),
         );
-        for (name, mut step) in [("rule", json!({"rule": "a@1"})), ("transform", json!({"transform": "a@1"}))] {
+        for (name, mut step) in
+            [("rule", json!({"rule": "a@1"})), ("transform", json!({"transform": "a@1"})), ("process", json!({"process": "a@1"}))]
+        {
             check(name, &mut step, |step| json!({"from": "a", "steps": [step], "to": to()}));
         }
         let rule = |ttl| json!({"from": "a", "steps": [{"rule": "a@1", "ttl": ttl}], "to": to()});
         check("lifetime", &mut json!({"wall_clock": "1h"}), rule);
+        let process = |side| json!({"from": "a", "steps": [{"process": "a@1", "outputs": {"b": side}}], "to": to()});
+        check("side-stream", &mut json!({"stream": "b"}), process);
         let select = || json!({"n": "count(*)"});
         let window = |window| json!({"from": "a", "steps": [{"window": window}], "to": to()});
         check("windows", &mut json!({"tumbling": "1h", "select": select()}), window);

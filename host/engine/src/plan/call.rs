@@ -17,7 +17,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use tidemill_event::batch::checksum;
 use tidemill_event::{
-    Accumulated, CallFailure, Clock, PipelineName, RowNote, RuleAnswer, RuleCall, TenantName, TransformAnswer, Usage, Values,
+    Accumulated, CallFailure, Clock, PipelineName, ProcessAnswer, ProcessGuest, RowNote, RuleAnswer, RuleCall, Subject,
+    TableEntries, TenantName, TransformAnswer, Usage, Values, Wanted,
 };
 use tidemill_flow::{AggregateGuest, Guest};
 use tidemill_runtime::{Grants, GuestLog, GuestMetrics, Instance, InstanceSettings, LogLevel, Measurement, MetricFault, Runtime};
@@ -296,6 +297,42 @@ impl Guest<Values> for ComponentCall {
         let sum = |answer: &Values| {
             let mut sum = Sum::default();
             sum.columns(std::slice::from_ref(&answer.values));
+            sum.notes(&answer.notes);
+            sum.0
+        };
+        self.ended(call.columns.num_rows(), &answer, |answer| answer.usage, sum);
+        answer
+    }
+
+    fn replace(&mut self) {
+        self.instance = None;
+    }
+}
+
+impl ProcessGuest for ComponentCall {
+    fn wants(&mut self, subject: Subject, call: &RuleCall) -> Result<Wanted, CallFailure> {
+        let answer = self.instance().and_then(|instance| instance.wants(subject, call));
+        self.measured(call.columns.num_rows(), answer.as_ref().map(|answer| answer.usage));
+        answer
+    }
+
+    fn process(&mut self, subject: Subject, call: &RuleCall, found: &[TableEntries]) -> Result<ProcessAnswer, CallFailure> {
+        let answer = self.instance().and_then(|instance| instance.process(subject, call, found));
+        let sum = |answer: &ProcessAnswer| {
+            let mut sum = Sum::default();
+            for made in std::iter::once(&answer.made).chain(&answer.sides) {
+                made.source_rows.iter().for_each(|row| sum.add(u64::from(*row)));
+                sum.columns(&made.columns);
+            }
+            sum.state(answer.state.as_ref());
+            for write in answer.tables.iter().flat_map(|table| &table.writes) {
+                sum.add(u64::from(write.row) << 33 | u64::from(write.entry) << 1 | u64::from(write.is_put));
+            }
+            for timer in &answer.timers {
+                sum.add(u64::from(timer.row));
+                sum.add(timer.at.map_or(u64::MAX, |at| at.0.cast_unsigned()));
+                timer.name.bytes().for_each(|byte| sum.add(u64::from(byte)));
+            }
             sum.notes(&answer.notes);
             sum.0
         };

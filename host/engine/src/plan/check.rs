@@ -14,7 +14,7 @@ use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_M
 
 use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, Text, nearest};
 use crate::plan::columns::Columns;
-use crate::plan::component::{a, column_fits, limits, state_shape};
+use crate::plan::component::{a, column_fits, limits, state_shape, ttl};
 use crate::plan::functions::{PlannedCall, PlannedFunction};
 use crate::plan::join::asked_for;
 use crate::plan::source::{Sources, sources_of};
@@ -132,6 +132,7 @@ fn check_with(
         has_clock_times: false,
         scattered: None,
         asked_for,
+        sides: Vec::new(),
         functions: Vec::new(),
         calls: Vec::new(),
         faults,
@@ -217,6 +218,8 @@ pub(super) struct Checker<'a> {
     pub(super) has_clock_times: bool,
     /// Texts that name all columns that are asked for behind a join; `None`: any may be.
     pub(super) asked_for: Option<Vec<String>>,
+    /// What comes out of steps beside their main output: the step, the output's name, its columns.
+    pub(super) sides: Vec<(u32, String, StreamSchema)>,
     /// What expressions may call.
     pub(super) functions: Vec<PlannedFunction>,
     /// What the expressions of the step in hand call.
@@ -289,14 +292,11 @@ impl Checker<'_> {
                 let planned = self.meters(step, wanted, columns)?;
                 Some((PlannedKind::Metrics(planned), columns?.clone()))
             }
-            StepKind::MatchRecognize(text) => {
-                let (planned, columns) = self.match_recognize(at, step, text, columns)?;
-                Some((PlannedKind::Match(Box::new(planned)), columns))
-            }
             StepKind::Sample(wanted) => {
                 let (planned, columns) = self.sample(step, wanted, columns)?;
                 Some((PlannedKind::Sample(planned), columns))
             }
+            StepKind::Process { component, outputs } => self.process(at, step, component, outputs, columns),
             StepKind::Transform { component, keep_input } => {
                 let planned = self.component(at, step, component, Kind::Transform, columns)?;
                 if planned.on_failing == OnFailing::Pass && !keep_input {
@@ -335,7 +335,7 @@ impl Checker<'_> {
         made.into_iter().collect()
     }
 
-    fn component(
+    pub(super) fn component(
         &mut self,
         at: u32,
         step: &Step,
@@ -352,7 +352,7 @@ impl Checker<'_> {
                 wanted.reference.line,
                 format!("`{}` is {}", wanted.reference.text, a(component.kind())),
                 match component.kind() {
-                    Kind::Rule | Kind::Transform => format!("write `- {there}: …`"),
+                    Kind::Rule | Kind::Transform | Kind::Process => format!("write `- {there}: …`"),
                     Kind::Function | Kind::Aggregate => {
                         format!(
                             "give it a name beside `from`, `functions: {{name: {}}}`, and call that in expressions",
@@ -385,13 +385,14 @@ impl Checker<'_> {
                 }
             }
         }
-        let by = self.by(step, wanted, !description.state.is_empty(), columns);
+        let is_stateful = !description.state.is_empty() || kind == Kind::Process;
+        let by = self.by(step, wanted, is_stateful, columns);
         if wanted.ttl.is_some() && description.state.is_empty() {
             let error = format!("`{}` keeps no state", wanted.reference.text);
             self.fault(format!("{}.ttl", step.path), wanted.by_line, error, "remove `ttl`");
         }
         let limits = self.limits(&step.path, wanted);
-        if !description.state.is_empty() {
+        if is_stateful {
             let shape = state_shape(description, &by);
             pin.operator = Some(self.operator(&pin, &shape));
             pin.state_shape = Some(shape);
@@ -400,7 +401,8 @@ impl Checker<'_> {
         if self.faults.len() > faults_before {
             return None;
         }
-        let (config, ttl, on_failing) = (wanted.config.clone(), wanted.ttl, wanted.on_failing);
+        let ttl = wanted.ttl.or(description.memory.state_ttl.map(ttl));
+        let (config, on_failing) = (wanted.config.clone(), wanted.on_failing);
         let planned = PlannedComponent { step_name: path, pin, component, config, limits, by, ttl, on_failing };
         self.open(&step.path, wanted, &planned)?;
         Some(Arc::new(planned))

@@ -54,6 +54,8 @@ impl Checker<'_> {
                     let path = format!("{}.stream", target.path);
                     self.refuse_cycle(definition, name, &path, target.line);
                     let there = self.catalog.log.stream(&StreamId::new(self.catalog.tenant.clone(), name.clone()));
+                    let side = target.side.as_ref().and_then(|side| self.side_schema(side).cloned());
+                    let output = if target.side.is_some() { side.as_ref() } else { output };
                     let (Some(output), Some(sources)) = (output, &self.sources) else { continue };
                     let definition = match &there {
                         Some(stream) => {
@@ -65,7 +67,7 @@ impl Checker<'_> {
                         }
                         None => made(output, self.made_key(output), sources.partitions()),
                     };
-                    PlannedTarget::Stream { name: name.clone(), there, definition }
+                    PlannedTarget::Stream { name: name.clone(), there, definition, of: target.side.clone() }
                 }
             };
             targets.push(planned);

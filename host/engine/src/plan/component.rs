@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType};
-use tidemill_flow::{OnFailing, Ttl};
-use tidemill_runtime::{Component, Description, Kind, Limits};
+use tidemill_flow::{OnFailing, Ttl, TtlClock};
+use tidemill_runtime::{Component, Description, Kind, Lifetime, Limits};
 
 use crate::pipeline::LimitOverrides;
 use crate::stored::Pin;
@@ -54,12 +54,22 @@ pub(crate) fn limits(overrides: &LimitOverrides) -> Limits {
 
 /// What a step's state depends on: with another shape the old state means nothing.
 pub(crate) fn state_shape(description: &Description, by: &[Arc<str>]) -> String {
-    let fields: Vec<String> = description
-        .state
-        .iter()
-        .map(|state| format!("{}:{}{}", state.field.name, type_name(state.field.ty), if state.field.nullable { "?" } else { "" }))
-        .collect();
-    format!("by [{}] keeps [{}]", by.join(", "), fields.join(", "))
+    let named = |field: &Field| format!("{}:{}{}", field.name, type_name(field.ty), if field.nullable { "?" } else { "" });
+    let list = |fields: &[Field]| fields.iter().map(named).collect::<Vec<_>>().join(", ");
+    let mut shape = format!("by [{}] keeps [{}]", by.join(", "), list(&description.state_fields()));
+    // Times to live may change: what is there lives by the new rule from its next write on.
+    for table in &description.memory.tables {
+        shape.push_str(&format!(" and {} [{}] by [{}]", table.name, list(&table.values), list(&table.key)));
+    }
+    if description.memory.timers {
+        shape.push_str(" and timers");
+    }
+    shape
+}
+
+/// How long a component says that something lives, as operators take it.
+pub(crate) fn ttl(lifetime: Lifetime) -> Ttl {
+    Ttl::new(lifetime.after, if lifetime.by_wall_clock { TtlClock::WallClock } else { TtlClock::EventTime })
 }
 
 /// A column where a component wants one: the same type, and never null if it must not be.
@@ -80,6 +90,7 @@ pub(crate) fn a(kind: Kind) -> &'static str {
         Kind::Transform => "a transform",
         Kind::Function => "a function",
         Kind::Aggregate => "an aggregate",
+        Kind::Process => "a process",
     }
 }
 

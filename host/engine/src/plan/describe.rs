@@ -75,13 +75,6 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                     described["warnings"] = json!(pattern.warnings);
                 }
             }
-            if let PlannedKind::Match(planned) = &step.kind {
-                described["variables"] = json!(planned.variables.iter().map(|name| &**name).collect::<Vec<_>>());
-                described["within"] = json!(length(planned.within));
-                if let Some(note) = planned.note {
-                    described["note"] = json!(note);
-                }
-            }
             if let PlannedKind::Sample(sample) = &step.kind {
                 described["rate"] = json!(sample.rate);
                 described["by"] = json!(sample.by.iter().map(|field| &*field.name).collect::<Vec<_>>());
@@ -100,8 +93,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
         .targets
         .iter()
         .map(|target| match target {
-            PlannedTarget::Stream { name, there, definition } => json!({
+            PlannedTarget::Stream { name, there, definition, of } => json!({
                 "stream": name.as_str(),
+                "output": of.as_ref().map(|of| &of.output),
                 "exists": there.is_some(),
                 "partitions": definition.partitions,
                 "key": definition.key,

@@ -22,8 +22,7 @@ mod lookup;
 mod meters;
 mod panes;
 mod pattern;
-mod recognize;
-mod recognize_names;
+mod process;
 mod source;
 mod stage;
 mod state;
@@ -55,7 +54,6 @@ pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
 pub(crate) use meters::PlannedMeter;
 pub(crate) use pattern::PlannedPattern;
-pub(crate) use recognize::{PlannedDefinition, PlannedMatch};
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use stage::{Inner, Stage};
 pub(crate) use state::KeptState;
@@ -104,12 +102,13 @@ impl Plan {
             | PlannedKind::Lookup(_)
             | PlannedKind::Rule { .. }
             | PlannedKind::Transform { .. }
+            | PlannedKind::Process { .. }
             | PlannedKind::Sample(_)
             | PlannedKind::Metrics(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             // Rows in order of arrival are never late.
             PlannedKind::Pattern(pattern) => pattern.order == PatternOrder::Time,
-            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) | PlannedKind::Match(_) => true,
+            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
         })
     }
 
@@ -199,13 +198,13 @@ pub(crate) enum PlannedKind {
     Extend(Vec<(Field, Expression)>),
     Rule { component: Arc<PlannedComponent>, keep: KeepRows, answer: Option<Arc<str>> },
     Transform { component: Arc<PlannedComponent>, keep_input: bool },
+    Process { component: Arc<PlannedComponent>, by: Vec<Field> },
     Join(Box<PlannedJoin>),
     Window(Box<PlannedWindow>),
     Over(Box<PlannedOver>),
     Limit(Box<PlannedLimit>),
     Pattern(Box<PlannedPattern>),
     Sample(PlannedSample),
-    Match(Box<PlannedMatch>),
     Lookup(Arc<PlannedLookup>),
     Metrics(Vec<PlannedMeter>),
 }
@@ -220,7 +219,7 @@ impl PlannedKind {
     /// The component that the step is.
     pub(crate) fn component(&self) -> Option<&Arc<PlannedComponent>> {
         match self {
-            Self::Rule { component, .. } | Self::Transform { component, .. } => Some(component),
+            Self::Rule { component, .. } | Self::Transform { component, .. } | Self::Process { component, .. } => Some(component),
             Self::Where(_)
             | Self::Select(_)
             | Self::Extend(_)
@@ -231,7 +230,6 @@ impl PlannedKind {
             | Self::Limit(_)
             | Self::Pattern(_)
             | Self::Sample(_)
-            | Self::Match(_)
             | Self::Metrics(_) => None,
         }
     }
@@ -249,10 +247,10 @@ impl PlannedKind {
             | Self::Limit(_)
             | Self::Pattern(_)
             | Self::Sample(_)
-            | Self::Match(_)
             | Self::Metrics(_)
             | Self::Rule { .. }
-            | Self::Transform { .. } => None,
+            | Self::Transform { .. }
+            | Self::Process { .. } => None,
         }
     }
 }

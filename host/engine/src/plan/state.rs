@@ -20,7 +20,9 @@ impl Plan {
     /// The state of a step, if it keeps any.
     pub(crate) fn state_of(&self, step: u32) -> Option<KeptState> {
         match &self.steps.get(step as usize)?.kind {
-            PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => {
+            PlannedKind::Rule { component, .. }
+            | PlannedKind::Transform { component, .. }
+            | PlannedKind::Process { component, .. } => {
                 let pin = &component.pin;
                 Some(KeptState { operator: pin.operator?, shape: pin.state_shape.clone()? })
             }
@@ -29,7 +31,6 @@ impl Plan {
             PlannedKind::Over(over) => Some(over.state.clone()),
             PlannedKind::Limit(limit) => Some(limit.state.clone()),
             PlannedKind::Pattern(pattern) => Some(pattern.state.clone()),
-            PlannedKind::Match(planned) => Some(planned.state.clone()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
@@ -42,7 +43,9 @@ impl Plan {
     /// The columns of a step's key, if it has one.
     pub(crate) fn key_of(&self, step: u32) -> Option<Vec<&str>> {
         match &self.steps.get(step as usize)?.kind {
-            PlannedKind::Rule { component, .. } | PlannedKind::Transform { component, .. } => {
+            PlannedKind::Rule { component, .. }
+            | PlannedKind::Transform { component, .. }
+            | PlannedKind::Process { component, .. } => {
                 component.pin.operator.map(|_| component.by.iter().map(|name| &**name).collect())
             }
             // Its key has two names for each column: `describe` tells them.
@@ -51,7 +54,6 @@ impl Plan {
             PlannedKind::Over(over) => Some(over.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Limit(limit) => Some(limit.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Pattern(pattern) => Some(pattern.by.iter().map(|field| &*field.name).collect()),
-            PlannedKind::Match(planned) => Some(planned.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
@@ -72,7 +74,6 @@ impl Plan {
                     | PlannedKind::Over(_)
                     | PlannedKind::Limit(_)
                     | PlannedKind::Pattern(_)
-                    | PlannedKind::Match(_)
             )
         };
         let stored = |step: u32| {

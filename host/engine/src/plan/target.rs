@@ -5,13 +5,19 @@ use std::sync::Arc;
 use tidemill_event::{Field, FieldType, Retention, StreamDefinition, StreamName, StreamSchema, UnknownFields};
 use tidemill_log::Stream;
 
-use crate::pipeline::{FileTarget, WebhookTarget};
+use crate::pipeline::{FileTarget, SideOf, WebhookTarget};
 use crate::plan::component::type_name;
 
 /// A target of a plan.
 pub(crate) enum PlannedTarget {
     /// A stream; `None` where it has yet to be made, as `definition` says.
-    Stream { name: StreamName, there: Option<Arc<Stream>>, definition: StreamDefinition },
+    Stream {
+        name: StreamName,
+        there: Option<Arc<Stream>>,
+        definition: StreamDefinition,
+        /// The step's output whose rows it takes; `None`: those that come out behind the last step.
+        of: Option<SideOf>,
+    },
     /// A folder inside `files/`.
     File(FileTarget),
     /// The host's standard output.

@@ -83,8 +83,11 @@ impl Task {
             start,
             end,
             fresh: std::mem::take(&mut self.fresh),
-            rows: output.len() as u64,
-            sum: Hex(checksum(&output.rows)),
+            rows: (output.len() + outcome.sides.iter().map(|side| side.rows.len()).sum::<usize>()) as u64,
+            sum: Hex(outcome
+                .sides
+                .iter()
+                .fold(checksum(&output.rows), |sum, side| sum.rotate_left(7) ^ checksum(&side.rows.rows))),
             dead: outcome.dead.len() as u64,
             late: outcome.late.iter().map(|late| late.rows.len() as u64).sum(),
             state: None,
@@ -149,6 +152,7 @@ impl Task {
                 }
             }
         }
+        self.sides.frames(&outcome.sides, self.partition, &mut frames)?;
         if !outcome.dead.is_empty() {
             let schema = self.dead_letters.schema();
             let rows = dead_letters::rows(&self.plan, &outcome.dead, sources, schema);
@@ -193,6 +197,9 @@ impl Task {
         self.totals.late_partial += outcome.late_partial;
         for (step, rows) in &outcome.dropped {
             *self.totals.dropped.entry(self.plan.step_name(step.0)).or_default() += rows;
+        }
+        for (step, rows) in self.sides.dropped(&outcome.sides) {
+            *self.totals.dropped.entry(self.plan.step_name(step)).or_default() += rows;
         }
         self.totals.commits += 1;
         for ending in &outcome.endings {

@@ -16,7 +16,7 @@ use tidemill_state::{CheckpointId, StateStore};
 
 use crate::logs::PipelineLogs;
 use crate::metrics::Metrics;
-use crate::pipeline::OnTrim;
+use crate::pipeline::{OnTrim, SideOf};
 use crate::plan::{CallControl, CallMetricsFamilies, Inner, Plan, Voice, chain};
 use crate::planted::Plants;
 use crate::tables::Tables;
@@ -33,6 +33,7 @@ use crate::task::reading::Block;
 use crate::task::record::Checkpoint;
 use crate::task::recovery::{Recovered, recover};
 use crate::task::returning::Ahead;
+use crate::task::sides::Sides;
 use crate::task::spilling::Lost;
 use crate::task::time::TaskTime;
 use crate::task::totals::Totals;
@@ -68,7 +69,8 @@ pub(crate) struct TaskSeed {
     pub(crate) dead_letters: Arc<tidemill_log::Stream>,
     /// `{pipeline}.late`, if rows can be late.
     pub(crate) late: Option<Arc<tidemill_log::Stream>>,
-    pub(crate) outputs: Vec<Arc<tidemill_log::Stream>>,
+    /// Each with the step's output that it takes rows of; `None`: those behind the last step.
+    pub(crate) outputs: Vec<(Arc<tidemill_log::Stream>, Option<SideOf>)>,
     /// What the stage behind its own reads; empty for the last.
     pub(crate) next: Vec<(Arc<tidemill_log::Stream>, Inner)>,
     /// What it takes.
@@ -113,6 +115,7 @@ pub(crate) struct Task {
     pub(super) outputs: Vec<Output>,
     /// What it writes for the next stage; `None` in the last.
     pub(super) placing: Option<Placing>,
+    pub(super) sides: Sides,
     pub(super) chain: Chain,
     pub(super) time: TaskTime,
     pub(super) control: Arc<CallControl>,
@@ -250,6 +253,7 @@ impl Task {
         let listening = inputs.iter().map(|input| input.partition.listen(Visibility::Sequenced, heard.clone())).collect();
         let share = parts.state_budget.share(&shared.id.tenant);
         let mut task = Self {
+            sides: Sides::new(&plan, &outputs),
             plan,
             plan_number,
             parts,
@@ -262,7 +266,7 @@ impl Task {
             progress: Arc::new(Output::new(progress)),
             dead_letters: Output::new(dead_letters),
             late: late.map(Output::new),
-            outputs: outputs.into_iter().map(Output::new).collect(),
+            outputs: outputs.iter().filter(|(_, of)| of.is_none()).map(|(stream, _)| Output::new(stream.clone())).collect(),
             placing,
             chain,
             time,

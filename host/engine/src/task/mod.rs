@@ -38,6 +38,7 @@ mod restore;
 mod returning;
 mod saving;
 mod shared;
+mod sides;
 mod spilling;
 mod time;
 mod totals;

@@ -243,13 +243,13 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Extend(_)
             | PlannedKind::Lookup(_)
             | PlannedKind::Rule { .. }
+            | PlannedKind::Process { .. }
             | PlannedKind::Join(_)
             | PlannedKind::Window(_)
             | PlannedKind::Over(_)
             | PlannedKind::Limit(_)
             | PlannedKind::Pattern(_)
             | PlannedKind::Sample(_)
-            | PlannedKind::Match(_)
             | PlannedKind::Metrics(_),
         )
         | None => None,

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) default: Option<Expr>,
     /// `time`
     pub(crate) time: bool,
+    /// `key`
+    pub(crate) key: bool,
 }
 
 impl Settings {
@@ -53,6 +55,10 @@ impl Settings {
                     "default" => meta.value()?.parse().map(|default| settings.default = Some(default)),
                     "time" => {
                         settings.time = true;
+                        Ok(())
+                    }
+                    "key" => {
+                        settings.key = true;
                         Ok(())
                     }
                     _ => Err(meta.error("not a setting")),

@@ -7,8 +7,10 @@ mod event;
 mod field;
 mod function;
 mod output;
+mod process;
 mod scalar;
 mod state;
+mod table;
 mod words;
 
 use proc_macro::TokenStream;
@@ -74,4 +76,20 @@ pub fn function(arguments: TokenStream, function: TokenStream) -> TokenStream {
 pub fn aggregate(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as ItemImpl);
     aggregate::aggregate(arguments.into(), item).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a struct the entry of a table: `#[table(key)]` marks the fields of its key (`bool`, `i64`, `String`, `Vec<u8>`, `Timestamp`), the
+/// others are what it holds. On the struct: `#[table(name = "lines")]`, else the struct's name in lower case; `#[table(ttl = "30d")]`,
+/// with `wall_clock` by the host's clock and with `on_read` also put off by being wanted.
+#[proc_macro_derive(Table, attributes(table))]
+pub fn table(input: TokenStream) -> TokenStream {
+    table::derive(parse_macro_input!(input as DeriveInput)).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes an `impl Process for T` a component. Its doc comment is the component's description; `#[process(state_ttl = "1h")]`, with
+/// `wall_clock` by the host's clock, says how long state lives after a row of its key.
+#[proc_macro_attribute]
+pub fn process(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as ItemImpl);
+    process::process(arguments.into(), item).unwrap_or_else(syn::Error::into_compile_error).into()
 }

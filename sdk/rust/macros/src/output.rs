@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use syn::{DeriveInput, Error, Result};
+use syn::{DeriveInput, Error, LitStr, Result};
 
 use crate::field::{Settings, arguments, column_name, ident, named, with_lifetime};
 
@@ -35,7 +35,16 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
         names.push(member);
     }
     let (any, borrowed) = (arguments(&input, "_"), arguments(&input, "row"));
+    let side = side_name(&input)?.map(|side| {
+        quote! {
+            impl ::tidemill_sdk::process::SideOutput for #name #any {
+                const NAME: &'static str = #side;
+            }
+        }
+    });
     Ok(quote! {
+        #side
+
         #[doc = #builders_doc]
         #[derive(Default)]
         #visibility struct #builders {
@@ -75,4 +84,19 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
             }
         }
     })
+}
+
+/// `#[output(side = "late")]` on the struct: it is an output beside the main one.
+fn side_name(input: &DeriveInput) -> Result<Option<String>> {
+    let mut side = None;
+    for found in input.attrs.iter().filter(|found| found.path().is_ident("output")) {
+        found.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("side") {
+                return Err(meta.error("#[output(..)] on the struct knows: side"));
+            }
+            side = Some(meta.value()?.parse::<LitStr>()?.value());
+            Ok(())
+        })?;
+    }
+    Ok(side)
 }

@@ -350,3 +350,146 @@ pub mod aggregate {
 
     // export finish: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
 }
+
+/// A component that makes 0..n rows of each row, keeps tables beside its state, asks to be called at a time, and may have several outputs.
+pub mod process {
+
+    /// A table: entries by key, within the key of the step's `by`.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Table {
+        /// A letter, then letters, digits and `_`.
+        pub name: super::super::List,
+        /// The entry's key, at least one field; never null.
+        pub key: super::super::List,
+        /// What it holds.
+        pub values: super::super::List,
+        /// How long an entry lives after it was written, in µs; 0: until it is deleted.
+        pub ttl_us: u64,
+        /// By which time.
+        pub ttl_clock: u8,
+        /// Whether being wanted by a row puts its end off as a write does.
+        pub ttl_on_read: u8,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Table>() == 40);
+
+    /// An output beside the main one.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct SideOutput {
+        /// A letter, then letters, digits and `_`; the pipeline's `outputs` says where it goes.
+        pub name: super::super::List,
+        /// Its columns. The columns of `by` stand in front of them.
+        pub columns: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<SideOutput>() == 16);
+
+    /// What the process needs, keeps and makes. Frozen at upload.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Description {
+        /// For people: what it does, in a sentence or a page.
+        pub doc: super::super::List,
+        /// Columns it reads; only these cross.
+        pub columns: super::super::List,
+        /// Columns of the main output. The columns of `by` stand in front of them.
+        pub outputs: super::super::List,
+        /// One state row per key of `by`.
+        pub state: super::super::List,
+        /// How long a state row lives after a row of its key, in µs, unless the pipeline says otherwise; 0: for ever.
+        pub state_ttl_us: u64,
+        /// By which time.
+        pub state_ttl_clock: u8,
+        /// Its tables, 16 at most.
+        pub tables: super::super::List,
+        /// Whether it sets timers.
+        pub timers: u8,
+        /// Its other outputs, 16 at most.
+        pub sides: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Description>() == 64);
+
+    /// Entries of the tables that rows need. An entry wanted twice is one entry.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Wanted {
+        /// Where in `data`: a u32 per table, how many are wanted; then a u32 for each, the row that wants it, table by table, never
+        /// descending within one.
+        pub entries: u32,
+        /// The key columns of all tables in declared order, a value for each wanted entry of that table.
+        pub keys: super::super::List,
+        /// The buffer.
+        pub data: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Wanted>() == 20);
+
+    /// The entries, in the buffer of the batch.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Found {
+        /// Where: a u32 per table, how many different entries are wanted; then a u32 for each wanted one, its number among those, table by
+        /// table. Entries are numbered by first appearance; one key of the table under two keys of `by` is two entries.
+        pub entries: u32,
+        /// For each table: bits that say whether the entry is there, then its value columns; nulls where it is not. A value for each
+        /// different entry.
+        pub columns: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Found>() == 12);
+
+    /// The answer to one batch.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Answer {
+        /// How many rows came out; 0 is fine.
+        pub rows: u32,
+        /// Where a u32 for each starts: the row it came from, never descending.
+        pub source_rows: u32,
+        /// The main output's columns, `rows` values each.
+        pub columns: super::super::List,
+        /// The new state columns in declared order, `keys` values each.
+        pub state: super::super::List,
+        /// The value columns of all tables in declared order, a value for each different entry. Only those that are put count.
+        pub entries: super::super::List,
+        /// How many writes there are.
+        pub write_count: u32,
+        /// Where four u32 for each start: the row that writes, the table, the entry, and 1 if it is put or 0 if it is deleted. Rows never
+        /// descend; of several writes of an entry the last one counts.
+        pub writes: u32,
+        /// How many times a timer is set or taken back.
+        pub timer_count: u32,
+        /// Where a u32 for each starts: the row that does it, never descending.
+        pub timer_rows: u32,
+        /// Two columns: the time (timestamp; null takes the timer back) and the name (text) of the key's timer. It replaces an earlier one of
+        /// that name. It fires when no row up to its time can come any more; a timer that fires may only set later ones.
+        pub timers: super::super::List,
+        /// Where: a u32 per side output, how many rows it has; then a u32 for each, the row it came from, never descending within an output.
+        pub side_rows: u32,
+        /// The columns of all side outputs in declared order.
+        pub sides: super::super::List,
+        /// The buffer.
+        pub data: super::super::List,
+        /// Rows with trouble. A timer is never put back: one that cannot be handled is rejected.
+        pub notes: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Answer>() == 84);
+
+    // export describe: () -> (pointer)
+
+    // export open: (pointer, length) -> (pointer)
+
+    // export wants: (i32, i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+
+    // export process: (i32, i32, pointer, length, i32, i32, pointer, length, pointer, length, i32, pointer, length) -> (pointer)
+}

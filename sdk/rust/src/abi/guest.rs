@@ -9,13 +9,15 @@
 use std::cell::UnsafeCell;
 use std::ptr;
 
-use super::bindings::{self, aggregate, function, logging, metrics, rule, transform};
+use super::bindings::{self, aggregate, function, logging, metrics, process, rule, transform};
 use super::{List, OptionalList};
 use crate::aggregate::Aggregate;
-use crate::call::{AccumulatorAnswer, Call, Description, RuleAnswer, TransformAnswer, ValueAnswer};
+use crate::call::{AccumulatorAnswer, Call, Description, ProcessAnswer, RuleAnswer, TransformAnswer, ValueAnswer, WantedAnswer};
 use crate::function::Function;
+use crate::process::{Declared, Opened, Sides};
 use crate::reject::Note;
 use crate::rule::Rule;
+use crate::table::{Found, Tables};
 use crate::transform::Transform;
 
 /// A guest's only mutable globals. A guest has one thread, and the host enters it once at a time.
@@ -165,6 +167,12 @@ pub struct AggregateGuest<A: Aggregate> {
     finishing: Guest<(), ValueAnswer, aggregate::Answer>,
 }
 
+/// A process's globals: its two calls answer with a record each.
+pub struct ProcessGuest<P: Declared> {
+    processing: Guest<Opened<P>, ProcessAnswer, process::Answer>,
+    wanting: Guest<(), WantedAnswer, process::Wanted>,
+}
+
 const NO_LIST: List = List { pointer: 0, length: 0 };
 
 impl<C, A, R: Copy> Guest<C, A, R> {
@@ -244,6 +252,18 @@ pub struct RawBatch {
 }
 
 impl RawBatch {
+    /// # Safety
+    /// The pointers are what the host passed to this call.
+    unsafe fn call_with<'a>(self, found: (*const bindings::Column, usize)) -> (Call<'a>, &'a [bindings::Column]) {
+        // SAFETY: as in `call`; what was found is written behind the data.
+        unsafe {
+            if found.1 > 0 {
+                ARENA.get().hold(found.0 as usize + found.1 * size_of::<bindings::Column>());
+            }
+            (self.call(), slice(found))
+        }
+    }
+
     /// # Safety
     /// The pointers are what the host passed to this call.
     unsafe fn call<'a>(self) -> Call<'a> {
@@ -543,6 +563,118 @@ impl<A: Aggregate> AggregateGuest<A> {
     }
 }
 
+impl<P: Declared> ProcessGuest<P> {
+    /// Nothing opened yet.
+    pub const fn nothing() -> Self {
+        Self { processing: Guest::new(ProcessAnswer::new()), wanting: Guest::new(WantedAnswer::new()) }
+    }
+
+    /// The export `describe`.
+    pub fn describe() -> *const process::Description {
+        hear_panics();
+        let description = Opened::<P>::describe();
+        let table = |table: crate::table::TableDeclaration| process::Table {
+            name: list(table.name.as_bytes()),
+            key: fields(table.key),
+            values: fields(table.values),
+            ttl_us: table.ttl.0,
+            ttl_clock: u8::from(table.ttl.1),
+            ttl_on_read: u8::from(table.ttl.2),
+        };
+        let tables: Vec<process::Table> = P::Tables::declared().into_iter().map(table).collect();
+        let side = |(name, columns): (&'static str, &'static [crate::field::Field])| process::SideOutput {
+            name: list(name.as_bytes()),
+            columns: fields(columns),
+        };
+        let sides: Vec<process::SideOutput> = P::Sides::declared().into_iter().map(side).collect();
+        let lowered = process::Description {
+            doc: list(description.doc.as_bytes()),
+            columns: fields(&description.columns),
+            outputs: fields(&description.outputs),
+            state: state_fields(&description),
+            state_ttl_us: P::STATE_TTL.0,
+            state_ttl_clock: u8::from(P::STATE_TTL.1),
+            tables: list(Vec::leak(tables)),
+            timers: u8::from(P::TIMERS),
+            sides: list(Vec::leak(sides)),
+        };
+        Box::leak(Box::new(lowered))
+    }
+
+    /// The export `open`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn open(&mut self, config: (*const u8, usize)) -> *const Outcome<()> {
+        hear_panics();
+        // SAFETY: the caller's promise.
+        let opened = Opened::open(super::trusted::text(unsafe { slice(config) }));
+        self.processing.opened(opened)
+    }
+
+    /// The export `wants`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn wants(&mut self, timers: bool, batch: RawBatch) -> *const Outcome<process::Wanted> {
+        let Guest { answer, .. } = &mut self.wanting;
+        answer.clear();
+        let result = match &self.processing.component {
+            Some(process) => {
+                // SAFETY: the caller's promise.
+                process.wants(timers, &unsafe { batch.call() }, answer);
+                Ok(())
+            }
+            None => Err(NOT_OPENED.to_owned()),
+        };
+        crate::metrics::end_batch(result.is_ok());
+        let lowered = process::Wanted { entries: answer.entries, keys: list(&answer.keys), data: list(&answer.buffer.bytes) };
+        self.wanting.returned(result, lowered)
+    }
+
+    /// The export `process`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn process(
+        &mut self,
+        timers: bool,
+        batch: RawBatch,
+        entries: u32,
+        found: (*const bindings::Column, usize),
+    ) -> *const Outcome<process::Answer> {
+        let Guest { component, answer, notes, .. } = &mut self.processing;
+        answer.clear();
+        let result = match component {
+            Some(process) => {
+                // SAFETY: the caller's promise.
+                let (call, columns) = unsafe { batch.call_with(found) };
+                process.process(timers, &call, Found { entries, columns }, answer);
+                Ok(())
+            }
+            None => Err(NOT_OPENED.to_owned()),
+        };
+        crate::metrics::end_batch(result.is_ok());
+        let lowered = process::Answer {
+            rows: answer.rows as u32,
+            source_rows: answer.source_rows,
+            columns: list(&answer.columns),
+            state: list(&answer.state),
+            entries: list(&answer.entries),
+            write_count: answer.write_count as u32,
+            writes: answer.writes,
+            timer_count: answer.timer_count as u32,
+            timer_rows: answer.timer_rows,
+            timers: list(&answer.timers),
+            side_rows: answer.side_rows,
+            sides: list(&answer.sides),
+            data: list(&answer.buffer.bytes),
+            notes: lower_notes(notes, &answer.notes),
+        };
+        self.processing.returned(result, lowered)
+    }
+}
+
 /// The column of an answer; of one that failed, any: nobody reads it.
 fn one_column(answer: &ValueAnswer) -> bindings::Column {
     const NONE: bindings::Column =
@@ -593,32 +725,40 @@ fn optional(text: Option<&'static str>) -> OptionalList {
 /// What every guest exports, whatever its kind.
 #[doc(hidden)]
 #[macro_export]
+macro_rules! __export_base {
+    ($guest:ident, $component:ty) => {
+        use $crate::abi::guest;
+        static GUEST: guest::Global<guest::$guest<$component>> = guest::Global::new(guest::$guest::<$component>::nothing());
+
+        // What the arena promises; its version.
+        #[used]
+        #[unsafe(link_section = "tidemill:arguments")]
+        static ARGUMENTS: [u8; 1] = [1];
+
+        #[unsafe(export_name = "cabi_realloc")]
+        unsafe extern "C" fn realloc(old: *mut u8, old_size: usize, align: usize, new_size: usize) -> *mut u8 {
+            unsafe { guest::realloc(old, old_size, align, new_size) }
+        }
+
+        #[unsafe(export_name = "describe")]
+        extern "C" fn describe() -> *const u8 {
+            guest::$guest::<$component>::describe().cast()
+        }
+
+        #[unsafe(export_name = "open")]
+        unsafe extern "C" fn open(config: *const u8, length: usize) -> *const u8 {
+            unsafe { GUEST.get().open((config, length)) }.cast()
+        }
+    };
+}
+
+/// What a guest whose calls take nothing but a batch exports.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! __export {
     ($guest:ident, $component:ty; $($main:literal $method:ident),+) => {
         const _: () = {
-            use $crate::abi::guest;
-            static GUEST: guest::Global<guest::$guest<$component>> =
-                guest::Global::new(guest::$guest::<$component>::nothing());
-
-            // What the arena promises; its version.
-            #[used]
-            #[unsafe(link_section = "tidemill:arguments")]
-            static ARGUMENTS: [u8; 1] = [1];
-
-            #[unsafe(export_name = "cabi_realloc")]
-            unsafe extern "C" fn realloc(old: *mut u8, old_size: usize, align: usize, new_size: usize) -> *mut u8 {
-                unsafe { guest::realloc(old, old_size, align, new_size) }
-            }
-
-            #[unsafe(export_name = "describe")]
-            extern "C" fn describe() -> *const u8 {
-                guest::$guest::<$component>::describe().cast()
-            }
-
-            #[unsafe(export_name = "open")]
-            unsafe extern "C" fn open(config: *const u8, length: usize) -> *const u8 {
-                unsafe { GUEST.get().open((config, length)) }.cast()
-            }
+            $crate::__export_base!($guest, $component);
 
             $(#[unsafe(export_name = $main)]
             unsafe extern "C" fn $method(
@@ -642,6 +782,68 @@ macro_rules! __export {
                 };
                 unsafe { GUEST.get().$method(batch) }.cast()
             })+
+        };
+    };
+}
+
+/// What a process exports.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_process {
+    ($component:ty) => {
+        const _: () = {
+            $crate::__export_base!(ProcessGuest, $component);
+
+            #[unsafe(export_name = "wants")]
+            unsafe extern "C" fn wants(
+                subject: u32,
+                rows: usize,
+                columns: *const $crate::abi::bindings::Column,
+                columns_length: usize,
+                keys: usize,
+                row_keys: u32,
+                state: *const $crate::abi::bindings::Column,
+                state_length: usize,
+                data: *const u8,
+                data_length: usize,
+            ) -> *const u8 {
+                let batch = guest::RawBatch {
+                    rows,
+                    columns: (columns, columns_length),
+                    keys,
+                    row_keys,
+                    state: (state, state_length),
+                    data: (data, data_length),
+                };
+                unsafe { GUEST.get().wants(subject == 1, batch) }.cast()
+            }
+
+            #[unsafe(export_name = "process")]
+            unsafe extern "C" fn process(
+                subject: u32,
+                rows: usize,
+                columns: *const $crate::abi::bindings::Column,
+                columns_length: usize,
+                keys: usize,
+                row_keys: u32,
+                state: *const $crate::abi::bindings::Column,
+                state_length: usize,
+                data: *const u8,
+                data_length: usize,
+                entries: u32,
+                found: *const $crate::abi::bindings::Column,
+                found_length: usize,
+            ) -> *const u8 {
+                let batch = guest::RawBatch {
+                    rows,
+                    columns: (columns, columns_length),
+                    keys,
+                    row_keys,
+                    state: (state, state_length),
+                    data: (data, data_length),
+                };
+                unsafe { GUEST.get().process(subject == 1, batch, entries, (found, found_length)) }.cast()
+            }
         };
     };
 }

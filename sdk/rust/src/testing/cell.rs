@@ -52,7 +52,7 @@ pub(super) fn first(declared: &StateField) -> Cell {
     Some(cell.unwrap_or_else(|| panic!("first value of `{}` is not {:?}: {first}", declared.field.name, declared.field.kind)))
 }
 
-fn of_json(field: &Field, value: &Value<'_>) -> Option<Filled> {
+pub(super) fn of_json(field: &Field, value: &Value<'_>) -> Option<Filled> {
     Some(match (field.kind, value) {
         (Kind::Boolean, Value::Bool(yes)) => Filled::Bit(*yes),
         (Kind::Integer, Value::Number(number)) => Filled::Word(number.parse::<i64>().ok()?.to_word()),
@@ -196,4 +196,19 @@ pub(super) fn text(value: &Value<'_>) -> String {
             format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
         }
     }
+}
+
+/// A boolean.
+pub(super) fn bit(yes: bool) -> Filled {
+    Filled::Bit(yes)
+}
+
+/// A timestamp in µs.
+pub(super) fn micros(cell: &Filled) -> i64 {
+    if let Filled::Word(word) = cell { *word as i64 } else { 0 }
+}
+
+/// A text.
+pub(super) fn words(cell: &Filled) -> String {
+    if let Filled::Bytes(bytes) = cell { String::from_utf8_lossy(bytes).into_owned() } else { String::new() }
 }

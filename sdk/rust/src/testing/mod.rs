@@ -7,8 +7,10 @@
 mod aggregate;
 mod base64;
 mod cell;
+mod process;
 
 pub use aggregate::{AggregateTest, Values, aggregate};
+pub use process::{ProcessTest, Processed, process};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

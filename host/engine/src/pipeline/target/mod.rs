@@ -48,6 +48,15 @@ pub(crate) struct Target {
     pub(crate) kind: TargetKind,
     pub(crate) path: String,
     pub(crate) line: usize,
+    /// It takes rows of a step's side output; `None`: what comes out behind the last step.
+    pub(crate) side: Option<SideOf>,
+}
+
+/// An output of a step beside its main one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SideOf {
+    pub(crate) step: u32,
+    pub(crate) output: String,
 }
 
 /// What a target is called in status, logs and marks: the place alone, so that two of one name lead to the same place.

@@ -49,7 +49,7 @@ fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> 
     let line = node.line;
     if let NodeValue::Scalar { text, .. } = &node.value {
         if text == "stdout" {
-            return Some(Target { kind: TargetKind::Stdout, path, line });
+            return Some(Target { kind: TargetKind::Stdout, path, line, side: None });
         }
         let remedy = format!("write `- stream: {text}`, `- file: {{path: {text}}}` or `- stdout`");
         faults.push(Fault::new(path, line, format!("`{text}` is no target"), remedy));
@@ -73,7 +73,7 @@ fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> 
         object.missing("stream", "stream: results", faults);
     }
     object.finish(&TARGET_WORDS, faults);
-    Some(Target { kind: kind?, path, line })
+    Some(Target { kind: kind?, path, line, side: None })
 }
 
 #[cfg(test)]
