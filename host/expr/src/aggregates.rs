@@ -233,7 +233,7 @@ impl<'a> Split<'a> {
 }
 
 /// What stands in the parentheses, and behind them.
-fn parts(name: &str, function: &Function) -> Result<AggregateText> {
+pub(crate) fn parts(name: &str, function: &Function) -> Result<AggregateText> {
     if function.over.is_some() {
         let remedy = "leave `over (…)` out: the step says which rows";
         return Err(ExpressionError::new(format!("`{name}` has an `over` of its own"), remedy));

@@ -26,6 +26,7 @@ mod forms;
 mod functions;
 mod output;
 mod plan;
+pub mod recognize;
 mod resolve;
 mod scope;
 mod short_circuit;

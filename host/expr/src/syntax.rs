@@ -3,7 +3,7 @@
 use datafusion_sql::sqlparser::ast::Expr;
 use datafusion_sql::sqlparser::dialect::Dialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
-use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::ExpressionError;
 
@@ -68,6 +68,17 @@ impl Dialect for ExpressionSql {
 
 /// Parses one expression.
 pub(crate) fn parse(sql: &str) -> Result<Expr, ExpressionError> {
+    let mut parser = parser(tokens(sql)?);
+    let parsed = parser.parse_expr().map_err(parser_error)?;
+    let next = parser.peek_token();
+    match next.token {
+        Token::EOF => Ok(parsed),
+        other => Err(syntax_error(format!("`{other}` follows where the expression should end")).at(next.span)),
+    }
+}
+
+/// The words and signs of a text, within bounds.
+pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, ExpressionError> {
     if sql.len() > TEXT_BYTES_MAX {
         return Err(ExpressionError::new(
             format!("the expression has {} bytes, at most {TEXT_BYTES_MAX} are taken", sql.len()),
@@ -89,16 +100,15 @@ pub(crate) fn parse(sql: &str) -> Result<Expr, ExpressionError> {
             "split it into several steps (`extend` first, then `where`), or make it a component",
         ));
     }
-    let mut parser = Parser::new(&ExpressionSql).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
-    let parsed = parser.parse_expr().map_err(parser_error)?;
-    let next = parser.peek_token();
-    match next.token {
-        Token::EOF => Ok(parsed),
-        other => Err(syntax_error(format!("`{other}` follows where the expression should end")).at(next.span)),
-    }
+    Ok(tokens)
 }
 
-fn parser_error(error: ParserError) -> ExpressionError {
+/// The parser of them.
+pub(crate) fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&ExpressionSql).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens)
+}
+
+pub(crate) fn parser_error(error: ParserError) -> ExpressionError {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
         ParserError::RecursionLimitExceeded => {

@@ -151,6 +151,8 @@ pub(crate) enum StepKind {
     Rate(LimitStep),
     /// Lets a share of the keys, or of the rows, through.
     Sample(SampleStep),
+    /// Finds rows of a key that stand behind each other as SQL's `MATCH_RECOGNIZE` says: the text of its clauses.
+    MatchRecognize(Text),
     /// Measures rows.
     Metrics(Vec<MeterStep>),
 }
@@ -173,6 +175,7 @@ impl StepKind {
             Self::Dedupe(_) => "dedupe",
             Self::Rate(_) => "rate",
             Self::Sample(_) => "sample",
+            Self::MatchRecognize(_) => "match_recognize",
             Self::Metrics(_) => "metrics",
         }
     }

@@ -18,7 +18,7 @@ use crate::pipeline::{
 };
 
 /// What a step may be.
-pub(crate) const STEP_WORDS: [&str; 15] = [
+pub(crate) const STEP_WORDS: [&str; 16] = [
     "where",
     "select",
     "extend",
@@ -34,6 +34,7 @@ pub(crate) const STEP_WORDS: [&str; 15] = [
     "metrics",
     "pattern",
     "process",
+    "match_recognize",
 ];
 /// More steps are refused.
 const STEPS_MAX: usize = 256;
@@ -206,6 +207,7 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "dedupe" => thin::dedupe(value, &path, faults).map(StepKind::Dedupe),
         "rate" => thin::rate(value, &path, faults).map(StepKind::Rate),
         "metrics" => meters::meters(value, &path, faults).map(StepKind::Metrics),
+        "match_recognize" => text_of(value, &path, faults).map(StepKind::MatchRecognize),
         "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
         "lookup" => lookup(value, &path, faults).map(StepKind::Lookup),
         "rule" => {
@@ -363,7 +365,7 @@ mod tests {
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `metrics`, `pattern` or `process`
+                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `metrics`, `pattern`, `process` or `match_recognize`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`

@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
+use tidemill_flow::recognize::{Definition, MatchLimits, MatchSettings, MatchStep, NamedTerm, TermPredicate};
 use tidemill_flow::{
     AsOfJoin, AsOfSettings, ByClock, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall,
     IntervalJoin, Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
@@ -22,8 +23,8 @@ use crate::plan::meters::{PlannedMeter, StepMeters};
 use crate::plan::pattern;
 use crate::plan::process::settings;
 use crate::plan::{
-    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedJoin, PlannedKind, PlannedLimit,
-    PlannedOver, PlannedSide, PlannedWindow, Stage, Windows,
+    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedDefinition, PlannedJoin, PlannedKind,
+    PlannedLimit, PlannedMatch, PlannedOver, PlannedSide, PlannedWindow, Stage, Windows,
 };
 
 /// Makes them. State is empty; instances are made at their first call.
@@ -101,6 +102,7 @@ pub(crate) fn chain(
                     Box::new(metering(id, planned, StepMeters::new(to, control.clone(), planned)))
                 }
                 PlannedKind::Pattern(planned) => pattern::operator(id, planned),
+                PlannedKind::Match(planned) => recognize(id, planned),
                 PlannedKind::Sample(planned) => {
                     Box::new(Sample::new(id, planned.by.clone(), planned.rate).expect("a rate was read as one"))
                 }
@@ -218,6 +220,33 @@ fn over(step: StepId, planned: &PlannedOver, call: &MakeCall<'_>) -> Box<dyn Ope
     };
     let after = extend(step, &planned.aggregates.after);
     composed(step, &planned.aggregates, &planned.columns, Box::new(Over::new(settings).expect(CHECKED)), after)
+}
+
+fn recognize(step: StepId, planned: &PlannedMatch) -> Box<dyn Operator> {
+    let condition = |condition: &Option<(Vec<NamedTerm>, Expression)>| {
+        condition.clone().map(|(terms, expression)| TermPredicate { terms, predicate: Box::new(Condition(expression)) })
+    };
+    let definition = |of: &PlannedDefinition| Definition { of_row: condition(&of.of_row), of_match: condition(&of.of_match) };
+    let settings = MatchSettings {
+        step,
+        by: planned.by.clone(),
+        fields: planned.fields.clone(),
+        kept: planned.kept.clone(),
+        variables: planned.variables.clone(),
+        pattern: planned.pattern.clone(),
+        definitions: planned.definitions.iter().map(definition).collect(),
+        skip: planned.skip,
+        within: planned.within,
+        rows: planned.rows,
+        terms: planned.terms.clone(),
+        measures: projections(&planned.measures),
+        limits: MatchLimits::default(),
+        judged: planned.judged,
+    };
+    let operator = Box::new(MatchStep::new(settings).expect("the pattern was checked, and aggregates with their arguments"));
+    let hidden = planned.before.iter().map(|(field, _)| field.name.clone()).collect();
+    let columns = planned.columns.iter().map(|field| field.name.clone()).collect();
+    Box::new(Composed::new(extend(step, &planned.before), operator, None, hidden, columns))
 }
 
 fn limit(step: StepId, planned: &PlannedLimit) -> Limit {

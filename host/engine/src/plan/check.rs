@@ -292,6 +292,10 @@ impl Checker<'_> {
                 let planned = self.meters(step, wanted, columns)?;
                 Some((PlannedKind::Metrics(planned), columns?.clone()))
             }
+            StepKind::MatchRecognize(text) => {
+                let (planned, columns) = self.match_recognize(at, step, text, columns)?;
+                Some((PlannedKind::Match(Box::new(planned)), columns))
+            }
             StepKind::Sample(wanted) => {
                 let (planned, columns) = self.sample(step, wanted, columns)?;
                 Some((PlannedKind::Sample(planned), columns))

@@ -75,6 +75,13 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                     described["warnings"] = json!(pattern.warnings);
                 }
             }
+            if let PlannedKind::Match(planned) = &step.kind {
+                described["variables"] = json!(planned.variables.iter().map(|name| &**name).collect::<Vec<_>>());
+                described["within"] = json!(length(planned.within));
+                if let Some(note) = planned.note {
+                    described["note"] = json!(note);
+                }
+            }
             if let PlannedKind::Sample(sample) = &step.kind {
                 described["rate"] = json!(sample.rate);
                 described["by"] = json!(sample.by.iter().map(|field| &*field.name).collect::<Vec<_>>());

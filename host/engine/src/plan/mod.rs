@@ -23,6 +23,8 @@ mod meters;
 mod panes;
 mod pattern;
 mod process;
+mod recognize;
+mod recognize_names;
 mod source;
 mod stage;
 mod state;
@@ -54,6 +56,7 @@ pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
 pub(crate) use meters::PlannedMeter;
 pub(crate) use pattern::PlannedPattern;
+pub(crate) use recognize::{PlannedDefinition, PlannedMatch};
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use stage::{Inner, Stage};
 pub(crate) use state::KeptState;
@@ -108,7 +111,7 @@ impl Plan {
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             // Rows in order of arrival are never late.
             PlannedKind::Pattern(pattern) => pattern.order == PatternOrder::Time,
-            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) => true,
+            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) | PlannedKind::Match(_) => true,
         })
     }
 
@@ -205,6 +208,7 @@ pub(crate) enum PlannedKind {
     Limit(Box<PlannedLimit>),
     Pattern(Box<PlannedPattern>),
     Sample(PlannedSample),
+    Match(Box<PlannedMatch>),
     Lookup(Arc<PlannedLookup>),
     Metrics(Vec<PlannedMeter>),
 }
@@ -230,6 +234,7 @@ impl PlannedKind {
             | Self::Limit(_)
             | Self::Pattern(_)
             | Self::Sample(_)
+            | Self::Match(_)
             | Self::Metrics(_) => None,
         }
     }
@@ -247,6 +252,7 @@ impl PlannedKind {
             | Self::Limit(_)
             | Self::Pattern(_)
             | Self::Sample(_)
+            | Self::Match(_)
             | Self::Metrics(_)
             | Self::Rule { .. }
             | Self::Transform { .. }

@@ -31,6 +31,7 @@ impl Plan {
             PlannedKind::Over(over) => Some(over.state.clone()),
             PlannedKind::Limit(limit) => Some(limit.state.clone()),
             PlannedKind::Pattern(pattern) => Some(pattern.state.clone()),
+            PlannedKind::Match(planned) => Some(planned.state.clone()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
@@ -54,6 +55,7 @@ impl Plan {
             PlannedKind::Over(over) => Some(over.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Limit(limit) => Some(limit.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Pattern(pattern) => Some(pattern.by.iter().map(|field| &*field.name).collect()),
+            PlannedKind::Match(planned) => Some(planned.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
@@ -74,6 +76,7 @@ impl Plan {
                     | PlannedKind::Over(_)
                     | PlannedKind::Limit(_)
                     | PlannedKind::Pattern(_)
+                    | PlannedKind::Match(_)
             )
         };
         let stored = |step: u32| {

@@ -250,6 +250,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Limit(_)
             | PlannedKind::Pattern(_)
             | PlannedKind::Sample(_)
+            | PlannedKind::Match(_)
             | PlannedKind::Metrics(_),
         )
         | None => None,

@@ -392,7 +392,7 @@ fn nothing_stays_of_windows_that_are_over() {
         (0..60).map(|n| Row { key: Some(n as u8 % 3), time: i64::from(n % 50), value: Some(n.into()) }).collect();
     for kind in [Kind::Hopping { size: 20, every: 5 }, Kind::Session { gap: 4, longest: Some(9) }] {
         let mut step = operator(tested(kind, 7, panes(Some(Early::Rows(2)), Late::Rows(3), Said::Retracting)));
-        let marks = Marks::new(Watermark(0), (0..60).map(|n| n / 2).collect(), None, Watermark(30));
+        let marks = Marks::new(Watermark(0), (0..60_i64).map(|n| n / 2).collect(), None, Watermark(30));
         let mut output = Outcome::new(EventTime(0)).with_marks(marks);
         let made = step.apply(FlowBatch::new(batch_of(&rows, false)), &mut output);
         assert!(made.len() > 40 && step.cells.index.len() == 3 && step.due().is_some());
