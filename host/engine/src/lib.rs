@@ -31,6 +31,7 @@ mod plan;
 mod planted;
 mod rates;
 mod replays;
+mod rules_status;
 mod settings;
 mod sinks;
 mod status;
@@ -56,6 +57,7 @@ pub use plan::{Change, ChangeKind, StateChange};
 pub use planted::Planted;
 pub use rates::Rates;
 pub use replays::{MovedStream, Promoted, ReplayFrom};
+pub use rules_status::RulesStatus;
 pub use settings::EngineSettings;
 pub use sinks::{ReaderBeyond, renew_batch_keys, sinks_beyond};
 pub use status::{

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tidemill_event::BreakerState;
 use tidemill_flow::pattern::PatternReport;
+use tidemill_flow::rule_set::RulesReport;
 use tidemill_flow::{CallReport, LookupReport};
 
 use crate::pattern_status::PatternStatus;
 use crate::plan::Plan;
 use crate::rates::Rates;
+use crate::rules_status::RulesStatus;
 use crate::task::Commit;
 
 /// The state of a pipeline.
@@ -238,6 +240,9 @@ pub struct StepStatus {
     /// Of a pattern, what it found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<PatternStatus>,
+    /// Of a rule set, what its rules said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<RulesStatus>,
     /// Whether it is taken out because it keeps failing.
     pub breaker: BreakerStatus,
 }
@@ -303,6 +308,7 @@ impl StepStatus {
                 missed: 0,
             }),
             pattern: None,
+            rules: RulesStatus::of(plan, step),
             breaker: BreakerStatus::Closed,
         }
     }
@@ -323,6 +329,13 @@ impl StepStatus {
         }
     }
 
+    /// The rules of a set judged a batch.
+    pub(crate) fn judged(&mut self, report: &RulesReport, plan: &Plan) {
+        if let Some(rules) = &mut self.rules {
+            rules.judged(report, plan);
+        }
+    }
+
     /// One more call.
     pub(crate) fn called(&mut self, call: &CallReport) {
         self.calls += 1;
@@ -337,9 +350,10 @@ impl StepStatus {
     }
 
     /// What it took, for the step of a task that goes on with the same component. What it holds is told anew.
-    pub(crate) fn carried(&self) -> Self {
+    pub(crate) fn carried(&self, plan: &Plan, step: u32) -> Self {
         let pattern = self.pattern.map(|pattern| PatternStatus { runs: 0, ..pattern });
-        Self { memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, pattern, ..self.clone() }
+        let rules = self.rules.as_ref().and_then(|before| RulesStatus::carried(before, plan, step));
+        Self { rules, pattern, memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, ..self.clone() }
     }
 
     fn add(&mut self, other: &Self) {
@@ -359,6 +373,9 @@ impl StepStatus {
             lookup.missed += other.missed;
             // Until every task has met the new one, the oldest.
             lookup.version = lookup.version.min(other.version);
+        }
+        if let (Some(rules), Some(other)) = (&mut self.rules, &other.rules) {
+            rules.add(other);
         }
         for (ending, count) in &other.endings {
             *self.endings.entry(ending.clone()).or_default() += count;

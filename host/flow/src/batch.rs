@@ -161,6 +161,14 @@ fn is_host_column(name: &str) -> bool {
     name == TIME_COLUMN || name == UNKNOWN_COLUMN
 }
 
+/// Single rows of a batch, which may have no columns at all: what expressions without a column are given.
+pub(crate) fn pick(rows: &RecordBatch, picked: &[u32]) -> RecordBatch {
+    if rows.num_columns() == 0 {
+        return assemble(Vec::new(), Vec::new(), picked.len());
+    }
+    take_record_batch(rows, &UInt32Array::from(picked.to_vec())).expect("rows of the batch")
+}
+
 /// The columns of these names, as they are in the batch.
 ///
 /// # Panics

@@ -38,6 +38,7 @@ mod process;
 pub mod recognize;
 mod rows;
 mod rule;
+pub mod rule_set;
 mod select;
 mod sketch;
 mod state;

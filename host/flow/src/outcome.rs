@@ -14,6 +14,7 @@ use crate::calls::Answer;
 use crate::join::Side;
 use crate::lookup::{LookupReport, LookupTable};
 use crate::pattern::PatternReport;
+use crate::rule_set::RulesReport;
 use crate::window::LateRows;
 use crate::{FlowBatch, Guest, Marks, Watermark};
 
@@ -137,6 +138,8 @@ pub struct Outcome {
     pub calls: Vec<CallReport>,
     /// How lookups went, by step.
     pub lookups: Vec<LookupReport>,
+    /// What rule sets said, by step.
+    pub rules: Vec<RulesReport>,
     /// Rows that came too late, by step, then in row order.
     pub late: Vec<LateRows>,
     /// (row, window) pairs that came too late for each other.
@@ -167,6 +170,7 @@ impl Outcome {
             endings: Vec::new(),
             calls: Vec::new(),
             lookups: Vec::new(),
+            rules: Vec::new(),
             late: Vec::new(),
             dropped_late: 0,
             late_partial: 0,

@@ -187,7 +187,7 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         &|step| if text(step, "/component").is_empty() { Vec::new() } else { vec![step_row(step)] },
     );
     section("steps with state", "steps", &["STEP", "KEYS", "TOO LATE"], &|step| {
-        if !text(step, "/component").is_empty() || step.get("lookup").is_some() {
+        if !text(step, "/component").is_empty() || step.get("lookup").is_some() || step.get("rules").is_some() {
             return Vec::new();
         }
         let count = |member: &str| grouped(number(step, member));
@@ -208,6 +208,21 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         let count = |member: &str| grouped(number(pattern, member));
         let counts = ["/runs", "/matches", "/timeouts", "/ended", "/refused", "/failed"].map(count);
         vec![std::iter::once(text(step, "/step").to_owned()).chain(counts).collect()]
+    });
+    section("rule sets", "steps", &["STEP", "RULES", "OFF", "ROWS", "MATCHED", "NEVER MATCHED", "MOST OFTEN"], &|step| {
+        let Some(rules) = step.get("rules") else { return Vec::new() };
+        let mut most: Vec<(&String, u64)> = rules
+            .get("by_rule")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .map(|(rule, times)| (rule, times.as_u64().unwrap_or(0)))
+            .collect();
+        most.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+        let most: Vec<String> = most.iter().take(3).map(|(rule, times)| format!("{rule} {}", grouped(*times))).collect();
+        let count = |member: &str| grouped(number(rules, member));
+        let text = text(step, "/step").to_owned();
+        vec![vec![text, count("/count"), count("/off"), count("/rows"), count("/matched"), count("/never"), most.join(", ")]]
     });
     section("targets outside", "sinks", &["TARGET", "PARTITION", "NEXT", "LAG", "TROUBLE"], &|sink| {
         vec![vec![

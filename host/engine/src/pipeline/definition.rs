@@ -5,7 +5,9 @@ use std::time::Duration;
 use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings, Ttl};
 
-use crate::pipeline::{JoinStep, LimitStep, LookupStep, MeterStep, OverStep, PatternDefinition, SampleStep, Target, WindowStep};
+use crate::pipeline::{
+    JoinStep, LimitStep, LookupStep, MeterStep, OverStep, PatternDefinition, RulesStep, SampleStep, Target, WindowStep,
+};
 
 /// A text with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +157,8 @@ pub(crate) enum StepKind {
     MatchRecognize(Text),
     /// Measures rows.
     Metrics(Vec<MeterStep>),
+    /// Asks many rules.
+    Rules(RulesStep),
 }
 
 impl StepKind {
@@ -177,6 +181,7 @@ impl StepKind {
             Self::Sample(_) => "sample",
             Self::MatchRecognize(_) => "match_recognize",
             Self::Metrics(_) => "metrics",
+            Self::Rules(_) => "rules",
         }
     }
 }
@@ -209,6 +214,8 @@ pub(crate) struct PipelineDefinition {
     pub(crate) sources: Vec<Source>,
     /// Components that expressions call.
     pub(crate) functions: Vec<FunctionUse>,
+    /// Rules that ask for one of these are on.
+    pub(crate) tags: Vec<String>,
     pub(crate) steps: Vec<Step>,
     pub(crate) targets: Vec<Target>,
 }

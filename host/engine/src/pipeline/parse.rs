@@ -14,11 +14,11 @@ use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, meters, pattern,
-    target, thin, window,
+    rules, target, thin, window,
 };
 
 /// What a step may be.
-pub(crate) const STEP_WORDS: [&str; 16] = [
+pub(crate) const STEP_WORDS: [&str; 17] = [
     "where",
     "select",
     "extend",
@@ -35,6 +35,7 @@ pub(crate) const STEP_WORDS: [&str; 16] = [
     "pattern",
     "process",
     "match_recognize",
+    "rules",
 ];
 /// More steps are refused.
 const STEPS_MAX: usize = 256;
@@ -97,6 +98,8 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
         }
     };
     let functions = object.take("functions").map_or_else(Vec::new, |node| functions(node, faults));
+    let tags = object.take("tags").and_then(|node| names(node, "tags", faults)).unwrap_or_default();
+    let tags = tags.into_iter().map(|tag| tag.text).collect();
     let steps = object.take("steps").map_or_else(Vec::new, |node| steps(node, gap, faults));
     let targets = match object.take("to") {
         Some(node) => target::targets(node, faults),
@@ -106,8 +109,8 @@ fn definition(name: &PipelineName, root: &Node, gap: &mut Option<usize>, faults:
         }
     };
     let targets = with_sides(targets, &steps, faults);
-    object.finish(&["pipeline", "run", "on_divergence", "time", "from", "functions", "steps", "to"], faults);
-    Some(PipelineDefinition { name: name.clone(), run, on_divergence, time, sources: sources?, functions, steps, targets })
+    object.finish(&["pipeline", "run", "on_divergence", "time", "from", "functions", "tags", "steps", "to"], faults);
+    Some(PipelineDefinition { name: name.clone(), run, on_divergence, time, sources: sources?, functions, tags, steps, targets })
 }
 
 /// Whether the first step says that sources are two sides of a join, well written or not.
@@ -190,6 +193,7 @@ fn known_keys(word: &str) -> &'static [&'static str] {
         "rule" => &["rule", "config", "by", "ttl", "keep", "as", "limits", "on_failing"],
         "transform" => &["transform", "config", "by", "ttl", "keep_input", "limits", "on_failing"],
         "process" => &["process", "config", "by", "ttl", "outputs", "limits", "on_failing"],
+        "rules" => &["rules", "match", "emit", "keep", "as", "trace"],
         _ => &[],
     }
 }
@@ -210,6 +214,7 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "match_recognize" => text_of(value, &path, faults).map(StepKind::MatchRecognize),
         "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
         "lookup" => lookup(value, &path, faults).map(StepKind::Lookup),
+        "rules" => rules::rules(value, &path, object, faults).map(StepKind::Rules),
         "rule" => {
             let component = component(value, &path, object, faults);
             let keeps = [("matching", KeepRows::Matching), ("failing", KeepRows::Failing), ("all", KeepRows::All)];
@@ -365,7 +370,7 @@ mod tests {
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `metrics`, `pattern`, `process` or `match_recognize`
+                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `metrics`, `pattern`, `process`, `match_recognize` or `rules`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`
@@ -377,7 +382,7 @@ mod tests {
                 22: to[1].file.path: `../x` is no folder inside `files/` -> write names of letters, digits, `.`, `_`, `-` with `/` between them: `reports/daily`
                 23: to[2].stream: `a.rejected` has a dot, and dotted names are the host's: choose a name without one -> name a stream of your own: `results`
                 25: to[4]: this target is named twice -> remove one of the two
-                26: extra: there is no `extra` -> here it can be `pipeline`, `run`, `on_divergence`, `time`, `from`, `functions`, `steps` or `to`
+                26: extra: there is no `extra` -> here it can be `pipeline`, `run`, `on_divergence`, `time`, `from`, `functions`, `tags`, `steps` or `to`
             "#]],
         );
     }

@@ -60,7 +60,13 @@ pub(super) fn with_sides(mut targets: Vec<Target>, steps: &[Step], faults: &mut 
                     "give each output a stream of its own",
                 ));
             }
-            targets.push(Target { kind, path, line: name.line, side: Some(SideOf { step: at, output: name.text.clone() }) });
+            targets.push(Target {
+                kind,
+                routes: Vec::new(),
+                path,
+                line: name.line,
+                side: Some(SideOf { step: at, output: name.text.clone() }),
+            });
         }
     }
     targets

@@ -98,6 +98,11 @@ mod tests {
         let several = |several| pattern(json!({"stages": [{"begin": several}]}));
         check("several", &mut json!({"any_order": [{"next": "b"}]}), several);
         check("skip-to", &mut json!({"last": "b"}), |skip| pattern(json!({"stages": [{"begin": "b"}], "skip": skip})));
+        let rules = |rule| json!({"from": "a", "steps": [{"rules": [rule]}], "to": to()});
+        check("rules", &mut json!({"rules": [{"name": "r"}]}), |step| json!({"from": "a", "steps": [step], "to": to()}));
+        check("rule-of-set", &mut json!({"name": "r"}), rules);
+        check("enabled", &mut json!({}), |enabled| rules(json!({"name": "r", "enabled": enabled})));
+        check("to-stream", &mut json!({"stream": "s"}), |target| json!({"from": "a", "to": [target]}));
         let lookup = |lookup| json!({"from": "a", "steps": [{"lookup": lookup}], "to": ["stdout"]});
         check("looked-up", &mut json!({"table": "t", "on": "a = b", "take": ["c"]}), lookup);
         check(

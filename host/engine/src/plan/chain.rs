@@ -7,12 +7,13 @@ use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
 use tidemill_flow::recognize::{Definition, MatchLimits, MatchSettings, MatchStep, NamedTerm, TermPredicate};
+use tidemill_flow::rule_set::{RuleSet, RuleSetSettings, SharedPredicate, SharedValue};
 use tidemill_flow::{
     AsOfJoin, AsOfSettings, ByClock, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall,
     IntervalJoin, Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
-    Meter, Metering, NamedProjection, Operator, Over, OverSettings, PanedWindow, PanedWindows, Predicate, ProcessStep, Projection,
-    RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested, TransformSettings,
-    TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings, WithFunctions,
+    Meter, Metering, NamedProjection, Operator, Over, OverSettings, PanedWindow, PanedWindows, Predicate, ProcessStep,
+    Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested,
+    TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings, WithFunctions,
 };
 use tidemill_runtime::{Grants, Runtime};
 
@@ -24,7 +25,7 @@ use crate::plan::pattern;
 use crate::plan::process::settings;
 use crate::plan::{
     Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedDefinition, PlannedJoin, PlannedKind,
-    PlannedLimit, PlannedMatch, PlannedOver, PlannedSide, PlannedWindow, Stage, Windows,
+    PlannedLimit, PlannedMatch, PlannedOver, PlannedRules, PlannedSide, PlannedWindow, Stage, Windows,
 };
 
 /// Makes them. State is empty; instances are made at their first call.
@@ -103,6 +104,7 @@ pub(crate) fn chain(
                 }
                 PlannedKind::Pattern(planned) => pattern::operator(id, planned),
                 PlannedKind::Match(planned) => recognize(id, planned),
+                PlannedKind::Rules(planned) => Box::new(rules(id, planned)),
                 PlannedKind::Sample(planned) => {
                     Box::new(Sample::new(id, planned.by.clone(), planned.rate).expect("a rate was read as one"))
                 }
@@ -267,6 +269,22 @@ fn metering(step: StepId, planned: &[PlannedMeter], to: StepMeters) -> Metering 
         labels: meter.labels.iter().map(|(_, label)| Box::new(Column(label.clone())) as Box<dyn Projection>).collect(),
     };
     Metering::new(step, planned.iter().map(meter).collect(), Box::new(to))
+}
+
+fn rules(step: StepId, planned: &PlannedRules) -> RuleSet {
+    let predicate = |expression: &Expression| SharedPredicate {
+        columns: expression.columns().to_vec(),
+        predicate: Box::new(Condition(expression.clone())),
+    };
+    let value = |(field, expression): &(Field, Expression)| SharedValue {
+        columns: expression.columns().to_vec(),
+        value: NamedProjection { field: field.clone(), projection: Box::new(Column(expression.clone())) },
+    };
+    RuleSet::new(RuleSetSettings {
+        predicates: planned.predicates.iter().map(predicate).collect(),
+        values: planned.values.iter().map(value).collect(),
+        ..planned.settings(step)
+    })
 }
 
 /// With what is computed before and behind it; by itself where that is nothing.

@@ -135,6 +135,7 @@ fn check_with(
         sides: Vec::new(),
         functions: Vec::new(),
         calls: Vec::new(),
+        tags: definition.tags.clone(),
         faults,
     };
     checker.name_functions(&definition.functions);
@@ -224,6 +225,8 @@ pub(super) struct Checker<'a> {
     pub(super) functions: Vec<PlannedFunction>,
     /// What the expressions of the step in hand call.
     pub(super) calls: Vec<PlannedCall>,
+    /// Rules that ask for one of these are on.
+    pub(super) tags: Vec<String>,
     pub(super) faults: Vec<Fault>,
 }
 
@@ -287,6 +290,10 @@ impl Checker<'_> {
             StepKind::Dedupe(wanted) | StepKind::Rate(wanted) => {
                 let (planned, columns) = self.limit(at, step, wanted, columns)?;
                 Some((PlannedKind::Limit(Box::new(planned)), columns))
+            }
+            StepKind::Rules(wanted) => {
+                let (planned, columns) = self.rules(step, wanted, columns)?;
+                Some((PlannedKind::Rules(Box::new(planned)), columns))
             }
             StepKind::Metrics(wanted) => {
                 let planned = self.meters(step, wanted, columns)?;

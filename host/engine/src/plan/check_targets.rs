@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tidemill_connect::{FileSink, WebhookTarget};
-use tidemill_event::{PipelineName, StreamId, StreamName, StreamSchema, TenantName};
+use tidemill_event::{FieldType, PipelineName, StreamId, StreamName, StreamSchema, TenantName};
 
-use crate::pipeline::{PipelineDefinition, TargetKind};
+use crate::pipeline::{PipelineDefinition, Route, StepKind, Target, TargetKind, Text};
 use crate::plan::check::Checker;
 use crate::plan::target::{made, misfits};
 use crate::plan::{Pinning, PlannedTarget};
+use tidemill_flow::rule_set::ROUTE;
 
 /// The document that says whose files a folder holds: offsets in their names mean something only beside their stream.
 pub(crate) fn owner_key(path: &str) -> String {
@@ -67,12 +68,50 @@ impl Checker<'_> {
                         }
                         None => made(output, self.made_key(output), sources.partitions()),
                     };
-                    PlannedTarget::Stream { name: name.clone(), there, definition, of: target.side.clone() }
+                    self.check_routes(target, output);
+                    PlannedTarget::Stream {
+                        name: name.clone(),
+                        there,
+                        definition,
+                        of: target.side.clone(),
+                        routes: target.routes.clone(),
+                    }
                 }
             };
             targets.push(planned);
         }
+        self.refuse_lost_routes(definition);
         targets
+    }
+
+    /// Routes are values of a column.
+    fn check_routes(&mut self, target: &Target, output: &StreamSchema) {
+        let is_text = output.field(ROUTE).is_some_and(|field| field.ty == FieldType::String);
+        if !target.routes.is_empty() && !is_text {
+            let error = "rows have no text column `route`";
+            let remedy =
+                "let a rule of a `rules` step say `route: …`, or make it: `extend: {route: \"case when … then 'review' end\"}`";
+            self.fault(format!("{}.route", target.path), target.line, error, remedy);
+        }
+    }
+
+    /// A rule must not send rows where nobody takes them.
+    fn refuse_lost_routes(&mut self, definition: &PipelineDefinition) {
+        let routed = definition.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Rules(rules) => Some(&rules.rules),
+            _ => None,
+        });
+        let takes = |route: &Text| {
+            let is_it = |to: &Route| matches!(to, Route::To(to) if *to == route.text);
+            definition.targets.iter().any(|target| target.routes.is_empty() || target.routes.iter().any(is_it))
+        };
+        for rule in routed.flatten() {
+            if let Some(route) = rule.route.as_ref().filter(|route| !takes(route)) {
+                let error = format!("no target takes rows of the route `{}`", route.text);
+                let remedy = format!("add it to `to`: `- {{stream: …, route: {}}}`", route.text);
+                self.fault(format!("{}.route", rule.path), route.line, error, remedy);
+            }
+        }
     }
 
     /// Whose folder it is, if not this pipeline's: whoever writes there still, or whose rows are still there.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidemill_event::Field;
 use tidemill_flow::{AggregateCall, Ttl, TtlClock};
 
-use crate::pipeline::Run;
+use crate::pipeline::{Route, Run};
 use crate::plan::aggregates::PlannedAggregates;
 use crate::plan::component::type_name;
 use crate::plan::{Plan, PlannedCall, PlannedKind, PlannedTarget, Stage};
@@ -63,6 +63,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 described["within"] = json!(length(Some(limit.per)));
                 described["lateness"] = json!(length(Some(limit.lateness)));
             }
+            if let PlannedKind::Rules(rules) = &step.kind {
+                described["rules"] = rules.described();
+            }
             if let PlannedKind::Metrics(meters) = &step.kind {
                 described["metrics"] = json!(meters.iter().map(|meter| &meter.name).collect::<Vec<_>>());
             }
@@ -100,14 +103,24 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
         .targets
         .iter()
         .map(|target| match target {
-            PlannedTarget::Stream { name, there, definition, of } => json!({
-                "stream": name.as_str(),
-                "output": of.as_ref().map(|of| &of.output),
-                "exists": there.is_some(),
-                "partitions": definition.partitions,
-                "key": definition.key,
-                "columns": columns(&definition.schema.fields),
-            }),
+            PlannedTarget::Stream { name, there, definition, of, routes } => {
+                let mut described = json!({
+                    "stream": name.as_str(),
+                    "output": of.as_ref().map(|of| &of.output),
+                    "exists": there.is_some(),
+                    "partitions": definition.partitions,
+                    "key": definition.key,
+                    "columns": columns(&definition.schema.fields),
+                });
+                if !routes.is_empty() {
+                    let name = |route: &Route| match route {
+                        Route::To(to) => json!(to),
+                        Route::None => json!("none"),
+                    };
+                    described["routes"] = routes.iter().map(name).collect();
+                }
+                described
+            }
             PlannedTarget::File(file) => {
                 json!({"file": {"path": file.path, "format": file.format.as_str()}, "delivery": "exactly once"})
             }

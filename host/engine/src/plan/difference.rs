@@ -101,6 +101,7 @@ fn settings(old: &PipelineDefinition, new: &PipelineDefinition, changes: &mut Ve
     setting("run", run(old.run), run(new.run));
     setting("on_divergence", on_divergence(old.on_divergence), on_divergence(new.on_divergence));
     setting("time.bound", &length(old.time.bound), &length(new.time.bound));
+    setting("tags", &format!("[{}]", old.tags.join(", ")), &format!("[{}]", new.tags.join(", ")));
     setting("time.max_drift", &length(old.time.drift_max), &length(new.time.drift_max));
 }
 
@@ -323,7 +324,7 @@ fn targets(plan: &Plan, old: &PipelineDefinition, changes: &mut Vec<Change>) {
     let shown = |target: &Target| target.kind.to_string();
     let new = &plan.definition;
     for (target, planned) in new.targets.iter().zip(&plan.targets) {
-        if old.targets.iter().any(|was| was.kind == target.kind) {
+        if old.targets.iter().any(|was| (&was.kind, &was.routes) == (&target.kind, &target.routes)) {
             continue;
         }
         let text = shown(target);

@@ -25,6 +25,7 @@ mod pattern;
 mod process;
 mod recognize;
 mod recognize_names;
+mod rules;
 mod source;
 mod stage;
 mod state;
@@ -39,7 +40,7 @@ use tidemill_expr::Expression;
 use tidemill_flow::TimeSettings;
 use tidemill_flow::pattern::PatternOrder;
 
-use crate::pipeline::{KeepRows, PipelineDefinition};
+use crate::pipeline::{KeepRows, PipelineDefinition, Route};
 use crate::plan::aggregates::PlannedAggregates;
 use crate::stored::Pin;
 
@@ -57,6 +58,7 @@ pub(crate) use lookup::PlannedLookup;
 pub(crate) use meters::PlannedMeter;
 pub(crate) use pattern::PlannedPattern;
 pub(crate) use recognize::{PlannedDefinition, PlannedMatch};
+pub(crate) use rules::PlannedRules;
 pub(crate) use source::{PlannedSource, Sources};
 pub(crate) use stage::{Inner, Stage};
 pub(crate) use state::KeptState;
@@ -107,6 +109,7 @@ impl Plan {
             | PlannedKind::Transform { .. }
             | PlannedKind::Process { .. }
             | PlannedKind::Sample(_)
+            | PlannedKind::Rules(_)
             | PlannedKind::Metrics(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             // Rows in order of arrival are never late.
@@ -146,6 +149,15 @@ impl Plan {
             PlannedTarget::Stream { .. } | PlannedTarget::Stdout | PlannedTarget::Webhook(_) => None,
         };
         self.targets.iter().filter_map(folder).collect()
+    }
+
+    /// Which rows each stream it writes takes, in the order of its targets; behind them what is read by those outside the log, which is all.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = Vec<Route>> {
+        let streams = self.targets.iter().filter_map(|target| match target {
+            PlannedTarget::Stream { routes, .. } => Some(routes.clone()),
+            PlannedTarget::File(_) | PlannedTarget::Stdout | PlannedTarget::Webhook(_) => None,
+        });
+        streams.chain(std::iter::once(Vec::new()))
     }
 
     /// Its targets outside the log, each with its name: readers of `{pipeline}.output`.
@@ -209,6 +221,7 @@ pub(crate) enum PlannedKind {
     Pattern(Box<PlannedPattern>),
     Sample(PlannedSample),
     Match(Box<PlannedMatch>),
+    Rules(Box<PlannedRules>),
     Lookup(Arc<PlannedLookup>),
     Metrics(Vec<PlannedMeter>),
 }
@@ -235,6 +248,7 @@ impl PlannedKind {
             | Self::Pattern(_)
             | Self::Sample(_)
             | Self::Match(_)
+            | Self::Rules(_)
             | Self::Metrics(_) => None,
         }
     }
@@ -253,6 +267,7 @@ impl PlannedKind {
             | Self::Pattern(_)
             | Self::Sample(_)
             | Self::Match(_)
+            | Self::Rules(_)
             | Self::Metrics(_)
             | Self::Rule { .. }
             | Self::Transform { .. }

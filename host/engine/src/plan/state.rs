@@ -37,6 +37,7 @@ impl Plan {
             | PlannedKind::Extend(_)
             | PlannedKind::Lookup(_)
             | PlannedKind::Sample(_)
+            | PlannedKind::Rules(_)
             | PlannedKind::Metrics(_) => None,
         }
     }
@@ -61,6 +62,7 @@ impl Plan {
             | PlannedKind::Extend(_)
             | PlannedKind::Lookup(_)
             | PlannedKind::Sample(_)
+            | PlannedKind::Rules(_)
             | PlannedKind::Metrics(_) => None,
         }
     }

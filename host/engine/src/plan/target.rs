@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidemill_event::{Field, FieldType, Retention, StreamDefinition, StreamName, StreamSchema, UnknownFields};
 use tidemill_log::Stream;
 
-use crate::pipeline::{FileTarget, SideOf, WebhookTarget};
+use crate::pipeline::{FileTarget, Route, SideOf, WebhookTarget};
 use crate::plan::component::type_name;
 
 /// A target of a plan.
@@ -17,6 +17,8 @@ pub(crate) enum PlannedTarget {
         definition: StreamDefinition,
         /// The step's output whose rows it takes; `None`: those that come out behind the last step.
         of: Option<SideOf>,
+        /// It takes rows of these routes alone; none: every row.
+        routes: Vec<Route>,
     },
     /// A folder inside `files/`.
     File(FileTarget),

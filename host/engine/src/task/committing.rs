@@ -237,6 +237,10 @@ impl Task {
             for report in &outcome.patterns {
                 seen.steps.entry(report.step.0).or_insert_with(|| StepStatus::new(plan, report.step.0)).found(report);
             }
+            for rules in &outcome.rules {
+                let step = seen.steps.entry(rules.step.0).or_insert_with(|| StepStatus::new(plan, rules.step.0));
+                step.judged(rules, plan);
+            }
             for (step, keys) in keys {
                 seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
             }

@@ -4,10 +4,16 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use arrow_select::filter::filter_record_batch;
 use tidemill_event::batch::{conform, times};
 use tidemill_event::{PartitionId, Placement, SchemaVersion, StreamDefinition, StreamSchema};
+use tidemill_flow::rule_set::ROUTE;
 use tidemill_log::{FrameRows, Partition, Stream};
+
+use crate::pipeline::Route;
 
 /// A stream that a task writes to.
 pub(crate) struct Output {
@@ -17,6 +23,8 @@ pub(crate) struct Output {
     version: SchemaVersion,
     definition: Arc<StreamDefinition>,
     placement: Option<Placement>,
+    /// It takes rows of these routes alone; empty: every row.
+    routes: Vec<Route>,
 }
 
 impl Output {
@@ -25,7 +33,12 @@ impl Output {
         let definition = stream.definition_at(version).expect("a stream has its own version");
         // Without a key the place must still be the same at every try, so it is the task's own partition and not the next in turn.
         let placement = (!definition.key.is_empty()).then(|| Placement::new(&definition));
-        Self { stream, version, definition, placement }
+        Self { stream, version, definition, placement, routes: Vec::new() }
+    }
+
+    /// The same, for rows of these routes alone; none: for every row.
+    pub(crate) fn taking(self, routes: Vec<Route>) -> Self {
+        Self { routes, ..self }
     }
 
     pub(crate) fn schema(&self) -> &StreamSchema {
@@ -55,6 +68,8 @@ impl Output {
         task: PartitionId,
         frames: &mut Vec<FrameRows>,
     ) -> Result<(), String> {
+        let mine = self.mine(rows);
+        let rows = mine.as_ref().unwrap_or(rows);
         let rows =
             conform(rows, from, &self.definition.schema).map_err(|error| format!("`{}`: {error}", self.stream.id().stream))?;
         let rows = retime(rows, &self.definition);
@@ -68,6 +83,29 @@ impl Output {
             }
         }
         Ok(())
+    }
+}
+
+impl Output {
+    /// The rows of its routes; `None`: all of them.
+    ///
+    /// # Panics
+    /// If rows have no text column `route`: that was checked when the pipeline was applied.
+    fn mine(&self, rows: &RecordBatch) -> Option<RecordBatch> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        let column = rows.column_by_name(ROUTE).expect("a column of routes");
+        let texts = cast(column, &DataType::Utf8).expect("routes are text");
+        let is_mine = |value: Option<&str>| {
+            self.routes.iter().any(|route| match (route, value) {
+                (Route::To(to), Some(value)) => to == value,
+                (Route::None, None) => true,
+                (Route::To(_), None) | (Route::None, Some(_)) => false,
+            })
+        };
+        let keep: BooleanArray = texts.as_string::<i32>().iter().map(|value| Some(is_mine(value))).collect();
+        Some(filter_record_batch(rows, &keep).expect("a bit for each row"))
     }
 }
 

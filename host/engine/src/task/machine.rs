@@ -252,6 +252,7 @@ impl Task {
         shared.neighbours.set_wake(heard.clone());
         let listening = inputs.iter().map(|input| input.partition.listen(Visibility::Sequenced, heard.clone())).collect();
         let share = parts.state_budget.share(&shared.id.tenant);
+        let routes: Vec<_> = plan.routes().collect();
         let mut task = Self {
             sides: Sides::new(&plan, &outputs),
             plan,
@@ -266,7 +267,12 @@ impl Task {
             progress: Arc::new(Output::new(progress)),
             dead_letters: Output::new(dead_letters),
             late: late.map(Output::new),
-            outputs: outputs.iter().filter(|(_, of)| of.is_none()).map(|(stream, _)| Output::new(stream.clone())).collect(),
+            outputs: outputs
+                .iter()
+                .zip(routes)
+                .filter(|((_, of), _)| of.is_none())
+                .map(|((stream, _), routes)| Output::new(stream.clone()).taking(routes))
+                .collect(),
             placing,
             chain,
             time,

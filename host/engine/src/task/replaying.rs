@@ -251,6 +251,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Pattern(_)
             | PlannedKind::Sample(_)
             | PlannedKind::Match(_)
+            | PlannedKind::Rules(_)
             | PlannedKind::Metrics(_),
         )
         | None => None,

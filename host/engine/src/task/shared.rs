@@ -251,7 +251,8 @@ impl TaskShared {
             let new = StepStatus::new(plan, *at);
             (&new.step, &new.component) == (&step.step, &step.component)
         };
-        let steps = seen.steps.iter().filter(|(at, step)| same(at, step)).map(|(at, step)| (*at, step.carried())).collect();
+        let steps =
+            seen.steps.iter().filter(|(at, step)| same(at, step)).map(|(at, step)| (*at, step.carried(plan, *at))).collect();
         Worked { busy: seen.busy, blocked: seen.blocked, steps }
     }
 

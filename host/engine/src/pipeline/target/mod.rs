@@ -42,10 +42,21 @@ pub(crate) struct Roll {
     pub(crate) every: Option<Duration>,
 }
 
+/// A value of the column `route`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// This one.
+    To(String),
+    /// None: the row goes nowhere in particular.
+    None,
+}
+
 /// One target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) kind: TargetKind,
+    /// Of a stream: it takes rows of these routes alone; empty: every row.
+    pub(crate) routes: Vec<Route>,
     pub(crate) path: String,
     pub(crate) line: usize,
     /// It takes rows of a step's side output; `None`: what comes out behind the last step.

@@ -4,11 +4,11 @@ use tidemill_event::StreamName;
 
 use super::file::file;
 use super::webhook::webhook;
-use super::{Target, TargetKind};
+use super::{Route, Target, TargetKind};
 use crate::Fault;
 use crate::pipeline::document::{Node, NodeValue};
 use crate::pipeline::object::Object;
-use crate::pipeline::parse::list;
+use crate::pipeline::parse::{list, names};
 
 const TARGET_WORDS: [&str; 4] = ["stream", "file", "webhook", "stdout"];
 /// More targets are refused.
@@ -49,7 +49,7 @@ fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> 
     let line = node.line;
     if let NodeValue::Scalar { text, .. } = &node.value {
         if text == "stdout" {
-            return Some(Target { kind: TargetKind::Stdout, path, line, side: None });
+            return Some(Target { kind: TargetKind::Stdout, routes: Vec::new(), path, line, side: None });
         }
         let remedy = format!("write `- stream: {text}`, `- file: {{path: {text}}}` or `- stdout`");
         faults.push(Fault::new(path, line, format!("`{text}` is no target"), remedy));
@@ -57,7 +57,9 @@ fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> 
     }
     let mut object = Object::of(node, &path, "stream: results", faults)?;
     let mut kind = None;
+    let mut routes = Vec::new();
     if let Some(text) = object.text("stream", faults) {
+        routes = object.take("route").map_or_else(Vec::new, |node| read_routes(node, &object.member("route"), faults));
         let member = object.member("stream");
         match StreamName::from_client(&text.text) {
             Ok(stream) => kind = Some(TargetKind::Stream(stream)),
@@ -72,8 +74,18 @@ fn target(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Target> 
     } else if object.keys().next().is_none() {
         object.missing("stream", "stream: results", faults);
     }
-    object.finish(&TARGET_WORDS, faults);
-    Some(Target { kind: kind?, path, line, side: None })
+    if matches!(kind, Some(TargetKind::Stream(_))) {
+        object.finish(&["stream", "route"], faults);
+    } else {
+        object.finish(&TARGET_WORDS, faults);
+    }
+    Some(Target { kind: kind?, routes, path, line, side: None })
+}
+
+/// `alerts`, `[alerts, audit]`, `none`.
+fn read_routes(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Vec<Route> {
+    let routes = names(node, path, faults).unwrap_or_default();
+    routes.into_iter().map(|text| if text.text == "none" { Route::None } else { Route::To(text.text) }).collect()
 }
 
 #[cfg(test)]

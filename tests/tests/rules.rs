@@ -1,0 +1,165 @@
+//! Rule sets over HTTP: what rules do to rows, where rows go, why they went there, and how rules are changed while rows come.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidemill_tests::{Host, eventually};
+
+fn host() -> Host {
+    let host = Host::start();
+    let definition = json!({
+        "fields": [
+            {"name": "ts", "type": "timestamp", "unit": "ms"}, {"name": "merchant", "type": "string", "nullable": true},
+            {"name": "amount", "type": "int64"}, {"name": "parts", "type": "int64"}
+        ],
+        "time": {"field": "ts"}, "partitions": 2, "key": ["merchant"]
+    });
+    host.put("/v1/streams/payments", &definition).expect(201);
+    host
+}
+
+fn send(host: &Host, rows: &[(Option<&str>, i64, i64)]) {
+    let row = |(n, (merchant, amount, parts)): (usize, &(Option<&str>, i64, i64))| json!({"ts": 1_000 * n, "merchant": merchant, "amount": amount, "parts": parts});
+    let rows: Vec<Value> = rows.iter().enumerate().map(row).collect();
+    host.send("payments", &Value::Array(rows)).expect(200);
+}
+
+const TRIAGE: &str = "\
+pipeline: triage
+from: payments
+tags: [strict]
+steps:
+  - rules:
+      - {name: rest, priority: -1, set: {risk: 0}}
+      - {name: known, when: \"merchant in ('m1', 'm2')\", priority: 10, drop: true}
+      - {name: large, when: amount > 1000 and merchant = 'm3', set: {risk: 0.9}, tag: money, route: review}
+      - {name: split, when: amount / parts > 100, set: {risk: 0.5, amount: amount / parts}, tag: [money, parts]}
+      - {name: strict, when: amount > 50, enabled: {tags: [strict]}, route: review}
+      - {name: over, when: amount > 50, enabled: {until: 1970-01-01T00:00:00Z}}
+    trace: true
+to:
+  - {stream: review, route: review}
+  - {stream: others, route: none}
+";
+
+#[test]
+fn rules_judge_route_and_say_why() {
+    let host = host();
+    host.apply("triage", TRIAGE).expect(201);
+    send(
+        &host,
+        &[
+            (Some("m1"), 9_999, 1),
+            (Some("m3"), 2_000, 0),
+            (Some("m4"), 900, 3),
+            (None, 60, 1),
+            (Some("m4"), 7, 1),
+            (Some("m5"), 7, 0),
+        ],
+    );
+    let by_amount = |rows: Vec<Value>| -> BTreeMap<i64, Value> {
+        rows.into_iter().map(|row| (row["amount"].as_i64().expect("an amount"), row)).collect()
+    };
+    let review = by_amount(host.wait_rows("review", 2));
+    assert_eq!(
+        (&review[&2_000]["rule"], &review[&2_000]["risk"], &review[&2_000]["tags"]),
+        (&json!("large"), &json!(0.9), &json!(["money"]))
+    );
+    assert_eq!(
+        (&review[&60]["rule"], &review[&60]["risk"], &review[&60]["merchant"]),
+        (&json!("strict"), &Value::Null, &Value::Null)
+    );
+    let others = by_amount(host.wait_rows("others", 2));
+    assert_eq!((&others[&300]["rule"], &others[&300]["tags"]), (&json!("split"), &json!(["money", "parts"])), "{others:?}");
+    assert_eq!((&others[&7]["rule"], &others[&7]["risk"], &others[&7]["route"]), (&json!("rest"), &json!(0.0), &Value::Null));
+    let trace = &others[&7]["trace"];
+    assert_eq!(trace["yes"][0]["rule"], "rest", "{trace}");
+    assert_eq!(trace["no"][0], json!({"rule": "known", "at": "merchant IN ('m1', 'm2')", "is": "false"}), "{trace}");
+    assert_eq!(trace["no"].as_array().map(Vec::len), Some(5), "{trace}");
+    // A rule that cannot be asked has not said no.
+    let dead = host.wait_rows("triage.dead-letters", 1);
+    assert!(dead[0]["error"].as_str().expect("why").starts_with("rule `split`"), "{dead:?}");
+    let status = host.get("/v1/pipelines/triage/status").expect(200).json();
+    let rules = &status["steps"][0]["rules"];
+    assert_eq!((&rules["count"], &rules["rows"], &rules["matched"]), (&json!(6), &json!(6), &json!(5)), "{status}");
+    assert_eq!(rules["by_rule"], json!({"known": 1, "large": 1, "rest": 1, "split": 1, "strict": 1}));
+    assert_eq!(status["dropped"], json!({"steps[0].rules": 1}));
+}
+
+#[test]
+fn rules_change_between_two_rows_and_a_kill_changes_nothing() {
+    let mut host = host();
+    let text = |threshold: u32, tags: &str| {
+        format!(
+            "pipeline: p\nfrom: payments\ntags: [{tags}]\nsteps:\n- rate: {{by: [merchant], limit: 2, per: 1h}}\n- rules:\n  - {{name: large, when: amount > {threshold}}}\n  - {{name: strict, when: amount > 5, enabled: {{tags: [on]}}}}\n  keep: all\nto:\n- stream: judged\n"
+        )
+    };
+    host.apply("p", &text(100, "")).expect(201);
+    send(&host, &[(Some("a"), 60, 1)]);
+    assert_eq!(host.wait_rows("judged", 1)[0]["rule"], Value::Null);
+    let plan = host.apply("p", &text(50, "on")).expect(200).json();
+    assert_eq!(plan["changed"], true, "{plan}");
+    host.kill();
+    host.launch();
+    send(&host, &[(Some("a"), 61, 1), (Some("a"), 62, 1), (Some("b"), 7, 1)]);
+    // The rate kept its state: two rows of `a` in an hour, and no third.
+    let rows = host.wait_rows("judged", 3);
+    let mut judged: Vec<(i64, Value)> =
+        rows.iter().map(|row| (row["amount"].as_i64().expect("an amount"), row["rule"].clone())).collect();
+    judged.sort_by_key(|(amount, _)| *amount);
+    assert_eq!(judged, [(7, json!("strict")), (60, Value::Null), (61, json!("large"))]);
+    eventually("the third row of a key is dropped", Duration::from_secs(30), || {
+        let status = host.get("/v1/pipelines/p/status").expect(200).json();
+        status["rows_in"] == 4 && status["dropped"]["steps[0].rate"] == 1
+    });
+}
+
+#[test]
+fn what_a_rule_set_cannot_be_is_refused_by_name() {
+    let host = host();
+    let text = "\
+from: payments
+steps:
+- rules:
+  - {name: a, when: amount}
+  - {name: b, when: amont > 1}
+  - {name: c, set: {risk: 1.5}}
+  - {name: d, set: {risk: \"'high'\"}}
+  - {name: e, set: {trace: 1}}
+  - {name: f, route: nowhere}
+to:
+- {stream: x, route: here}
+";
+    let problem = host.apply("wrong", text).expect(422).json();
+    let faults: Vec<String> = problem["faults"]
+        .as_array()
+        .expect("faults")
+        .iter()
+        .map(|fault| {
+            format!(
+                "{} {}: {}",
+                fault["line"],
+                fault["path"].as_str().unwrap_or_default(),
+                fault["error"].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
+    assert_eq!(
+        faults,
+        [
+            "4 steps[0].rules[0].when: the condition is int64, not true or false",
+            "5 steps[0].rules[1].when: there is no column `amont`",
+            "7 steps[0].rules[3].set.risk: `risk` is float64 elsewhere, and string here",
+            "8 steps[0].rules[4].set.trace: `trace` is a column that the step makes itself",
+            "9 steps[0].rules[5].route: no target takes rows of the route `nowhere`",
+        ]
+    );
+    let problem = host
+        .apply("wrong", "from: payments\nsteps:\n- rules:\n  - {name: a, rule: x@1}\n  - {name: b, alert: me}\nto:\n- stdout\n")
+        .expect(422)
+        .json();
+    let remedies: Vec<&str> =
+        problem["faults"].as_array().expect("faults").iter().filter_map(|fault| fault["error"].as_str()).collect();
+    assert_eq!(remedies, ["a component is not asked from inside a rule set", "`alert` is not in this version"]);
+}
