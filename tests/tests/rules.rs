@@ -72,7 +72,10 @@ fn rules_judge_route_and_say_why() {
     );
     let others = by_amount(host.wait_rows("others", 2));
     assert_eq!((&others[&300]["rule"], &others[&300]["tags"]), (&json!("split"), &json!(["money", "parts"])), "{others:?}");
-    assert_eq!((&others[&7]["rule"], &others[&7]["risk"].as_f64(), &others[&7]["route"]), (&json!("rest"), &Some(0.0), &Value::Null));
+    assert_eq!(
+        (&others[&7]["rule"], &others[&7]["risk"].as_f64(), &others[&7]["route"]),
+        (&json!("rest"), &Some(0.0), &Value::Null)
+    );
     let trace = &others[&7]["trace"];
     assert_eq!(trace["yes"][0]["rule"], "rest", "{trace}");
     assert_eq!(trace["no"][0], json!({"rule": "known", "at": "merchant IN ('m1', 'm2')", "is": "false"}), "{trace}");

@@ -69,13 +69,8 @@ impl Checker<'_> {
                         None => made(output, self.made_key(output), sources.partitions()),
                     };
                     self.check_routes(target, output);
-                    PlannedTarget::Stream {
-                        name: name.clone(),
-                        there,
-                        definition,
-                        of: target.side.clone(),
-                        routes: target.routes.clone(),
-                    }
+                    let (of, routes) = (target.side.clone(), target.routes.clone());
+                    PlannedTarget::Stream { name: name.clone(), there, definition, of, routes }
                 }
             };
             targets.push(planned);
@@ -103,7 +98,10 @@ impl Checker<'_> {
         });
         let takes = |route: &Text| {
             let is_it = |to: &Route| matches!(to, Route::To(to) if *to == route.text);
-            definition.targets.iter().any(|target| target.routes.is_empty() || target.routes.iter().any(is_it))
+            definition
+                .targets
+                .iter()
+                .any(|target| target.side.is_none() && (target.routes.is_empty() || target.routes.iter().any(is_it)))
         };
         for rule in routed.flatten() {
             if let Some(route) = rule.route.as_ref().filter(|route| !takes(route)) {
