@@ -235,12 +235,12 @@ impl<P: Declared> World<P> {
                 .collect();
             state.push(cell::encode(&declared.field, &cells, self.form, &mut buffer));
         }
-        let call =
-            |buffer| Call { rows: row_keys.len(), columns, keys: keys.len(), row_keys: put_numbers, state: &state, data: buffer };
+        let (rows, key_count) = (row_keys.len(), keys.len());
         let (mut entries, mut found) = (Vec::<Vec<String>>::new(), (0, Vec::new()));
         if !self.declared.is_empty() {
             let mut wanted = WantedAnswer::default();
-            opened.wants(timers, &call(&buffer.bytes), &mut wanted);
+            let call = Call { rows, columns, keys: key_count, row_keys: put_numbers, state: &state, data: &buffer.bytes };
+            opened.wants(timers, &call, &mut wanted);
             let (words, _) = wanted.buffer.bytes[wanted.entries as usize..].as_chunks::<4>();
             let word = |at: usize| u32::from_le_bytes(words[at]) as usize;
             let (mut counts, mut all_numbers, mut at) = (Vec::new(), Vec::new(), self.declared.len());
@@ -292,7 +292,8 @@ impl<P: Declared> World<P> {
             found.0 = buffer.put_words(counts.into_iter().chain(all_numbers).map(u32::to_le_bytes));
         }
         let mut answer = ProcessAnswer::default();
-        opened.process(timers, &call(&buffer.bytes), Found { entries: found.0, columns: &found.1 }, &mut answer);
+        let call = Call { rows, columns, keys: key_count, row_keys: put_numbers, state: &state, data: &buffer.bytes };
+        opened.process(timers, &call, Found { entries: found.0, columns: &found.1 }, &mut answer);
         self.take(timers, first_row, row_keys, &keys, times, &entries, &answer);
     }
 

@@ -445,7 +445,7 @@ mod tests {
         let table = read(&upload(body.clone(), None)).expect("a table");
         let names: Vec<&str> = table.fields.iter().map(|field| &*field.name).collect();
         assert_eq!(names, ["network", "country.geoname_id", "country.iso_code", "location.latitude", "names"]);
-        let told = String::from_utf8(table.ndjson(9)).expect("text");
+        let told = String::from_utf8(table.ndjson(0, 9)).expect("text");
         assert_eq!(
             told,
             "{\"network\":\"10.0.0.0/8\",\"country\":{\"geoname_id\":7,\"iso_code\":\"DE\"},\"location\":{\"latitude\":51.5},\"names\":[\"a\",{\"b\":true}]}\n\
@@ -453,7 +453,7 @@ mod tests {
         );
         // Only what was asked for.
         let some = read(&upload(body, Some(r#"[{"name": "country.iso_code", "type": "string"}]"#))).expect("a table");
-        assert_eq!(some.ndjson(1), b"{\"network\":\"10.0.0.0/8\",\"country\":{\"iso_code\":\"DE\"}}\n");
+        assert_eq!(some.ndjson(0, 1), b"{\"network\":\"10.0.0.0/8\",\"country\":{\"iso_code\":\"DE\"}}\n");
     }
 
     #[test]
@@ -461,7 +461,7 @@ mod tests {
         let v4 = format!("{}{}", "0".repeat(96), bits(0x0a00_0000, 8));
         let v6 = format!("{:0128b}", 0x2001_0db8_u128 << 96)[..32].to_owned();
         let table = read(&upload(file(6, &[(&v4, city("DE", 1.5)), (&v6, city("XX", 2.5))]), None)).expect("a table");
-        let told = String::from_utf8(table.ndjson(9)).expect("text");
+        let told = String::from_utf8(table.ndjson(0, 9)).expect("text");
         let networks: Vec<&str> = told.lines().filter_map(|line| line.split('"').nth(3)).collect();
         assert_eq!(networks, ["10.0.0.0/8", "2001:db8::/32"]);
     }
