@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidemill_tests::{Host, guest, tidemill_command};
+use tidemill_tests::{Host, eventually, guest, tidemill_command};
 
 const PATIENCE_S: i64 = 1800;
 const CLICKS: &str = r#"{"fields": [{"name": "at", "type": "timestamp", "nullable": false}, {"name": "shopper", "type": "string", "nullable": false},
@@ -124,7 +125,7 @@ fn carts_are_the_same_however_often_the_host_is_killed() {
         host.send("clicks", &Value::Array(part.iter().map(Click::json).collect())).expect(200);
         // Sometimes before anything of it was taken, sometimes in the middle, sometimes behind it.
         if round % 3 == 2 {
-            host.wait_rows("orders", 1);
+            eventually("an order", Duration::from_secs(60), || !host.rows("orders").is_empty());
         }
         host.kill();
         host.launch();

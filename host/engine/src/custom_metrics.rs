@@ -228,7 +228,7 @@ impl Collector for PercentilesPage {
         let pipelines: BTreeMap<(String, String), PipelineSeries> =
             self.0.pipelines.lock().iter().map(|(key, series)| (key.clone(), series.clone())).collect();
         let help = "Values at ranks of what `metrics` steps measured in the last while of event time, by their name";
-        let mut family = encoder.encode_descriptor("tidemill_user_percentile", help, None, MetricType::Gauge)?;
+        let mut family = encoder.encode_descriptor("user_percentile", help, None, MetricType::Gauge)?;
         for series in pipelines.into_values() {
             let known = series.lock();
             for (labels, percentiles) in &known.percentiles {

@@ -122,6 +122,9 @@ pub(crate) trait Remembers<A> {
     /// Who answers.
     type Guest: ?Sized;
 
+    /// Something else may have to happen between two calls: what a call made has to be looked at before the next one.
+    const STOPS_BETWEEN_CALLS: bool = false;
+
     /// One call for some rows, whose declared columns are `columns`; what it remembers changes if it returned, and only then.
     fn call(
         &mut self,
@@ -286,7 +289,8 @@ impl<A, M: Remembers<A>> Judging<'_, A, M> {
         if self.stopped.is_none() && self.calls.isolation.breaker.state() == BreakerState::Closed {
             from = self.isolate(from..rows, true, &mut fates);
         }
-        if let Some(stopped) = self.stopped {
+        // If less was decided than that, nothing behind it is: rows keep their order.
+        if let Some(stopped) = self.stopped.filter(|stopped| from >= *stopped) {
             return Decided { fates, rows: stopped, next_number: self.number };
         }
         if from < rows {
@@ -343,8 +347,7 @@ impl<A, M: Remembers<A>> Judging<'_, A, M> {
             }
             if range.len() > self.rows_max {
                 let middle = range.start + self.rows_max;
-                left.push((middle..range.end, 1));
-                left.push((range.start..middle, 1));
+                self.cut(range, middle, &mut left);
                 continue;
             }
             let part = self.input.part(&range);
@@ -352,15 +355,12 @@ impl<A, M: Remembers<A>> Judging<'_, A, M> {
             match self.calls.memory.call(self.calls.step, self.number, columns, &part, self.output, self.guest) {
                 Called::Until(rows) => {
                     let middle = range.start + rows;
-                    self.stopped = Some(middle);
-                    left.clear();
-                    left.push((range.start..middle, 1));
+                    self.stop_at(range, middle, &mut left);
                 }
                 Called::Fewer(rows) => {
                     self.rows_max = 2 * rows;
                     let middle = range.start + rows;
-                    left.push((middle..range.end, 1));
-                    left.push((range.start..middle, 1));
+                    self.cut(range, middle, &mut left);
                 }
                 Called::Answered(answer) => {
                     self.number += 1;
@@ -374,8 +374,7 @@ impl<A, M: Remembers<A>> Judging<'_, A, M> {
                     self.spent += if may_differ { DEADLINE_WEIGHT } else { 1 };
                     if range.len() > 1 {
                         let middle = range.start + range.len() / 2;
-                        left.push((middle..range.end, 1));
-                        left.push((range.start..middle, 1));
+                        self.cut(range, middle, &mut left);
                     } else if may_differ && tries < TRIES_MAX {
                         left.push((range, tries + 1));
                     } else {
@@ -390,6 +389,22 @@ impl<A, M: Remembers<A>> Judging<'_, A, M> {
             }
         }
         self.stopped.unwrap_or(rows.end)
+    }
+
+    /// The rows of a range are judged in two calls.
+    fn cut(&mut self, range: Range<usize>, middle: usize, left: &mut Vec<(Range<usize>, u32)>) {
+        if M::STOPS_BETWEEN_CALLS {
+            return self.stop_at(range, middle, left);
+        }
+        left.push((middle..range.end, 1));
+        left.push((range.start..middle, 1));
+    }
+
+    /// Only the rows of a range before the middle are judged now, and nothing behind it.
+    fn stop_at(&mut self, range: Range<usize>, middle: usize, left: &mut Vec<(Range<usize>, u32)>) {
+        self.stopped = Some(middle);
+        left.clear();
+        left.push((range.start..middle, 1));
     }
 
     /// Rows decided, for the breaker; those of a probe count together.

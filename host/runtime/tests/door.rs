@@ -54,7 +54,7 @@ fn what_is_no_component() {
     check(
         &binary("(component)"),
         expect![
-            "it exports nothing: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`"
+            "it exports nothing: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`, a process `describe`, `open`, `wants` and `process`"
         ],
     );
     let half = &threshold_rule()[..500];
@@ -121,7 +121,7 @@ fn imports_that_nobody_grants_are_named() {
     check(
         &types,
         expect![
-            "it exports nothing: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`"
+            "it exports nothing: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`, a process `describe`, `open`, `wants` and `process`"
         ],
     );
     // Not granted by this runtime, unlike the one of the other tests.
@@ -156,7 +156,7 @@ fn kinds_are_told_by_their_exports() {
     check(
         &export(&["run"]),
         expect![
-            "it exports `run`: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`"
+            "it exports `run`: a rule exports `describe`, `open` and `evaluate`, a transform `describe`, `open` and `apply`, a function `describe`, `open` and `compute`, an aggregate `describe`, `open`, `update`, `merge`, `retract` and `finish`, a process `describe`, `open`, `wants` and `process`"
         ],
     );
     let wrong = refused(&export(&["describe", "open", "evaluate"])).to_string();

@@ -148,8 +148,10 @@ fn a_rejected_row_leaves_what_it_did_and_a_set_has_keys_alone() {
 
 #[test]
 fn an_entry_lives_on_while_it_is_looked_at_and_is_gone_behind_its_end() {
-    // Banning x looks at the entry of x.
-    let found = run("a:x@1 a:+x@9 b:x@1", false);
+    // Banning x looks at the entry of x, which would be over at 11.
+    let found = run("a:x@1 a:+x@9 b:y@15", false);
+    assert_eq!(found.tables["heard"].len(), 2, "{:?}", found.tables);
+    let found = run("a:x@1 b:y@15", false);
     assert_eq!(found.tables["heard"].len(), 1, "{:?}", found.tables);
     let found = run("a:x@1 b:z@10 a:x@10 b:z@21 a:x@21", false);
     let times: Vec<&str> = found.rows.iter().map(|row| row.rsplit(':').next().unwrap_or_default()).collect();
@@ -158,7 +160,7 @@ fn an_entry_lives_on_while_it_is_looked_at_and_is_gone_behind_its_end() {
 
 #[test]
 fn timers_are_moved_taken_back_and_set_anew() {
-    let found = run("a:x@1 a:x@3 b:y@4 a:stop@5 b:z@8", false);
+    let found = run("a:x@1 a:x@3 b:y@4 a:stop@5 a:stop@8 b:z@9", false);
     assert_eq!(found.sides["quiet"], [r#"["b"] {"name":"silence","words":1}"#]);
     assert_eq!(found.timers.len(), 2, "b's next silence, and whether it is still");
     let found = run("a:x@1", true);

@@ -47,10 +47,8 @@ impl StateBudget {
 
     /// What a tenant has.
     fn of(&self, tenant: &TenantName) -> Gauge {
-        let mut tenants = self.tenants.lock();
-        // Those of which nothing is left need no number.
-        tenants.retain(|name, used| used.get() > 0 || name == tenant);
-        tenants.entry(tenant.clone()).or_default().clone()
+        // One that has nothing keeps its number: its tasks may hold that, and take something later.
+        self.tenants.lock().entry(tenant.clone()).or_default().clone()
     }
 
     /// What there is that nobody has, for this tenant.

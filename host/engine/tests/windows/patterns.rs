@@ -31,7 +31,7 @@ fn a_match_says_what_its_select_says() {
 #[test]
 fn what_was_taken_is_asked_for_by_later_conditions() {
     check(
-        "- pattern: {stages: [{begin: a, where: k = 'a'}, {followed_by: b, where: k = 'b' and coalesce(sum(b.v), 0) + v <= 6, times: 2.., greedy: true}, {next: c, where: k <> b.k and avg(b.v) = 2.5 and _time > a._time}], select: {s: sum(b.v)}}",
+        "- pattern: {stages: [{begin: a, where: k = 'a'}, {followed_by: b, where: \"k = 'b' and coalesce(sum(b.v), 0) + v <= 6\", times: 2.., greedy: true}, {next: c, where: k <> b.k and avg(b.v) = 2.5 and _time > a._time}], select: {s: sum(b.v)}}",
         "a@1=1 b@2=4 b@3=9 b@4=1 c@5=0",
         expect![[r#"
             {"_time":"00:05","match_end":"00:05","match_start":"00:01","s":5}

@@ -157,7 +157,10 @@ fn metrics_of_rows_are_served_and_the_rows_go_on() {
     for (rank, expected) in [("0.5", 3.0), ("1", 4.0)] {
         let line = format!(r#"tidemill_user_percentile{{tenant="default",{of},name="middle",quantile="{rank}"}} "#);
         let told = page.lines().find_map(|found| found.strip_prefix(&line)?.parse::<f64>().ok());
-        assert!(told.is_some_and(|told| (told - expected).abs() <= expected / 100.0), "{line}{told:?}, not about {expected}");
+        assert!(
+            told.is_some_and(|told| (told - expected).abs() <= expected / 100.0),
+            "{line}{told:?}, not about {expected}:\n{page}"
+        );
     }
     let text = "from: events\nsteps:\n- metrics: {Rows: {counter: 1}, a: {counter: 1, gauge: v}, b: {gauge: k}, c: {counter: 1, by: [name]}, d: {percentiles: v, at: [2]}, e: {gauge: v, over: 5m}}\nto: [stdout]\n";
     expect![[r#"

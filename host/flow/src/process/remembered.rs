@@ -52,6 +52,9 @@ impl Answer for ProcessAnswer {
 impl Remembers<ProcessAnswer> for Remembered {
     type Guest = dyn ProcessGuest;
 
+    // Timers that the first rows set may have to fire before the next.
+    const STOPS_BETWEEN_CALLS: bool = true;
+
     fn call(
         &mut self,
         step: StepId,

@@ -97,7 +97,8 @@ impl Table {
         (found, entries)
     }
 
-    /// How the lives of the entries went on through the call's rows: when each expires, and the first row that saw what was over by then.
+    /// How the lives of the entries went on through the call's rows: when each expires, and the first row that saw what was over by then,
+    /// or did not see what is not over for it: a row may be older than the one before it.
     pub(crate) fn lives(&self, found: &Found, writes: &TableWrites, times: &Times<'_>) -> (Vec<Option<i64>>, Option<u32>) {
         let Some(expiries) = &self.entries.expiries else { return (vec![None; found.keys.len()], None) };
         let ttl = expiries.ttl;
@@ -106,6 +107,8 @@ impl Table {
             slot.map(|slot| expiries.of(slot))
         };
         let mut lives: Vec<Option<i64>> = found.keys.iter().zip(&found.there).map(first).collect();
+        let unseen = |(key, there): (&Box<[u8]>, &bool)| self.entries.find(key).filter(|_| !there).map(|slot| expiries.of(slot));
+        let mut unseen: Vec<Option<i64>> = found.keys.iter().zip(&found.there).map(unseen).collect();
         let mut over = None;
         let mut writes = writes.writes.iter().peekable();
         let mut wanting = found.wanting.iter().peekable();
@@ -119,6 +122,9 @@ impl Table {
             };
             let now = times(ttl, row);
             while let Some((_, entry)) = wanting.next_if(|(wanting, _)| *wanting == row) {
+                if unseen[*entry as usize].is_some_and(|expiry| now.seen < expiry) {
+                    over = over.or(Some(row));
+                }
                 let life = &mut lives[*entry as usize];
                 if let Some(expiry) = life {
                     if now.seen >= *expiry {
@@ -130,6 +136,7 @@ impl Table {
                 }
             }
             while let Some(write) = writes.next_if(|write| write.row == row) {
+                unseen[write.entry as usize] = None;
                 let life = &mut lives[write.entry as usize];
                 *life = match (*life, write.is_put) {
                     (Some(expiry), true) => Some(expiry.max(ttl.expiry(now))),

@@ -274,6 +274,8 @@ fn watermarks(rows: &[Row]) -> Vec<i64> {
 
 fn shown(rows: &FlowBatch) -> Vec<String> {
     let (keys, n) = (rows.rows.column_by_name("k").expect("the key"), rows.rows.column_by_name("n").expect("the output"));
+    // Where there are no rows the key is what the step declares, a dictionary.
+    let keys = super::plain(keys);
     let (keys, n) = (keys.as_string::<i32>(), n.as_primitive::<Int64Type>());
     (0..rows.len()).map(|row| format!("{}@{} {}", keys.value(row), times(&rows.rows).value(row), n.value(row))).collect()
 }

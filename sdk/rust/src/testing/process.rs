@@ -237,6 +237,8 @@ impl<P: Declared> World<P> {
         }
         let (rows, key_count) = (row_keys.len(), keys.len());
         let (mut entries, mut found) = (Vec::<Vec<String>>::new(), (0, Vec::new()));
+        // Row, table and entry of what puts the end of an entry off, also of one that a row before it makes.
+        let mut reads = Vec::<(usize, usize, usize)>::new();
         if !self.declared.is_empty() {
             let mut wanted = WantedAnswer::default();
             let call = Call { rows, columns, keys: key_count, row_keys: put_numbers, state: &state, data: &buffer.bytes };
@@ -270,11 +272,9 @@ impl<P: Declared> World<P> {
                         different.len() - 1
                     });
                     // Wanting it is reading it.
-                    if declared.ttl.2
-                        && let Some((_, expiry)) =
-                            self.tables[table].get_mut(&different[number]).filter(|(_, expiry)| seen[row] < *expiry)
-                    {
-                        *expiry = (*expiry).max(expiry_of(declared.ttl, times[row]));
+                    if declared.ttl.2 {
+                        put_off(&mut self.tables[table], declared.ttl, &different[number], (seen[row], times[row]));
+                        reads.push((row, table, number));
                     }
                     all_numbers.push(number as u32);
                 }
@@ -294,7 +294,8 @@ impl<P: Declared> World<P> {
         let mut answer = ProcessAnswer::default();
         let call = Call { rows, columns, keys: key_count, row_keys: put_numbers, state: &state, data: &buffer.bytes };
         opened.process(timers, &call, Found { entries: found.0, columns: &found.1 }, &mut answer);
-        self.take(timers, first_row, row_keys, &keys, times, &entries, &answer);
+        reads.sort_unstable();
+        self.take(timers, first_row, row_keys, &keys, (times, seen), (&entries, &reads), &answer);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of an answer, in one place")]
@@ -304,8 +305,8 @@ impl<P: Declared> World<P> {
         first_row: usize,
         row_keys: &[String],
         keys: &[String],
-        times: &[i64],
-        entries: &[Vec<String>],
+        (times, seen): (&[i64], &[i64]),
+        (entries, reads): (&[Vec<String>], &[(usize, usize, usize)]),
         answer: &ProcessAnswer,
     ) {
         let data = &answer.buffer.bytes;
@@ -356,10 +357,15 @@ impl<P: Declared> World<P> {
             places = rest;
             let columns: Vec<Vec<Cell>> =
                 declared.values.iter().zip(own).map(|(field, place)| cell::decode(field, place, different.len(), data)).collect();
+            let mut reads = reads.iter().filter(|(_, of, _)| *of == table).peekable();
             for write in 0..answer.write_count {
                 let [row, of, entry, is_put] = std::array::from_fn(|part| word(answer.writes, 4 * write + part) as usize);
                 if of != table {
                     continue;
+                }
+                // A row reads before it writes.
+                while let Some((at, _, read)) = reads.next_if(|(at, ..)| *at <= row) {
+                    put_off(&mut self.tables[table], declared.ttl, &different[*read], (seen[*at], times[*at]));
                 }
                 let key = &different[entry];
                 if is_put == 0 {
@@ -369,6 +375,9 @@ impl<P: Declared> World<P> {
                 let expiry = self.tables[table].get(key).map_or(i64::MIN, |(_, expiry)| *expiry);
                 let expiry = expiry.max(expiry_of(declared.ttl, times[row]));
                 self.tables[table].insert(key.clone(), (columns.iter().map(|column| column[entry].clone()).collect(), expiry));
+            }
+            for (at, _, read) in reads {
+                put_off(&mut self.tables[table], declared.ttl, &different[*read], (seen[*at], times[*at]));
             }
         }
         let cells: Vec<Vec<Cell>> = TIMERS
@@ -411,6 +420,13 @@ impl<P: Declared> World<P> {
 const THERE: Field = Field { name: "there", kind: Kind::Boolean, precision: 0, scale: 0, nullable: false };
 
 /// When something that is written at that time is over. The host's clock stands still in a test.
+/// A row that sees the entry puts its end off.
+fn put_off(entries: &mut BTreeMap<String, Kept>, ttl: (u64, bool, bool), key: &str, (seen, time): (i64, i64)) {
+    if let Some((_, expiry)) = entries.get_mut(key).filter(|(_, expiry)| seen < *expiry) {
+        *expiry = (*expiry).max(expiry_of(ttl, time));
+    }
+}
+
 fn expiry_of((ttl_us, by_wall_clock, _): (u64, bool, bool), written: i64) -> i64 {
     if ttl_us == 0 || by_wall_clock { i64::MAX } else { written.saturating_add(i64::try_from(ttl_us).unwrap_or(i64::MAX)) }
 }

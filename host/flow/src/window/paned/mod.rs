@@ -179,16 +179,18 @@ impl Operator for PanedWindow {
         // A key's last cell may go while rows of it are still to come.
         slots.iter().for_each(|slot| self.cells.index.hold(*slot));
         let mut work = Work { rows: &rows, marks: &marks, counted: Vec::new(), panes: PaneRows::default(), origin: 0, output };
+        let mut passed = 0;
         for (row, slot) in slots.iter().enumerate() {
             let origin = rows.origin[row];
             let before = marks.before(origin).0;
-            self.advance(before, &mut work);
+            self.advance_row_by_row(passed..origin, before, &mut work);
+            passed = origin;
             work.origin = work.origin.max(origin);
             let gap = gaps.get(row).copied().unwrap_or(0);
             let taken = self.take(row, *slot, gap, before, &mut work);
             self.speak_by_rows(taken, &mut work);
         }
-        self.advance(marks.end().0, &mut work);
+        self.advance_row_by_row(passed..marks.len() as u32, marks.end().0, &mut work);
         self.count(&mut work);
         self.speak_by_clock(&mut work);
         let panes = work.panes;

@@ -1,5 +1,7 @@
 //! Cells say what they have: when the watermark has passed something, with rows enough, and when the clock is there.
 
+use std::ops::Range;
+
 use crate::window::Bounds;
 use crate::window::paned::cells::{Side, Told};
 use crate::window::paned::rows::PaneKind;
@@ -10,6 +12,15 @@ use crate::window::paned::{PanedWindow, Work, micros};
 const PANES_MAX: usize = 16_384;
 
 impl PanedWindow {
+    /// The same as the watermark goes on from row to row of the task's input, up to `watermark`: also past rows that are not here, because a step before
+    /// took them or no window has them. What it leaps over in one go is told once, and a leap must not hang on how rows are cut into batches.
+    pub(super) fn advance_row_by_row(&mut self, rows: Range<u32>, watermark: i64, work: &mut Work<'_>) {
+        if self.cells.is_due(watermark) {
+            rows.for_each(|row| self.advance(work.marks.before(row).0, work));
+        }
+        self.advance(watermark, work);
+    }
+
     /// What the watermark has passed happens.
     pub(super) fn advance(&mut self, watermark: i64, work: &mut Work<'_>) {
         if !self.cells.is_due(watermark) {
