@@ -77,11 +77,14 @@ pub(crate) fn recover(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<
         requests = Requests::new(bounds);
     }
 
-    // What was read may be in the page cache only, after a kill: it must not be called durable before it is.
+    // What was read may be in the page cache only, after a kill: it must not be called durable before it is. Names too, also of files
+    // that nothing is in yet: groups will be written into them, and whoever made them may not have come to the sync of their folder.
     if !settings.plants(Planted::RecoveredNotSynced) {
         for index in &files {
             sources[*index].file.sync()?;
         }
+        let folder = journal_dir(dir);
+        disk.sync_dir(&folder).map_err(DiskError::new("sync", &folder))?;
     }
     remove_orphans(&**disk, &segment_dir(dir), &manifest)?;
     let last = number - 1;

@@ -9,7 +9,7 @@ mod support;
 
 use std::io::ErrorKind;
 
-use support::hunts::{five_deep, kill_then_cut, one_fault, three_lives};
+use support::hunts::{five_deep, kill_before_a_name_is_synced, kill_then_cut, one_fault, three_lives};
 use support::life::{End, Machine};
 use support::overlap::an_old_group_behind_a_new_one;
 use support::seeds::{each, is_long, seeds};
@@ -47,6 +47,14 @@ fn what_a_kill_left_unsynced_is_synced_before_it_is_shown() {
         shown_more > 10 || seeds(120).len() < 100,
         "the test shows rows that the life that wrote them never synced: {shown_more}"
     );
+}
+
+#[test]
+fn the_name_of_a_file_that_a_kill_left_is_synced_before_it_is_used() {
+    // Enough that some cut keeps no name.
+    for seed in 0..16 {
+        kill_before_a_name_is_synced(seed).unwrap_or_else(|broken| panic!("{broken}\nwith seed {seed}"));
+    }
 }
 
 /// EIO, once or from then on, and ENOSPC, once, of the first, second, third … call of each kind, in a life (`work`) or while the log

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tidemill_log::simulated::{Call, Fault, HookedDisk, Random};
 use tidemill_log::{Disk, Log, OpenError, Planted, PowerCutDisk};
 
 use super::life::{End, Machine};
-use super::{append, definition, read_all, stream_id};
+use super::{append, definition, is_journal, read_all, stream_id};
 
 /// Three lives on one disk, the first cut at the change `first`, then a judgement: groups of a life that was cut must not join
 /// later ones.
@@ -139,4 +139,46 @@ pub fn kill_then_cut(planted: Option<Planted>, calls: u64) -> Result<usize, Stri
     let log = machine.open().map_err(|error| error.to_string())?;
     let found = read_all(&partition(&log).partitions()[0]);
     if found == shown { Ok(shown.len() - acknowledged as usize) } else { Err(format!("shown was {shown:?}, and now {found:?}")) }
+}
+
+/// A kill between the making of a journal file and the sync of its name. The next life finds the file and writes groups into it: a
+/// power cut after that must not take the name back, and the acknowledged rows with it.
+pub fn kill_before_a_name_is_synced(seed: u64) -> Result<(), String> {
+    let mut machine = Machine::prepared(None);
+    // The preparer would sync the name beside its own.
+    machine.settings.journal_ahead_bytes = 0;
+    let cache = PowerCutDisk::new(Arc::clone(&machine.below) as Arc<dyn Disk>);
+    let (opened, dead) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (armed, made) = (Arc::clone(&opened), AtomicBool::new(false));
+    let dies = Arc::clone(&dead);
+    let killed = HookedDisk::over(Arc::new(cache.clone()), move |call, path| {
+        if armed.load(Ordering::SeqCst) && call == Call::Create && is_journal(path) {
+            made.store(true, Ordering::SeqCst);
+        }
+        if made.load(Ordering::SeqCst) && call == Call::SyncDir {
+            dies.store(true, Ordering::SeqCst);
+        }
+        if dies.load(Ordering::SeqCst) { Err(io::Error::other("killed")) } else { Ok(()) }
+    });
+    let events = |log: &Log| log.stream(&stream_id("events")).expect("it was made before");
+    let log = Log::open(machine.settings.clone(), killed).map_err(|error| error.to_string())?;
+    opened.store(true, Ordering::SeqCst);
+    let stream = events(&log);
+    let mut sent = 0;
+    while log.append(append(&stream, 0, [sent])).is_ok_and(|pending| pending.wait().is_ok()) {
+        sent += 1;
+    }
+    drop((stream, log));
+    assert!(dead.load(Ordering::SeqCst), "the life ended elsewhere");
+    let log = Log::open(machine.settings.clone(), Arc::new(cache.clone())).map_err(|error| format!("after the kill: {error}"))?;
+    let stream = events(&log);
+    for id in sent..sent + 4 {
+        log.append(append(&stream, 0, [id])).expect("taken").wait().expect("durable");
+    }
+    let shown = read_all(&stream.partitions()[0]);
+    cache.cut(seed).expect("memory does not fail");
+    drop((stream, log));
+    let log = machine.open().map_err(|error| error.to_string())?;
+    let found = read_all(&events(&log).partitions()[0]);
+    if found == shown { Ok(()) } else { Err(format!("shown was {shown:?}, and now {found:?}")) }
 }
