@@ -88,6 +88,9 @@ pub(crate) fn recover(settings: &LogSettings, disk: &Arc<dyn Disk>, store: &Arc<
     }
     remove_orphans(&**disk, &segment_dir(dir), &manifest)?;
     let last = number - 1;
+    // The changes of every group were taken. A roll that notes none of its own writes this, and the next life takes none twice: a
+    // version of a schema would be another one then.
+    manifest.covers = manifest.covers.max(last);
     let mark = Mark { run: mark.run + 1, run_start: number, durable: last };
     mark_file.write_both(mark)?;
     for change in &found {

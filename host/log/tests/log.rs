@@ -55,6 +55,26 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     }
 }
 
+/// Its change stays in the journal, behind what the manifest covered: a roll that had nothing to note wrote a manifest that had the
+/// version and did not say so, and the next life took the change once more.
+#[test]
+fn a_version_is_the_same_after_a_restart_and_a_roll_of_nothing() {
+    let (_dir, settings, disk) = real();
+    let log = open(&settings, &disk);
+    let stream = events(&log, 1);
+    log.append(append(&stream, 0, [1])).expect("taken").wait().expect("durable");
+    log.roll().expect("rolled");
+    let mut schema = stream.definition().schema.clone();
+    schema.fields.push(Field::new("more", FieldType::Int64, true));
+    assert_eq!(log.evolve_stream(stream.id(), schema).expect("evolved"), SchemaVersion(2));
+    drop((stream, log));
+    for life in 1..=3 {
+        let log = open(&settings, &disk);
+        assert_eq!(events(&log, 1).version(), SchemaVersion(2), "in life {life}");
+        log.roll().expect("rolled");
+    }
+}
+
 #[test]
 fn streams_are_made_once_and_evolve_by_version() {
     let (_dir, settings, disk) = real();
