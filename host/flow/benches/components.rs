@@ -94,7 +94,7 @@ fn settings(aggregates: Vec<AggregateCall>, components: Vec<ComponentAggregate>)
 fn native(aggregate: &Aggregate) -> WindowSettings {
     let call = |name: &str| AggregateCall {
         name: format!("of {name}").as_str().into(),
-        aggregate: aggregate.clone(),
+        aggregate: *aggregate,
         argument: Some(int(name)),
         filter: None,
     };

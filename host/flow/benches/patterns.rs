@@ -51,7 +51,7 @@ fn batches(text: bool) -> Vec<RecordBatch> {
             } else {
                 Arc::new(users.map(|user| Some(user as i64)).collect::<Int64Array>())
             };
-            let declined: BooleanArray = rows.iter().map(|row| Some(mixed(row ^ 0xa5a5) % 10 == 0)).collect();
+            let declined: BooleanArray = rows.iter().map(|row| Some(mixed(row ^ 0xa5a5).is_multiple_of(10))).collect();
             let kinds: Int64Array = rows.iter().map(|row| Some((mixed(row ^ 0xc3c3) % 8) as i64)).collect();
             let times = rows.iter().map(|row| (row * 60_000_000 / PER_MINUTE) as i64);
             let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");

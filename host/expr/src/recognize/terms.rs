@@ -40,6 +40,7 @@ pub struct NavigationText {
 
 /// What a term is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a text has a few, and they are read once")]
 pub enum TermKind {
     /// A column, by name, of a row.
     Column(String, NavigationText),

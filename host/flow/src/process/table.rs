@@ -102,13 +102,13 @@ impl Table {
     pub(crate) fn lives(&self, found: &Found, writes: &TableWrites, times: &Times<'_>) -> (Vec<Option<i64>>, Option<u32>) {
         let Some(expiries) = &self.entries.expiries else { return (vec![None; found.keys.len()], None) };
         let ttl = expiries.ttl;
-        let first = |(key, there): (&Box<[u8]>, &bool)| {
+        let first = |(key, there): (&[u8], &bool)| {
             let slot = there.then(|| self.entries.find(key).expect("it was found"));
             slot.map(|slot| expiries.of(slot))
         };
-        let mut lives: Vec<Option<i64>> = found.keys.iter().zip(&found.there).map(first).collect();
-        let unseen = |(key, there): (&Box<[u8]>, &bool)| self.entries.find(key).filter(|_| !there).map(|slot| expiries.of(slot));
-        let mut unseen: Vec<Option<i64>> = found.keys.iter().zip(&found.there).map(unseen).collect();
+        let mut lives: Vec<Option<i64>> = found.keys.iter().map(|key| &**key).zip(&found.there).map(first).collect();
+        let unseen = |(key, there): (&[u8], &bool)| self.entries.find(key).filter(|_| !there).map(|slot| expiries.of(slot));
+        let mut unseen: Vec<Option<i64>> = found.keys.iter().map(|key| &**key).zip(&found.there).map(unseen).collect();
         let mut over = None;
         let mut writes = writes.writes.iter().peekable();
         let mut wanting = found.wanting.iter().peekable();

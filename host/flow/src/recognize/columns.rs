@@ -117,8 +117,8 @@ impl Running {
             let group = *groups.last().expect("a group for each match");
             group_of.push(groups.len() as u32 - 1);
             let taken = view.taken(self.is_final);
-            for place in std::mem::replace(&mut from, taken.len())..taken.len() {
-                if self.of.has(taken[place]) {
+            for (place, of_row) in taken.iter().enumerate().skip(std::mem::replace(&mut from, taken.len())) {
+                if self.of.has(*of_row) {
                     let (row, _) = view.row(place as isize).expect("a row of the match");
                     of.push(group);
                     rows.push(row);

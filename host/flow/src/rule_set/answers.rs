@@ -61,7 +61,7 @@ impl<'a> Answers<'a> {
     }
 
     /// To all rows.
-    pub(crate) fn to_all(&mut self, predicate: u32) -> &Answer {
+    pub(crate) fn answer_for_all(&mut self, predicate: u32) -> &Answer {
         let SharedPredicate { columns, predicate: asked } = &self.predicates[predicate as usize];
         let rows = self.rows;
         self.known[predicate as usize]
@@ -73,7 +73,7 @@ impl<'a> Answers<'a> {
         let at = predicate as usize;
         let is_worth_all = self.uses[at] > 1 || rows.len() * WORTH_ALL >= self.rows.num_rows();
         if is_worth_all || self.known[at].is_some() {
-            let answer = self.to_all(predicate);
+            let answer = self.answer_for_all(predicate);
             if answer.has_failed() {
                 rows.iter().filter_map(|row| Some((*row, answer.failure(*row)?))).for_each(|(row, error)| failed(row, error));
             }

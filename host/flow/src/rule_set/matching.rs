@@ -204,7 +204,7 @@ impl Asking<'_> {
             if left.is_empty() {
                 return;
             }
-            let answer = self.answers.to_all(*predicate);
+            let answer = self.answers.answer_for_all(*predicate);
             if answer.has_failed() {
                 for (row, error) in left.iter().filter_map(|row| Some((row, answer.failure(row)?))) {
                     self.open.remove(row);

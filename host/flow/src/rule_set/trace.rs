@@ -98,7 +98,7 @@ impl Tracing<'_> {
             let answer = match &test.kind {
                 TestKind::Is { column, any_of } => self.is(column, any_of, row),
                 TestKind::Predicate(predicate) => {
-                    let answer = self.answers.to_all(*predicate);
+                    let answer = self.answers.answer_for_all(*predicate);
                     if answer.yes.contains(row) {
                         Some("true")
                     } else if answer.is_null(row) {

@@ -187,7 +187,7 @@ fn spilled<O: Operator>(mut operator: O, make: &impl Fn() -> O, stored: &BTreeMa
     let before = (state.checksum(), state.len(), state.changed_len());
     let shelf = Arc::new(Shelf(stored.clone()));
     let Some(spills) = state.spills() else { return operator };
-    if length % 2 == 0 {
+    if length.is_multiple_of(2) {
         let mut again = make();
         let spills = again.state().and_then(|state| state.spills()).expect("it spilled a moment ago");
         spills.spill_to(shelf);

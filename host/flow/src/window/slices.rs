@@ -201,7 +201,6 @@ impl Slices {
     }
 
     /// Puts an entry's accumulators into a group; what they say is the second answer.
-    #[expect(clippy::type_complexity, reason = "the group is there even if its value does not read")]
     fn place(&mut self, key: &[u8], value: &[u8]) -> Result<(u32, Result<(), usize>), usize> {
         let (id, rest) = part_of(key).ok_or(0usize)?;
         let slot = self.index.slot_of_key(rest).ok_or(0usize)?;

@@ -117,6 +117,9 @@ impl<P: Declared> ProcessTest<P> {
     }
 }
 
+/// Row, table and entry of what puts the end of an entry off.
+type Read = (usize, usize, usize);
+
 /// An entry, and when it is over.
 type Kept = (Vec<Cell>, i64);
 
@@ -237,8 +240,8 @@ impl<P: Declared> World<P> {
         }
         let (rows, key_count) = (row_keys.len(), keys.len());
         let (mut entries, mut found) = (Vec::<Vec<String>>::new(), (0, Vec::new()));
-        // Row, table and entry of what puts the end of an entry off, also of one that a row before it makes.
-        let mut reads = Vec::<(usize, usize, usize)>::new();
+        // Also of entries that a row before makes.
+        let mut reads = Vec::<Read>::new();
         if !self.declared.is_empty() {
             let mut wanted = WantedAnswer::default();
             let call = Call { rows, columns, keys: key_count, row_keys: put_numbers, state: &state, data: &buffer.bytes };
@@ -306,7 +309,7 @@ impl<P: Declared> World<P> {
         row_keys: &[String],
         keys: &[String],
         (times, seen): (&[i64], &[i64]),
-        (entries, reads): (&[Vec<String>], &[(usize, usize, usize)]),
+        (entries, reads): (&[Vec<String>], &[Read]),
         answer: &ProcessAnswer,
     ) {
         let data = &answer.buffer.bytes;
@@ -385,11 +388,11 @@ impl<P: Declared> World<P> {
             .zip(&answer.timers)
             .map(|(field, place)| cell::decode(field, place, answer.timer_count, data))
             .collect();
-        for change in 0..answer.timer_count {
+        for (change, (at, name)) in cells[0].iter().zip(&cells[1]).enumerate() {
             let row = word(answer.timer_rows, change) as usize;
-            let name = cells[1][change].as_ref().map_or_else(String::new, cell::words);
+            let name = name.as_ref().map_or_else(String::new, cell::words);
             let of = (row_keys[row].clone(), name);
-            match cells[0][change].as_ref().map(cell::micros) {
+            match at.as_ref().map(cell::micros) {
                 Some(at) => {
                     assert!(
                         !timers || at > times[row],
