@@ -140,7 +140,7 @@ fn carts_are_the_same_however_often_the_host_is_killed() {
     assert!(left.len() > 50 && refused > 5, "{} left behind, {refused} refused", left.len());
     let letters = host.wait_rows("carts.dead-letters", refused);
     assert!(letters.iter().all(|letter| letter["error"] == "an item that is not in the cart"), "{letters:?}");
-    let status = host.get("/v1/pipelines/carts").expect(200).json();
+    let status = host.get("/v1/pipelines/carts/status").expect(200).json();
     assert_eq!(status["state"], "running", "{status}");
 }
 
