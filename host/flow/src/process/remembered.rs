@@ -117,7 +117,7 @@ impl Remembers<ProcessAnswer> for Remembered {
             return Called::Until(row);
         }
         self.rows_max = self.rows_max.max(input.len().saturating_mul(2));
-        self.write(input, gathered, &keys, found, lives.into_iter().map(|(lives, _)| lives), &mut answer);
+        self.write(input, gathered, &watermarks, &keys, found, lives.into_iter().map(|(lives, _)| lives), &mut answer);
         Called::Answered(answer)
     }
 }
@@ -164,7 +164,7 @@ impl Remembered {
                 return Some(row);
             }
             while let Some(change) = changes.next_if(|change| change.row as usize == row) {
-                set.insert((*key, &change.name), change.at.map(|at| at.0));
+                set.insert((*key, &change.name), fires_at(change, *watermark));
             }
         }
         None
@@ -174,6 +174,7 @@ impl Remembered {
         &mut self,
         input: &FlowBatch,
         gathered: Gathered,
+        watermarks: &[Watermark],
         keys: &[Box<[u8]>],
         found: Vec<Found>,
         lives: impl Iterator<Item = Vec<Option<i64>>>,
@@ -194,11 +195,18 @@ impl Remembered {
                 self.timers.set(&keys[*key as usize], names.value(row), None, 0);
             }
         }
-        for TimerChange { row, name, at } in &answer.timers {
-            let (key, origin) = (&keys[row_to_key[*row as usize] as usize], input.origin[*row as usize]);
-            self.timers.set(key, name, at.map(|at| at.0), origin);
+        for change in &answer.timers {
+            let row = change.row as usize;
+            let (key, origin) = (&keys[row_to_key[row] as usize], input.origin[row]);
+            self.timers.set(key, &change.name, fires_at(change, watermarks[row]), origin);
         }
     }
+}
+
+/// When a timer fires that a row sets which sees that watermark: not before it. At an earlier time it would see entries that are over and
+/// may be gone, and what it makes would be late.
+fn fires_at(change: &TimerChange, watermark: Watermark) -> Option<i64> {
+    change.at.map(|at| at.0.max(watermark.0))
 }
 
 /// One call: what it wants is asked for, looked up and handed over.

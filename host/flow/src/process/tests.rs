@@ -296,6 +296,8 @@ struct OneRow<'a> {
     /// What it writes is written then, and it sees what is there later than `seen`.
     time: i64,
     seen: i64,
+    /// A timer fires no earlier.
+    watermark: i64,
     count: i64,
 }
 
@@ -327,7 +329,7 @@ impl World for OneRow<'_> {
         let key = self.key;
         self.model.timers.retain(|(_, of, other), ()| (*of, other.as_str()) != (key, name));
         if let Some(at) = at {
-            self.model.timers.insert((at, key, name.to_owned()), ());
+            self.model.timers.insert((at.max(self.watermark), key, name.to_owned()), ());
         }
     }
     fn emit(&mut self, n: i64) {
@@ -339,14 +341,15 @@ impl World for OneRow<'_> {
 }
 
 impl Model {
-    fn handle(&mut self, key: u8, time: i64, seen: i64, entry: i64, with: impl FnOnce(&mut OneRow<'_>)) {
+    fn handle(&mut self, key: u8, time: i64, watermark: i64, entry: i64, with: impl FnOnce(&mut OneRow<'_>)) {
+        let seen = time.max(watermark);
         let (count, expiry) = self.counts.get(&key).copied().unwrap_or((0, i64::MIN));
         let (count, expiry) = if seen < expiry { (count, expiry) } else { (0, expiry) };
         // An entry that is wanted lives on.
         if let Some((_, expiry)) = self.entries.get_mut(&(key, entry)).filter(|(_, expiry)| seen < *expiry) {
             *expiry = (*expiry).max(time + TABLE_TTL);
         }
-        let mut row = OneRow { model: self, key, time, seen, count };
+        let mut row = OneRow { model: self, key, time, seen, watermark, count };
         with(&mut row);
         let count = row.count;
         self.counts.insert(key, (count, expiry.max(time + STATE_TTL)));
@@ -359,7 +362,7 @@ impl Model {
             }
             let (at, key, name) = (*at, *key, name.clone());
             self.timers.pop_first();
-            self.handle(key, at, at, 0, |world| on_timer(world, &name, at));
+            self.handle(key, at, i64::MIN, 0, |world| on_timer(world, &name, at));
         }
     }
 
@@ -369,7 +372,7 @@ impl Model {
             model.fire(watermark);
             if row.value != POISON {
                 let entry = Ask::of(row.value).entry();
-                model.handle(row.key, row.time, row.time.max(watermark), entry, |world| on_row(world, row.value, row.time));
+                model.handle(row.key, row.time, watermark, entry, |world| on_row(world, row.value, row.time));
             }
         }
         model.fire(i64::MAX);
@@ -391,10 +394,8 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 proptest! {
-    // The same cases each time, while it is not settled what a row that does not see an entry any more may delete.
-    #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..ProptestConfig::with_cases(150) })]
+    #![proptest_config(ProptestConfig::with_cases(600))]
     #[test]
-    #[ignore = "a row that is older than the one before it may differ: not settled"]
     fn rows_timers_and_memory_are_those_of_the_model(rows in rows(), cuts in proptest::collection::vec((1usize..20, any::<bool>()), 1..8)) {
         let (model, watermarks) = (Model::run(&rows), watermarks(&rows));
         let (mut process, mut stored) = (step(), BTreeMap::new());
