@@ -30,7 +30,7 @@ impl PatternStatus {
         self.ended += report.bounded.ended;
         self.refused += report.bounded.refused;
         self.failed += report.failed;
-        self.skip_failed += report.skip_failed;
+        self.skip_failed += report.bounded.skip_failed;
     }
 
     /// Another task's beside it.

@@ -45,7 +45,8 @@ enum Prune {
 }
 
 impl Matcher {
-    /// Matches that may leave do, the earliest first; the others wait for runs that began before them.
+    /// Matches that may leave do, the earliest first; the others wait for runs that began before them. One with nothing to skip to discards
+    /// nothing and is not told, and the others leave all the same: the first of such is the error.
     pub(super) fn let_out(
         &mut self,
         key: &mut KeyRuns,
@@ -62,6 +63,7 @@ impl Matcher {
         }
         key.held.extend(matches);
         key.held.sort_by_key(|held| held.begun);
+        let mut left = Ok(());
         while let Some(first) = key.held.first().copied() {
             if key.runs.iter().any(|run| run.begun < first.begun) {
                 break;
@@ -71,7 +73,9 @@ impl Matcher {
                 Ok(prune) => prune,
                 Err(error) => {
                     buffer.release(first.node);
-                    return Err(error);
+                    self.tally.skip_failed += 1;
+                    left = left.and(Err(error));
+                    continue;
                 }
             };
             let is_gone = |begun: Moment| match prune {
@@ -83,7 +87,7 @@ impl Matcher {
             key.held.extract_if(.., |held| is_gone(held.begun)).for_each(|held| buffer.release(held.node));
             found.push(out(first));
         }
-        Ok(())
+        left
     }
 
     fn prune(&self, buffer: &Buffer, found: &Held) -> Result<Prune, SkipFailed> {

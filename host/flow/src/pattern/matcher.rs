@@ -82,6 +82,7 @@ impl Matcher {
         now: i64,
         found: &mut Vec<Found>,
     ) -> Result<(), SkipFailed> {
+        let mut left = Ok(());
         while let Some(due) = key.deadline.filter(|due| *due <= now) {
             let mut runs = std::mem::take(&mut key.runs);
             let mut absences = Vec::new();
@@ -98,11 +99,10 @@ impl Matcher {
                 false
             });
             key.runs = runs;
-            let left = self.let_out(key, buffer, absences, due, Trigger::Time, found);
+            left = left.and(self.let_out(key, buffer, absences, due, Trigger::Time, found));
             self.settle(key);
-            left?;
         }
-        Ok(())
+        left
     }
 
     /// An event of the key.

@@ -140,4 +140,6 @@ pub struct Tally {
     pub ended: u64,
     /// Runs that were not followed because there were too many, or because they had taken too much.
     pub refused: u64,
+    /// Matches that were not told: nothing to skip to.
+    pub skip_failed: u64,
 }

@@ -80,8 +80,6 @@ pub struct PatternTally {
     pub bounded: Tally,
     /// Predicates that failed on a row: no, and counted.
     pub failed: u64,
-    /// Matches that could not be said: nothing to skip to.
-    pub skip_failed: u64,
     /// Runs there are, of all keys.
     pub runs: u64,
 }
@@ -95,9 +93,9 @@ impl PatternTally {
             bounded: Tally {
                 ended: self.bounded.ended - before.bounded.ended,
                 refused: self.bounded.refused - before.bounded.refused,
+                skip_failed: self.bounded.skip_failed - before.bounded.skip_failed,
             },
             failed: self.failed - before.failed,
-            skip_failed: self.skip_failed - before.skip_failed,
             runs: self.runs,
         }
     }
@@ -208,14 +206,13 @@ impl PatternStep {
             // Time has gone on since the key's last event, by the watermark before this one and then by its own time.
             for now in [marks.before(origin).0, moment.time] {
                 if key.runs.deadline.is_some_and(|deadline| deadline <= now) {
-                    let advanced = matcher.advance(&mut key.runs, buffer, now, &mut batch.found);
-                    self.tally.skip_failed += u64::from(advanced.is_err());
+                    // Nobody can send again what time let out: it is counted.
+                    let _ = matcher.advance(&mut key.runs, buffer, now, &mut batch.found);
                     batch.by_time(slot, key.origin, marks, Some(origin));
                 }
             }
             key.origin = origin;
             if let Err(error) = matcher.take(&mut key.runs, buffer, &candidate, &mut judging, &mut batch.found) {
-                self.tally.skip_failed += 1;
                 batch.failed.push((row, error));
             }
             batch.by_event(slot, origin, *moment);
@@ -242,8 +239,7 @@ impl PatternStep {
                 key.origin = 0;
             }
             let origin = key.origin;
-            let advanced = matcher.advance(&mut key.runs, buffer, end.0, &mut batch.found);
-            self.tally.skip_failed += u64::from(advanced.is_err());
+            let _ = matcher.advance(&mut key.runs, buffer, end.0, &mut batch.found);
             batch.by_time(slot, origin, marks, None);
             self.kept.note_timer(slot);
         }

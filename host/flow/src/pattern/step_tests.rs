@@ -234,9 +234,6 @@ fn model(case: &Case, rows: &[Row], schedule: &Schedule) -> Told {
 }
 
 proptest! {
-    // The same cases each time: one in many thousands still differs (`must_exist` with an optional stage).
-    #![proptest_config(proptest::prelude::ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..Default::default() })]
-
     #[test]
     fn rows_are_those_of_a_matcher_per_key(case in any_case(), rows in any_rows(24), schedule in any_schedule()) {
         let mut expected = model(&case, &rows, &schedule);
