@@ -16,7 +16,7 @@ use crate::error::ExpressionError;
 use crate::scope::nearest;
 
 /// Functions of a window, which people reach for in a `where`.
-pub(crate) const AGGREGATES: [&str; 28] = [
+pub(crate) const AGGREGATES: [&str; 31] = [
     "any_value",
     "approx_distinct",
     "approx_median",
@@ -27,6 +27,7 @@ pub(crate) const AGGREGATES: [&str; 28] = [
     "bool_or",
     "count",
     "first_value",
+    "increase",
     "lag",
     "last_value",
     "lead",
@@ -37,6 +38,8 @@ pub(crate) const AGGREGATES: [&str; 28] = [
     "nth_value",
     "percentile_cont",
     "rank",
+    "rate",
+    "ratio",
     "row_number",
     "stddev",
     "stddev_pop",

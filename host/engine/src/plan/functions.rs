@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType};
 use tidemill_expr::{CallText, Expression, ExpressionError, Part, Scope, ScopeColumn, is_function};
-use tidemill_flow::OnFailing;
+use tidemill_flow::{Aggregate, OnFailing};
 use tidemill_runtime::Kind;
 
 use crate::pipeline::{FunctionUse, Text};
@@ -46,7 +46,8 @@ impl Checker<'_> {
     pub(super) fn name_functions(&mut self, wanted: &[FunctionUse]) {
         for FunctionUse { name, component } in wanted {
             let path = format!("functions.{}", name.text);
-            if is_function(&name.text) {
+            let is_aggregate = Aggregate::names().any(|known| name.text.eq_ignore_ascii_case(known));
+            if is_aggregate || is_function(&name.text) {
                 let error = format!("`{}` is a function of SQL", name.text);
                 self.fault(&path, name.line, error, "give it another name: expressions would not know which one is meant");
                 continue;

@@ -91,6 +91,45 @@ fn lists_conditions_and_exact_quantiles() {
 }
 
 #[test]
+fn a_counter_grows_by_the_second_and_may_begin_again() {
+    let grown = "select: {grown: increase(v), rate: rate(v)}";
+    check(
+        &format!("- window: {{tumbling: 1m, by: [k], {grown}}}"),
+        "a@40=9 a@0=10 a@30=3 a@10=14 a@20=20 b@5=1",
+        expect![[r#"
+            {"_time":"00:59.999999Z","grown":19,"k":"a","rate":0.475,"window_end":"01:00","window_start":"00:00"}
+            {"_time":"00:59.999999Z","grown":null,"k":"b","rate":null,"window_end":"01:00","window_start":"00:00"}
+        "#]],
+    );
+    check(
+        &format!("- window: {{hopping: {{size: 20s, every: 10s}}, by: [k], {grown}}}"),
+        "a@1=1 a@11=4 a@21=2 a@31=8",
+        expect![[r#"
+        {"_time":"00:09.999999Z","grown":null,"k":"a","rate":null,"window_end":"00:10","window_start":"1969-12-31T23:59:50"}
+        {"_time":"00:19.999999Z","grown":3,"k":"a","rate":0.3,"window_end":"00:20","window_start":"00:00"}
+        {"_time":"00:29.999999Z","grown":2,"k":"a","rate":0.2,"window_end":"00:30","window_start":"00:10"}
+        {"_time":"00:39.999999Z","grown":6,"k":"a","rate":0.6,"window_end":"00:40","window_start":"00:20"}
+        {"_time":"00:49.999999Z","grown":null,"k":"a","rate":null,"window_end":"00:50","window_start":"00:30"}
+    "#]],
+    );
+    check(
+        "- over: {by: [k], rows: 2, select: {rate: rate(v)}}",
+        "a@0=10 a@10=30 a@20=5",
+        expect![[r#"
+        {"_time":"00:00","k":"a","rate":null,"t":0,"v":10}
+        {"_time":"00:10","k":"a","rate":2.0,"t":10,"v":30}
+        {"_time":"00:20","k":"a","rate":0.5,"t":20,"v":5}
+    "#]],
+    );
+    let host = host();
+    host.send("events", &events("a@1=1"));
+    let text = "from: events\nsteps:\n- window: {tumbling: 1m, select: {r: rate(k), n: 'rate(v, 2)'}}\nto: [stdout]\n";
+    expect![[r#"
+        line 3: steps[0].window.select.r: rate needs int64 or float64: `k` is string (convert the argument, `cast(x as double)`, or use another aggregate)
+        line 3: steps[0].window.select.n: `rate` takes one argument, and has 2 (write one: `sum(amount)`)"#]].assert_eq(&host.faults("p", text));
+}
+
+#[test]
 fn what_is_wrong_with_them_is_said_at_once() {
     let host = host();
     host.send("events", &events("a@1=1"));

@@ -8,6 +8,7 @@ use crate::aggregate::accumulators::Accumulators;
 use crate::aggregate::approximate::{ApproximateDistinct, ApproximateQuantile, TopK};
 use crate::aggregate::average::MORE_DIGITS;
 use crate::aggregate::count::Counts;
+use crate::aggregate::counters::{Counted, Counters, Growth};
 use crate::aggregate::deviation::{Deviations, Spread};
 use crate::aggregate::distinct::Distinct;
 use crate::aggregate::edge::{Edge, Edges};
@@ -50,6 +51,10 @@ pub enum Aggregate {
     BoolOr,
     /// `ratio(c)`: the share of rows in which a condition is true, of those in which it is not null.
     Ratio,
+    /// `increase(x)` of a counter, from the first row to the last; a value below the one before is a counter that began again.
+    Increase,
+    /// `rate(x)` of a counter: its increase by the second, of the time from the first row to the last.
+    Rate,
     /// `median(x)`, exact: between the two middle ones if they are two.
     Median,
     /// `quantile_cont(x, q)`, exact, between two numbers where q lies between them. The quantile in parts per million.
@@ -78,7 +83,7 @@ pub struct AggregateRefused {
     pub needs: &'static str,
 }
 
-const ALL: [(Aggregate, &str); 18] = [
+const ALL: [(Aggregate, &str); 20] = [
     (Aggregate::ApproximateDistinct, "approx_distinct"),
     (Aggregate::Count, "count"),
     (Aggregate::CountDistinct, "count_distinct"),
@@ -95,6 +100,8 @@ const ALL: [(Aggregate, &str); 18] = [
     (Aggregate::BoolAnd, "bool_and"),
     (Aggregate::BoolOr, "bool_or"),
     (Aggregate::Ratio, "ratio"),
+    (Aggregate::Increase, "increase"),
+    (Aggregate::Rate, "rate"),
     (Aggregate::Median, "median"),
     (Aggregate::ArrayAgg, "array_agg"),
 ];
@@ -242,6 +249,17 @@ impl Aggregate {
                     _ => return refused("needs int64, float64 or a timestamp"),
                 };
                 (Box::new(Ranks::new(ranked, f64::from(millionths) / 1e6, false)), of, true)
+            }
+            Self::Increase | Self::Rate => {
+                let counted = match of {
+                    FieldType::Int64 => Counted::Int64,
+                    FieldType::Float64 => Counted::Float64,
+                    _ => return refused("needs int64 or float64"),
+                };
+                match self {
+                    Self::Increase => (Box::new(Counters::new(Growth::Increase, counted)), of, true),
+                    _ => (Box::new(Counters::new(Growth::Rate, counted)), FieldType::Float64, true),
+                }
             }
             Self::ArrayAgg => (Box::new(Lists::new(of, None)), FieldType::Json, true),
             Self::ArrayAggFirst(most) => (Box::new(Lists::new(of, Some(usize::from(most)))), FieldType::Json, true),

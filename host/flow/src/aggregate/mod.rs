@@ -6,7 +6,7 @@
 //!                          │  ▲
 //!                       encode decode ──► checkpoints
 //! ```
-//! Every native accumulator but those of `first`, `last`, `array_agg` and `top_k` is a function of the set of rows it has seen: no order and no tree of merges shows.
+//! Every native accumulator but those of `first`, `last`, `increase`, `rate`, `array_agg` and `top_k` is a function of the set of rows it has seen: no order and no tree of merges shows.
 //! Nulls are skipped except by `count(*)`; of no rows an aggregate is null, a count 0.
 
 mod accumulators;
@@ -16,6 +16,7 @@ pub(crate) mod bytes;
 pub(crate) mod calls;
 mod component;
 mod count;
+mod counters;
 mod deviation;
 mod distinct;
 mod edge;

@@ -84,6 +84,8 @@ fn calls() -> Vec<AggregateCall> {
         "bool_and",
         "bool_or",
         "ratio",
+        "increase",
+        "rate",
         "median",
         "array_agg",
     ];
@@ -129,7 +131,9 @@ fn model(call: &AggregateCall, rows: &[&Row]) -> String {
             _ => None,
         }
     };
-    if let Some(said) = truth(call, &rows).or_else(|| list(call, &rows)).or_else(|| quantile(call, &rows)) {
+    if let Some(said) =
+        truth(call, &rows).or_else(|| list(call, &rows)).or_else(|| quantile(call, &rows)).or_else(|| growth(call, &rows))
+    {
         return words(said);
     }
     match &*argument.name {
@@ -253,6 +257,25 @@ fn quantile(call: &AggregateCall, rows: &[&Row]) -> Option<Option<String>> {
             if is_whole { value.to_string() } else { rounded(value) }
         }
     }))
+}
+
+/// Of a counter, step by step.
+fn growth(call: &AggregateCall, rows: &[&Row]) -> Option<Option<String>> {
+    if !matches!(call.aggregate, Aggregate::Increase | Aggregate::Rate) {
+        return None;
+    }
+    let is_whole = &*call.argument.as_ref().expect("an argument").name == "int";
+    let number = |row: &Row| if is_whole { row.int.map(|value| value as f64) } else { row.float };
+    let mut there: Vec<(i64, f64)> = rows.iter().filter_map(|row| Some((row.time, number(row)?))).collect();
+    there.sort_by_key(|(time, _)| *time);
+    let steps = there.windows(2).map(|pair| if pair[1].1 < pair[0].1 { pair[1].1 } else { pair[1].1 - pair[0].1 });
+    let increase: f64 = steps.sum();
+    let [(first, _), .., (last, _)] = there[..] else { return Some(None) };
+    Some(match call.aggregate {
+        Aggregate::Rate => (last > first).then(|| rounded(increase / ((last - first) as f64 / 1e6))),
+        _ if is_whole => Some(increase.to_string()),
+        _ => Some(rounded(increase)),
+    })
 }
 
 fn rounded(value: f64) -> String {

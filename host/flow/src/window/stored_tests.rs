@@ -12,7 +12,7 @@ use crate::{
     WindowJoinSettings, WindowSettings,
 };
 
-const ALL: [Aggregate; 14] = [
+const ALL: [Aggregate; 15] = [
     Aggregate::Count,
     Aggregate::CountDistinct,
     Aggregate::Sum,
@@ -25,6 +25,7 @@ const ALL: [Aggregate; 14] = [
     Aggregate::StddevSamp,
     Aggregate::VarPop,
     Aggregate::VarSamp,
+    Aggregate::Rate,
     Aggregate::ApproximateDistinct,
     Aggregate::ApproximateQuantile(500_000),
 ];
@@ -87,6 +88,7 @@ fn accumulators() {
         stddev_samp 020000000000000000000000000000204000000000000000000000000000000049400000000000000000
         var_pop 020000000000000000000000000000204000000000000000000000000000000049400000000000000000
         var_samp 020000000000000000000000000000204000000000000000000000000000000049400000000000000000
+        rate 020000000300000000000000070000000000000005000000000000000100000000000000
         approx_distinct 000200000082286331412e5f77
         approx_quantile 00000000000000000200000000000000010000000000000062000000010000000000000000000000
     "#]]
