@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidemill_oracle::random::{self, Chance};
 use tidemill_oracle::{EventFile, Form, Nexmark, Query, Streams, Verdict, Window, definition};
-use tidemill_tests::{Cycles, Host};
+use tidemill_tests::{Cycles, Host, eventually};
 
 /// How often the host is killed, unless `TIDEMILL_CRASH_CYCLES` says.
 const KILLS: u32 = 10;
@@ -205,6 +205,34 @@ fn a_window_does_not_hang_when_data_stops() {
     let rows = host.wait_rows("counts", 1);
     assert_eq!(counts(&rows), ["1970-01-01T00:00:00.000000Z a 2"]);
     host.wait_rows("counts", 1);
+}
+
+/// More than the journal takes in one entry: 64 MiB.
+#[test]
+fn a_window_of_a_million_keys_leaves_and_a_kill_between_does_not_show() {
+    const KEYS: usize = 1_100_000;
+    let mut host = Host::start();
+    let stream = json!({
+        "fields": [{"name": "k", "type": "string"}, {"name": "ts_ms", "type": "int64"}],
+        "time": {"field": "ts_ms", "unit": "ms"}, "key": ["k"], "unknown": "drop"
+    });
+    host.put("/v1/streams/visits", &stream).expect(201);
+    let line = |n: usize| format!("{{\"k\":\"a visitor with a name of {n:09}\",\"ts_ms\":{}}}\n", n % 1000);
+    for from in (0..KEYS).step_by(50_000) {
+        let body: String = (from..from + 50_000).map(line).collect();
+        host.send_as("visits", "application/x-ndjson", body.as_bytes()).expect(200);
+    }
+    let steps = "- window: {tumbling: 10s, by: [k], select: {n: count(*), last: max(ts_ms)}}";
+    host.apply("wide", &format!("run: once\nfrom: visits\nsteps:\n{steps}\nto: [{{stream: wide-out}}]\n")).expect(201);
+    let written = |host: &Host| host.get("/v1/streams/wide-out").json()["offsets"][0]["end"].as_u64().unwrap_or(0);
+    eventually("the first part", Duration::from_secs(120), || written(&host) > 0);
+    let parts = written(&host);
+    host.kill();
+    host.launch();
+    let status = || host.get("/v1/pipelines/wide/status").expect(200).json();
+    eventually("the end", Duration::from_secs(120), || status()["state"] == "finished");
+    assert_eq!(written(&host), KEYS as u64, "{parts} were there at the kill: {}", status());
+    assert_eq!(status()["rows_out"], KEYS as u64);
 }
 
 /// Sends the rows of all streams in pieces of chance, in turn; now and then the host is killed between two of them.

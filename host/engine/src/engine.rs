@@ -123,6 +123,7 @@ impl Engine {
             grants: settings.grants.clone(),
             batch_rows_max: settings.batch_rows_max.max(1),
             batch_bytes_max: settings.batch_bytes_max.max(1),
+            entry_bytes_max: settings.entry_bytes_max.max(1),
             batch_target: settings.batch_target,
             checkpoint_after: settings.checkpoint_after,
             state_budget,

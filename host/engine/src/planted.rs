@@ -18,6 +18,8 @@ tidemill_log::planted_bugs! {
         CommitWithoutRange "commit-without-range",
         /// Outputs of a replay are appended once more.
         ReplayedOutputs "replayed-outputs",
+        /// A start does not know how much of a commit in parts was written.
+        PartsForgotten "parts-forgotten",
         /// Commits behind the checkpoint are not taken again.
         ReplaySkipped "replay-skipped",
         /// What a clock decided is done and not recorded.

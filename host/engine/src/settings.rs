@@ -22,6 +22,8 @@ pub struct EngineSettings {
     pub batch_rows_max: usize,
     /// The most bytes a task takes for one commit.
     pub batch_bytes_max: usize,
+    /// The most bytes of rows that one entry of a task takes; what a batch made beyond it is committed in parts.
+    pub entry_bytes_max: usize,
     /// How long one batch should take; batches of slow pipelines are cut smaller.
     pub batch_target: Duration,
     /// CPU time that replay may cost before a task makes a checkpoint.
@@ -67,6 +69,7 @@ impl EngineSettings {
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             batch_rows_max: 4096,
             batch_bytes_max: 1 << 20,
+            entry_bytes_max: 8 << 20,
             batch_target: Duration::from_millis(1),
             checkpoint_after: Duration::from_millis(500),
             state_memory_bytes: 2 << 30,

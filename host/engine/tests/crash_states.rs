@@ -97,6 +97,7 @@ fn every_planted_bug_is_caught() {
         Planted::TimeNotKept,
         Planted::ReplayWithoutTime,
         Planted::HeadTooEarly,
+        Planted::PartsForgotten,
     ];
     for bug in Planted::ALL.iter().filter(|bug| !elsewhere.contains(bug)) {
         match (1..=20).find_map(|seed| lives(Some(*bug), seed, &calm).err().map(|broken| (seed, broken))) {

@@ -88,7 +88,9 @@ fn killed_often(seed: u64, count: u64, go_on: impl Fn(Host, &mut Dice) -> (Host,
     calm.settle("p");
 
     let mut dice = Dice(seed);
-    let mut host = prepared(Setup { batch_rows: 7, checkpoint_after: Duration::from_micros(300), ..Setup::default() });
+    let checkpoint_after = Duration::from_micros(300);
+    // What a batch makes is more than an entry holds, now and then.
+    let mut host = prepared(Setup { batch_rows: 7, checkpoint_after, entry_bytes: 400, ..Setup::default() });
     let mut crashes = 0;
     loop {
         let done;

@@ -194,6 +194,7 @@ fn lives(planted: Option<Planted>, seed: u64, end_of_life: impl Fn(Host, &mut Ra
         batch_rows: 3 + random.below(9) as usize,
         checkpoint_after: Duration::from_micros(100 + random.below(1500)),
         stage_rows: 1 + random.below(40),
+        entry_bytes: 60 + random.below(300) as usize,
         simulated: true,
         planted,
         ..Setup::default()

@@ -370,3 +370,24 @@ fn what_cannot_be_said_is_a_dead_letter_and_nobody_elses_trouble() {
     "#]]
     .assert_eq(&host.rows("p.dead-letters").iter().map(letter).collect::<String>());
 }
+
+#[test]
+fn a_window_that_is_larger_than_an_entry_leaves_in_parts() {
+    let host = Host::new(Setup { batch_rows: 64, entry_bytes: 1000, ..Setup::default() });
+    host.make_stream("events", EVENTS);
+    host.make_stream("by-key", r#"{"fields": [{"name": "k", "type": "string"}, {"name": "n", "type": "int64"}], "unknown": "drop", "key": ["k"], "partitions": 3}"#);
+    let rows: Vec<Value> = (0..500).map(|n| json!({"k": format!("k{n:03}"), "t": n % 10, "v": n})).collect();
+    host.send("events", &rows);
+    let steps = "- window: {tumbling: 10s, by: [k], select: {n: count(*), v: max(v)}}";
+    host.apply(
+        "p",
+        &format!("run: once\nfrom: {{stream: events, out_of_orderness: 10s}}\nsteps:\n{steps}\nto: [{{stream: out}}, {{stream: by-key}}]\n"),
+    );
+    host.wait("p", "the end", |status| status.state == PipelineState::Finished);
+    let mut keys: Vec<String> = host.rows("out").iter().map(|row| format!("{} {}", row["k"], row["v"])).collect();
+    keys.sort();
+    assert_eq!(keys, (0..500).map(|n| format!("\"k{n:03}\" {n}")).collect::<Vec<_>>());
+    assert_eq!(host.rows("by-key").len(), 500);
+    let written: Vec<u64> = host.rows("p.progress").iter().filter_map(|row| row["record"]["part"]["written"].as_u64()).collect();
+    assert!(written.len() > 20 && written.is_sorted() && written.iter().all(|rows| *rows < 1000), "{written:?}");
+}

@@ -33,6 +33,13 @@ pub struct FrameRows {
     pub rows: RecordBatch,
 }
 
+impl FrameRows {
+    /// No fewer bytes than it takes in an entry.
+    pub fn encoded_bytes_max(&self) -> usize {
+        crate::columns::encoded_bytes_max(&self.rows)
+    }
+}
+
 /// One append.
 pub struct Append {
     /// Its frames, for any partitions; several may be for the same one and keep their order.

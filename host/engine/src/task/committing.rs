@@ -1,20 +1,18 @@
-//! What a batch did becomes one entry: rows that came out, dead letters, and the range they came from; and it is counted.
+//! What a batch did is committed, and counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use tidemill_event::batch::checksum;
 use tidemill_event::{BreakerState, EventTime, Offset};
 use tidemill_flow::{FlowBatch, Outcome, Sources, StepId};
-use tidemill_log::Append;
 
 use crate::planted::Planted;
 use crate::status::StepStatus;
 use crate::task::machine::{Task, cpu_time};
-use crate::task::record::{Back, Commit, Hex, Record, TimeStep, encode};
-use crate::task::{dead_letters, late_rows};
+use crate::task::record::{Back, Commit, Hex, TimeStep};
 
 /// A checksum of state costs a look at each entry that changed: for so many rows of them each it is cheap.
 const ROWS_PER_CHECKED_ENTRY: u64 = 8;
@@ -46,7 +44,7 @@ impl Task {
     ) -> Result<(), String> {
         self.lost.check()?;
         commit.state = self.checks(commit.rows_taken()).then(|| self.state_checksum());
-        self.append(&commit, sources, output, outcome)?;
+        self.append(&commit, sources, output, outcome, 0)?;
         self.replace_after(outcome);
         self.account(&commit, outcome, cpu_time().saturating_sub(begun));
         self.tell_of_breakers();
@@ -125,60 +123,6 @@ impl Task {
     /// No rows, as they come out of the steps.
     pub(super) fn nothing(&self) -> FlowBatch {
         FlowBatch::new(RecordBatch::new_empty(Arc::new(self.plan.leaves(self.stage).arrow())))
-    }
-
-    /// Outputs, dead letters, late rows and progress: one entry.
-    pub(super) fn append(
-        &mut self,
-        commit: &Commit,
-        sources: &Sources,
-        output: FlowBatch,
-        outcome: &Outcome,
-    ) -> Result<(), String> {
-        let mut frames = Vec::with_capacity(self.outputs.len() + 3);
-        // What waits for time here is still to come: until then nobody may go on without this task.
-        let head = self.time.head(!self.is_pending());
-        match &mut self.placing {
-            Some(placing) if !output.is_empty() || placing.has_news(head) => {
-                let (side, marks) = (outcome.side(), outcome.marks());
-                let written = placing.frames(&output, side, &marks, head, self.parts.plants, &mut frames);
-                self.shared.neighbours.tell_readers(&written);
-            }
-            Some(_) => {}
-            None if output.is_empty() => {}
-            None => {
-                for target in &mut self.outputs {
-                    target.frames(&output.rows, &self.plan.output, self.place, &mut frames)?;
-                }
-            }
-        }
-        self.sides.frames(&outcome.sides, self.partition, &mut frames)?;
-        if !outcome.dead.is_empty() {
-            let schema = self.dead_letters.schema();
-            let rows = dead_letters::rows(&self.plan, &outcome.dead, sources, schema);
-            frames.push(self.dead_letters.frame(self.dead_letters.place(self.partition), rows));
-        }
-        if let Some(late) = &self.late
-            && !outcome.late.is_empty()
-        {
-            let rows = late_rows::rows(&self.plan, &outcome.late, sources, late.schema());
-            frames.push(late.frame(late.place(self.partition), rows));
-        }
-        if self.parts.plants.has(Planted::CommitWithoutRange) && !frames.is_empty() {
-            let apart = Append::atomic(std::mem::take(&mut frames));
-            let pending = self.parts.log.append_waiting(apart).map_err(|error| format!("its outputs: {error}"))?;
-            // In a group of its own: in one group with the commit there is no moment between them.
-            pending.wait().map_err(|error| format!("its outputs: {error}"))?;
-        }
-        let record = encode(&Record::Commit(commit.clone()), self.progress.schema(), self.parts.clock.now());
-        frames.push(self.progress.frame(self.partition, record));
-        let last = frames.len() - 1;
-        let append = Append { on_durable: self.on_durable.take(), ..Append::atomic(frames) };
-        let asked = Instant::now();
-        let pending = self.parts.log.append_waiting(append).map_err(|error| format!("its commit: {error}"))?;
-        self.waited += asked.elapsed();
-        self.last_commit = Some((pending, last));
-        Ok(())
     }
 
     /// A call that did not return costs every step its instance: a replay does not make the call, and can still do the same.

@@ -51,6 +51,8 @@ pub(crate) struct TaskParts {
     pub(crate) grants: Grants,
     pub(crate) batch_rows_max: usize,
     pub(crate) batch_bytes_max: usize,
+    /// The most bytes of rows in one entry; what a batch made beyond it is committed in parts.
+    pub(crate) entry_bytes_max: usize,
     pub(crate) batch_target: Duration,
     pub(crate) checkpoint_after: Duration,
     pub(crate) state_budget: StateBudget,

@@ -12,6 +12,7 @@
 //! on disk, because all it does is feed the journal again: an entry behind them cannot survive a crash that loses them. Whatever
 //! leaves the log (checkpoints, sinks, replies) waits for the durable mark.
 
+mod appending;
 mod between;
 mod budget;
 mod checkpointer;

@@ -46,7 +46,9 @@ impl Placing {
         head != self.told
     }
 
-    /// The rows of a batch that came of `side`, and where time is behind them. Answers how many go into each partition of each stream.
+    /// The rows of a batch that came of `side`, and where time is behind them: among `frames` or, if they are to be apart, in `apart`. Answers how
+    /// many go into each partition of each stream.
+    #[expect(clippy::too_many_arguments, reason = "a batch's rows, side, marks and head are told by different parts of the task")]
     pub(super) fn frames(
         &mut self,
         output: &FlowBatch,
@@ -55,9 +57,10 @@ impl Placing {
         head: Head,
         plants: Plants,
         frames: &mut Vec<FrameRows>,
+        mut apart: Option<&mut Vec<FrameRows>>,
     ) -> Vec<(usize, PartitionId, u64)> {
         let of_side = usize::from(side == Side::Right && self.streams.len() > 1);
-        let mut written = Vec::new();
+        let (mut written, mut marks_written) = (Vec::new(), Vec::new());
         let tells = self.has_news(head);
         self.told = head;
         for (number, (stream, inner, definition)) in self.streams.iter().enumerate() {
@@ -70,21 +73,29 @@ impl Placing {
                     parts[partition.0 as usize].push(rows);
                 }
             }
+            let version = stream.version();
+            let frame = |partition, rows| FrameRows { stream: stream.clone(), version, partition, rows };
             if tells {
                 let time = times_of(output, head);
                 let told = mark(inner, self.lane, head.watermark, head.is_idle, time);
-                for part in &mut parts {
+                if let Some(apart) = apart.as_deref_mut() {
+                    let all = (0..definition.partitions).map(PartitionId);
+                    apart.extend(all.clone().map(|partition| frame(partition, told.clone())));
+                    marks_written.extend(all.map(|partition| (number, partition, 1)));
+                }
+                for part in parts.iter_mut().filter(|_| apart.is_none()) {
                     let at = if plants.has(Planted::HeadTooEarly) { 0 } else { part.len() };
                     part.insert(at, told.clone());
                 }
             }
-            let version = stream.version();
             for (partition, parts) in (0..).map(PartitionId).zip(parts).filter(|(_, parts)| !parts.is_empty()) {
                 let rows = concat(&parts);
                 written.push((number, partition, rows.num_rows() as u64));
-                frames.push(FrameRows { stream: stream.clone(), version, partition, rows });
+                frames.push(frame(partition, rows));
             }
         }
+        // In the order of the frames.
+        written.append(&mut marks_written);
         written
     }
 }

@@ -4,7 +4,8 @@
 //! {"commit": {"run": 1, "plan": 2, "stream": "clicks", "start": 4096, "end": 8192, "rows": 17, "sum": "09af…", "dead": 0, "state": "0000…", …}}
 //! {"checkpoint": {"run": 1, "plan": 2, "id": 3, "as_of": 120, "input": {"clicks": 8192}, "totals": {…}, "keys": 40, "gone": 2, "sum": "77c0…"}}
 //! ```
-//! A commit is a frame of the entry that also holds its outputs: both are there or neither. A checkpoint says that the state of
+//! A commit is a frame of the entry that also holds its outputs: both are there or neither. Of outputs that are too large for one entry a
+//! part stands before the commit with as much of them as its entry holds. A checkpoint says that the state of
 //! everything before the progress offset `as_of` is in the state store under `id`. Unknown members are refused: a record that a
 //! newer host wrote is not half understood.
 
@@ -34,12 +35,14 @@ const FIELD: &str = "record";
 pub(crate) enum Record {
     /// Outputs and progress became true.
     Commit(Commit),
+    /// Some of the outputs became true, and the rest will with the commit.
+    Part(Part),
     /// State is in the store.
     Checkpoint(Checkpoint),
 }
 
 /// A range of input rows was taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Commit {
     pub(crate) run: u64,
@@ -96,6 +99,15 @@ pub(crate) struct Commit {
     /// Of a table that is kept from a stream, how far it was there: an end offset for each partition. Its version is the base it stands on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) cuts: BTreeMap<String, Vec<u64>>,
+}
+
+/// What a commit will say, and how much of its outputs is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Part {
+    pub(crate) commit: Commit,
+    /// Rows of its frames up to here, this entry's included, marks of lanes not counted.
+    pub(crate) written: u64,
 }
 
 impl Commit {
@@ -292,6 +304,7 @@ mod tests {
                 tables: [("airports".into(), 3)].into(),
                 cuts: [("prices".into(), vec![3, u64::MAX])].into(),
             }),
+            Record::Part(Part { commit: Commit { run: 1, rows: 9, ..Commit::default() }, written: u64::MAX }),
             Record::Checkpoint(Checkpoint {
                 run: 1,
                 plan: 2,

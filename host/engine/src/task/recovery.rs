@@ -6,7 +6,7 @@ use tidemill_event::{Offset, PartitionId};
 use tidemill_log::{Partition, ReadLimit, Stream, Visibility};
 use tidemill_state::CheckpointId;
 
-use crate::task::record::{Checkpoint, Commit, Record, decode};
+use crate::task::record::{Checkpoint, Commit, Part, Record, decode};
 
 /// What the progress stream says.
 #[derive(Debug, Default, PartialEq)]
@@ -19,6 +19,8 @@ pub(crate) struct Recovered {
     older: VecDeque<Commit>,
     /// The commits it does not cover, in order.
     pub(crate) commits: VecDeque<Commit>,
+    /// The last of them is not complete: so many rows of what it made are there.
+    pub(crate) written: Option<u64>,
     /// The offset behind the last record.
     pub(crate) end: Offset,
 }
@@ -63,12 +65,21 @@ pub(crate) fn recover(progress: &Partition, run: u64) -> Result<Recovered, Strin
     }
     let mut recovered = Recovered { end: from, ..Recovered::default() };
     let covered = last_two(&records).last().map_or(0, |(_, checkpoint)| checkpoint.as_of);
+    let mut unfinished = None;
     for (at, record) in records {
+        if !matches!(record, Record::Checkpoint(_)) {
+            unfinished = None;
+        }
         match record {
+            Record::Part(part) => unfinished = Some(part),
             Record::Checkpoint(checkpoint) => recovered.before = recovered.checkpoint.replace(checkpoint),
             Record::Commit(commit) if at.0 < covered => recovered.older.push_back(commit),
             Record::Commit(commit) => recovered.commits.push_back(commit),
         }
+    }
+    if let Some(Part { commit, written }) = unfinished {
+        recovered.commits.push_back(commit);
+        recovered.written = Some(written);
     }
     Ok(recovered)
 }
@@ -82,7 +93,7 @@ pub(crate) fn last_checkpoint(progress: &Stream, task: PartitionId, run: u64) ->
 /// Drops other runs, checkpoints before the last two, and commits that both cover.
 fn keep_needed(records: &mut Vec<(Offset, Record)>, run: u64) {
     records.retain(|(_, record)| match record {
-        Record::Commit(commit) => commit.run == run,
+        Record::Commit(commit) | Record::Part(Part { commit, .. }) => commit.run == run,
         Record::Checkpoint(checkpoint) => checkpoint.run == run,
     });
     let needed: Vec<Offset> = last_two(records).iter().map(|(at, _)| *at).collect();
@@ -91,7 +102,7 @@ fn keep_needed(records: &mut Vec<(Offset, Record)>, run: u64) {
         _ => 0,
     };
     records.retain(|(at, record)| match record {
-        Record::Commit(_) => at.0 >= as_of,
+        Record::Commit(_) | Record::Part(_) => at.0 >= as_of,
         Record::Checkpoint(_) => needed.contains(at),
     });
 }

@@ -1,6 +1,7 @@
 //! Replay: committed ranges are taken again to rebuild state, and what comes out is compared with what was committed.
 //!
-//! Same rows, same cuts, same recordings. Outputs are thrown away: what was committed stands, whatever comes now.
+//! Same rows, same cuts, same recordings. Outputs are thrown away: what was committed stands, whatever comes now. Of a commit in parts that is
+//! not complete, what is missing is appended ([`super::appending`]).
 
 use arrow_array::RecordBatch;
 use tidemill_event::batch::concat;
@@ -33,6 +34,8 @@ impl Task {
     /// Takes a committed range again: same rows, same recordings; outputs are thrown away and compared.
     pub(super) fn replay(&mut self, committed: Commit) -> Result<Turn, String> {
         let begun = cpu_time();
+        let is_last = self.recovered.commits.is_empty();
+        let written = if is_last { self.recovered.written.take() } else { None };
         if committed.fresh {
             self.control.replace_instances();
         }
@@ -40,7 +43,14 @@ impl Task {
         let (taken, sources, rows) = match self.rows_again(&committed, clock) {
             Ok(Some(again)) => again,
             // What the commit took is not this plan's: nothing of it belongs into its state, and what was committed stands.
-            Ok(None) => return Ok(self.replayed_all().unwrap_or(Turn::Worked)),
+            Ok(None) => {
+                if written.is_some() {
+                    tracing::warn!(task = %self.shared.id, "the rest of what a batch made is lost: the plan does not take its rows any more");
+                    let none = Outcome::replay(clock, Vec::new());
+                    self.append(&committed, &self.nowhere(), self.nothing(), &none, 0)?;
+                }
+                return Ok(self.replayed_all().unwrap_or(Turn::Worked));
+            }
             Err(turn) => return turn,
         };
         if self.parts.plants.has(Planted::ReplaySkipped) {
@@ -87,7 +97,11 @@ impl Task {
         }
         if self.parts.plants.has(Planted::ReplayedOutputs) {
             let none = Outcome::replay(clock, Vec::new());
-            self.append(&committed, &sources, output, &none)?;
+            self.append(&committed, &sources, output, &none, 0)?;
+        } else if let Some(written) = written {
+            let written = if self.parts.plants.has(Planted::PartsForgotten) { 0 } else { written };
+            // Of another plan, what is there stays, and this one's rows follow behind as many.
+            self.append(&committed, &sources, output, &outcome, written)?;
         }
         self.account(&committed, &outcome, cpu_time().saturating_sub(begun));
         self.account_for_state();

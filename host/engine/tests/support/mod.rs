@@ -87,6 +87,8 @@ pub(crate) struct Setup {
     pub(crate) state_memory: u64,
     /// Rows that a task may have before it that the stage before wrote.
     pub(crate) stage_rows: u64,
+    /// Rows of one entry, in bytes; more is committed in parts.
+    pub(crate) entry_bytes: usize,
     /// Log and state on a platter in memory, which loses what was not synced. Else in a folder, where the state loses nothing.
     pub(crate) simulated: bool,
     pub(crate) planted: Option<Planted>,
@@ -101,6 +103,7 @@ impl Default for Setup {
             instances: 1000,
             state_memory: 1 << 40,
             stage_rows: 1 << 17,
+            entry_bytes: 8 << 20,
             simulated: false,
             planted: None,
         }
@@ -208,6 +211,7 @@ impl Host {
             instances_max: setup.instances,
             state_memory_bytes: setup.state_memory,
             stage_rows_max: setup.stage_rows,
+            entry_bytes_max: setup.entry_bytes,
             file_linger: Duration::ZERO,
             webhooks_private: true,
             disk: Arc::new(disk.clone()),
