@@ -4,7 +4,7 @@
 //! tidemill-load NAME URL PROCESS GUESTS [ARGUMENT]
 //! tidemill-load restart GUESTS [GIB]
 //! tidemill-load state [KEYS [MEMORY]]
-//! tidemill-load nexmark EXAMPLE [MILLIONS]
+//! tidemill-load nexmark EXAMPLE [MILLIONS [QUERY …]]
 //! ```
 //! Speaks HTTP on kept connections of loopback, from a fixed number of threads, for a fixed time, and prints a table. CPU time is
 //! taken from `/proc`, the host's and the generator's own apart, in steps of a clock tick; so figures per CPU-second mean something on
@@ -33,14 +33,16 @@ use std::process::ExitCode;
 
 use measured::Measured;
 
-const USE: &str = "use tidemill-load ingest|single|path|latency|idle|soak|backup|transactions URL PROCESS FOLDER [ARGUMENT], tidemill-load restart GUESTS [GIB], tidemill-load state [KEYS [MEMORY]], or tidemill-load nexmark EXAMPLE [MILLIONS]";
+const USE: &str = "use tidemill-load ingest|single|path|latency|idle|soak|backup|transactions URL PROCESS FOLDER [ARGUMENT], tidemill-load restart GUESTS [GIB], tidemill-load state [KEYS [MEMORY]], or tidemill-load nexmark EXAMPLE [MILLIONS [QUERY …]]";
 
 fn main() -> ExitCode {
     let typed: Vec<String> = std::env::args().skip(1).collect();
     let done = match typed.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["restart", guests, rest @ ..] => restart::restart(rest.first().copied(), Path::new(guests)),
         ["state", rest @ ..] => state::state(rest.first().copied(), rest.get(1).copied()),
-        ["nexmark", example, rest @ ..] => nexmark::nexmark(Path::new(example), rest.first().copied()),
+        ["nexmark", example, rest @ ..] => {
+            nexmark::nexmark(Path::new(example), rest.first().copied(), rest.get(1..).unwrap_or_default())
+        }
         [name, url, process, guests, rest @ ..] => {
             of_running(name, &Measured { url, process }, Path::new(guests), rest.first().copied())
         }

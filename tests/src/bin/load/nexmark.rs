@@ -19,6 +19,8 @@ use crate::measured::Measured;
 
 /// Millions of events, unless said.
 const MILLIONS: f64 = 2.0;
+/// They are kept in memory, as they are sent.
+const MILLIONS_MAX: f64 = 50.0;
 /// Of event time; the published runs have 10 million a second, so their windows hold more.
 const EVENTS_PER_S: u64 = 10_000;
 const BASE_MS: i64 = 1_700_035_175_000;
@@ -63,16 +65,24 @@ struct Round {
     queries: BTreeMap<&'static str, Result<Took, String>>,
 }
 
-/// `example`: the folder with streams and queries.
-pub(crate) fn nexmark(example: &Path, millions: Option<&str>) -> io::Result<()> {
-    let millions: f64 = millions.map_or(Ok(MILLIONS), str::parse).map_err(io::Error::other)?;
+/// `example`: the folder with streams and queries. `millions` of events; `only`: the queries that are run, all of them if it is empty.
+pub(crate) fn nexmark(example: &Path, millions: Option<&str>, only: &[&str]) -> io::Result<()> {
+    let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+    let millions: f64 = match millions.unwrap_or("").parse() {
+        _ if millions.is_none() => MILLIONS,
+        Ok(number) if number > 0.0 && number <= MILLIONS_MAX => number,
+        _ => return Err(wrong(format!("MILLIONS is in millions of events, such as 0.5 or 2; at most {MILLIONS_MAX}"))),
+    };
+    if let Some(unknown) = only.iter().find(|name| !QUERIES.iter().any(|(query, ..)| query == *name)) {
+        return Err(wrong(format!("there is no query `{unknown}`: choose {}", QUERIES.map(|(query, ..)| query).join(", "))));
+    }
     let events = (millions * 1e6) as u64;
     let bodies = bodies(events);
     let cores = std::thread::available_parallelism()?.get() as u32;
     let memory = PathBuf::from(IN_MEMORY);
-    let in_memory = memory.is_dir().then(|| round(example, &bodies, Some(memory), 1)).transpose()?;
-    let on_disk = round(example, &bodies, None, 1)?;
-    let on_all = round(example, &bodies, None, cores)?;
+    let in_memory = memory.is_dir().then(|| round(example, &bodies, only, Some(memory), 1)).transpose()?;
+    let on_disk = round(example, &bodies, only, None, 1)?;
+    let on_all = round(example, &bodies, only, None, cores)?;
 
     let per_cpu_s = |cpu_s: f64| format!("{:.0}", events as f64 / cpu_s / 1e3);
     println!(
@@ -83,7 +93,7 @@ pub(crate) fn nexmark(example: &Path, millions: Option<&str>) -> io::Result<()> 
     );
     println!("|---|---|---|---|---|---|---|");
     let mut refused = BTreeMap::new();
-    for (query, goal, _) in QUERIES {
+    for (query, goal, _) in QUERIES.into_iter().filter(|(query, ..)| is_asked(only, query)) {
         let mut cell = |round: Option<&Round>, of: &dyn Fn(&Round, &Took) -> String| {
             let Some(round) = round else { return "–".to_owned() };
             match round.queries.get(query) {
@@ -107,6 +117,10 @@ pub(crate) fn nexmark(example: &Path, millions: Option<&str>) -> io::Result<()> 
     println!("\ningestion alone, three streams: {} thousand events per CPU-second", per_cpu_s(on_disk.ingest_cpu_s));
     refused.iter().for_each(|(query, why)| println!("{query} did not run: {why}"));
     Ok(())
+}
+
+fn is_asked(only: &[&str], query: &str) -> bool {
+    only.is_empty() || only.contains(&query)
 }
 
 /// Bodies of one kind each, in the order in which their first events came.
@@ -134,7 +148,13 @@ fn bodies(events: u64) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// A host of its own: all events in, then one query after the other.
-fn round(example: &Path, bodies: &[(&'static str, Vec<u8>)], folder: Option<PathBuf>, partitions: u32) -> io::Result<Round> {
+fn round(
+    example: &Path,
+    bodies: &[(&'static str, Vec<u8>)],
+    only: &[&str],
+    folder: Option<PathBuf>,
+    partitions: u32,
+) -> io::Result<Round> {
     let host = Host::with(HostOptions { folder, ..HostOptions::default() });
     let (url, process) = (host.url(), host.process_id().to_string());
     let measured = Measured { url: &url, process: &process };
@@ -157,7 +177,7 @@ fn round(example: &Path, bodies: &[(&'static str, Vec<u8>)], folder: Option<Path
     }
     let ingest_cpu_s = measured.cpu_s()? - before_s;
     let mut queries = BTreeMap::new();
-    for (query, _, keys) in QUERIES {
+    for (query, _, keys) in QUERIES.into_iter().filter(|(query, ..)| is_asked(only, query)) {
         let mut pipeline = fs::read_to_string(example.join(format!("queries/{query}.yaml")))?;
         if partitions > 1 {
             for (source, key) in keys {
@@ -166,7 +186,7 @@ fn round(example: &Path, bodies: &[(&'static str, Vec<u8>)], folder: Option<Path
         }
         if queries.is_empty() {
             // What a host pays once, for its first rows, is no query's.
-            run(&measured, "warm-up", &pipeline.replace("pipeline: q0", "pipeline: warm-up"))?;
+            run(&measured, "warm-up", &pipeline.replace(&format!("pipeline: {query}"), "pipeline: warm-up"))?;
         }
         queries.insert(query, run(&measured, query, &pipeline).map_err(|error| error.to_string()));
     }
