@@ -156,6 +156,7 @@ pub struct Outcome {
     side: Side,
     tables: Tables,
     recorded: Vec<RecordedEnding>,
+    is_replay: bool,
     clock: EventTime,
     clock_read: Cell<bool>,
     entry: Option<(StepId, u32)>,
@@ -181,6 +182,7 @@ impl Outcome {
             side: Side::Left,
             tables: Arc::new([]),
             recorded: Vec::new(),
+            is_replay: false,
             clock,
             clock_read: Cell::new(false),
             entry: None,
@@ -190,7 +192,12 @@ impl Outcome {
     /// For a batch that is taken again after a crash: calls with a recorded ending are not made. `clock` is what was recorded; if nothing
     /// was, nobody asked.
     pub fn replay(clock: EventTime, recorded: Vec<RecordedEnding>) -> Self {
-        Self { recorded, ..Self::new(clock) }
+        Self { recorded, is_replay: true, ..Self::new(clock) }
+    }
+
+    /// Whether the batch was taken before: what was decided by more than its rows was recorded then.
+    pub(crate) fn is_replay(&self) -> bool {
+        self.is_replay
     }
 
     /// The watermark along the batch. Without it there is none, and nothing is ever late or closes.

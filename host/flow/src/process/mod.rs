@@ -8,11 +8,14 @@
 //! A row that comes out has the step's key in front, and the time of the row or timer it came from. Rows that timers made stand behind the
 //! rows of the input row that let them out, by (time, key, name); so the output hangs on no cut either.
 
+mod chains;
 mod memory_entries;
 mod remembered;
 mod table;
 mod timers;
 
+#[cfg(test)]
+mod chain_tests;
 #[cfg(test)]
 mod tests;
 
@@ -30,9 +33,10 @@ use crate::aside::set_aside;
 use crate::batch::{assemble, field_of};
 use crate::calls::{Calls, Decided, Fate};
 use crate::columns::Columns;
+use crate::process::chains::Chains;
 use crate::process::remembered::Remembered;
 use crate::process::table::Table;
-use crate::process::timers::{Due, Timers};
+use crate::process::timers::{Due, SetBy, Timers};
 use crate::rule::null_outputs;
 use crate::state_column::StateColumn;
 use crate::{FlowBatch, Isolation, KeyedTable, OnFailing, Operator, Outcome, SideRows, StepId, StepState, Watermark};
@@ -84,6 +88,8 @@ impl ProcessStep {
             tables: tables.into_iter().map(Table::new).collect(),
             timers: Timers::default(),
             subject: Subject::Rows,
+            is_chain: false,
+            chains: Chains::default(),
             rows_max: usize::MAX,
         };
         Self {
@@ -123,24 +129,37 @@ impl ProcessStep {
             if due.is_empty() {
                 return;
             }
-            let (input, due) = self.making.timers(due, output);
-            std::mem::swap(&mut self.calls.columns, &mut self.timer_columns);
-            self.calls.memory.subject = Subject::Timers;
-            let Decided { fates, next_number, .. } = self.calls.decide(&input, output, &mut *self.guest);
-            self.calls.first_number = next_number;
-            self.calls.memory.subject = Subject::Rows;
-            std::mem::swap(&mut self.calls.columns, &mut self.timer_columns);
-            for (range, fate) in fates {
-                let part = &*input.part(&range);
-                match fate {
-                    Fate::Answered(answer) => made.push(self.making.take(part, answer, Some(&due[range]), output)),
-                    Fate::Dead(ended) => {
-                        output.bury_all(part, self.making.step, &ended);
-                        due[range].iter().for_each(|due| self.calls.memory.timers.set(&due.key, &due.timer.name, None, 0));
-                    }
-                    // They stay where they are, and are due with the next batch.
-                    Fate::Passed | Fate::PutBack(_) => held.extend(due[range].iter().map(|due| due.key.clone())),
+            // Apart, because those have bounds and nobody else is to meet them.
+            let (chained, first): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| due.by.is_timer);
+            for (due, is_chain) in [(first, false), (chained, true)] {
+                if !due.is_empty() {
+                    self.calls.memory.is_chain = is_chain;
+                    self.fire_together(due, held, output, made);
                 }
+            }
+        }
+    }
+
+    /// Lets timers of different keys fire, or the first of them.
+    fn fire_together(&mut self, due: Vec<Due>, held: &mut BTreeSet<Arc<[u8]>>, output: &mut Outcome, made: &mut Vec<Made>) {
+        let (input, due) = self.making.timers(due, output);
+        std::mem::swap(&mut self.calls.columns, &mut self.timer_columns);
+        self.calls.memory.subject = Subject::Timers;
+        let Decided { fates, next_number, .. } = self.calls.decide(&input, output, &mut *self.guest);
+        self.calls.first_number = next_number;
+        self.calls.memory.subject = Subject::Rows;
+        std::mem::swap(&mut self.calls.columns, &mut self.timer_columns);
+        for (range, fate) in fates {
+            let part = &*input.part(&range);
+            match fate {
+                Fate::Answered(answer) => made.push(self.making.take(part, answer, Some(&due[range]), output)),
+                Fate::Dead(ended) => {
+                    output.bury_all(part, self.making.step, &ended);
+                    let timers = &mut self.calls.memory.timers;
+                    due[range].iter().for_each(|due| timers.set(&due.key, &due.timer.name, None, SetBy::default()));
+                }
+                // They stay where they are, and are due with the next batch.
+                Fate::Passed | Fate::PutBack(_) => held.extend(due[range].iter().map(|due| due.key.clone())),
             }
         }
     }
@@ -155,6 +174,7 @@ impl Operator for ProcessStep {
         let marks = output.marks();
         let (mut made, mut held, mut from) = (Vec::new(), BTreeSet::new(), 0);
         (self.calls.first_number, self.calls.memory.rows_max) = (0, usize::MAX);
+        self.calls.memory.chains.begin();
         while from < input.len() {
             self.fire(marks.before(input.origin[from]), &mut held, output, &mut made);
             from += self.take_rows(&input.part(&(from..input.len())), output, &mut made);
@@ -206,7 +226,7 @@ impl Making {
     fn timers(&self, due: Vec<Due>, output: &Outcome) -> (FlowBatch, Vec<Due>) {
         let marks = output.marks();
         // Behind what set it, if that was a row of this batch.
-        let origin = |due: &Due| marks.lets_out(due.timer.at).unwrap_or(0).max(due.since);
+        let origin = |due: &Due| marks.lets_out(due.timer.at).unwrap_or(0).max(due.by.row);
         let mut due: Vec<(u32, Due)> = due.into_iter().map(|due| (origin(&due), due)).collect();
         due.sort_by_key(|(origin, _)| *origin);
         let (origin, due): (Vec<u32>, Vec<Due>) = due.into_iter().unzip();

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use tidemill_event::batch::times;
 use tidemill_event::{
     CallFailure, Ending, EventTime, ProcessAnswer, ProcessGuest, RuleCall, Subject, TableEntries, TimerChange, Usage,
@@ -20,8 +21,9 @@ use tidemill_event::{
 
 use crate::calls::{Answer, Called, Remembers};
 use crate::gathered::{Gathered, Together};
+use crate::process::chains::Chains;
 use crate::process::table::{Found, Table};
-use crate::process::timers::Timers;
+use crate::process::timers::{SetBy, TIMERS_MAX, Timers};
 use crate::ttl::Now;
 use crate::{FlowBatch, Guest, KeyedTable, Outcome, StepId, Ttl, Watermark};
 
@@ -35,6 +37,9 @@ pub(crate) struct Remembered {
     pub(crate) timers: Timers,
     /// What the calls under way are about.
     pub(crate) subject: Subject,
+    /// Whether that are timers which timers of this batch have set.
+    pub(crate) is_chain: bool,
+    pub(crate) chains: Chains,
     /// No call takes more rows, until it has shown that it may. Per batch: how calls were cut is part of what a replay repeats.
     pub(crate) rows_max: usize,
 }
@@ -83,10 +88,15 @@ impl Remembers<ProcessAnswer> for Remembered {
         let row_times = times(&input.rows).clone();
         let now = |ttl: Ttl, row: u32| ttl.at(row_times.value(row as usize), watermarks[row as usize], by_clock);
         let state = Some(self.rows.state(&gathered));
+        // A replay takes what was taken.
+        let is_bounded = self.is_chain && self.subject == Subject::Timers && !output.is_replay();
+        let chains = is_bounded.then_some(&mut self.chains);
         let mut asking = Asking {
             guest,
             subject: self.subject,
             tables: &self.tables,
+            timers: &self.timers,
+            chains,
             keys: &keys,
             row_to_key: &gathered.row_to_key,
             times: row_times.values(),
@@ -190,15 +200,15 @@ impl Remembered {
         }
         if self.subject == Subject::Timers {
             let names = input.rows.column_by_name("timer.name").expect("a batch of timers has their names");
-            let names = arrow_array::cast::AsArray::as_string::<i32>(names);
+            let names = names.as_string::<i32>();
             for (row, key) in row_to_key.iter().enumerate() {
-                self.timers.set(&keys[*key as usize], names.value(row), None, 0);
+                self.timers.set(&keys[*key as usize], names.value(row), None, SetBy::default());
             }
         }
         for change in &answer.timers {
             let row = change.row as usize;
-            let (key, origin) = (&keys[row_to_key[row] as usize], input.origin[row]);
-            self.timers.set(key, &change.name, fires_at(change, watermarks[row]), origin);
+            let by = SetBy { row: input.origin[row], is_timer: self.subject == Subject::Timers };
+            self.timers.set(&keys[row_to_key[row] as usize], &change.name, fires_at(change, watermarks[row]), by);
         }
     }
 }
@@ -214,6 +224,9 @@ struct Asking<'a> {
     guest: &'a mut (dyn ProcessGuest + 'static),
     subject: Subject,
     tables: &'a [Table],
+    timers: &'a Timers,
+    /// Of timers that timers have set.
+    chains: Option<&'a mut Chains>,
     keys: &'a [Box<[u8]>],
     row_to_key: &'a [u32],
     /// Of the rows, or of the timers.
@@ -224,6 +237,9 @@ struct Asking<'a> {
 
 impl Guest<ProcessAnswer> for Asking<'_> {
     fn call(&mut self, call: &RuleCall) -> Result<ProcessAnswer, CallFailure> {
+        if let Some(chains) = &self.chains {
+            chains.check(self.keys)?;
+        }
         let (mut entries, mut before): (Vec<TableEntries>, _) = (Vec::new(), Usage::default());
         if !self.tables.is_empty() {
             let wanted = self.guest.wants(self.subject, call)?;
@@ -239,19 +255,41 @@ impl Guest<ProcessAnswer> for Asking<'_> {
         answer.usage.fuel += before.fuel;
         answer.usage.time += before.time;
         answer.usage.output_bytes += before.output_bytes;
-        let is_early = |change: &&TimerChange| change.at.is_some_and(|at| at.0 <= self.times[change.row as usize]);
-        if self.subject == Subject::Timers
-            && let Some(early) = answer.timers.iter().find(is_early)
-        {
-            let at = early.at.unwrap_or(EventTime(0));
-            let message = format!("a timer that fires sets `{}` to {at}, which is not later than its own time", early.name);
-            let usage = answer.usage;
-            return Err(CallFailure { ending: Ending::InvalidOutput, message, backtrace: String::new(), usage });
+        if let Some(chains) = &mut self.chains {
+            chains.fired(self.keys, &answer.usage);
         }
+        self.check_timers(call, &answer)?;
         Ok(answer)
     }
 
     fn replace(&mut self) {
         self.guest.replace();
+    }
+}
+
+impl Asking<'_> {
+    /// Whether the timers that an answer sets are such that can be kept.
+    fn check_timers(&self, call: &RuleCall, answer: &ProcessAnswer) -> Result<(), CallFailure> {
+        let failure = |ending, message| Err(CallFailure { ending, message, backtrace: String::new(), usage: answer.usage });
+        let is_early = |change: &&TimerChange| change.at.is_some_and(|at| at.0 <= self.times[change.row as usize]);
+        let mut firing = Vec::new();
+        if self.subject == Subject::Timers {
+            if let Some(early) = answer.timers.iter().find(is_early) {
+                let (name, at) = (&early.name, early.at.unwrap_or(EventTime(0)));
+                let message = format!("a timer that fires sets `{name}` to {at}, which is not later than its own time");
+                return failure(Ending::InvalidOutput, message);
+            }
+            let names = call.columns.column_by_name("timer.name").expect("a call for timers has their names").as_string::<i32>();
+            firing = self.row_to_key.iter().enumerate().map(|(row, key)| (*key, names.value(row))).collect();
+        }
+        let changes =
+            answer.timers.iter().map(|change| (self.row_to_key[change.row as usize], &*change.name, change.at.is_some()));
+        match self.timers.first_too_many(self.keys, &firing, changes) {
+            Some(at) => {
+                let name = &answer.timers[at].name;
+                failure(Ending::TooMuchOutput, format!("with `{name}` its key would have more than {TIMERS_MAX} timers"))
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -150,7 +150,7 @@ impl World for InBatch<'_> {
     }
 }
 
-fn made(rows: &[(u32, i64)]) -> MadeRows {
+pub(super) fn made(rows: &[(u32, i64)]) -> MadeRows {
     let values = Int64Array::from_iter_values(rows.iter().map(|(_, n)| *n));
     MadeRows { source_rows: rows.iter().map(|(row, _)| *row).collect(), columns: vec![Arc::new(values)] }
 }
@@ -226,10 +226,10 @@ impl ProcessGuest for Native {
 }
 
 #[derive(Debug, Clone)]
-struct Row {
-    key: u8,
-    value: i64,
-    time: i64,
+pub(super) struct Row {
+    pub(super) key: u8,
+    pub(super) value: i64,
+    pub(super) time: i64,
 }
 
 fn step() -> ProcessStep {
@@ -254,7 +254,7 @@ fn step() -> ProcessStep {
     ProcessStep::new(settings, Box::new(Native))
 }
 
-fn batch(rows: &[Row]) -> FlowBatch {
+pub(super) fn batch(rows: &[Row]) -> FlowBatch {
     let keys = StringArray::from_iter_values(rows.iter().map(|row| format!("k{}", row.key)));
     let batch = rows_of(Arc::new(keys), rows.iter().map(|row| Some(row.value)).collect());
     let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.time)).with_timezone("UTC");

@@ -4,7 +4,7 @@
 //! key a   cart 10 · reminder 25          queue   10 a · 12 b · …        a key stands in it with its earliest timer alone:
 //! key b   cart 12                                                       what that does may replace or take back the next
 //! ```
-//! Of equal times the key's bytes decide, then the name.
+//! Of equal times the key's bytes decide, then the name. A key has at most [`TIMERS_MAX`]: they are one entry in the store, and walked through.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use crate::aggregate::bytes::{take_i64, take_u32};
 use crate::checksum::checksum;
 use crate::state::corrupt;
 use crate::{InStore, KeyChange, StateCorrupt, Watermark};
+
+/// Timers of one key; whoever sets one more fails.
+pub(crate) const TIMERS_MAX: usize = 1_000;
 
 /// One timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,19 +31,27 @@ pub(crate) struct Timer {
 pub(crate) struct Due {
     pub(crate) key: Arc<[u8]>,
     pub(crate) timer: Timer,
-    /// The row of this batch that set it; 0 for one that was there before.
-    pub(crate) since: u32,
+    /// What set it.
+    pub(crate) by: SetBy,
+}
+
+/// What set a timer: by default it was there before the batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SetBy {
+    /// The row of this batch.
+    pub(crate) row: u32,
+    /// Not by itself, but by a timer that it let out.
+    pub(crate) is_timer: bool,
 }
 
 #[derive(Debug, Default)]
 struct OfKey {
     /// Ascending.
     timers: Vec<Timer>,
-    /// Those that were set in this batch, each by which row.
-    since: Vec<(Arc<str>, u32)>,
+    /// Those that were set in this batch, each by what.
+    since: Vec<(Arc<str>, SetBy)>,
     is_changed: bool,
     is_stored: bool,
-    part: u64,
 }
 
 /// All timers of a step.
@@ -52,6 +63,8 @@ pub(crate) struct Timers {
     /// Keys with timers that were set in this batch.
     fresh: Vec<Arc<[u8]>>,
     live: usize,
+    /// The most that any key ever had.
+    most: usize,
     sum: u64,
 }
 
@@ -78,14 +91,14 @@ impl Timers {
         due.map(|(_, key)| {
             let of = &self.of[key];
             let timer = of.timers[0].clone();
-            let since = of.since.iter().find(|(name, _)| *name == timer.name).map_or(0, |(_, row)| *row);
-            Due { key: key.clone(), timer, since }
+            let by = of.since.iter().find(|(name, _)| *name == timer.name).map_or_else(SetBy::default, |(_, by)| *by);
+            Due { key: key.clone(), timer, by }
         })
         .collect()
     }
 
     /// The key's timer of that name fires then, and at no other time; `None`: not at all.
-    pub(crate) fn set(&mut self, key: &[u8], name: &str, at: Option<i64>, row: u32) {
+    pub(crate) fn set(&mut self, key: &[u8], name: &str, at: Option<i64>, by: SetBy) {
         let key: Arc<[u8]> = match self.of.get_key_value(key) {
             Some((key, _)) => key.clone(),
             None if at.is_none() => return,
@@ -101,7 +114,11 @@ impl Timers {
             _ => {}
         }
         let name: Arc<str> = match old {
-            Some(old) => of.timers.remove(old).name,
+            Some(old) => {
+                let old = of.timers.remove(old);
+                self.sum = self.sum.wrapping_sub(part(&key, &old));
+                old.name
+            }
             None => name.into(),
         };
         of.since.retain(|(other, _)| *other != name);
@@ -109,10 +126,12 @@ impl Timers {
             if of.since.is_empty() {
                 self.fresh.push(key.clone());
             }
-            of.since.push((name.clone(), row));
+            of.since.push((name.clone(), by));
             let timer = Timer { at, name };
+            self.sum = self.sum.wrapping_add(part(&key, &timer));
             let place = of.timers.partition_point(|other| *other < timer);
             of.timers.insert(place, timer);
+            self.most = self.most.max(of.timers.len());
         }
         let after = of.timers.first().map(|timer| timer.at);
         if before != after {
@@ -120,11 +139,41 @@ impl Timers {
             after.map(|at| self.queue.insert((at, key.clone())));
         }
         self.live = self.live + usize::from(after.is_some()) - usize::from(was_live);
-        let part = if after.is_some() { checksum(checksum(0, &key), &encoded(&of.timers)) } else { 0 };
-        self.sum = self.sum.wrapping_sub(std::mem::replace(&mut of.part, part)).wrapping_add(part);
         if !std::mem::replace(&mut of.is_changed, true) {
             self.changed.push(key);
         }
+    }
+
+    /// The first of some changes that gives its key more timers than it may have: for each the number of its key, the name, and whether it sets it. Those
+    /// that fire with the call (`firing`, as many as `keys`) are gone by then.
+    pub(crate) fn first_too_many<'a>(
+        &self,
+        keys: &[Box<[u8]>],
+        firing: &[(u32, &str)],
+        changes: impl Iterator<Item = (u32, &'a str, bool)> + Clone,
+    ) -> Option<usize> {
+        let mut counts = vec![0usize; keys.len()];
+        changes.clone().filter(|(.., is_set)| *is_set).for_each(|(key, ..)| counts[key as usize] += 1);
+        // Nearly always no key comes near.
+        if counts.iter().all(|count| self.most + count <= TIMERS_MAX) {
+            return None;
+        }
+        let there = |key: &Box<[u8]>| self.of.get(&**key).map_or(&[][..], |of| &of.timers[..]);
+        let mut names: Vec<BTreeSet<&str>> =
+            keys.iter().map(|key| there(key).iter().map(|timer| &*timer.name).collect()).collect();
+        for (key, name) in firing {
+            names[*key as usize].remove(name);
+        }
+        let mut changes = changes.enumerate();
+        changes.find_map(|(at, (key, name, is_set))| {
+            let names = &mut names[key as usize];
+            if is_set {
+                names.insert(name)
+            } else {
+                names.remove(name)
+            };
+            (names.len() > TIMERS_MAX).then_some(at)
+        })
     }
 
     /// The batch is over: what set a timer is not asked for any more.
@@ -174,7 +223,7 @@ impl Timers {
         let mut rest = value;
         let timers = decoded(&mut rest).ok_or_else(|| corrupt(key, "timers", value.len() - rest.len()))?;
         for Timer { at, name } in timers {
-            self.set(key, &name, Some(at), 0);
+            self.set(key, &name, Some(at), SetBy::default());
         }
         if let Some(of) = self.of.get_mut(key) {
             (of.is_changed, of.is_stored) = (false, true);
@@ -185,15 +234,25 @@ impl Timers {
     }
 }
 
-/// How many, then each: its time, the length of its name, its name.
+/// How many, then each.
 fn encoded(timers: &[Timer]) -> Vec<u8> {
     let mut value = (timers.len() as u32).to_le_bytes().to_vec();
-    for Timer { at, name } in timers {
-        value.extend_from_slice(&at.to_le_bytes());
-        value.extend_from_slice(&(name.len() as u32).to_le_bytes());
-        value.extend_from_slice(name.as_bytes());
-    }
+    timers.iter().for_each(|timer| encode(timer, &mut value));
     value
+}
+
+/// Its time, the length of its name, its name.
+fn encode(Timer { at, name }: &Timer, out: &mut Vec<u8>) {
+    out.extend_from_slice(&at.to_le_bytes());
+    out.extend_from_slice(&(name.len() as u32).to_le_bytes());
+    out.extend_from_slice(name.as_bytes());
+}
+
+/// What a timer gives to the checksum: a sum of all, so that setting one is not a walk through the others.
+fn part(key: &[u8], timer: &Timer) -> u64 {
+    let mut bytes = Vec::with_capacity(12 + timer.name.len());
+    encode(timer, &mut bytes);
+    checksum(checksum(0, key), &bytes)
 }
 
 fn decoded(bytes: &mut &[u8]) -> Option<Vec<Timer>> {
@@ -220,12 +279,12 @@ mod tests {
     fn a_key_is_due_with_its_earliest_timer_and_a_name_is_one_timer() {
         let mut timers = Timers::default();
         for (key, name, at) in [("b", "x", Some(10)), ("a", "y", Some(10)), ("a", "x", Some(30)), ("a", "z", Some(12))] {
-            timers.set(key.as_bytes(), name, at, 0);
+            timers.set(key.as_bytes(), name, at, SetBy::default());
         }
         assert_eq!(due(&timers, 10), "", "a timer fires when nothing at its time can come any more");
         assert_eq!(due(&timers, 11), "10y:a 10x:b ");
-        timers.set(b"a", "y", Some(40), 0);
-        timers.set(b"b", "x", None, 0);
+        timers.set(b"a", "y", Some(40), SetBy::default());
+        timers.set(b"b", "x", None, SetBy::default());
         assert_eq!((due(&timers, 99), timers.len()), ("12z:a ".to_owned(), 1));
         assert_eq!(timers.earliest(), Some(12));
     }
@@ -233,8 +292,8 @@ mod tests {
     #[test]
     fn what_is_stored_reads_back_and_what_went_is_taken_out() {
         let mut timers = Timers::default();
-        timers.set(b"a", "x", Some(5), 0);
-        timers.set(b"b", "y", Some(-7), 0);
+        timers.set(b"a", "x", Some(5), SetBy::default());
+        timers.set(b"b", "y", Some(-7), SetBy::default());
         let stored = timers.take_some(9);
         let mut restored = Timers::default();
         for change in &stored {
@@ -242,9 +301,25 @@ mod tests {
         }
         assert_eq!((restored.checksum(), restored.len(), restored.changed_len()), (timers.checksum(), 2, 0));
         assert_eq!(due(&restored, 9), "-7y:b 5x:a ");
-        restored.set(b"a", "x", None, 0);
+        restored.set(b"a", "x", None, SetBy::default());
         let changes = restored.take_some(9);
         assert_eq!(changes, [KeyChange { key: (*b"a").into(), value: None, stored: InStore::Unknown }]);
         assert!(restored.restore(b"c", &[1, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn a_key_has_so_many_timers_and_no_more() {
+        let mut timers = Timers::default();
+        for number in 1..TIMERS_MAX {
+            timers.set(b"a", &format!("t{number}"), Some(9), SetBy::default());
+        }
+        let keys: [Box<[u8]>; 2] = [(*b"a").into(), (*b"b").into()];
+        let first = |firing: &[(u32, &str)], changes: &[(u32, &'static str, bool)]| {
+            timers.first_too_many(&keys, firing, changes.iter().copied())
+        };
+        assert_eq!(first(&[], &[(0, "x", true), (1, "y", true), (0, "t5", true)]), None, "t5 is there already");
+        assert_eq!(first(&[], &[(0, "x", true), (1, "y", true), (0, "y", true)]), Some(2));
+        assert_eq!(first(&[], &[(0, "x", true), (0, "t1", false), (0, "y", true)]), None);
+        assert_eq!(first(&[(0, "t7")], &[(0, "x", true), (0, "y", true)]), None, "t7 fires, and is gone");
     }
 }
