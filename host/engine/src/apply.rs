@@ -63,7 +63,7 @@ impl Deployments {
         }
         if let Some(replay) = self.get_replay(tenant, name) {
             let error =
-                format!("run {} of `{name}` is a replay of the plan there is: promote or discard it first", replay.stored.run);
+                format!("run {} of `{name}` is a replay beside what is applied: promote or discard it first", replay.stored.run);
             return Err(ApplyError::Conflict(error));
         }
         if let Some(before) = &before {
@@ -109,8 +109,24 @@ impl Deployments {
         Ok(applied)
     }
 
-    /// The plan of a text, against everything there is now; references mean what is the newest.
+    /// The plan of a text, against everything there is now, and whether there is room for it; references mean what is the newest.
     fn check_new(
+        &self,
+        tenant: &TenantName,
+        definition: PipelineDefinition,
+        gap: Option<usize>,
+        previous: Option<&StoredPipeline>,
+    ) -> Result<Plan, Vec<Fault>> {
+        let plan = self.check_alone(tenant, definition, gap, previous)?;
+        self.refuse_crowd(&plan, Role::Main).map_err(|error| {
+            let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
+            vec![Fault::new("steps", 1, error, remedy)]
+        })?;
+        Ok(plan)
+    }
+
+    /// The same without the room.
+    pub(crate) fn check_alone(
         &self,
         tenant: &TenantName,
         definition: PipelineDefinition,
@@ -121,12 +137,7 @@ impl Deployments {
         let all = self.all();
         let graph: Graph =
             all.iter().filter(of_tenant).filter_map(|deployed| Some((deployed.name.clone(), deployed.streams()?))).collect();
-        let plan = self.check(tenant, definition, gap, Pinning::Newest(previous), &graph)?;
-        self.refuse_crowd(&plan, Role::Main).map_err(|error| {
-            let remedy = "use fewer component steps, a source with fewer partitions, or delete pipelines nobody needs";
-            vec![Fault::new("steps", 1, error, remedy)]
-        })?;
-        Ok(plan)
+        self.check(tenant, definition, gap, Pinning::Newest(previous), &graph)
     }
 
     /// Starts a run again as it was: a change of it did not come about.
@@ -158,7 +169,13 @@ impl Deployments {
     }
 
     /// Where the run begins and ends, and which one it is. The error says what of a source cannot be read.
-    fn next_stored(&self, plan: &Plan, text: &str, before: Option<&Deployed>, new_run: bool) -> Result<StoredPipeline, String> {
+    pub(crate) fn next_stored(
+        &self,
+        plan: &Plan,
+        text: &str,
+        before: Option<&Deployed>,
+        new_run: bool,
+    ) -> Result<StoredPipeline, String> {
         let (tenant, definition) = (&plan.tenant, &plan.definition);
         let number = before.map_or(1, |before| before.stored.plan + 1);
         let same_run = before.map(|before| &before.stored).filter(|_| !new_run);
@@ -210,7 +227,7 @@ impl Deployments {
     }
 
     /// The streams a plan writes that are not there yet.
-    fn make_streams(&self, plan: &Plan) -> Result<(), StreamError> {
+    pub(crate) fn make_streams(&self, plan: &Plan) -> Result<(), StreamError> {
         for target in &plan.targets {
             if let PlannedTarget::Stream { name, there: None, definition, .. } = target {
                 self.make_stream(&plan.tenant, name.clone(), definition.clone())?;
@@ -261,7 +278,7 @@ impl Deployments {
 }
 
 /// The documents that say whose folders these are.
-fn owned(tenant: &TenantName, name: &PipelineName, folders: &[String]) -> Vec<(String, Option<Vec<u8>>)> {
+pub(crate) fn owned(tenant: &TenantName, name: &PipelineName, folders: &[String]) -> Vec<(String, Option<Vec<u8>>)> {
     folders.iter().map(|path| (owner_key(path), Some(owner(tenant, name).into_bytes()))).collect()
 }
 

@@ -13,8 +13,8 @@ use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::document;
 use crate::{
-    Change, DeleteTableError, Fault, FromStream, LogLine, LogPage, Promoted, PutTable, PutTableError, ReplayFrom, Status,
-    TablePut,
+    BeginReplay, Change, CompareReplay, DeleteTableError, Fault, FromStream, LogLine, LogPage, Promoted, PutTable, PutTableError,
+    ReplayCompared, Status, TablePut,
 };
 
 /// What applying did, or with `dry_run` would do.
@@ -56,6 +56,9 @@ pub enum ControlError {
     /// Not in this state (409).
     #[error("{0}")]
     Conflict(String),
+    /// The text that is to be tried is wrong (422). Never empty.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Faults(Vec<Fault>),
     /// The log failed, or the host is stopping (503).
     #[error("{0}")]
     Unavailable(String),
@@ -188,9 +191,20 @@ impl Pipelines {
         self.deployments.delete_stream(tenant, stream)
     }
 
-    /// Begins a replay: a run of its own beside the pipeline's, whose output goes to streams of its own. Its number. Blocking.
-    pub fn replay(&self, tenant: &TenantName, name: &PipelineName, from: &ReplayFrom) -> Result<u64, ControlError> {
-        self.deployments.replay(tenant, name, from)
+    /// Begins a replay, or a trial of another text: a run of its own beside the pipeline's, whose output goes to streams of its own. Its
+    /// number. Blocking.
+    pub fn replay(&self, tenant: &TenantName, name: &PipelineName, asked: &BeginReplay) -> Result<u64, ControlError> {
+        self.deployments.replay(tenant, name, asked)
+    }
+
+    /// Rows that the replay wrote and the pipeline did not, and the other way round. Blocking, for as long as reading both takes.
+    pub fn compare_replay(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        query: &CompareReplay,
+    ) -> Result<ReplayCompared, ControlError> {
+        self.deployments.compare_replay(tenant, name, query)
     }
 
     /// How the replay of a pipeline stands, if there is one.

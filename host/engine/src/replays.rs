@@ -100,28 +100,50 @@ pub struct MovedStream {
     pub history: String,
 }
 
+/// A run to begin beside the pipeline's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeginReplay {
+    /// Where it begins.
+    pub from: ReplayFrom,
+    /// What it runs: another text than the pipeline's, which need not be there at all. `None`: the pipeline's.
+    pub text: Option<String>,
+    /// It ends with the rows that are there now, and time does not.
+    pub ends_now: bool,
+}
+
+impl From<ReplayFrom> for BeginReplay {
+    /// A replay of the pipeline's own text that goes on.
+    fn from(from: ReplayFrom) -> Self {
+        Self { from, text: None, ends_now: false }
+    }
+}
+
 impl Deployments {
     /// Starts a run beside the one there is.
-    pub(crate) fn replay(&self, tenant: &TenantName, name: &PipelineName, from: &ReplayFrom) -> Result<u64, ControlError> {
+    pub(crate) fn replay(&self, tenant: &TenantName, name: &PipelineName, asked: &BeginReplay) -> Result<u64, ControlError> {
         let _turn = self.turns.take(tenant, name);
         let _changes = self.changes.lock();
-        let main = self.find(tenant, name)?;
+        let main = match (self.find(tenant, name), &asked.text) {
+            (Err(ControlError::Unknown(_)), Some(_)) => None,
+            (main, _) => Some(main?),
+        };
         if let Some(there) = self.get_replay(tenant, name) {
             let error = format!("run {} of `{name}` is a replay already: promote or discard it first", there.stored.run);
             return Err(ControlError::Conflict(error));
         }
-        let plan = self.plan_stored(tenant, name, &main.stored).map_err(ControlError::Conflict)?;
-        self.refuse_crowd(&plan, Role::Replay).map_err(ControlError::Conflict)?;
-        let run = self.next_run(tenant, name);
-        let sources = plan.sources.list.iter().map(|source| begin(source, from, &main.stored));
-        let stored = StoredPipeline {
-            run,
-            paused: false,
-            sources: sources.collect::<Result<_, _>>().map_err(ControlError::Conflict)?,
-            output_starts: Vec::new(),
-            letters_from: Vec::new(),
-            ..main.stored.clone()
+        let (plan, stored) = match (&asked.text, &main) {
+            (Some(text), main) => self.plan_trial(tenant, name, text, main.as_deref())?,
+            (None, Some(main)) => {
+                let plan = self.plan_stored(tenant, name, &main.stored).map_err(ControlError::Conflict)?;
+                (plan, StoredPipeline { run: self.next_run(tenant, name), ..main.stored.clone() })
+            }
+            (None, None) => return Err(ControlError::Unknown(name.clone())),
         };
+        self.refuse_crowd(&plan, Role::Replay).map_err(ControlError::Conflict)?;
+        let run = stored.run;
+        let begins = |source| begin(source, asked, &stored, main.as_ref().map(|main| &main.stored));
+        let sources = plan.sources.list.iter().map(begins).collect::<Result<_, _>>().map_err(ControlError::Conflict)?;
+        let stored = StoredPipeline { paused: false, sources, output_starts: Vec::new(), letters_from: Vec::new(), ..stored };
         self.make_streams_of_run(&plan, run).map_err(|error| ControlError::Unavailable(error.to_string()))?;
         self.store(tenant, name, &stored, Role::Replay, Vec::new()).map_err(ControlError::Unavailable)?;
         self.deploy(tenant.clone(), name.clone(), stored, Ok(plan), Role::Replay, false);
@@ -129,10 +151,13 @@ impl Deployments {
     }
 
     pub(crate) fn make_streams_of_run(&self, plan: &Plan, run: u64) -> Result<(), StreamError> {
-        let definition_of =
-            |name: &StreamName| self.stream(&plan.tenant, name.clone()).map(|stream| (*stream.definition()).clone());
+        let there = |name: &StreamName| self.stream(&plan.tenant, name.clone()).map(|stream| (*stream.definition()).clone());
         for (name, of_run) in outputs(plan, run) {
-            if let Some(definition) = definition_of(&name) {
+            let planned = self.planned_definition(plan, &name);
+            // What files get has this plan's columns; all else goes where the pipeline's own rows would.
+            let is_output = name == StreamName::derived(plan.definition.name.as_str(), "output");
+            let definition = if is_output { planned } else { there(&name).or(planned) };
+            if let Some(definition) = definition {
                 self.make_stream(&plan.tenant, of_run, definition)?;
             }
         }
@@ -143,8 +168,12 @@ impl Deployments {
     pub(crate) fn promote(&self, tenant: &TenantName, name: &PipelineName) -> Result<Promoted, ControlError> {
         let _turn = self.turns.take(tenant, name);
         let mut changes = self.changes.lock();
-        let main = self.find(tenant, name)?;
-        let replay = self.get_replay(tenant, name).ok_or_else(|| no_replay(name))?;
+        let replay = self.get_replay(tenant, name);
+        let main = self.find(tenant, name).map_err(|error| match replay {
+            Some(_) => ControlError::Conflict(format!("`{name}` itself is not there: discard its replay, and apply its text")),
+            None => error,
+        })?;
+        let replay = replay.ok_or_else(|| no_replay(name))?;
         for (deployed, what) in [(&main, "the pipeline"), (&replay, "its replay")] {
             match deployed.state() {
                 PipelineState::Running | PipelineState::Finished => {}
@@ -165,12 +194,17 @@ impl Deployments {
             output_starts: main.stored.output_starts.clone(),
             ..replay.stored.clone()
         };
+        let adopted = self.adopt_trial(&main, &replay)?;
         // That takes as long as the replay is behind; only the change itself is for everybody to wait for.
         let together = MutexGuard::unlocked(&mut changes, || self.bring_together(&main, &replay));
         let stored = StoredPipeline { letters_from: self.letters_end(tenant, name), ..stored };
+        let stored = match &replay.plan {
+            Ok(plan) => stored.without_ends(plan),
+            Err(_) => stored,
+        };
         let brought = together.and_then(|()| {
             let replaced = (StoredPipeline::replay_key(tenant, name), None);
-            self.store(tenant, name, &stored, Role::Main, vec![replaced])
+            self.store(tenant, name, &stored, Role::Main, [adopted, vec![replaced]].concat())
         });
         let plan = match (brought, &replay.plan) {
             (Ok(()), Ok(plan)) => plan.clone(),
@@ -246,8 +280,8 @@ impl Deployments {
     pub(crate) fn discard(&self, tenant: &TenantName, name: &PipelineName) -> Result<(), ControlError> {
         let _turn = self.turns.take(tenant, name);
         let mut changes = self.changes.lock();
-        self.find(tenant, name)?;
-        let replay = self.get_replay(tenant, name).ok_or_else(|| no_replay(name))?;
+        let main = self.find(tenant, name);
+        let replay = self.get_replay(tenant, name).ok_or_else(|| main.err().unwrap_or_else(|| no_replay(name)))?;
         self.end_replay(&mut changes, &replay).map_err(ControlError::Unavailable)
     }
 
@@ -286,10 +320,17 @@ pub(crate) fn outputs(plan: &Plan, run: u64) -> Vec<(StreamName, StreamName)> {
     streams.into_iter().map(|stream| (stream.clone(), stream.of_run(run))).collect()
 }
 
-fn begin(source: &PlannedSource, from: &ReplayFrom, main: &StoredPipeline) -> Result<StoredSource, String> {
-    let before = main.source(&source.input).ok_or_else(|| format!("it is not stored where `{}` begins", source.name()))?;
+/// Where a run beside `main` begins in a source, and where it ends.
+fn begin(
+    source: &PlannedSource,
+    asked: &BeginReplay,
+    stored: &StoredPipeline,
+    main: Option<&StoredPipeline>,
+) -> Result<StoredSource, String> {
+    let own = stored.source(&source.input).ok_or_else(|| format!("it is not stored where `{}` begins", source.name()))?;
+    let before = main.and_then(|main| main.source(&source.input)).unwrap_or(own);
     let partitions = source.stream.partitions();
-    let starts = match from.of(source.name()) {
+    let starts = match asked.from.of(source.name()) {
         None => partitions.iter().zip(&before.starts).map(|(partition, start)| (*start).max(partition.trim_point().0)).collect(),
         Some(start) => {
             if let Start::Offsets(offsets) = start
@@ -300,7 +341,8 @@ fn begin(source: &PlannedSource, from: &ReplayFrom, main: &StoredPipeline) -> Re
             source.places(start).map_err(|error| format!("`{}`: {error}", source.name()))?
         }
     };
-    Ok(StoredSource { starts, ..before.clone() })
+    let ends = if asked.ends_now { Some(source.ends()) } else { own.ends.clone() };
+    Ok(StoredSource { starts, ends, ..own.clone() })
 }
 
 fn ended(sources: &[StoredSource], cut: &BTreeMap<(String, u32), u64>) -> Vec<StoredSource> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::{Host, Setup, pipeline, tenant};
-use tidemill_engine::{ApplyError, ControlError, PipelineState, ReplayFrom, Status};
-use tidemill_event::{Field, FieldType};
+use tidemill_engine::{ApplyError, BeginReplay, CompareReplay, ControlError, PipelineState, ReplayCompared, ReplayFrom, Status};
+use tidemill_event::{EventTime, Field, FieldType};
 use tidemill_runtime::testing::{TextGuest, counter_rule};
 
 const PAYMENTS: &str = r#"{"fields": [{"name": "user", "type": "string"}, {"name": "amount", "type": "float64"},
@@ -34,7 +34,7 @@ fn prepared(setup: Setup) -> Host {
 
 fn replay(host: &Host, from: &Value) -> Result<u64, ControlError> {
     let from = ReplayFrom::parse(from).expect("a place");
-    host.engine.pipelines().replay(&tenant(), &pipeline("p"), &from)
+    host.engine.pipelines().replay(&tenant(), &pipeline("p"), &from.into())
 }
 
 fn replay_status(host: &Host) -> Status {
@@ -219,4 +219,107 @@ fn a_replay_says_nothing_and_a_finished_pipeline_can_be_replayed() {
     assert_eq!(promoted.streams[0].from, [30]);
     host.wait("p", "the end", |status| status.state == PipelineState::Finished && status.run == 2);
     assert_eq!(host.column("out", "n").len(), 30);
+}
+
+/// A run beside `p` with another text.
+fn trial(host: &Host, text: &str, from: &Value, ends_now: bool) -> Result<u64, ControlError> {
+    let from = ReplayFrom::parse(from).expect("a place");
+    let asked = BeginReplay { from, text: Some(text.to_owned()), ends_now };
+    host.engine.pipelines().replay(&tenant(), &pipeline("p"), &asked)
+}
+
+/// Waits until it has taken all that it is to take.
+fn finished_trial(host: &Host) -> Status {
+    for _ in 0..15_000 {
+        let status = replay_status(host);
+        if status.state == PipelineState::Finished {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    panic!("it does not come to its end: {:#?}", replay_status(host));
+}
+
+fn compared(host: &Host) -> ReplayCompared {
+    let query = CompareReplay { examples: 3, ..CompareReplay::default() };
+    host.engine.pipelines().compare_replay(&tenant(), &pipeline("p"), &query).expect("a comparison")
+}
+
+const OTHER: &str =
+    "from: payments\nsteps:\n- rule: count@1\n  by: [user]\n- where: n % 10 <> 7\n- extend: {twice: n * 2}\nto:\n- stream: out\n";
+
+#[test]
+fn a_back_test_says_what_another_text_would_have_made() {
+    let host = prepared(Setup::default());
+    assert_eq!(trial(&host, OTHER, &json!("earliest"), true).expect("begins"), 2);
+    // What comes now is not the back-test's.
+    host.send("payments", &payments(200, 30));
+    host.settle("p");
+    let status = finished_trial(&host);
+    assert_eq!((status.run, status.rows_in, status.rows_out), (2, 200, 180));
+    let query = CompareReplay { since: None, until: Some(EventTime(i64::MAX)), examples: 3 };
+    let all = host.engine.pipelines().compare_replay(&tenant(), &pipeline("p"), &query).expect("a comparison");
+    let [stream] = &all.streams[..] else { panic!("{all:?}") };
+    assert_eq!((stream.stream.as_str(), stream.of_replay.as_str()), ("out", "out@2"));
+    assert_eq!((stream.same, stream.only_live, stream.only_replay), (180, 50, 0));
+    assert!(stream.live_rows.iter().all(|row| row["n"].as_i64().is_some_and(|n| n % 10 == 7)), "{stream:?}");
+    assert_eq!((stream.live_rows.len(), stream.replay_rows.len()), (3, 0));
+    // Up to where both have come, the rows behind the back-test do not count.
+    let both = compared(&host);
+    assert!(both.streams[0].only_live <= 20 && both.until.is_some(), "{both:?}");
+    host.engine.pipelines().discard(&tenant(), &pipeline("p")).expect("discarded");
+    assert_eq!(numbers(&host, "out"), (0..230).collect::<Vec<_>>());
+    assert!(host.log.stream(&support::stream_id("out@2")).is_none());
+}
+
+#[test]
+fn a_shadow_takes_over_with_its_text_and_survives_a_crash() {
+    let host = prepared(Setup { checkpoint_after: Duration::ZERO, ..Setup::default() });
+    trial(&host, &OTHER.replace("- stream: out\n", "- stream: out\n- stream: second\n"), &json!("earliest"), false)
+        .expect("begins");
+    host.send("payments", &payments(200, 40));
+    host.settle("p");
+    settle_replay(&host);
+    assert_eq!(
+        compared(&host).streams.iter().map(|of| (of.same, of.only_live, of.only_replay)).collect::<Vec<_>>(),
+        [(216, 24, 0), (0, 0, 216)]
+    );
+    let host = host.crash();
+    settle_replay(&host);
+    host.settle("p");
+    host.engine.pipelines().promote(&tenant(), &pipeline("p")).expect("promoted");
+    host.send("payments", &payments(240, 20));
+    let status = host.settle("p");
+    assert_eq!((status.run, status.plan, status.rows_in), (2, 2, 260));
+    let expected: Vec<i64> = (0..240).chain((240..260).filter(|n| n % 10 != 7)).collect();
+    assert_eq!(numbers(&host, "out"), expected, "of its own rows it has what the shadow makes");
+    assert_eq!(numbers(&host, "second"), (240..260).filter(|n| n % 10 != 7).collect::<Vec<_>>());
+    let text = host.engine.pipelines().get(&tenant(), &pipeline("p")).expect("a pipeline").document;
+    assert_eq!(text["steps"][1]["where"], "n % 10 <> 7");
+}
+
+#[test]
+fn a_text_may_be_tried_before_there_is_a_pipeline() {
+    let host = Host::new(Setup::default());
+    host.make_stream("payments", PAYMENTS);
+    host.send("payments", &payments(0, 50));
+    let text = "from: payments\nsteps:\n- where: n < 10\nto:\n- stream: fresh\n- file: {path: fresh}\n";
+    assert!(matches!(trial(&host, "from: nowhere\nto: [{stream: x}]\n", &json!("earliest"), true), Err(ControlError::Faults(_))));
+    trial(&host, text, &json!("earliest"), true).expect("begins");
+    let status = finished_trial(&host);
+    assert_eq!((status.rows_in, status.rows_out), (50, 10));
+    let of: Vec<(String, u64, u64)> =
+        compared(&host).streams.into_iter().map(|of| (of.stream, of.same, of.only_replay)).collect();
+    assert_eq!(of, [("fresh".to_owned(), 0, 10), ("p.output".to_owned(), 0, 10)]);
+    let promoted = host.engine.pipelines().promote(&tenant(), &pipeline("p"));
+    assert!(matches!(promoted, Err(ControlError::Conflict(why)) if why.contains("apply its text")));
+    let host = host.crash();
+    finished_trial(&host);
+    let applied = host.engine.pipelines().apply(&tenant(), &pipeline("p"), text, false);
+    assert!(matches!(applied, Err(ApplyError::Conflict(_))), "{applied:?}");
+    host.engine.pipelines().discard(&tenant(), &pipeline("p")).expect("discarded");
+    assert!(host.log.stream(&support::stream_id("fresh")).is_none() && host.log.stream(&support::stream_id("fresh@1")).is_none());
+    host.apply("p", text);
+    let status = host.settle("p");
+    assert_eq!((status.run, status.rows_out), (2, 10));
 }

@@ -57,7 +57,7 @@ fn replay_letters_soon(host: &Host) -> ReplayedLetters {
 }
 
 fn begin_replay(host: &Host) -> Result<u64, ControlError> {
-    host.engine.pipelines().replay(&tenant(), &pipeline("p"), &ReplayFrom::parse(&json!("earliest")).expect("a place"))
+    host.engine.pipelines().replay(&tenant(), &pipeline("p"), &ReplayFrom::parse(&json!("earliest")).expect("a place").into())
 }
 
 fn letters(host: &Host) -> Vec<Value> {

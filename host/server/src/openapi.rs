@@ -51,6 +51,7 @@ use crate::{
         replays::post_replay,
         replays::get_replay,
         replays::promote_replay,
+        replays::compare_replay,
         replays::delete_replay,
         checkpoints::list_checkpoints,
         checkpoints::post_checkpoint,

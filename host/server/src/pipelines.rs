@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidemill_engine::{ApplyError, Change, ControlError, PipelineEntry, Pipelines};
+use tidemill_engine::{ApplyError, Change, ControlError, Fault, PipelineEntry, Pipelines};
 use tidemill_event::{PipelineName, TenantName};
 use tokio::task::spawn_blocking;
 use utoipa::{IntoParams, ToSchema};
@@ -87,13 +87,7 @@ pub(crate) async fn put_pipeline(
     // Planning parses SQL and may load components: longer than an async worker should be held.
     let applied = blocking(&host, move |pipelines| pipelines.apply(&tenant, &asked, &text, parameters.dry_run)).await?;
     let applied = applied.map_err(|error| match error {
-        ApplyError::Faults { faults } => {
-            let list: Vec<Value> = faults.iter().map(|fault| json!(fault)).collect();
-            let count = faults.len();
-            let detail = if count == 1 { "one thing is wrong".to_owned() } else { format!("{count} things are wrong") };
-            let detail = format!("{detail} with pipeline `{name}`; nothing was changed");
-            Problem::new(Kind::Invalid, detail, "correct what `faults` names").with("faults", list)
-        }
+        ApplyError::Faults { faults } => faulty(&format!(" with pipeline `{name}`"), &faults),
         ApplyError::Conflict(why) => refused(ControlError::Conflict(why)),
         ApplyError::Unavailable(why) => unavailable(why),
     })?;
@@ -265,9 +259,19 @@ pub(super) fn unknown(name: &PipelineName) -> Problem {
 pub(super) fn refused(error: ControlError) -> Problem {
     match error {
         ControlError::Unknown(name) => unknown(&name),
+        ControlError::Faults(faults) => faulty("", &faults),
         ControlError::Conflict(why) => Problem::new(Kind::Conflict, why, "GET …/status says how it stands"),
         ControlError::Unavailable(why) => unavailable(why),
     }
+}
+
+/// A text is wrong; `of` says whose.
+fn faulty(of: &str, faults: &[Fault]) -> Problem {
+    let list: Vec<Value> = faults.iter().map(|fault| json!(fault)).collect();
+    let count = faults.len();
+    let detail = if count == 1 { "one thing is wrong".to_owned() } else { format!("{count} things are wrong") };
+    let detail = format!("{detail}{of}; nothing was changed");
+    Problem::new(Kind::Invalid, detail, "correct what `faults` names").with("faults", list)
 }
 
 fn unavailable(why: String) -> Problem {

@@ -53,6 +53,7 @@ pub(crate) fn router(host: Host) -> Router {
         )
         .route("/v1/pipelines/{name}/replay", get(replays::get_replay).post(replays::post_replay).delete(replays::delete_replay))
         .route("/v1/pipelines/{name}/replay/promote", post(replays::promote_replay))
+        .route("/v1/pipelines/{name}/replay/difference", get(replays::compare_replay))
         .route("/v1/tables", get(tables::list_tables))
         .route("/v1/tables/{table}", get(tables::get_table).put(tables::put_table).delete(tables::delete_table))
         .route("/v1/tables/{table}/rows", get(tables::get_rows))

@@ -29,7 +29,9 @@ use self::connections::ConnectionArgs;
 pub(crate) use self::consumers::ConsumersCommand;
 pub(crate) use self::dead_letters::{DeadLetterFilter, DeadLettersArgs, DeadLettersCommand};
 pub(crate) use self::log::{LogCommand, RepairArgs};
-pub(crate) use self::pipeline::{ApplyArgs, DeleteArgs, LogsArgs, PipelinesArgs, ReplayAction, ReplayArgs, StatusArgs};
+pub(crate) use self::pipeline::{
+    ApplyArgs, BacktestArgs, BetweenArgs, DeleteArgs, LogsArgs, PipelinesArgs, ReplayAction, ReplayArgs, StatusArgs,
+};
 pub(crate) use self::schema::{SchemaArgs, SchemaOf};
 pub(crate) use self::serve::{LogForm, ServeArgs};
 pub(crate) use self::stream::{SendArgs, SendFormat, StreamsAction, StreamsArgs, TailArgs};
@@ -125,6 +127,8 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// Run a pipeline again over earlier rows, beside itself, and let that run take over.
     Replay(ReplayArgs),
+    /// Show what another text of a pipeline would have made of the rows there are, and what differs from the one that runs.
+    Backtest(BacktestArgs),
     /// Keep the state of a pipeline under a name, and begin runs with it.
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),

@@ -47,14 +47,20 @@ pub(crate) struct DeleteArgs {
 /// `tidemill replay`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --from it shows how the replay does. Its output goes to streams called like the pipeline's, with @RUN behind."
+    after_help = "Without --from and --with it shows how the replay does. Its output goes to streams called like the pipeline's, with @RUN behind.\n\nA replay --with another text is a shadow: it runs beside the pipeline, `difference` shows what they make differently, and `promote` makes its text the pipeline's."
 )]
 pub(crate) struct ReplayArgs {
     /// The pipeline.
     pub pipeline: String,
-    /// Begin one: `earliest`, an RFC 3339 time, an offset, offsets with commas (one for each partition), or STREAM=PLACE for each stream.
-    #[arg(long, value_name = "PLACE", conflicts_with = "action")]
+    /// Begin one: `earliest`, `latest`, an RFC 3339 time, so long ago (`-7d`), an offset, offsets with commas (one for each partition), or
+    /// STREAM=PLACE for each stream.
+    #[arg(long, value_name = "PLACE", conflicts_with = "action", allow_hyphen_values = true)]
     pub from: Vec<String>,
+    /// Begin one with this text instead of the pipeline's own; from now on unless --from says otherwise.
+    #[arg(long, value_name = "FILE", conflicts_with = "action")]
+    pub with: Option<PathBuf>,
+    #[command(flatten)]
+    pub between: BetweenArgs,
     /// What to do with the one there is.
     #[arg(value_enum)]
     pub action: Option<ReplayAction>,
@@ -63,10 +69,44 @@ pub(crate) struct ReplayArgs {
 /// What to do with a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReplayAction {
+    /// Show rows that it wrote and the pipeline did not, and the other way round.
+    Difference,
     /// Put it in place of the pipeline's run: from there on it writes the pipeline's own targets.
     Promote,
     /// Forget it, and delete the streams it wrote.
     Discard,
+}
+
+/// Which rows of a replay and its pipeline are compared.
+#[derive(Debug, Args)]
+pub(crate) struct BetweenArgs {
+    /// Compare rows of this event time and later: RFC 3339, or so long ago (`-1h`); from where the replay has seen everything unless said.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Compare rows before this event time; up to where both have come unless said.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    /// Show so many rows of each side at most.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub show: usize,
+}
+
+/// `tidemill backtest`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It runs beside the pipeline of that name, which need not be there: its state and what it writes are its own, components say nothing, and files and receivers get nothing.\n\nRows with - are what the live version alone wrote, rows with + the new one alone."
+)]
+pub(crate) struct BacktestArgs {
+    /// The pipeline's new text: YAML or JSON with `pipeline: NAME`.
+    pub file: PathBuf,
+    /// Where it begins: `earliest`, an RFC 3339 time, so long ago (`-7d`), an offset, offsets with commas, or STREAM=PLACE for each stream.
+    #[arg(long, value_name = "PLACE", default_value = "earliest", allow_hyphen_values = true)]
+    pub from: Vec<String>,
+    /// Keep the run and its streams: `tidemill replay NAME` shows it, `promote` and `discard` end it.
+    #[arg(long)]
+    pub keep: bool,
+    #[command(flatten)]
+    pub between: BetweenArgs,
 }
 
 /// `tidemill logs`.

@@ -61,7 +61,7 @@ fn in_file(file: &Path, failure: Failure) -> Failure {
 }
 
 /// The pipeline's name, from the member `pipeline` of YAML or JSON (JSON is YAML).
-fn pipeline_name(file: &Path, text: &str) -> Result<String, Failure> {
+pub(super) fn pipeline_name(file: &Path, text: &str) -> Result<String, Failure> {
     let wrong = |why: String| Failure::wrong_use(format!("{}: {why}", file.display()));
     let documents = Yaml::load_from_str(text).map_err(|error| wrong(format!("this is no YAML: {error}")))?;
     let [document] = documents.as_slice() else {

@@ -1,6 +1,7 @@
 //! One file per command. Each takes what was typed, talks to the host or the disk, and prints; none keeps anything.
 
 pub(crate) mod apply;
+pub(crate) mod backtest;
 pub(crate) mod backup;
 pub(crate) mod build;
 pub(crate) mod checkpoint;
@@ -12,6 +13,7 @@ pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod push;
 pub(crate) mod repair;
+pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod schema;
 pub(crate) mod send;

@@ -563,7 +563,7 @@ fn letters_and_replays_of_one_task_of_all_partitions() {
     assert_eq!(replayed.replayed as u64, failed, "{replayed:?}");
     // A run beside it takes the same, and becomes the pipeline's where both have come to.
     let from = tidemill_engine::ReplayFrom::parse(&json!("earliest")).expect("a place");
-    host.engine.pipelines().replay(&tenant, &pipeline, &from).expect("a run");
+    host.engine.pipelines().replay(&tenant, &pipeline, &from.into()).expect("a run");
     host.wait_replay("p");
     let promoted = host.engine.pipelines().promote(&tenant, &pipeline).expect("promotes");
     assert_eq!(promoted.run, 2);
