@@ -7,11 +7,16 @@
 //! They say "not there" of every key that is new, so that new keys cost the store nothing. An entry that left is the same
 //! entry as before: for the number of all, for the checksum, and for whatever is computed of it. No answer depends on what is in memory.
 
+mod dated;
+mod hand;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+pub(crate) use self::dated::{DATED_BYTES, Dated, place_of, put_place, take_place};
+pub(crate) use self::hand::{Hand, LOOKS};
 use crate::{Save, StateCorrupt};
 
 /// The store, as a step sees it: its own entries. What fails is for the driver to find; the step goes on as if there were nothing, and
@@ -34,6 +39,9 @@ pub trait Spills {
 
     /// How many entries are not in memory.
     fn cold_len(&self) -> usize;
+
+    /// What those take in memory nevertheless, about.
+    fn cold_bytes(&self) -> u64;
 
     /// Lets about so many entries leave of those that were stored under `saved` or a checkpoint before it, and did not change since. How many
     /// left; none: no other can for now, or it is not worth looking further.
@@ -66,7 +74,7 @@ impl Stub {
 }
 
 /// What a cold entry takes in memory, about.
-pub const STUB_BYTES: u64 = 20;
+pub(crate) const STUB_BYTES: u64 = 20;
 
 /// The cold entries of a step.
 #[derive(Default)]

@@ -110,7 +110,7 @@ impl Entries {
 
     /// Under which checkpoint the store has the entry as it is now, if that is `saved` or one before: then it may leave memory.
     pub(crate) fn can_leave(&self, group: u32, saved: Save) -> Option<Save> {
-        let (flags, save) = (self.flags[group as usize], self.saves[group as usize]);
+        let (flags, save) = (*self.flags.get(group as usize)?, self.saves[group as usize]);
         (flags & (LIVE | STORED | CHANGED | STALE) == LIVE | STORED && save <= saved).then_some(save)
     }
 

@@ -24,7 +24,7 @@ use hashbrown::HashTable;
 use tidemill_event::Field;
 
 use crate::checksum::checksum;
-use crate::cold::Cold;
+use crate::cold::{Cold, Hand};
 use crate::state_column::StateColumn;
 use crate::ttl::{Expiries, FRESH, Ttl, UNKNOWN};
 use crate::{InStore, KeyChange, Outcome, Save, Spills, StepState};
@@ -80,8 +80,7 @@ pub struct KeyedTable {
     cold: Cold,
     /// Keys that are only in the store.
     cold_len: usize,
-    /// Where the next look for keys that may leave begins.
-    hand: usize,
+    hand: Hand,
     pub(crate) expiries: Option<Expiries>,
 }
 
@@ -121,7 +120,7 @@ impl KeyedTable {
             removed: Vec::new(),
             cold: Cold::default(),
             cold_len: 0,
-            hand: 0,
+            hand: Hand::default(),
             expiries: None,
         };
         let first = table.new_slot();

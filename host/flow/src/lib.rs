@@ -70,7 +70,7 @@ pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};
 pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX};
 pub use chain::Chain;
-pub use cold::{ColdEntries, STUB_BYTES, Spills};
+pub use cold::{ColdEntries, Spills};
 pub use composed::Composed;
 pub use functions::{FunctionCall, WithFunctions};
 pub use join::{

@@ -22,7 +22,7 @@ use crate::aggregate::calls::Results;
 use crate::aggregate::{AggregateRefused, Aggregates, Lost};
 use crate::batch::assemble;
 use crate::checksum::checksum;
-use crate::cold::Cold;
+use crate::cold::{Cold, Hand};
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
@@ -90,8 +90,7 @@ struct OverState {
     before_entries: Entries,
     /// Of rows before.
     cold: Cold,
-    /// Where the next look for keys that may leave begins.
-    hand: usize,
+    hand: Hand,
     count: u64,
     is_changed: bool,
 }
@@ -125,7 +124,7 @@ impl Over {
             before: Vec::new(),
             before_entries: Entries::default(),
             cold: Cold::default(),
-            hand: 0,
+            hand: Hand::default(),
             count: 0,
             is_changed: false,
         };

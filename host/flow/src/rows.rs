@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! row ──► (chunk, place)      a chunk is a batch, or rows of several gathered anew when most of what is held is needed by nobody
+//!                             a row that was read alone is a chunk of its own until there are enough of those
 //! row as bytes                per column 00, or 01 and the value as in ordered key bytes; doubles bit by bit
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -21,6 +23,8 @@ use crate::group::{KeyColumns, put_row};
 
 /// Rows held beyond four times of what is needed are gathered anew, but not for fewer.
 const WASTED_ROWS_MIN: usize = 16_384;
+/// Rows that were read alone: so many become one chunk.
+const LOOSE_ROWS_MAX: usize = 1_024;
 
 /// Where a row is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +43,8 @@ pub(crate) struct Rows {
     places: Vec<Place>,
     free_rows: Vec<u32>,
     free_chunks: Vec<u32>,
+    /// Chunks of one row that was read alone, and the row.
+    loose: BTreeMap<u32, u32>,
     live: usize,
     held: usize,
 }
@@ -53,6 +59,7 @@ impl Rows {
             places: Vec::new(),
             free_rows: Vec::new(),
             free_chunks: Vec::new(),
+            loose: BTreeMap::new(),
             live: 0,
             held: 0,
         }
@@ -123,7 +130,29 @@ impl Rows {
             let rows = self.chunks[chunk as usize].take().map_or(0, |rows| rows.num_rows());
             self.held -= rows;
             self.free_chunks.push(chunk);
+            self.loose.remove(&chunk);
         }
+    }
+
+    /// Rows that were read alone become one chunk: each takes far more than its bytes otherwise.
+    fn gather_loose(&mut self) {
+        let loose = std::mem::take(&mut self.loose);
+        let gathered = self.gathered(loose.values().copied());
+        let into = self.add_chunk(gathered);
+        self.needed[into as usize] = loose.len() as u32;
+        for (place, (chunk, row)) in (0u32..).zip(loose) {
+            self.places[row as usize] = Place { chunk: into, row: place };
+            (self.chunks[chunk as usize], self.needed[chunk as usize]) = (None, 0);
+            self.held -= 1;
+            self.free_chunks.push(chunk);
+        }
+    }
+
+    /// These rows as a batch.
+    fn gathered(&self, rows: impl ExactSizeIterator<Item = u32>) -> RecordBatch {
+        let length = rows.len();
+        let fields = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
+        assemble(fields, self.gather(rows.map(Some)), length)
     }
 
     /// Gathers what is needed if most of what is held is not. `live`: all rows there are, in any order.
@@ -132,10 +161,9 @@ impl Rows {
             return;
         }
         let rows: Vec<u32> = live.collect();
-        let columns = self.gather(rows.iter().map(|row| Some(*row)));
-        let fields = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
-        let gathered = assemble(fields, columns, rows.len());
+        let gathered = self.gathered(rows.iter().copied());
         self.chunks.clear();
+        self.loose.clear();
         self.needed.clear();
         self.free_chunks.clear();
         self.held = 0;
@@ -210,7 +238,12 @@ impl Rows {
         columns.push(bytes)?;
         let fields = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
         let chunk = self.add_chunk(assemble(fields, columns.finish(), 1));
-        Some(self.add_row(Place { chunk, row: 0 }))
+        let row = self.add_row(Place { chunk, row: 0 });
+        self.loose.insert(chunk, row);
+        if self.loose.len() >= LOOSE_ROWS_MAX {
+            self.gather_loose();
+        }
+        Some(row)
     }
 }
 
@@ -234,6 +267,29 @@ mod tests {
         let again = rows.decode(&bytes).expect("what was encoded");
         assert_eq!(rows.gather([Some(again)].into_iter()), first.columns());
         assert!((0..bytes.len()).all(|short| rows.decode(&bytes[..short]).is_none()));
+    }
+
+    /// As at a restart: each row on its own, some of which go again, and their numbers with them.
+    #[test]
+    fn rows_that_were_read_alone_become_chunks() {
+        let mut rows = Rows::new(vec![Field::new("k", FieldType::String, true)]);
+        let mut live: Vec<(u32, String)> = Vec::new();
+        for number in 0..5_000 {
+            let key = format!("{number}");
+            let mut bytes = vec![1];
+            bytes.extend_from_slice(key.as_bytes());
+            bytes.extend_from_slice(&[0, 0]);
+            live.push((rows.decode(&bytes).expect("a row"), key));
+            if number % 3 == 0 {
+                let (gone, _) = live.swap_remove(number * 7 % live.len());
+                rows.remove(gone);
+            }
+        }
+        let chunks = rows.chunks.iter().flatten().count();
+        assert!(chunks < LOOSE_ROWS_MAX + 8, "{chunks} chunks of {} rows", live.len());
+        assert_eq!(rows.held, rows.chunks.iter().flatten().map(RecordBatch::num_rows).sum::<usize>());
+        let told = rows.gather(live.iter().map(|(row, _)| Some(*row)));
+        assert!(told[0].as_string::<i32>().iter().eq(live.iter().map(|(_, key)| Some(key.as_str()))));
     }
 
     proptest! {

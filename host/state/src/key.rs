@@ -4,6 +4,8 @@ use crate::{CheckpointId, TaskId};
 
 /// What follows a zero byte that belongs to the key; two zeros are its end.
 const ESCAPED: u8 = 0xff;
+/// The checkpoint, at the end.
+const VERSION_BYTES: usize = 8;
 
 /// What a stored key says, its task aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +63,16 @@ pub(crate) fn is_whole(stored: &[u8]) -> bool {
 
 /// Reads what stands behind the task's prefix. `None` if it is no such key.
 pub(crate) fn decode(rest: &[u8]) -> Option<StoredKey> {
+    let mut key = Vec::with_capacity(rest.len().saturating_sub(14));
+    let operator = decode_into(rest, &mut key)?;
+    let (_, checkpoint) = version_of(rest)?;
+    Some(StoredKey { operator, key, checkpoint })
+}
+
+/// The same into `key`, whatever is in it, and without the checkpoint: the operator.
+pub(crate) fn decode_into(rest: &[u8], key: &mut Vec<u8>) -> Option<u32> {
+    key.clear();
     let (operator, mut rest) = rest.split_first_chunk::<4>()?;
-    let mut key = Vec::with_capacity(rest.len().saturating_sub(10));
     loop {
         let zero = rest.iter().position(|byte| *byte == 0)?;
         key.extend_from_slice(&rest[..zero]);
@@ -74,8 +84,13 @@ pub(crate) fn decode(rest: &[u8]) -> Option<StoredKey> {
             _ => return None,
         }
     }
-    let version: [u8; 8] = rest.try_into().ok()?;
-    Some(StoredKey { operator: u32::from_be_bytes(*operator), key, checkpoint: CheckpointId(u64::from_be_bytes(version)) })
+    (rest.len() == VERSION_BYTES).then_some(u32::from_be_bytes(*operator))
+}
+
+/// What all versions of a stored key begin with, and which one it is.
+pub(crate) fn version_of(stored: &[u8]) -> Option<(&[u8], CheckpointId)> {
+    let (of_key, version) = stored.split_last_chunk::<VERSION_BYTES>()?;
+    Some((of_key, CheckpointId(u64::from_be_bytes(*version))))
 }
 
 #[cfg(test)]

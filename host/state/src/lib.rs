@@ -14,6 +14,7 @@
 
 mod cold;
 mod key;
+mod loading;
 mod replaced;
 #[cfg(feature = "simulated")]
 mod simulated;
@@ -23,9 +24,10 @@ mod task;
 mod tree;
 
 pub use cold::Cold;
+pub use loading::{Loaded, LoadedEntry};
 pub use replaced::Replaced;
 #[cfg(feature = "simulated")]
 pub use simulated::SimulatedTree;
 pub use snapshot::{Hold, ImportError, StateRecord, StateSnapshot};
-pub use store::{Change, Loaded, StateError, StateStore, Stored, Written};
+pub use store::{Change, StateError, StateStore, Stored, Written};
 pub use task::{CheckpointId, TaskId};

@@ -1,4 +1,4 @@
-//! The store: write slices, sync, load, retire, forget.
+//! The store: write slices, sync, forget; `loading.rs` reads them back, `replaced.rs` retires them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Written {
     }
 
     /// One more key.
-    fn add(&mut self, operator: u32, key: &[u8], value: Option<&[u8]>) {
+    pub(crate) fn add(&mut self, operator: u32, key: &[u8], value: Option<&[u8]>) {
         match value {
             Some(value) => {
                 self.live += 1;
@@ -71,15 +71,6 @@ impl Written {
     pub fn and(self, other: Self) -> Self {
         Self { live: self.live + other.live, gone: self.gone + other.gone, sum: self.sum.wrapping_add(other.sum) }
     }
-}
-
-/// State as of a checkpoint.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Every key that has state.
-    pub state: Vec<Change>,
-    /// What is there of what the checkpoint itself wrote.
-    pub written: Written,
 }
 
 /// The store failed. A retry cannot help: what was not synced may be lost, so the caller stops the tasks it speaks for.
@@ -151,65 +142,6 @@ impl StateStore {
         self.versions.sync().map_err(failed("syncing"))
     }
 
-    /// The state of `task` as of `checkpoint`, in order of operator and key. What was written above it never became true: it is
-    /// removed, so that its number can be used again. What later versions replaced is removed too, but for what `before` sees: the checkpoint
-    /// that is loaded next if this one turns out to be damaged.
-    pub fn load(&self, task: &TaskId, checkpoint: CheckpointId, before: CheckpointId) -> Result<Loaded, StateError> {
-        let mut state = Vec::new();
-        let written = self.load_each(task, checkpoint, before, |change| state.push(change))?;
-        Ok(Loaded { state, written })
-    }
-
-    /// [`Self::load`], one key after the other, so that state is in memory once. What is there of what the checkpoint itself wrote.
-    pub fn load_each(
-        &self,
-        task: &TaskId,
-        checkpoint: CheckpointId,
-        before: CheckpointId,
-        mut each: impl FnMut(Change),
-    ) -> Result<Written, StateError> {
-        let mut dead: Vec<Vec<u8>> = Vec::new();
-        let mut written = Written::default();
-        let mut last: Option<Change> = None;
-        // Where the newest version of the last key that `before` sees lies, and whether it says that the key is gone and nothing is behind it.
-        let mut seen_before: Option<(Vec<u8>, bool)> = None;
-        let prefix = task_prefix(task);
-        for entry in self.versions.prefix(&prefix) {
-            let (stored, value) = entry.map_err(failed("loading"))?;
-            let Some(key) = decode(&stored[prefix.len()..]) else { continue };
-            if key.checkpoint > checkpoint {
-                dead.push(stored.to_vec());
-                continue;
-            }
-            let stored_by = Stored::Under(key.checkpoint);
-            let mut change = Change { operator: key.operator, key: key.key, value: read_value(&value), stored: stored_by };
-            if key.checkpoint == checkpoint {
-                written.count(&change);
-            }
-            let is_same = last.as_ref().is_some_and(|last| last.operator == change.operator && last.key == change.key);
-            if is_same {
-                // Whoever replaces this one has to look for what lies below it.
-                change.stored = Stored::Unknown;
-            } else {
-                dead.extend(last_word(seen_before.take()));
-            }
-            if key.checkpoint <= before {
-                let older = seen_before.replace((stored.to_vec(), change.value.is_none()));
-                dead.extend(older.map(|(place, _)| place));
-            } else if let Some((_, is_last_word)) = &mut seen_before {
-                *is_last_word = false;
-            }
-            // Of the versions of a key only the newest is its state.
-            if let Some(last) = last.replace(change).filter(|last| !is_same && last.value.is_some()) {
-                each(last);
-            }
-        }
-        last.filter(|last| last.value.is_some()).into_iter().for_each(each);
-        dead.extend(last_word(seen_before));
-        self.remove(dead)?;
-        Ok(written)
-    }
-
     /// The state of `task` as of `checkpoint`, as [`Self::load`] has it, and nothing is removed.
     pub fn read(&self, task: &TaskId, checkpoint: CheckpointId) -> Result<Vec<Change>, StateError> {
         self.snapshot().of_task(task, checkpoint).collect()
@@ -248,14 +180,14 @@ impl StateStore {
     }
 }
 
-/// The word that a key is gone, where no older version says otherwise any more.
-fn last_word(seen: Option<(Vec<u8>, bool)>) -> Option<Vec<u8>> {
-    seen.filter(|(_, is_last_word)| *is_last_word).map(|(place, _)| place)
+pub(crate) fn read_value(stored: &[u8]) -> Option<Vec<u8>> {
+    value_of(stored).map(<[u8]>::to_vec)
 }
 
-pub(crate) fn read_value(stored: &[u8]) -> Option<Vec<u8>> {
+/// The state in a stored value; `None`: the key is gone.
+pub(crate) fn value_of(stored: &[u8]) -> Option<&[u8]> {
     match stored.split_first() {
-        Some((1, bytes)) => Some(bytes.to_vec()),
+        Some((1, bytes)) => Some(bytes),
         Some(_) | None => None,
     }
 }

@@ -7,8 +7,10 @@ use fjall::{Database, Keyspace, PersistMode, Readable, UserKey, UserValue};
 #[cfg(feature = "simulated")]
 use crate::simulated::SimulatedTree;
 
+/// A key as the tree hands it out: a clone is the same bytes.
+pub(crate) type PairKey = UserKey;
 /// One pair, or why it could not be read.
-pub(crate) type Pair = Result<(UserKey, UserValue), fjall::Error>;
+pub(crate) type Pair = Result<(PairKey, UserValue), fjall::Error>;
 
 #[derive(Clone)]
 pub(crate) enum Tree {

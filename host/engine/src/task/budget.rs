@@ -10,7 +10,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tidemill_event::TenantName;
-use tidemill_flow::STUB_BYTES;
 
 use crate::task::machine::Task;
 
@@ -73,6 +72,11 @@ impl Share {
         self.reaches(|max| max / 8 * 7)
     }
 
+    /// They have more than half of it: what may have to leave soon should be stored by then.
+    pub(super) fn is_filling(&self) -> bool {
+        self.reaches(|max| max / 2)
+    }
+
     /// They have more than there is.
     pub(super) fn is_over(&self) -> bool {
         self.reaches(|max| max)
@@ -110,8 +114,9 @@ impl Task {
         let sizes: Vec<(u32, u64)> = chain
             .tables()
             .map(|(step, table)| {
-                let (entries, cold) = (table.len(), table.spills().map_or(0, |spills| spills.cold_len()));
-                (step.0, drawn.memory_bytes(step.0, entries - cold) + cold as u64 * STUB_BYTES)
+                let entries = table.len();
+                let (cold, cold_bytes) = table.spills().map_or((0, 0), |spills| (spills.cold_len(), spills.cold_bytes()));
+                (step.0, drawn.memory_bytes(step.0, entries - cold) + cold_bytes)
             })
             .collect();
         let largest = sizes.iter().max_by_key(|(_, bytes)| *bytes).map(|(step, _)| *step);
@@ -131,7 +136,14 @@ impl Task {
     /// cannot leave, is held with everything it has taken saved.
     pub(super) fn keep_within_budget(&mut self) {
         let (fits, largest) = self.account_for_state();
-        if self.share.is_tight() && self.spill_if_tight() == 0 && self.could_spill_more() {
+        // What is not stored cannot leave. It is drawn bit by bit, so that it need not be drawn at once when there is no room left.
+        let is_tight = self.share.is_tight();
+        let stores = if is_tight {
+            self.spill_if_tight() == 0 && self.is_unsaved(16)
+        } else {
+            self.share.is_filling() && self.is_unsaved(2)
+        };
+        if stores {
             self.draw_for_checkpoint();
         }
         if fits {

@@ -80,8 +80,7 @@ fn load_one(
     // Rows that come need room too.
     let room = parts.state_budget.free(&task.tenant) / 2;
     let mut restoring = Restoring::new(plan, &mut begun.chain, room);
-    let written =
-        parts.store.load_each(task, asked, before, |change| restoring.take(change)).map_err(|error| error.to_string())?;
+    let written = parts.store.load_each(task, asked, before, |entry| restoring.take(entry)).map_err(|error| error.to_string())?;
     let restored = restoring.finish();
     if let Some(checkpoint) = checkpoint.filter(|_| !decides) {
         intact(checkpoint, written, before < id)?;

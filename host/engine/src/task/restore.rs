@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tidemill_flow::{Chain, Save, StepState};
-use tidemill_state::{Change, Stored};
+use tidemill_state::{Change, LoadedEntry, Stored};
 
 use crate::plan::Plan;
 use crate::task::KEPT_FROM;
@@ -41,22 +41,23 @@ impl<'a> Restoring<'a> {
     }
 
     /// Puts an entry into the step it belongs to. State of a step that the plan no longer has stays where it is.
-    pub(super) fn take(&mut self, change: Change) {
-        if change.operator >= KEPT_FROM {
-            return self.own.push(change);
+    pub(super) fn take(&mut self, entry: LoadedEntry<'_>) {
+        let LoadedEntry { operator, key, value, stored } = entry;
+        if operator >= KEPT_FROM {
+            return self.own.push(Change { operator, key: key.to_vec(), value: Some(value.to_vec()), stored });
         }
-        let (Some((step, table)), Some(value)) = (self.tables.get_mut(&change.operator), change.value) else { return };
+        let Some((step, table)) = self.tables.get_mut(&operator) else { return };
         let (entries, bytes) = self.seen.entry(*step).or_default();
-        (*entries, *bytes) = (*entries + 1, *bytes + change.key.len() + value.len());
+        (*entries, *bytes) = (*entries + 1, *bytes + key.len() + value.len());
         if self.failed.is_some() {
             return;
         }
-        let takes = (change.key.len() + value.len()) as u64 + ENTRY_BYTES;
+        let takes = (key.len() + value.len()) as u64 + ENTRY_BYTES;
         let restored = match table.spills().filter(|_| takes > self.room) {
-            Some(spills) => spills.restore_cold(&change.key, &value, save_of(change.stored)),
+            Some(spills) => spills.restore_cold(key, value, save_of(stored)),
             None => {
                 self.room = self.room.saturating_sub(takes);
-                table.restore_entry(&change.key, &value)
+                table.restore_entry(key, value)
             }
         };
         if let Err(error) = restored {

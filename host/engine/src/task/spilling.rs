@@ -92,10 +92,10 @@ impl Task {
         left
     }
 
-    /// Whether a checkpoint would let a good part of what is in memory leave: what is not stored cannot.
-    pub(super) fn could_spill_more(&mut self) -> bool {
+    /// Whether a checkpoint would let that part of what is in memory leave: what is not stored cannot.
+    pub(super) fn is_unsaved(&mut self, part: usize) -> bool {
         let (unsaved, in_memory) = self.unsaved();
-        unsaved > 0 && unsaved >= in_memory / 16
+        unsaved > 0 && unsaved >= in_memory / part
     }
 
     /// Of the steps whose entries can leave: how many changed since they were stored, and how many are in memory.

@@ -85,7 +85,8 @@ impl AsOfJoin {
         let output = JoinOutput { step, kind, left: own, right: other, condition: None, has_window: false };
         let index = KeyIndex::new(left.key.clone());
         // No reach: a row behind the watermark is late.
-        let state = Joined::new(index, SideState::new(left, Some(0)), SideState::new(right, Some(0)));
+        let state =
+            Joined::new(index, SideState::new(Side::Left, left, Some(0)), SideState::new(Side::Right, right, Some(0)), None);
         Self {
             output,
             direction,
@@ -255,8 +256,7 @@ impl Operator for AsOfJoin {
         let Joined { left: left_state, right: right_state, .. } = &mut self.state;
         for (state, gone) in [(left_state, left), (right_state, right)] {
             gone.into_iter().for_each(|row| state.rows.remove(row));
-            let SideState { rows, lists, .. } = state;
-            rows.compact(lists.iter().flatten().copied());
+            state.compact();
         }
         rows
     }

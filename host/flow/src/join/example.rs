@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tidemill_event::batch::times;
 use tidemill_event::{EventTime, Field, FieldType};
 
-use crate::window::example::{Row, any_rows, batch_of, cell, store_and_load};
+use crate::window::example::{Row, any_rows, batch_of, cell, cut};
 use crate::{FlowBatch, JoinKind, JoinSide, LaneId, Lanes, Marks, Operator, Outcome, Predicate, Side, Tested, TimeSettings};
 
 /// `a.v <> b.v`; null is no; it fails where their sum is 9.
@@ -93,9 +93,7 @@ pub(crate) fn run<O: Operator>(
         let marks = lanes.rows(lane(side), times(&events).values());
         take(&mut operator, events, side, marks, Some(from));
         from += batch.len();
-        if is_stored {
-            operator = store_and_load(operator, make, &mut stored);
-        }
+        operator = cut(operator, make, &mut stored, (length, is_stored));
     }
     if ends {
         for side in [Side::Left, Side::Right] {

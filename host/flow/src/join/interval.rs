@@ -10,8 +10,6 @@
 //! A row meets only rows that are not forgotten by the watermark before it, so where a batch is cut does not show. A row that is forgotten
 //! before it comes is late. Null keys never join.
 
-use std::cmp::Reverse;
-
 use tidemill_event::{Breaker, EventTime, Field};
 
 use crate::group::KeyIndex;
@@ -23,6 +21,9 @@ use crate::{FlowBatch, Judged, OnFailing, Operator, Outcome, Predicate, StepId, 
 
 /// Pairs that are looked at together.
 const PAIRS_MAX: usize = 16_384;
+
+/// How far apart rows are taken to be that go together, where there is no bound: an hour.
+const UNBOUNDED_MICROS: i64 = 3_600_000_000;
 
 /// What a join does.
 pub struct JoinSettings {
@@ -83,9 +84,10 @@ impl IntervalJoin {
         // A left row waits until the right side is past time + high, a right one until the left side is past time − low.
         // Where all partners are earlier, a row still matters at its own time: it is not late before the watermark has passed that.
         let reach = |micros: Option<i64>| micros.map(|micros| micros.max(0));
-        let left = SideState::new(left, reach(high_micros));
-        let right = SideState::new(right, reach(low_micros.map(i64::saturating_neg)));
-        let state = Joined::new(index, left, right);
+        let left = SideState::new(Side::Left, left, reach(high_micros));
+        let right = SideState::new(Side::Right, right, reach(low_micros.map(i64::saturating_neg)));
+        let spread = low_micros.zip(high_micros).map_or(UNBOUNDED_MICROS, |(low, high)| high.saturating_sub(low));
+        let state = Joined::new(index, left, right, Some(spread));
         Self { output, low: low_micros, high: high_micros, judged, state }
     }
 
@@ -94,17 +96,21 @@ impl IntervalJoin {
         self.output.fields(&self.state.left.rows, &self.state.right.rows)
     }
 
+    /// What other.time − own.time may be, for rows of `side`.
+    fn bounds(&self, side: Side) -> (Option<i64>, Option<i64>) {
+        match side {
+            Side::Left => (self.low, self.high),
+            Side::Right => (self.high.map(i64::saturating_neg), self.low.map(i64::saturating_neg)),
+        }
+    }
+
     /// Pairs of a new row with rows of the other side, by (time, number) of those.
     fn pairs(&self, side: Side, row: u32, origin: u32, marks: &Marks, pairs: &mut Vec<Pair>) {
         let (own, other) = match side {
             Side::Left => (&self.state.left, &self.state.right),
             Side::Right => (&self.state.right, &self.state.left),
         };
-        // What other.time − own.time may be.
-        let (low, high) = match side {
-            Side::Left => (self.low, self.high),
-            Side::Right => (self.high.map(i64::saturating_neg), self.low.map(i64::saturating_neg)),
-        };
+        let (low, high) = self.bounds(side);
         let Kept { time, slot, .. } = own.kept[row as usize];
         if slot == NO_KEY {
             return;
@@ -151,6 +157,7 @@ impl IntervalJoin {
 
     /// What the watermark has passed: rows without a match that come out, by last instant, left before right, then (time, number); and what is gone.
     fn forget(&mut self, marks: &Marks, made: &mut Vec<Made>) -> (Vec<u32>, Vec<u32>) {
+        self.state.thaw(marks.end());
         let Joined { index, left, right, .. } = &mut self.state;
         let gone = (left.forget(Side::Left, marks.end(), index), right.forget(Side::Right, marks.end(), index));
         let mut alone: Vec<(i64, Side, Made)> = Vec::new();
@@ -179,6 +186,8 @@ impl Operator for IntervalJoin {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let (marks, side) = (output.marks(), output.side());
         let new = self.state.admit(side, self.output.step, self.judged, &input, output);
+        let bounds = self.bounds(side);
+        self.state.warm(side, &new, bounds);
         let (mut made, mut pairs) = (Vec::new(), Vec::new());
         for (row, place) in new {
             self.pairs(side, row, input.origin[place as usize], &marks, &mut pairs);
@@ -198,8 +207,7 @@ impl Operator for IntervalJoin {
         let Joined { left: left_state, right: right_state, .. } = &mut self.state;
         for (state, gone) in [(left_state, left), (right_state, right)] {
             gone.into_iter().for_each(|row| state.rows.remove(row));
-            let SideState { rows, queue, .. } = state;
-            rows.compact(queue.iter().map(|Reverse((.., row))| *row));
+            state.compact();
         }
         rows
     }
@@ -214,8 +222,8 @@ impl Operator for IntervalJoin {
 
     fn due(&self) -> Option<Watermark> {
         let due = |side: Side, state: &SideState| {
-            let Reverse((time, ..)) = state.queue.peek().filter(|_| self.output.kind.keeps(side))?;
-            Some(Watermark(state.last_instant(*time) + 1))
+            let first = state.first_time().filter(|_| self.output.kind.keeps(side))?;
+            Some(Watermark(first.saturating_add(1)))
         };
         due(Side::Left, &self.state.left).into_iter().chain(due(Side::Right, &self.state.right)).min()
     }

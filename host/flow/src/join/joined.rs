@@ -4,8 +4,13 @@
 //! side ─┬─ rows       the rows themselves, by number
 //!       ├─ lists      per key, by (time, number): what partners are looked for in
 //!       └─ queue      all of them, by when they are to be looked at
+//!
+//! stored key     ROW │ side │ place │ key │ time │ number      place: an instant not after the time (`cold/dated.rs`); no key: one with a null
+//! stored value   whether it had a match │ row
 //! ```
 //! Which rows belong together, and when one is needed no more, is the join's to say.
+
+mod spill;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -17,6 +22,7 @@ use tidemill_event::{EventTime, Field};
 use crate::aggregate::bytes::{take_u8, take_u64};
 use crate::batch::assemble;
 use crate::checksum::checksum;
+use crate::cold::{Dated, Hand, place_of, put_place, take_place};
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
@@ -26,10 +32,14 @@ use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::time::Watermark;
 use crate::window::LateList;
-use crate::{FlowBatch, Judged, KeyChange, Outcome, Save, StateCorrupt, StepId, StepState};
+use crate::{FlowBatch, Judged, KeyChange, Outcome, Save, Spills, StateCorrupt, StepId, StepState};
 
 /// What the keys of kept rows begin with in the store.
 const ROW: u8 = 3;
+/// Behind a stored key's key: time and number.
+const PLACE_BYTES: usize = 16;
+/// What a row's entry says.
+const ROW_FIELDS: &str = "a row of a join";
 /// The entry of the step itself.
 const STEP: u8 = 0xff;
 
@@ -41,6 +51,8 @@ pub(crate) struct Kept {
     pub(crate) number: u64,
     pub(crate) slot: u32,
     pub(crate) has_match: bool,
+    /// Where its entry lies in the store.
+    place: i64,
 }
 
 /// What is kept of one side.
@@ -53,6 +65,9 @@ pub(crate) struct SideState {
     /// All rows by (an instant, number): when to look at each. Their time, until the join says otherwise.
     pub(crate) queue: BinaryHeap<Reverse<(i64, u64, u32)>>,
     pub(crate) entries: Entries,
+    cold: Dated,
+    /// Over slots.
+    hand: Hand,
     /// How many rows came so far.
     count: u64,
     /// After its time a row waits so long; `None`: for ever.
@@ -66,10 +81,12 @@ pub(crate) struct Joined {
     pub(crate) left: SideState,
     pub(crate) right: SideState,
     is_changed: bool,
+    /// Rows of one side that go with one of the other lie so close together; `None`: that is not known, and all rows have to be there.
+    spread: Option<i64>,
 }
 
 impl SideState {
-    pub(crate) fn new(side: JoinSide, reach: Option<i64>) -> Self {
+    pub(crate) fn new(which: Side, side: JoinSide, reach: Option<i64>) -> Self {
         Self {
             key: side.key,
             rows: Rows::new(side.fields),
@@ -77,6 +94,8 @@ impl SideState {
             lists: Vec::new(),
             queue: BinaryHeap::new(),
             entries: Entries::default(),
+            cold: Dated::new(&[ROW, which as u8], PLACE_BYTES),
+            hand: Hand::default(),
             count: 0,
             reach,
         }
@@ -88,30 +107,33 @@ impl SideState {
         self.reach.map_or(i64::MAX - 1, |reach| time.saturating_add(reach).min(i64::MAX - 1))
     }
 
-    /// Keeps a row: into the list of its key, the queue, the entries.
+    /// Keeps a row: into the list of its key, and the queue.
     fn keep(&mut self, row: u32, kept: Kept) {
         self.kept.resize(self.rows.slots(), Kept::default());
         self.kept[row as usize] = kept;
         if kept.slot != NO_KEY {
             let list = &mut self.lists[kept.slot as usize];
-            let place = (kept.time, kept.number);
-            let at = list.iter().rposition(|other| self.kept[*other as usize].place() < place).map_or(0, |at| at + 1);
+            let order = (kept.time, kept.number);
+            let is_before = |other: &u32| self.kept[*other as usize].order() < order;
+            let at = if list.back().is_none_or(is_before) { list.len() } else { list.partition_point(is_before) };
             list.insert(at, row);
         }
         self.queue.push(Reverse((kept.time, kept.number, row)));
-        self.entries.touch(row);
     }
 
     /// Forgets what waits for nothing any more: rows in the order they came to it, still readable until they are removed.
     pub(crate) fn forget(&mut self, side: Side, watermark: Watermark, index: &mut KeyIndex) -> Vec<u32> {
         let mut forgotten = Vec::new();
-        while let Some(Reverse((time, _, row))) = self.queue.peek().copied() {
+        while let Some(Reverse((time, number, row))) = self.queue.peek().copied() {
             if !watermark.has_passed(EventTime(self.last_instant(time))) {
                 break;
             }
             self.queue.pop();
-            self.forget_row(side, row, index);
-            forgotten.push(row);
+            // It may have left memory since, and come back: then it is in the queue more than once.
+            if self.entries.is_live(row) && self.kept[row as usize].order() == (time, number) {
+                self.forget_row(side, row, index);
+                forgotten.push(row);
+            }
         }
         forgotten
     }
@@ -119,23 +141,33 @@ impl SideState {
     /// Takes a row out of the list of its key and out of the entries. It is still readable until it is removed from the rows.
     pub(crate) fn forget_row(&mut self, side: Side, row: u32, index: &mut KeyIndex) {
         let kept = self.kept[row as usize];
+        self.entries.remove(row, || kept.key(side, index));
         if kept.slot != NO_KEY {
             let list = &mut self.lists[kept.slot as usize];
             let at = list.iter().position(|other| *other == row).expect("a kept row is in the list of its key");
             list.remove(at);
             index.release(kept.slot);
         }
-        self.entries.remove(row, || kept.key(side));
+    }
+
+    /// Gathers the rows anew, if most of what is held is needed no more.
+    pub(crate) fn compact(&mut self) {
+        let Self { rows, entries, .. } = self;
+        rows.compact((0..rows.slots() as u32).filter(|row| entries.is_live(*row)));
     }
 }
 
 impl Kept {
-    fn place(&self) -> (i64, u64) {
+    fn order(&self) -> (i64, u64) {
         (self.time, self.number)
     }
 
-    fn key(&self, side: Side) -> Vec<u8> {
+    fn key(&self, side: Side, index: &KeyIndex) -> Vec<u8> {
         let mut key = vec![ROW, side as u8];
+        put_place(self.place, &mut key);
+        if self.slot != NO_KEY {
+            index.put_key(self.slot, &mut key);
+        }
         key.extend_from_slice(&ordered_int(self.time).to_be_bytes());
         key.extend_from_slice(&self.number.to_be_bytes());
         key
@@ -144,8 +176,8 @@ impl Kept {
 
 impl Joined {
     /// Nothing, for keys of the left side's columns.
-    pub(crate) fn new(index: KeyIndex, left: SideState, right: SideState) -> Self {
-        Self { index, left, right, is_changed: false }
+    pub(crate) fn new(index: KeyIndex, left: SideState, right: SideState, spread: Option<i64>) -> Self {
+        Self { index, left, right, is_changed: false, spread }
     }
 
     pub(crate) fn side(&mut self, side: Side) -> &mut SideState {
@@ -180,7 +212,8 @@ impl Joined {
         }
         output.dropped_late += late.len() as u64;
         late.tell(step, input, output);
-        let Self { index, left, right, is_changed } = self;
+        let spread = self.spread.unwrap_or(0);
+        let Self { index, left, right, is_changed, .. } = self;
         let (of, other) = if side == Side::Left { (left, right) } else { (right, left) };
         let slots = key_slots(index, &of.key, &input.rows);
         of.lists.resize(index.slots(), VecDeque::new());
@@ -192,7 +225,9 @@ impl Joined {
             if slot != NO_KEY {
                 index.hold(slot);
             }
-            of.keep(*row, Kept { time: times[*place as usize], number: of.count, slot, has_match: false });
+            let time = times[*place as usize];
+            of.keep(*row, Kept { time, number: of.count, slot, has_match: false, place: place_of(time, spread) });
+            of.entries.touch(*row);
             of.count += 1;
             *is_changed = true;
         }
@@ -208,15 +243,17 @@ impl Joined {
         bytes
     }
 
-    fn read(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+    /// Puts a row back. It, which is no entry yet.
+    fn read(&mut self, key: &[u8], value: &[u8]) -> Option<(Side, u32)> {
         let mut rest = key;
         let (ROW, side) = (take_u8(&mut rest)?, take_u8(&mut rest)?) else { return None };
-        let (time, number) = rest.split_first_chunk::<8>()?;
+        let (place, order) = (take_place(&mut rest)?, rest.split_last_chunk::<PLACE_BYTES>()?.1);
+        let (time, number) = order.split_first_chunk::<8>()?;
         let (time, number) = (plain_int(u64::from_be_bytes(*time)), u64::from_be_bytes(*<&[u8; 8]>::try_from(number).ok()?));
         let Self { index, left, right, .. } = self;
-        let (side, other) = match side {
-            0 => (left, right),
-            1 => (right, left),
+        let (which, side, other) = match side {
+            0 => (Side::Left, left, right),
+            1 => (Side::Right, right, left),
             _ => return None,
         };
         let (has_match, row) = value.split_first()?;
@@ -229,27 +266,31 @@ impl Joined {
         if slot != NO_KEY {
             index.hold(slot);
         }
-        side.keep(row, Kept { time, number, slot, has_match: *has_match == 1 });
-        side.entries.restored(row, key, value);
-        Some(())
+        side.keep(row, Kept { time, number, slot, has_match: *has_match == 1, place });
+        Some((which, row))
     }
 }
 
 impl SideState {
-    fn encode(side: Side, row: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, kept: &[Kept], rows: &Rows) {
-        *key = kept[row as usize].key(side);
+    fn encode(
+        (side, row): (Side, u32),
+        key: &mut Vec<u8>,
+        value: &mut Vec<u8>,
+        (kept, rows, index): (&[Kept], &Rows, &KeyIndex),
+    ) {
+        *key = kept[row as usize].key(side, index);
         value.push(u8::from(kept[row as usize].has_match));
         rows.encode(row, value);
     }
 
-    fn take_some(&mut self, side: Side, most: usize, save: Save) -> Vec<KeyChange> {
+    fn take_some(&mut self, side: Side, index: &KeyIndex, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { entries, kept, rows, .. } = self;
-        entries.take_some(most, save, |row, key, value| Self::encode(side, row, key, value, kept, rows))
+        entries.take_some(most, save, |row, key, value| Self::encode((side, row), key, value, (kept, rows, index)))
     }
 
-    fn checksum(&mut self, side: Side) -> u64 {
+    fn checksum(&mut self, side: Side, index: &KeyIndex) -> u64 {
         let Self { entries, kept, rows, .. } = self;
-        entries.checksum(|row, key, value| Self::encode(side, row, key, value, kept, rows))
+        entries.checksum(|row, key, value| Self::encode((side, row), key, value, (kept, rows, index)))
     }
 }
 
@@ -263,8 +304,8 @@ impl StepState for Joined {
     }
 
     fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
-        let mut changes = self.left.take_some(Side::Left, most, save);
-        changes.extend(self.right.take_some(Side::Right, most, save));
+        let mut changes = self.left.take_some(Side::Left, &self.index, most, save);
+        changes.extend(self.right.take_some(Side::Right, &self.index, most, save));
         if std::mem::take(&mut self.is_changed) {
             changes.push(KeyChange::of_step([STEP], &self.own()));
         }
@@ -279,11 +320,18 @@ impl StepState for Joined {
                 counts.ok_or_else(|| corrupt(key, "rows left, rows right", value.len() - rest.len()))?;
             return Ok(());
         }
-        self.read(key, value).ok_or_else(|| corrupt(key, "a row of a join", 0))
+        let (side, row) = self.read(key, value).ok_or_else(|| corrupt(key, ROW_FIELDS, 0))?;
+        self.side(side).entries.restored(row, key, value);
+        Ok(())
     }
 
     fn checksum(&mut self) -> u64 {
         let own = checksum(checksum(0, &[STEP]), &self.own());
-        self.left.checksum(Side::Left).wrapping_add(self.right.checksum(Side::Right)).wrapping_add(own)
+        let rows = self.left.checksum(Side::Left, &self.index).wrapping_add(self.right.checksum(Side::Right, &self.index));
+        rows.wrapping_add(own)
+    }
+
+    fn spills(&mut self) -> Option<&mut dyn Spills> {
+        self.spread.is_some().then_some(self)
     }
 }

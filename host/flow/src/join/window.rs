@@ -7,33 +7,20 @@
 //! window is in the order of keys (a key with a null, which never joins, first), then of left rows by (time, arrival), each with its matches in the same order,
 //! then of right rows without one.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod kept;
+mod spill;
 
-use hashbrown::HashMap;
 use tidemill_event::batch::times;
 use tidemill_event::{Breaker, Field};
 
-use crate::aggregate::bytes::{take_i64, take_u8, take_u64};
-use crate::batch::assemble;
-use crate::checksum::checksum;
-use crate::entries::Entries;
+use self::kept::{Kept, SideState, WindowJoined};
 use crate::group::KeyIndex;
-use crate::group::ordered::{ordered_int, plain_int};
 use crate::join::output::{JoinOutput, Made, NO_KEY, key_slots};
 use crate::join::{JoinKind, JoinSide, Side};
-use crate::rows::Rows;
-use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
 use crate::window::{LateList, Stretch};
-use crate::{
-    FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, Predicate, Save, Slicing, StateCorrupt, StepId, StepState,
-};
+use crate::{FlowBatch, Judged, OnFailing, Operator, Outcome, Predicate, Slicing, StepId, StepState};
 
-/// What the keys of kept rows begin with in the store.
-const ROW: u8 = 6;
-/// The entry of the step itself.
-const STEP: u8 = 0xff;
 /// Pairs that are looked at together.
 const PAIRS_MAX: usize = 16_384;
 
@@ -62,154 +49,6 @@ pub struct WindowJoin {
     state: WindowJoined,
 }
 
-/// A row that is kept.
-#[derive(Debug, Clone, Copy, Default)]
-struct Kept {
-    time: i64,
-    /// Which row of its side it was, from 0.
-    number: u64,
-    slot: u32,
-    /// It counts for windows that end there or later.
-    from: i64,
-}
-
-/// One side's rows.
-struct SideState {
-    key: Vec<Field>,
-    rows: Rows,
-    kept: Vec<Kept>,
-    entries: Entries,
-    count: u64,
-}
-
-/// The rows of a slice by slot, of either side; `NO_KEY` for those whose key has a null.
-#[derive(Debug, Default)]
-struct Slice {
-    left: HashMap<u32, Vec<u32>, ahash::RandomState>,
-    right: HashMap<u32, Vec<u32>, ahash::RandomState>,
-}
-
-struct WindowJoined {
-    slicing: Slicing,
-    index: KeyIndex,
-    left: SideState,
-    right: SideState,
-    /// By where they begin.
-    slices: BTreeMap<i64, Slice>,
-    /// Windows that end there or before have come out.
-    emitted: i64,
-    is_changed: bool,
-}
-
-impl Slice {
-    fn of(&mut self, side: Side) -> &mut HashMap<u32, Vec<u32>, ahash::RandomState> {
-        match side {
-            Side::Left => &mut self.left,
-            Side::Right => &mut self.right,
-        }
-    }
-}
-
-impl Kept {
-    fn key(&self, side: Side) -> Vec<u8> {
-        let mut key = vec![ROW, side as u8];
-        key.extend_from_slice(&ordered_int(self.time).to_be_bytes());
-        key.extend_from_slice(&self.number.to_be_bytes());
-        key
-    }
-}
-
-impl SideState {
-    fn new(side: JoinSide) -> Self {
-        Self { key: side.key, rows: Rows::new(side.fields), kept: Vec::new(), entries: Entries::default(), count: 0 }
-    }
-
-    fn keep(&mut self, row: u32, kept: Kept) {
-        self.kept.resize(self.rows.slots(), Kept::default());
-        self.kept[row as usize] = kept;
-        self.entries.touch(row);
-    }
-
-    /// Rows of a window in the order of (time, arrival), those that count for it.
-    fn of_window(&self, rows: impl Iterator<Item = u32>, end: i64) -> Vec<u32> {
-        let mut rows: Vec<u32> = rows.filter(|row| self.kept[*row as usize].from <= end).collect();
-        rows.sort_by_key(|row| (self.kept[*row as usize].time, self.kept[*row as usize].number));
-        rows
-    }
-
-    fn encode(side: Side, row: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, kept: &[Kept], rows: &Rows) {
-        *key = kept[row as usize].key(side);
-        value.extend_from_slice(&kept[row as usize].from.to_le_bytes());
-        rows.encode(row, value);
-    }
-
-    fn take_some(&mut self, side: Side, most: usize, save: Save) -> Vec<KeyChange> {
-        let Self { entries, kept, rows, .. } = self;
-        entries.take_some(most, save, |row, key, value| Self::encode(side, row, key, value, kept, rows))
-    }
-
-    fn checksum(&mut self, side: Side) -> u64 {
-        let Self { entries, kept, rows, .. } = self;
-        entries.checksum(|row, key, value| Self::encode(side, row, key, value, kept, rows))
-    }
-}
-
-impl WindowJoined {
-    fn side(&mut self, side: Side) -> &mut SideState {
-        match side {
-            Side::Left => &mut self.left,
-            Side::Right => &mut self.right,
-        }
-    }
-
-    /// A row into its slice.
-    fn keep(&mut self, side: Side, row: u32, kept: Kept, start: i64) {
-        if kept.slot != NO_KEY {
-            self.index.hold(kept.slot);
-        }
-        self.slices.entry(start).or_default().of(side).entry(kept.slot).or_default().push(row);
-        self.side(side).keep(row, kept);
-    }
-
-    /// The keys of a window, in their order, with their rows.
-    fn keys(&self, start: i64, end: i64) -> Vec<(u32, Vec<u32>, Vec<u32>)> {
-        let slices: Vec<&Slice> = self.slices.range(start..end).map(|(_, slice)| slice).collect();
-        let mut slots: Vec<u32> = slices.iter().flat_map(|slice| slice.left.keys().chain(slice.right.keys())).copied().collect();
-        slots.sort_unstable();
-        slots.dedup();
-        let without_key = slots.pop_if(|slot| *slot == NO_KEY);
-        self.index.sort(&mut slots, |slot| *slot);
-        let rows = |slot: u32| {
-            let left = slices.iter().filter_map(|slice| slice.left.get(&slot)).flatten().copied();
-            let right = slices.iter().filter_map(|slice| slice.right.get(&slot)).flatten().copied();
-            (slot, self.left.of_window(left, end), self.right.of_window(right, end))
-        };
-        without_key.into_iter().chain(slots).map(rows).collect()
-    }
-
-    /// Slices whose last window has ended go.
-    fn forget(&mut self, watermark: Watermark) {
-        let slicing = self.slicing;
-        while let Some(entry) = self.slices.first_entry().filter(|entry| slicing.stretch(*entry.key()).last <= watermark.0) {
-            let mut slice = entry.remove();
-            for side in [Side::Left, Side::Right] {
-                for row in slice.of(side).drain().flat_map(|(_, rows)| rows) {
-                    let state = self.side(side);
-                    let kept = state.kept[row as usize];
-                    state.entries.remove(row, || kept.key(side));
-                    state.rows.remove(row);
-                    if kept.slot != NO_KEY {
-                        self.index.release(kept.slot);
-                    }
-                }
-            }
-        }
-        let Self { left, right, slices, .. } = self;
-        left.rows.compact(slices.values().flat_map(|slice| slice.left.values().flatten()).copied());
-        right.rows.compact(slices.values().flat_map(|slice| slice.right.values().flatten()).copied());
-    }
-}
-
 impl WindowJoin {
     /// A join without a row.
     ///
@@ -222,15 +61,7 @@ impl WindowJoin {
         let aliases = (left.alias.clone(), right.alias.clone());
         let output = JoinOutput { step, kind, left: aliases.0, right: aliases.1, condition, has_window: slicing.has_bounds() };
         let index = KeyIndex::new(left.key.clone());
-        let state = WindowJoined {
-            slicing,
-            index,
-            left: SideState::new(left),
-            right: SideState::new(right),
-            slices: BTreeMap::new(),
-            emitted: i64::MIN,
-            is_changed: false,
-        };
+        let state = WindowJoined::new(slicing, index, left, right);
         Self { output, judged, state }
     }
 
@@ -281,23 +112,17 @@ impl WindowJoin {
             let kept = Kept { time: times[place as usize], number: state.count, slot: slots[place as usize], from };
             state.count += 1;
             self.state.keep(side, row, kept, start);
+            self.state.side(side).entries.touch(row);
             self.state.is_changed = true;
         }
         let unheld: Vec<u32> = slots.into_iter().filter(|slot| *slot != NO_KEY).collect();
         self.state.index.forget_unheld(&unheld);
     }
 
-    /// The end of the next window that has a row.
-    fn next_end(&self) -> Option<i64> {
-        let emitted = self.state.emitted;
-        let stretch =
-            self.state.slices.keys().map(|start| self.state.slicing.stretch(*start)).find(|stretch| stretch.last > emitted)?;
-        Some(stretch.first.max(self.state.slicing.next_end(emitted)))
-    }
-
     /// What comes out of one window.
-    fn window(&self, end: i64, origin: u32, made: &mut Vec<Made>, output: &mut Outcome) {
+    fn window(&mut self, end: i64, origin: u32, made: &mut Vec<Made>, output: &mut Outcome) {
         let start = self.state.slicing.start_of(end);
+        self.state.thaw(start..end);
         let WindowJoined { left: left_state, right: right_state, .. } = &self.state;
         let newest = |rows: &[u32], state: &SideState| rows.iter().map(|row| state.kept[*row as usize].time).max();
         for (slot, left, right) in self.state.keys(start, end) {
@@ -349,7 +174,7 @@ impl Operator for WindowJoin {
         let (marks, side) = (output.marks(), output.side());
         self.admit(side, &input, &marks, output);
         let mut made = Vec::new();
-        while let Some(end) = self.next_end().filter(|end| *end <= marks.end().0) {
+        while let Some(end) = self.state.next_end().filter(|end| *end <= marks.end().0) {
             self.window(end, marks.lets_out(end.saturating_sub(1)).unwrap_or(0), &mut made, output);
             self.state.emitted = end;
             self.state.is_changed = true;
@@ -372,76 +197,6 @@ impl Operator for WindowJoin {
     }
 
     fn due(&self) -> Option<Watermark> {
-        self.next_end().map(Watermark)
-    }
-}
-
-impl WindowJoined {
-    fn own(&self) -> Vec<u8> {
-        let mut bytes = self.emitted.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&self.left.count.to_le_bytes());
-        bytes.extend_from_slice(&self.right.count.to_le_bytes());
-        bytes
-    }
-
-    fn read_own(&mut self, mut bytes: &[u8]) -> Option<()> {
-        let (emitted, left, right) = (take_i64(&mut bytes)?, take_u64(&mut bytes)?, take_u64(&mut bytes)?);
-        (self.emitted, self.left.count, self.right.count) = (emitted, left, right);
-        bytes.is_empty().then_some(())
-    }
-
-    fn read(&mut self, mut key: &[u8], mut value: &[u8]) -> Option<()> {
-        let (whole_key, whole_value) = (key, value);
-        let (ROW, side) = (take_u8(&mut key)?, take_u8(&mut key)?) else { return None };
-        let side = match side {
-            0 => Side::Left,
-            1 => Side::Right,
-            _ => return None,
-        };
-        let (time, number) = key.split_first_chunk::<8>()?;
-        let (time, number) = (plain_int(u64::from_be_bytes(*time)), u64::from_be_bytes(*<&[u8; 8]>::try_from(number).ok()?));
-        let from = take_i64(&mut value)?;
-        let state = self.side(side);
-        let row = state.rows.decode(value)?;
-        let fields = state.rows.fields().iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
-        let batch = assemble(fields, state.rows.gather([Some(row)].into_iter()), 1);
-        let of_key = state.key.clone();
-        let slot = key_slots(&mut self.index, &of_key, &batch)[0];
-        self.keep(side, row, Kept { time, number, slot, from }, self.slicing.stretch(time).start);
-        self.side(side).entries.restored(row, whole_key, whole_value);
-        Some(())
-    }
-}
-
-impl StepState for WindowJoined {
-    fn len(&self) -> usize {
-        self.left.entries.len() + self.right.entries.len()
-    }
-
-    fn changed_len(&self) -> usize {
-        self.left.entries.changed_len() + self.right.entries.changed_len() + usize::from(self.is_changed)
-    }
-
-    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
-        let mut changes = self.left.take_some(Side::Left, most, save);
-        changes.extend(self.right.take_some(Side::Right, most, save));
-        if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange::of_step([STEP], &self.own()));
-        }
-        changes
-    }
-
-    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
-        let (read, what) = if key == [STEP] {
-            (self.read_own(value), "emitted, rows left, rows right")
-        } else {
-            (self.read(key, value), "a row of a join")
-        };
-        read.ok_or_else(|| corrupt(key, what, 0))
-    }
-
-    fn checksum(&mut self) -> u64 {
-        let own = checksum(checksum(0, &[STEP]), &self.own());
-        self.left.checksum(Side::Left).wrapping_add(self.right.checksum(Side::Right)).wrapping_add(own)
+        self.state.next_end().map(Watermark)
     }
 }

@@ -9,11 +9,9 @@ use arrow_array::RecordBatch;
 
 use super::{CHANGED, FIRST, KeyedTable, LIVE, STALE, STORED};
 use crate::checksum::checksum;
+use crate::cold::STUB_BYTES;
 use crate::keys::KeyColumn;
 use crate::{ColdEntries, Save, Spills, StateCorrupt, StepState};
-
-/// Slots that one call looks at, at most, for each that may leave.
-const LOOKS: usize = 4;
 
 impl KeyedTable {
     /// Reads the entries of the rows' keys that left.
@@ -46,6 +44,18 @@ impl KeyedTable {
         self.cold_len -= 1;
         Ok(())
     }
+
+    /// Lets a key leave, if it may.
+    fn let_go(&mut self, slot: u32, saved: Save) -> usize {
+        let (flags, save) = (self.flags[slot as usize], self.saves[slot as usize]);
+        if slot == FIRST || flags & (LIVE | STORED | CHANGED | STALE) != LIVE | STORED || save > saved {
+            return 0;
+        }
+        let key = self.free_slot(slot);
+        self.cold.left(&key, save);
+        self.cold_len += 1;
+        1
+    }
 }
 
 impl Spills for KeyedTable {
@@ -57,28 +67,17 @@ impl Spills for KeyedTable {
         self.cold_len
     }
 
+    fn cold_bytes(&self) -> u64 {
+        self.cold_len as u64 * STUB_BYTES
+    }
+
     fn spill(&mut self, saved: Save, most: usize) -> usize {
-        let slots = self.keys.len();
         if !self.cold.has_store() || self.expiries.is_some() {
             return 0;
         }
-        let mut left = 0;
-        for _ in 0..most.saturating_mul(LOOKS).min(slots) {
-            if left == most {
-                break;
-            }
-            self.hand = (self.hand + 1) % slots;
-            let at = self.hand;
-            let may_leave = self.flags[at] & (LIVE | STORED | CHANGED | STALE) == LIVE | STORED && self.saves[at] <= saved;
-            if at == FIRST as usize || !may_leave {
-                continue;
-            }
-            let save = self.saves[at];
-            let key = self.free_slot(at as u32);
-            self.cold.left(&key, save);
-            self.cold_len += 1;
-            left += 1;
-        }
+        let mut hand = self.hand;
+        let left = hand.go(self.keys.len(), most, |slot| self.let_go(slot, saved));
+        self.hand = hand;
         left
     }
 

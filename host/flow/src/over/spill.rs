@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{BEFORE, Before, OverState, before_key};
+use crate::cold::STUB_BYTES;
 use crate::state::corrupt;
 use crate::{ColdEntries, Save, Spills, StateCorrupt, StepState};
-
-/// Slots that one call looks at, at most, for each that may leave.
-const LOOKS: usize = 4;
 
 impl OverState {
     /// Reads the rows before of keys that left.
@@ -29,6 +27,19 @@ impl OverState {
         });
         self.cold = cold;
     }
+
+    /// Lets the rows before of a key leave, if they may.
+    fn let_go(&mut self, slot: u32, saved: Save) -> usize {
+        let before = &mut self.before[slot as usize];
+        let Some(save) = self.before_entries.can_leave(slot, saved).filter(|_| !before.is_empty()) else { return 0 };
+        for Before { row, .. } in std::mem::take(before) {
+            self.arguments.remove(row);
+        }
+        self.cold.left(&before_key(slot, &self.index), save);
+        self.before_entries.leave(slot);
+        self.index.release(slot);
+        1
+    }
 }
 
 impl Spills for OverState {
@@ -40,30 +51,17 @@ impl Spills for OverState {
         self.before_entries.cold_len()
     }
 
+    fn cold_bytes(&self) -> u64 {
+        self.cold_len() as u64 * STUB_BYTES
+    }
+
     fn spill(&mut self, saved: Save, most: usize) -> usize {
-        let slots = self.before.len();
-        if !self.cold.has_store() || slots == 0 {
+        if !self.cold.has_store() {
             return 0;
         }
-        let mut left = 0;
-        for _ in 0..most.saturating_mul(LOOKS).min(slots) {
-            if left == most {
-                break;
-            }
-            self.hand = (self.hand + 1) % slots;
-            let slot = self.hand as u32;
-            if self.before[self.hand].is_empty() {
-                continue;
-            }
-            let Some(save) = self.before_entries.can_leave(slot, saved) else { continue };
-            for Before { row, .. } in std::mem::take(&mut self.before[self.hand]) {
-                self.arguments.remove(row);
-            }
-            self.cold.left(&before_key(slot, &self.index), save);
-            self.before_entries.leave(slot);
-            self.index.release(slot);
-            left += 1;
-        }
+        let mut hand = self.hand;
+        let left = hand.go(self.before.len(), most, |slot| self.let_go(slot, saved));
+        self.hand = hand;
         left
     }
 

@@ -103,7 +103,7 @@ impl Operator for Limit {
         let state = &mut self.state;
         let mut slots = Vec::new();
         state.index.slots_of(&rows.rows, &mut slots);
-        state.grow();
+        state.warm(&slots);
         let row = slots.iter().zip(times(&rows.rows).values());
         let passes: BooleanBuffer = row.map(|(slot, time)| state.admit(*slot, *time)).collect();
         state.index.forget_unheld(&slots);

@@ -7,28 +7,48 @@
 //! ```
 //! A time goes when the watermark says that no row can be near it any more, so what is kept follows from the watermark alone and not
 //! from who asked.
+//!
+//! ```text
+//! stored key    PASSED │ place │ key     place: an instant not after the one at which the first time goes (`cold/dated.rs`)
+//! ```
+
+mod spill;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::aggregate::bytes::{take_i64, take_u32};
+use crate::cold::{Dated, Hand, place_of, put_place, take_place};
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::state::corrupt;
 use crate::time::Watermark;
-use crate::{KeyChange, Save, StateCorrupt, StepState};
+use crate::{KeyChange, Save, Spills, StateCorrupt, StepState};
 
 /// What the keys of entries begin with in the store.
 const PASSED: u8 = 7;
 
+/// What is kept of a key.
+#[derive(Debug, Clone, Default)]
+struct Times {
+    /// Ascending.
+    passed: Vec<i64>,
+    /// Where its entry lies in the store.
+    place: i64,
+}
+
 /// The times, by key.
 pub(crate) struct Passed {
     pub(crate) index: KeyIndex,
-    /// Per slot, ascending.
-    times: Vec<Vec<i64>>,
+    /// Per slot.
+    times: Vec<Times>,
     /// The first time of each key, and of some that it was before.
     firsts: BinaryHeap<Reverse<(i64, u32)>>,
     entries: Entries,
+    cold: Dated,
+    hand: Hand,
+    /// How far the watermark was when times went last.
+    watermark: Watermark,
     limit: usize,
     per: i64,
     /// A time goes so long after it.
@@ -39,17 +59,27 @@ impl Passed {
     /// At most `limit` rows in any stretch shorter than `per`; rows up to `lateness` behind the watermark are still judged exactly.
     pub(crate) fn new(index: KeyIndex, limit: usize, per: i64, lateness: i64) -> Self {
         let keeps = per.saturating_add(lateness);
-        Self { index, times: Vec::new(), firsts: BinaryHeap::new(), entries: Entries::default(), limit, per, keeps }
+        Self {
+            index,
+            times: Vec::new(),
+            firsts: BinaryHeap::new(),
+            entries: Entries::default(),
+            cold: Dated::new(&[PASSED], 0),
+            hand: Hand::default(),
+            watermark: Watermark::NONE,
+            limit,
+            per,
+            keeps,
+        }
     }
 
-    /// There are so many slots now.
-    pub(crate) fn grow(&mut self) {
-        self.times.resize(self.index.slots(), Vec::new());
+    fn resize(&mut self) {
+        self.times.resize(self.index.slots(), Times::default());
     }
 
     /// Whether a row of that key may pass at `time`; then it has.
     pub(crate) fn admit(&mut self, slot: u32, time: i64) -> bool {
-        let times = &mut self.times[slot as usize];
+        let times = &mut self.times[slot as usize].passed;
         let at = times.partition_point(|passed| *passed <= time);
         // The times as they would be. A row in order has only rows before it: one look.
         let with = |place: usize| {
@@ -73,50 +103,94 @@ impl Passed {
             self.index.hold(slot);
         }
         if at == 0 {
-            self.firsts.push(Reverse((time, slot)));
+            self.has_first(slot);
         }
         self.entries.touch(slot);
         true
     }
 
+    /// The first time of a key is another one now, and the key may lie elsewhere.
+    fn has_first(&mut self, slot: u32) {
+        let first = self.times[slot as usize].passed[0];
+        self.firsts.push(Reverse((first, slot)));
+        let place = place_of(first.saturating_add(self.keeps), self.keeps);
+        if place != self.times[slot as usize].place {
+            self.remove_entry(slot);
+            self.times[slot as usize].place = place;
+        }
+    }
+
+    /// The entry of a key, if it is one, is so no more.
+    fn remove_entry(&mut self, slot: u32) {
+        let Self { index, times, entries, .. } = self;
+        if entries.is_live(slot) {
+            entries.remove(slot, || key_of(slot, times, index));
+        }
+    }
+
     /// Times that no row can be near any more go.
     pub(crate) fn forget(&mut self, watermark: Watermark) {
+        self.thaw(watermark);
+        self.watermark = watermark;
         while let Some(Reverse((first, slot))) = self.firsts.peek().copied() {
             if first.saturating_add(self.keeps) > watermark.0 {
                 break;
             }
             self.firsts.pop();
-            let times = &mut self.times[slot as usize];
+            let times = &mut self.times[slot as usize].passed;
             let gone = times.partition_point(|time| time.saturating_add(self.keeps) <= watermark.0);
             if gone == 0 {
                 // Another key has the slot now, or its first time went with one that came later.
                 continue;
             }
             times.drain(..gone);
-            if let Some(first) = times.first() {
-                self.firsts.push(Reverse((*first, slot)));
-                self.entries.touch(slot);
+            if times.is_empty() {
+                *times = Vec::new();
+                self.remove_entry(slot);
+                self.index.release(slot);
                 continue;
             }
-            *times = Vec::new();
-            let Self { index, entries, .. } = self;
-            entries.remove(slot, || key_of(slot, index));
-            index.release(slot);
+            self.has_first(slot);
+            self.entries.touch(slot);
         }
+    }
+
+    /// Puts a key back. Its slot, which is no entry yet.
+    fn read(&mut self, key: &[u8], value: &[u8]) -> Result<u32, StateCorrupt> {
+        let mut rest = value;
+        let mut read = || {
+            let (PASSED, mut of_key) = key.split_first().map(|(tag, rest)| (*tag, rest))? else { return None };
+            let place = take_place(&mut of_key)?;
+            let slot = self.index.slot_of_key(of_key)?;
+            self.resize();
+            let mut passed = Vec::new();
+            for _ in 0..take_u32(&mut rest)? {
+                passed.push(take_i64(&mut rest)?);
+            }
+            self.firsts.push(Reverse((*passed.first()?, slot)));
+            self.index.hold(slot);
+            let is_whole = rest.is_empty() && passed.is_sorted();
+            self.times[slot as usize] = Times { passed, place };
+            is_whole.then_some(slot)
+        };
+        let read = read();
+        read.ok_or_else(|| corrupt(key, "times", value.len() - rest.len()))
     }
 }
 
-fn key_of(slot: u32, index: &KeyIndex) -> Vec<u8> {
+fn key_of(slot: u32, times: &[Times], index: &KeyIndex) -> Vec<u8> {
     let mut key = vec![PASSED];
+    put_place(times[slot as usize].place, &mut key);
     index.put_key(slot, &mut key);
     key
 }
 
-/// `PASSED key`: how many times, and they, ascending.
-fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, times: &[Vec<i64>], index: &KeyIndex) {
-    *key = key_of(slot, index);
-    value.extend_from_slice(&(times[slot as usize].len() as u32).to_le_bytes());
-    times[slot as usize].iter().for_each(|time| value.extend_from_slice(&time.to_le_bytes()));
+/// `PASSED place key`: how many times, and they, ascending.
+fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, times: &[Times], index: &KeyIndex) {
+    *key = key_of(slot, times, index);
+    let passed = &times[slot as usize].passed;
+    value.extend_from_slice(&(passed.len() as u32).to_le_bytes());
+    passed.iter().for_each(|time| value.extend_from_slice(&time.to_le_bytes()));
 }
 
 impl StepState for Passed {
@@ -134,26 +208,17 @@ impl StepState for Passed {
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
-        let mut rest = value;
-        let mut read = || {
-            let (PASSED, of_key) = key.split_first().map(|(tag, rest)| (*tag, rest))? else { return None };
-            let slot = self.index.slot_of_key(of_key)?;
-            self.grow();
-            let times = &mut self.times[slot as usize];
-            for _ in 0..take_u32(&mut rest)? {
-                times.push(take_i64(&mut rest)?);
-            }
-            self.firsts.push(Reverse((*times.first()?, slot)));
-            self.index.hold(slot);
-            self.entries.restored(slot, key, value);
-            (rest.is_empty() && self.times[slot as usize].is_sorted()).then_some(())
-        };
-        let read = read();
-        read.ok_or_else(|| corrupt(key, "times", value.len() - rest.len()))
+        let slot = self.read(key, value)?;
+        self.entries.restored(slot, key, value);
+        Ok(())
     }
 
     fn checksum(&mut self) -> u64 {
         let Self { index, times, entries, .. } = self;
         entries.checksum(|slot, key, value| encode(slot, key, value, times, index))
+    }
+
+    fn spills(&mut self) -> Option<&mut dyn Spills> {
+        Some(self)
     }
 }

@@ -9,7 +9,7 @@ use tidemill_event::{Breaker, EventTime, Field};
 
 use crate::aggregate::bytes::{take_i64, take_u32, take_u64};
 use crate::aggregate::{AggregateRefused, Aggregates};
-use crate::cold::Cold;
+use crate::cold::{Cold, Hand};
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::state::corrupt;
@@ -47,8 +47,7 @@ struct Counting {
     /// By slot: a key stays, its number goes on.
     entries: Entries,
     cold: Cold,
-    /// Where the next look for keys that may leave begins.
-    hand: usize,
+    hand: Hand,
 }
 
 impl CountWindow {
@@ -66,7 +65,7 @@ impl CountWindow {
             filling: Vec::new(),
             entries: Entries::default(),
             cold: Cold::default(),
-            hand: 0,
+            hand: Hand::default(),
         };
         Ok(Self { step: settings.step, size, state })
     }

@@ -139,19 +139,30 @@ pub(crate) fn run<O: Operator>(make: impl Fn() -> O, rows: &[Row], schedule: &Sc
         let made = operator.apply(FlowBatch::new(batch_of(batch, dictionary)), &mut output);
         told.add(&made, &output, Some(from));
         from += batch.len();
-        if is_stored {
-            operator = store_and_load(operator, &make, &mut stored);
-        } else if length % 3 == 0 {
-            save(&mut operator, &mut stored);
-        }
-        if is_stored || length % 3 == 0 {
-            operator = spilled(operator, &make, &stored, length);
-        }
+        operator = cut(operator, &make, &mut stored, (length, is_stored));
     }
     if schedule.ends {
         pass(&mut operator, &mut told, &mut watermark, i64::MAX);
     }
     told
+}
+
+/// What a driver may do between two batches: store the state, read it back, let some of it leave memory.
+pub(crate) fn cut<O: Operator>(
+    mut operator: O,
+    make: &impl Fn() -> O,
+    stored: &mut BTreeMap<Box<[u8]>, Box<[u8]>>,
+    (length, is_stored): (usize, bool),
+) -> O {
+    if is_stored {
+        operator = store_and_load(operator, make, stored);
+    } else if length % 3 == 0 {
+        save(&mut operator, stored);
+    }
+    if is_stored || length % 3 == 0 {
+        operator = spilled(operator, make, stored, length);
+    }
+    operator
 }
 
 fn pass<O: Operator>(operator: &mut O, told: &mut Told, watermark: &mut i64, to: i64) {

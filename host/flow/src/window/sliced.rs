@@ -22,6 +22,7 @@ use tidemill_event::{Breaker, Field};
 use crate::aggregate::bytes::take_i64;
 use crate::aggregate::{AggregateRefused, Aggregates};
 use crate::checksum::checksum;
+use crate::cold::STUB_BYTES;
 use crate::group::KeyIndex;
 use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
@@ -529,6 +530,10 @@ impl Spills for WindowState {
 
     fn cold_len(&self) -> usize {
         self.slices.cold_len()
+    }
+
+    fn cold_bytes(&self) -> u64 {
+        self.cold_len() as u64 * STUB_BYTES
     }
 
     fn spill(&mut self, saved: Save, most: usize) -> usize {

@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Counting, key_of};
+use crate::cold::STUB_BYTES;
 use crate::{ColdEntries, Save, Spills, StateCorrupt};
-
-/// Slots that one call looks at, at most, for each that may leave.
-const LOOKS: usize = 4;
 
 impl Counting {
     /// Reads keys that left.
@@ -25,6 +23,20 @@ impl Counting {
         });
         self.cold = cold;
     }
+
+    /// Lets a key leave, if it may.
+    fn let_go(&mut self, slot: u32, saved: Save) -> usize {
+        let filling = &mut self.filling[slot as usize];
+        let Some(save) = self.entries.can_leave(slot, saved).filter(|_| filling.is_known) else { return 0 };
+        let filling = std::mem::take(filling);
+        if filling.rows > 0 {
+            self.aggregates.release(filling.group);
+        }
+        self.cold.left(&key_of(slot, &self.index), save);
+        self.entries.leave(slot);
+        self.index.release(slot);
+        1
+    }
 }
 
 impl Spills for Counting {
@@ -36,31 +48,17 @@ impl Spills for Counting {
         self.entries.cold_len()
     }
 
+    fn cold_bytes(&self) -> u64 {
+        self.cold_len() as u64 * STUB_BYTES
+    }
+
     fn spill(&mut self, saved: Save, most: usize) -> usize {
-        let slots = self.filling.len();
-        if !self.cold.has_store() || slots == 0 {
+        if !self.cold.has_store() {
             return 0;
         }
-        let mut left = 0;
-        for _ in 0..most.saturating_mul(LOOKS).min(slots) {
-            if left == most {
-                break;
-            }
-            self.hand = (self.hand + 1) % slots;
-            let slot = self.hand as u32;
-            if !self.filling[self.hand].is_known {
-                continue;
-            }
-            let Some(save) = self.entries.can_leave(slot, saved) else { continue };
-            let filling = std::mem::take(&mut self.filling[self.hand]);
-            if filling.rows > 0 {
-                self.aggregates.release(filling.group);
-            }
-            self.cold.left(&key_of(slot, &self.index), save);
-            self.entries.leave(slot);
-            self.index.release(slot);
-            left += 1;
-        }
+        let mut hand = self.hand;
+        let left = hand.go(self.filling.len(), most, |slot| self.let_go(slot, saved));
+        self.hand = hand;
         left
     }
 

@@ -13,12 +13,9 @@ use std::ops::Bound::{Excluded, Unbounded};
 use hashbrown::HashTable;
 
 use crate::Save;
-use crate::cold::Cold;
+use crate::cold::{Cold, LOOKS};
 use crate::state::corrupt;
 use crate::window::slices::{PartId, Slices, key_of, key_of_part};
-
-/// Members that one call looks at, at most, for each that may leave.
-const LOOKS: usize = 4;
 
 impl Slices {
     pub(crate) fn cold(&mut self) -> &mut Cold {
