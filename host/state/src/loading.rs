@@ -8,7 +8,7 @@
 
 use crate::key::{decode_into, task_prefix, version_of};
 use crate::store::{StateError, Stored, Written, failed, value_of};
-use crate::tree::PairKey;
+use crate::tree::{PairKey, PairValue};
 use crate::{Change, CheckpointId, StateStore, TaskId};
 
 /// State as of a checkpoint.
@@ -34,9 +34,9 @@ pub struct LoadedEntry<'a> {
 }
 
 /// The newest version of a key so far, where it lies.
-struct Version<V> {
+struct Version {
     place: PairKey,
-    value: V,
+    value: PairValue,
     stored: Stored,
 }
 
@@ -70,7 +70,7 @@ impl StateStore {
     ) -> Result<Written, StateError> {
         let prefix = task_prefix(task);
         let (mut dead, mut written, mut key) = (Vec::new(), Written::default(), Vec::new());
-        let mut last: Option<Version<_>> = None;
+        let mut last: Option<Version> = None;
         let mut seen_before: Option<SeenBefore> = None;
         for entry in self.versions.prefix(&prefix) {
             let (place, value) = entry.map_err(failed("loading"))?;

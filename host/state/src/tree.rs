@@ -7,10 +7,12 @@ use fjall::{Database, Keyspace, PersistMode, Readable, UserKey, UserValue};
 #[cfg(feature = "simulated")]
 use crate::simulated::SimulatedTree;
 
-/// A key as the tree hands it out: a clone is the same bytes.
+/// A key as the tree hands it out: a clone shares its bytes.
 pub(crate) type PairKey = UserKey;
+/// A value, likewise.
+pub(crate) type PairValue = UserValue;
 /// One pair, or why it could not be read.
-pub(crate) type Pair = Result<(PairKey, UserValue), fjall::Error>;
+pub(crate) type Pair = Result<(PairKey, PairValue), fjall::Error>;
 
 #[derive(Clone)]
 pub(crate) enum Tree {

@@ -8,9 +8,10 @@ use tidemill_log::simulated::Random;
 use super::EVENTS;
 use crate::support::{Host, Setup};
 
-/// Memory for state: less than a tenth of what the rows below need.
-const LITTLE: u64 = 128 << 10;
-const KEYS: u64 = 3_000;
+/// Memory for state, a key: less than a tenth of what the rows below need.
+const LITTLE: u64 = 42;
+/// Rows that are sent at once.
+const PIECE: u64 = 200;
 
 const ONE: &str = "{stream: events, out_of_orderness: 5s}";
 /// A stream beside itself.
@@ -27,7 +28,7 @@ const CASES: [(&str, &str); 14] = [
     (ONE, "- window: {count: 3, by: [k], select: {n: count(*), s: sum(v), last: last(v)}}"),
     (ONE, "- over: {by: [k], rows: 3, select: {n: count(*), s: sum(v), first: first(v)}}"),
     // Some go on with the next row of their key, some end before it.
-    (ONE, "- window: {session: 90s, by: [k], select: {n: count(*), s: sum(v), top: \"top_k(v, 3)\", last: last(v)}}"),
+    (ONE, "- window: {session: 90s, by: [k], select: {n: count(*), s: sum(v), top: \"top_k(k, 3)\", last: last(v)}}"),
     (ONE, "- dedupe: {by: [k], within: 2m}"),
     (ONE, "- rate: {by: [k], limit: 2, per: 3m, lateness: 10s}"),
     (TWO, "- join: {kind: inner, on: a.k = b.k and a.v <> b.v, within: [0s, 2m]}"),
@@ -37,27 +38,27 @@ const CASES: [(&str, &str); 14] = [
 ];
 
 /// Four rows of most keys over six minutes, up to ten seconds out of order, and a row behind them that closes every window.
-fn rows(from: u64, to: u64) -> Vec<Value> {
+fn rows(keys: u64, from: u64, to: u64) -> Vec<Value> {
     let row = |n: u64| {
         // Any order will do that is not that of the keys.
         let key = n.wrapping_mul(2_654_435_761) >> 7;
-        json!({"k": format!("key {}", key % KEYS), "t": 100 + n / 34 - (n * 7_919) % 10, "v": n % 13})
+        json!({"k": format!("key {}", key % keys), "t": 100 + n * 88 / keys - (n * 7_919) % 10, "v": n % 13})
     };
-    let last = (to == ALL).then(|| json!({"k": "last", "t": 10_000, "v": 0}));
+    let last = (to == 4 * keys).then(|| json!({"k": "last", "t": 10_000, "v": 0}));
     (from..to).map(row).chain(last).collect()
 }
 
-const ALL: u64 = 12_000;
-
 /// Every row that came out, in order if that is one stream's, and the most entries that were on disk alone whenever somebody looked. `then`: what
-/// happens to the host while it works on some rows, and again when it has.
-fn answers(setup: Setup, (from, steps): (&str, &str), then: impl Fn(Host) -> Host) -> (Vec<Value>, u64) {
+/// happens to the host while it works on a quarter of the rows, and again when it has.
+fn answers(setup: Setup, keys: u64, (from, steps): (&str, &str), then: impl Fn(Host) -> Host) -> (Vec<Value>, u64) {
     let mut host = Host::new(setup);
     host.make_stream("events", EVENTS);
     host.apply("p", &format!("from: {from}\nsteps:\n{steps}\nto:\n- stream: out\n"));
     let mut on_disk = 0;
-    for first in (0..ALL).step_by(3_000) {
-        host.send("events", &rows(first, first + 3_000));
+    for quarter in 0..4 {
+        for first in (quarter * keys..(quarter + 1) * keys).step_by(PIECE as usize) {
+            host.send("events", &rows(keys, first, first + PIECE));
+        }
         host = then(host);
         host.settle("p");
         on_disk = on_disk.max(host.status("p").tasks.iter().map(|task| task.state_entries_on_disk).sum());
@@ -74,34 +75,39 @@ fn answers(setup: Setup, (from, steps): (&str, &str), then: impl Fn(Host) -> Hos
     (rows, on_disk)
 }
 
-fn setup(state_memory: u64) -> Setup {
-    Setup { batch_rows: 200, state_memory, ..Setup::default() }
+fn setup(memory_a_key: u64, keys: u64) -> Setup {
+    Setup { batch_rows: 200, state_memory: memory_a_key * keys, ..Setup::default() }
 }
+
+const ENOUGH: u64 = 1 << 20;
 
 #[test]
 fn a_budget_changes_no_answer() {
+    let keys = 3_000;
     for case in CASES {
-        let (expected, none) = answers(setup(1 << 40), case, |host| host);
+        let (expected, none) = answers(setup(ENOUGH, keys), keys, case, |host| host);
         assert!(none == 0 && !expected.is_empty(), "{case:?}");
-        let (rows, on_disk) = answers(setup(LITTLE), case, |host| host);
+        let (rows, on_disk) = answers(setup(LITTLE, keys), keys, case, |host| host);
         assert!(on_disk > 500, "{on_disk} entries on disk: {case:?}");
         assert!(rows == expected, "{case:?}");
         // What is too much for memory is not read at the next start either.
-        let (rows, on_disk) = answers(setup(LITTLE), case, |host| host.restart());
+        let (rows, on_disk) = answers(setup(LITTLE, keys), keys, case, |host| host.restart());
         assert!(rows == expected && on_disk > 500, "restarted: {case:?}");
-        let (rows, _) = answers(setup(LITTLE), case, |host| host.crash());
+        let (rows, _) = answers(setup(LITTLE, keys), keys, case, |host| host.crash());
         assert!(rows == expected, "crashed: {case:?}");
     }
 }
 
 #[test]
 fn a_power_cut_loses_nothing_that_left_memory() {
+    // What a simulated journal file holds is little.
+    let keys = 600;
     for (seed, case) in (1..).zip(CASES) {
-        let (expected, _) = answers(setup(1 << 40), case, |host| host);
+        let (expected, _) = answers(setup(ENOUGH, keys), keys, case, |host| host);
         let random = RefCell::new(Random::new(seed));
         let cut = |host: Host| host.power_cut(random.borrow_mut().next());
-        let (rows, on_disk) = answers(Setup { simulated: true, ..setup(LITTLE) }, case, cut);
-        assert!(on_disk > 500, "{on_disk} entries on disk: {case:?}");
+        let (rows, on_disk) = answers(Setup { simulated: true, ..setup(LITTLE, keys) }, keys, case, cut);
+        assert!(on_disk > 100, "{on_disk} entries on disk: {case:?}");
         assert!(rows == expected, "{case:?}");
     }
 }
