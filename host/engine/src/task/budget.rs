@@ -136,14 +136,10 @@ impl Task {
     /// cannot leave, is held with everything it has taken saved.
     pub(super) fn keep_within_budget(&mut self) {
         let (fits, largest) = self.account_for_state();
-        // What is not stored cannot leave. It is drawn bit by bit, so that it need not be drawn at once when there is no room left.
-        let is_tight = self.share.is_tight();
-        let stores = if is_tight {
-            self.spill_if_tight() == 0 && self.is_unsaved(16)
-        } else {
-            self.share.is_filling() && self.is_unsaved(2)
-        };
-        if stores {
+        if self.share.is_tight() {
+            self.spill_or_store();
+        } else if self.share.is_filling() && self.is_unsaved(2) {
+            // What is not stored cannot leave. It is drawn bit by bit, so that it need not be drawn at once when there is no room left.
             self.draw_for_checkpoint();
         }
         if fits {

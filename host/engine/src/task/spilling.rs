@@ -13,6 +13,7 @@ use tidemill_flow::{Chain, ColdEntries, Save};
 use tidemill_state::{CheckpointId, Cold, StateError, StateStore, TaskId};
 
 use crate::plan::Plan;
+use crate::task::drawing::DRAW_ENTRIES;
 use crate::task::machine::Task;
 use crate::task::restore::operator_of;
 
@@ -90,6 +91,21 @@ impl Task {
             self.account_for_state();
         }
         left
+    }
+
+    /// Lets stored entries leave; if none can, what is in memory is on its way to be stored. Rows wait for a checkpoint under way: taken now they
+    /// would be changes of the next one, all of which would have to be drawn at once when memory is full.
+    pub(super) fn spill_or_store(&mut self) {
+        if self.spill_if_tight() > 0 {
+            return;
+        }
+        let is_much = self.unsaved().1 > DRAW_ENTRIES;
+        if is_much && self.is_saving() {
+            self.wait_for_checkpoint();
+            self.spill_if_tight();
+        } else if self.is_unsaved(16) {
+            self.draw_for_checkpoint();
+        }
     }
 
     /// Whether a checkpoint would let that part of what is in memory leave: what is not stored cannot.

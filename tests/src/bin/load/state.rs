@@ -1,9 +1,11 @@
-//! Ten million keys in windows that are all open, in less memory than they need: what their state takes, how long checkpoints hold rows back
-//! and what they write, how long a host that is killed then takes until a window closes, and what is left when all have closed.
+//! Ten million keys in windows that are all open, in less memory than they need: what their state takes, how long checkpoints hold rows back,
+//! what one writes when few of the keys changed, how long a host that is killed then takes until a window closes, and what is left when all have
+//! closed.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use serde_json::{Value, json};
 use tidemill_tests::{Connection, Host, HostOptions, eventually};
@@ -21,6 +23,9 @@ const BASE_MS: u64 = 1_700_000_040_000;
 const MINUTE_MS: u64 = 60_000;
 /// Rows may be so late: no window closes before the end.
 const OPEN_MS: u64 = 3 * 60 * MINUTE_MS;
+/// One key in so many changes once more.
+const CHANGED_PART: u64 = 1_000;
+const WRITTEN: &str = "tidemill_task_checkpoint_bytes_total";
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Memory that is given back is given back by then.
 const QUIET: Duration = Duration::from_secs(5);
@@ -42,15 +47,14 @@ pub(crate) fn state(keys: Option<&str>, memory: Option<&str>) -> io::Result<()> 
     let url = host.url();
     let mut connection = Connection::open(&url)?;
     let begin = Instant::now();
-    let row = |n: u64| {
-        let (window, key) = (n / in_a_window, n % in_a_window);
-        format!("{{\"ts_ms\":{},\"user\":\"user-{key:08}\",\"amount\":{}}}\n", BASE_MS + window * MINUTE_MS + n % 60_000, n % 997)
-    };
     let total = in_a_window * WINDOWS;
     let mut pauses = Pauses::default();
+    let mut send = |rows: &mut dyn Iterator<Item = u64>| {
+        let body: String = rows.map(|n| row(n, in_a_window)).collect();
+        post(&mut connection, &door("seen"), "application/x-ndjson", body.as_bytes())
+    };
     for first in (0..total).step_by(ROWS_IN_A_BODY as usize) {
-        let body: String = (first..total.min(first + ROWS_IN_A_BODY)).map(row).collect();
-        post(&mut connection, &door("seen"), "application/x-ndjson", body.as_bytes())?;
+        send(&mut (first..total.min(first + ROWS_IN_A_BODY)))?;
         pauses.look(&host);
     }
     eventually("every row is taken", PATIENCE, || {
@@ -61,25 +65,36 @@ pub(crate) fn state(keys: Option<&str>, memory: Option<&str>) -> io::Result<()> 
     let process = host.process_id().to_string();
     let resident = Measured { url: &url, process: &process }.memory_bytes()?;
     let (accounted, on_disk) = (sum(&host, "state_bytes"), sum(&host, "state_entries_on_disk"));
-    let written = metric(&host, "tidemill_task_checkpoint_bytes_total");
     let mib = |bytes: u64| bytes >> 20;
     println!("{total} keys in {WINDOWS} open windows, {memory} for state, taken in {:.0} s", taken.as_secs_f64());
-    println!(
-        "| entries on disk alone | state in memory MiB | resident MiB | checkpoint pause ms, longest | p99 | bytes a changed key |"
-    );
+    println!("| entries on disk alone | state in memory MiB | resident MiB | checkpoints | pause ms, longest | p99 |");
     println!("|---|---|---|---|---|---|");
     println!(
-        "| {on_disk} | {} | {} | {:.1} | {:.1} | {:.0} |",
+        "| {on_disk} | {} | {} | {} | {:.1} | {:.1} |",
         mib(accounted),
         mib(resident),
+        pauses.seen.len(),
         pauses.at(1.0),
         pauses.at(0.99),
-        written as f64 / total as f64
     );
+
+    // Each task stops behind a checkpoint of all it has: what a second one writes is what changed since.
+    pause(&host);
+    let written = metric(&host, WRITTEN);
+    host.ask("POST", "/v1/pipelines/open/resume", None, b"").expect(200);
+    let few = total / CHANGED_PART;
+    send(&mut (0..few).map(|n| n * CHANGED_PART))?;
+    eventually("the changed keys are taken", PATIENCE, || sum(&host, "rows_in") == total + few);
+    pause(&host);
+    let rewritten = metric(&host, WRITTEN) - written;
+    host.ask("POST", "/v1/pipelines/open/resume", None, b"").expect(200);
+    println!("\n| keys | bytes written a key | keys that changed then | bytes written a changed key |\n|---|---|---|---|");
+    println!("| {total} | {:.0} | {few} | {:.0} |", written as f64 / total as f64, rewritten as f64 / few as f64);
 
     host.kill();
     let begin = Instant::now();
     host.launch();
+    let serves = begin.elapsed();
     let url = host.url();
     let mut connection = Connection::open(&url)?;
     // Rows that close a window, in each partition.
@@ -91,14 +106,20 @@ pub(crate) fn state(keys: Option<&str>, memory: Option<&str>) -> io::Result<()> 
     close(0)?;
     eventually("a window closes", PATIENCE, || !host.get("/v1/streams/closed/events?limit=1").body.is_empty());
     let answered = begin.elapsed();
-    println!("\n| killed to first window s | GiB of state | s a GiB |\n|---|---|---|");
-    let gib = written as f64 / f64::from(1 << 30);
-    println!("| {:.2} | {gib:.2} | {:.2} |", answered.as_secs_f64(), answered.as_secs_f64() / gib);
+    println!(
+        "\n| killed to serving s | to the first window s | GiB of entries | of the store's folder | s a GiB of the folder |"
+    );
+    println!("|---|---|---|---|---|");
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let folder = gib(bytes_in(&host.data().join("state"))?);
+    let (serves, answered) = (serves.as_secs_f64(), answered.as_secs_f64());
+    println!("| {serves:.2} | {answered:.2} | {:.2} | {folder:.2} | {:.2} |", gib(written), answered / folder);
 
     let begin = Instant::now();
     for window in 1..WINDOWS {
         close(window)?;
     }
+    // Each window of the first rows, and all but the last of those that closed them.
     eventually("every window closes", PATIENCE, || sum(&host, "rows_out") >= total);
     let closed = begin.elapsed();
     std::thread::sleep(QUIET);
@@ -107,6 +128,28 @@ pub(crate) fn state(keys: Option<&str>, memory: Option<&str>) -> io::Result<()> 
     println!("\n| closing all s | entries then | state in memory MiB | resident MiB |\n|---|---|---|---|");
     println!("| {:.0} | {} | {} | {} |", closed.as_secs_f64(), entries(&host), mib(sum(&host, "state_bytes")), mib(resident));
     Ok(())
+}
+
+/// The n-th row: a key of a window.
+fn row(n: u64, in_a_window: u64) -> String {
+    let (window, key) = (n / in_a_window, n % in_a_window);
+    format!("{{\"ts_ms\":{},\"user\":\"user-{key:08}\",\"amount\":{}}}\n", BASE_MS + window * MINUTE_MS + n % 60_000, n % 997)
+}
+
+fn pause(host: &Host) {
+    host.ask("POST", "/v1/pipelines/open/pause", None, b"").expect(200);
+    eventually("its tasks have stopped", PATIENCE, || status(host)["state"] == "paused");
+}
+
+/// What the files of a folder hold.
+fn bytes_in(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        bytes += if about.is_dir() { bytes_in(&entry.path())? } else { about.len() };
+    }
+    Ok(bytes)
 }
 
 /// How long each checkpoint held rows back, as far as it was seen.
@@ -133,9 +176,12 @@ impl Pauses {
     }
 }
 
+fn status(host: &Host) -> Value {
+    serde_json::from_str(&host.get("/v1/pipelines/open/status").expect(200).body).unwrap_or_default()
+}
+
 fn tasks(host: &Host) -> Vec<Value> {
-    let status: Value = serde_json::from_str(&host.get("/v1/pipelines/open/status").expect(200).body).unwrap_or_default();
-    status.get("tasks").and_then(Value::as_array).cloned().unwrap_or_default()
+    status(host).get("tasks").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 /// A number of each task of the pipeline, in all.
