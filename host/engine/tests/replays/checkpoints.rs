@@ -223,12 +223,13 @@ fn a_checkpoint_of_a_thousand_changes_among_a_million_cold_keys_writes_a_thousan
 fn a_pipeline_whose_state_outgrows_its_budget_is_held() {
     let host = Host::new(Setup { batch_rows: 100, state_memory: 200 << 10, ..Setup::default() });
     host.make_stream("payments", PAYMENTS);
-    host.apply("p", "from: payments\nsteps:\n- dedupe: {by: [user], within: 1h}\nto:\n- stream: out\n");
+    host.publish("count", "1.0.0", &every_third_rule());
+    host.apply("p", &TEXT.replace("  as: seen\n", "  as: seen\n  ttl: 1h\n"));
     let rows: Vec<Value> = (0..4_000).map(|n| json!({"user": format!("u{n}"), "amount": 1.0, "n": n})).collect();
     host.send("payments", &rows);
     let status = host.wait("p", "a task to be held", |status| status.state == PipelineState::Held);
     let why = status.last_error.expect("a reason");
-    assert!(why.contains("`state_memory`") && why.contains("steps[0].dedupe"), "{why}");
+    assert!(why.contains("`state_memory`") && why.contains("steps[0]"), "{why}");
     let roomy = Setup { batch_rows: 100, ..Setup::default() };
     let host = host.crash_with(Some(roomy));
     host.settle("p");
