@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::EVENTS;
+use super::host_with;
 use crate::support::{Host, Setup};
 
 /// Memory for state: less than a tenth of what the rows below need.
@@ -36,8 +36,7 @@ const ALL: u64 = 12_000;
 
 /// Every row that came out, in order, and the most entries that were on disk alone whenever somebody looked.
 fn answers(setup: Setup, steps: &str, then: impl Fn(Host) -> Host) -> (Vec<Value>, u64) {
-    let mut host = Host::new(setup);
-    host.make_stream("events", EVENTS);
+    let mut host = host_with(setup);
     host.apply("p", &format!("from: {{stream: events, out_of_orderness: 5s}}\nsteps:\n{steps}\nto:\n- stream: out\n"));
     let mut on_disk = 0;
     for from in (0..ALL).step_by(3_000) {
@@ -65,5 +64,7 @@ fn a_budget_changes_no_answer() {
         assert!(rows == expected && on_disk > 500, "restarted: {steps}");
         let (rows, _) = answers(setup(LITTLE), steps, |host| host.crash());
         assert!(rows == expected, "crashed: {steps}");
+        let (rows, on_disk) = answers(setup(LITTLE), steps, Host::through_a_backup);
+        assert!(rows == expected && on_disk > 500, "gone on elsewhere from a backup: {steps}");
     }
 }
