@@ -141,6 +141,11 @@ impl Host {
         command.spawn().unwrap_or_else(|error| panic!("`{}`: {error}", self.options.binary.display()))
     }
 
+    /// Other flags, from the next start on.
+    pub fn set_flags(&mut self, flags: &[&str]) {
+        self.options.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
     /// `kill -9`: nothing of the process gets to say anything.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("the host runs");

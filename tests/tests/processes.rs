@@ -1,6 +1,11 @@
 //! A component with a memory: carts of a shop, in a table, with a timer for silence and an output beside the main one. The host is killed in
 //! the middle of it, over and over, and says the same.
 
+#[path = "processes/hostile.rs"]
+mod hostile;
+#[path = "processes/lifetimes.rs"]
+mod lifetimes;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;

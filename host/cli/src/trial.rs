@@ -29,7 +29,8 @@ pub(crate) struct Events {
 }
 
 /// Decodes lines as a stream would that has the columns the component reads, and the key. What expressions call may meet a null anywhere.
-pub(crate) fn read_events(text: &[u8], component: &Component, by: &[String]) -> Result<Events, Failure> {
+/// `time` is the field that says when a row was.
+pub(crate) fn read_events(text: &[u8], component: &Component, by: &[String], time: &str) -> Result<Events, Failure> {
     let in_expressions = matches!(component.kind(), Kind::Function | Kind::Aggregate);
     let columns = component.description().columns.iter().filter(|field| &*field.name != TIME_COLUMN);
     let mut fields: Vec<Field> =
@@ -51,7 +52,7 @@ pub(crate) fn read_events(text: &[u8], component: &Component, by: &[String]) -> 
     let mut decoder = RowDecoder::new(Arc::new(definition), DecodeLimits::default());
     let (mut lines, mut rejected) = (Vec::new(), Vec::new());
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !is_blank(line)) {
-        match decoder.row(line, time_of(line)) {
+        match decoder.row(line, time_of(line, time)) {
             Ok(()) => lines.push(number + 1),
             Err(fault) => rejected.push(format!("line {}: {}", number + 1, fault.error)),
         }
@@ -62,15 +63,12 @@ pub(crate) fn read_events(text: &[u8], component: &Component, by: &[String]) -> 
     Ok(Events { rows: decoder.finish(), fields, count: lines.len(), lines, rejected })
 }
 
-/// What was read from a host has its time beside it; other events are all of one moment.
-fn time_of(line: &[u8]) -> EventTime {
-    let row: Option<BTreeMap<String, Value>> = mentions_time(line).then(|| serde_json::from_slice(line).ok()).flatten();
-    let time = row.and_then(|row| EventTime::parse_rfc3339(row.get(TIME_COLUMN)?.as_str()?));
+/// A time as text, if it has one; other events are all of one moment.
+fn time_of(line: &[u8], field: &str) -> EventTime {
+    let mentions = line.windows(field.len().max(1)).any(|window| window == field.as_bytes());
+    let row: Option<BTreeMap<String, Value>> = mentions.then(|| serde_json::from_slice(line).ok()).flatten();
+    let time = row.and_then(|row| EventTime::parse_rfc3339(row.get(field)?.as_str()?));
     time.unwrap_or(EventTime(0))
-}
-
-fn mentions_time(line: &[u8]) -> bool {
-    line.windows(TIME_COLUMN.len()).any(|window| window == TIME_COLUMN.as_bytes())
 }
 
 /// How rows are cut into calls.

@@ -15,13 +15,6 @@ use tidemill_event::EventTime;
 use tidemill_log::Visibility;
 use tidemill_log::simulated::Random;
 
-fn backup_of(host: &Host) -> Vec<u8> {
-    let mut tar = Vec::new();
-    let snapshot = host.engine.snapshot().expect("a snapshot");
-    write(snapshot, EventTime(1_700_000_000_000_000), &mut tar).expect("memory takes it");
-    tar
-}
-
 /// Rows of `payments` that are on disk.
 fn sent(host: &Host) -> u64 {
     let stream = host.log.stream(&stream_id("payments")).expect("a stream");
@@ -56,7 +49,7 @@ fn story(planted: Option<Planted>, seed: u64, calm: &Outcome) -> Result<(), Stri
             std::thread::yield_now();
         }
         let acknowledged = sent(&first);
-        let tar = backup_of(&first);
+        let tar = first.backup();
         assert!(load.join().expect("it sends"), "the log goes on");
         (acknowledged, tar)
     });
@@ -109,7 +102,7 @@ fn small_backup() -> (Host, Vec<u8>) {
     let host = prepared(Setup { batch_rows: 7, checkpoint_after: Duration::from_micros(200), ..Setup::default() });
     assert!(send_on(&host, ROWS, &mut Random::new(3)));
     outcome(&host).expect("it works");
-    let tar = backup_of(&host);
+    let tar = host.backup();
     (host, tar)
 }
 

@@ -1,5 +1,7 @@
 //! What a crash may not change: outputs, dead letters and state are those of a task that was never killed.
 
+#[path = "recovery/lifetimes.rs"]
+mod lifetimes;
 mod support;
 
 use std::time::Duration;

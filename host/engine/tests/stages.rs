@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Host, Setup, pipeline, tenant};
+use support::{Host, Setup, compare, pipeline, tenant};
 use tidemill_engine::{DeadLetterChoice, DeadLetterQuery, PipelineState, Planted, ReplayFrom};
 use tidemill_log::Visibility;
 use tidemill_log::simulated::Random;
@@ -95,21 +95,6 @@ fn outcome(host: &Host) -> BTreeMap<String, Vec<String>> {
         (stream, lines)
     };
     STORY.iter().flat_map(|(name, _)| [format!("{name}-out"), format!("{name}.late")]).map(of).collect()
-}
-
-fn compare(calm: &BTreeMap<String, Vec<String>>, found: &BTreeMap<String, Vec<String>>, what: &str) {
-    for (stream, rows) in calm {
-        let found = &found[stream];
-        let at = (0..rows.len().max(found.len())).find(|at| rows.get(*at) != found.get(*at));
-        assert!(
-            at.is_none(),
-            "{what}: {stream}, row {at:?} of {}/{}: {:?}, and should be {:?}",
-            found.len(),
-            rows.len(),
-            found.get(at.unwrap_or(0)),
-            rows.get(at.unwrap_or(0))
-        );
-    }
 }
 
 fn finished(host: &Host) {
@@ -224,6 +209,16 @@ fn a_kill_does_not_show() {
 #[test]
 fn a_power_cut_does_not_show() {
     support::seeds(3).into_iter().for_each(|seed| lives(None, seed, cut));
+}
+
+/// Rows between stages, lanes and what each stage has taken of them are of one moment in a backup.
+#[test]
+fn a_backup_that_goes_on_elsewhere_does_not_show() {
+    let elsewhere = |host: Host, random: &mut Random| {
+        std::thread::sleep(Duration::from_micros(random.below(2000)));
+        host.through_a_backup()
+    };
+    support::seeds(3).into_iter().for_each(|seed| lives(None, seed, elsewhere));
 }
 
 /// The story above would notice.

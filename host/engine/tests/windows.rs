@@ -44,7 +44,11 @@ fn shown(rows: &[Value]) -> String {
 }
 
 fn host() -> Host {
-    let host = Host::new(Setup { batch_rows: 3, ..Setup::default() });
+    host_with(Setup { batch_rows: 3, ..Setup::default() })
+}
+
+fn host_with(setup: Setup) -> Host {
+    let host = Host::new(setup);
     host.make_stream("events", EVENTS);
     host
 }

@@ -3,6 +3,8 @@
 //!
 //! `cargo xtask guests && cargo bench -p tidemill-flow --bench components`
 
+mod support;
+
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::time::Duration;
 
 use arrow_array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::Schema;
-use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use rustix::time::{ClockId, clock_gettime};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use support::cpu;
 use tidemill_event::batch::time_field;
 use tidemill_event::{Accumulated, CallFailure, EventTime, Field, FieldType, RuleCall, Values};
 use tidemill_flow::{
@@ -136,21 +138,6 @@ fn run(mut window: SlicedWindow, batches: &[RecordBatch]) -> usize {
     }
     let mut output = Outcome::new(EventTime(0)).with_marks(lanes.end(LaneId(0)));
     made + window.apply(FlowBatch::new(batches[0].slice(0, 0)), &mut output).len()
-}
-
-/// Measures CPU time of this thread: the same on a busy machine.
-fn cpu(bencher: &mut Bencher, mut routine: impl FnMut() -> usize) {
-    let now = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-    };
-    bencher.iter_custom(|count| {
-        let begun = now();
-        (0..count).for_each(|_| {
-            black_box(routine());
-        });
-        now() - begun
-    });
 }
 
 fn components(criterion: &mut Criterion) {

@@ -4,6 +4,8 @@
 //!
 //! The figures are for a whole run: predicates, keys, runs, timers, rows of matches. A tenth of the rows is declined; an eighth is of each kind.
 
+mod support;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::Schema;
-use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use rustix::time::{ClockId, clock_gettime};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use support::cpu;
 use tidemill_event::batch::{time_field, times};
 use tidemill_event::{EventTime, Field, FieldType};
 use tidemill_flow::pattern::{
@@ -139,21 +141,6 @@ fn run(mut step: PatternStep, batches: &[RecordBatch]) -> usize {
     made += step.apply(FlowBatch::new(batches[0].slice(0, 0)), &mut output).len();
     assert_eq!(step.tally().runs, 0, "a window ends all");
     made
-}
-
-/// Measures CPU time of this thread: the same on a busy machine.
-fn cpu(bencher: &mut Bencher, mut routine: impl FnMut() -> usize) {
-    let now = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-    };
-    bencher.iter_custom(|count| {
-        let begun = now();
-        (0..count).for_each(|_| {
-            black_box(routine());
-        });
-        now() - begun
-    });
 }
 
 fn patterns(criterion: &mut Criterion) {

@@ -4,6 +4,8 @@
 //!
 //! The figures are for a whole run: grouping, accumulators, panes, and forgetting. Rows a (user, window) say how much of it is the making of groups.
 
+mod support;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,8 @@ use arrow_array::{
     Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow_schema::Schema;
-use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
-use rustix::time::{ClockId, clock_gettime};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use support::cpu;
 use tidemill_event::batch::time_field;
 use tidemill_event::{EventTime, Field, FieldType};
 use tidemill_flow::{
@@ -105,21 +107,6 @@ fn run(mut operator: impl Operator, batches: &[RecordBatch]) -> usize {
     }
     let mut output = Outcome::new(EventTime(0)).with_marks(lanes.end(LaneId(0)));
     made + operator.apply(FlowBatch::new(batches[0].slice(0, 0)), &mut output).len()
-}
-
-/// Measures CPU time of this thread: the same on a busy machine.
-fn cpu(bencher: &mut Bencher, mut routine: impl FnMut() -> usize) {
-    let now = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-    };
-    bencher.iter_custom(|count| {
-        let begun = now();
-        (0..count).for_each(|_| {
-            black_box(routine());
-        });
-        now() - begun
-    });
 }
 
 fn windows(criterion: &mut Criterion) {

@@ -188,7 +188,7 @@ impl AnswerRecord for ProcessParts {
 pub(crate) struct GuestBytes(Option<Buffer>);
 
 impl GuestBytes {
-    fn copy(bytes: &[u8]) -> Self {
+    pub(crate) fn copy(bytes: &[u8]) -> Self {
         if bytes.is_empty() {
             return Self(None);
         }

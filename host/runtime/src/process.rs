@@ -365,3 +365,7 @@ fn batch(fields: &[Field], layouts: &[WireColumn], rows: usize, data: &Buffer) -
     }
     Ok(decode::state(&schema, fields, layouts, rows, data)?)
 }
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;

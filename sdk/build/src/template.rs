@@ -58,6 +58,20 @@ const RULE: [File; 5] = [
     ("pipeline.yaml", include_str!("../../rust/template/pipeline.yaml.in")),
     ("stream.json", include_str!("../../rust/template/stream.json")),
 ];
+const TRANSFORM: [File; 5] = [
+    ("README.md", include_str!("../../rust/template/transform/README.md.in")),
+    ("src/lib.rs", include_str!("../../rust/template/transform/src/lib.rs")),
+    ("events.ndjson", include_str!("../../rust/template/transform/events.ndjson")),
+    ("pipeline.yaml", include_str!("../../rust/template/transform/pipeline.yaml.in")),
+    ("stream.json", include_str!("../../rust/template/transform/stream.json")),
+];
+const PROCESS: [File; 5] = [
+    ("README.md", include_str!("../../rust/template/process/README.md.in")),
+    ("src/lib.rs", include_str!("../../rust/template/process/src/lib.rs")),
+    ("events.ndjson", include_str!("../../rust/template/process/events.ndjson")),
+    ("pipeline.yaml", include_str!("../../rust/template/process/pipeline.yaml.in")),
+    ("stream.json", include_str!("../../rust/template/process/stream.json")),
+];
 const FUNCTION: [File; 5] = [
     ("README.md", include_str!("../../rust/template/function/README.md.in")),
     ("src/lib.rs", include_str!("../../rust/template/function/src/lib.rs")),
@@ -78,6 +92,10 @@ const AGGREGATE: [File; 5] = [
 pub enum ProjectKind {
     /// A rule with state.
     Rule,
+    /// A transform of lines.
+    Transform,
+    /// A process with a table, timers and an output beside the main one.
+    Process,
     /// A function for expressions.
     Function,
     /// An aggregate for windows.
@@ -89,6 +107,8 @@ pub fn project(kind: ProjectKind, name: &str, sdk: &SdkSource) -> Vec<ProjectFil
     let sdk = sdk.to_string();
     let own = match kind {
         ProjectKind::Rule => RULE,
+        ProjectKind::Transform => TRANSFORM,
+        ProjectKind::Process => PROCESS,
         ProjectKind::Function => FUNCTION,
         ProjectKind::Aggregate => AGGREGATE,
     };
@@ -103,8 +123,9 @@ mod tests {
     #[test]
     fn everything_is_filled_in() {
         let files = |kind| project(kind, "too-many", &SdkSource::Path("/sdk".into()));
-        for kind in [ProjectKind::Rule, ProjectKind::Function, ProjectKind::Aggregate] {
-            assert!(files(kind).iter().all(|file| !file.text.contains("{{") && !file.text.contains("}}")), "{kind:?}");
+        use ProjectKind::{Aggregate, Function, Process, Rule, Transform};
+        for kind in [Rule, Transform, Process, Function, Aggregate] {
+            assert!(files(kind).iter().all(|file| !file.text.contains("{{name") && !file.text.contains("{{sdk")), "{kind:?}");
         }
         let files = files(ProjectKind::Rule);
         let manifest = &files[0].text;

@@ -9,6 +9,10 @@ use clap::{Args, Subcommand, ValueEnum};
 pub(crate) enum ProjectKind {
     /// A rule, with state.
     Rule,
+    /// A transform: rows out of rows.
+    Transform,
+    /// A process, with tables, timers and an output beside the main one.
+    Process,
     /// A function for expressions.
     Function,
     /// An aggregate for windows.
@@ -20,7 +24,7 @@ pub(crate) enum ProjectKind {
 pub(crate) struct NewArgs {
     /// The component's name; a folder of that name is made.
     pub name: String,
-    /// What it is: judges rows, computes a value in expressions, or sums up groups in windows.
+    /// What it is: judges rows, makes rows of rows, remembers and waits, computes a value in expressions, or sums up groups in windows.
     #[arg(long, value_enum, default_value_t = ProjectKind::Rule)]
     pub kind: ProjectKind,
     /// The folder of the SDK for Rust in a clone of Tidemill; found by itself when you are inside one.
@@ -52,6 +56,9 @@ pub(crate) struct TestArgs {
     /// The fields that key the component's state, as a step's `by`; repeat it or separate with commas.
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     pub by: Vec<String>,
+    /// The field that is the rows' time, for what waits for time; what a host gave out has its own (`_time`).
+    #[arg(long, value_name = "FIELD", default_value = "_time")]
+    pub time: String,
     /// Rows per call in the first cut.
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub rows: usize,

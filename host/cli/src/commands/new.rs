@@ -32,6 +32,8 @@ pub(crate) fn run(args: &NewArgs, output: Output) -> Result<(), Failure> {
         .map_err(|error| Failure::wrong_use(format!("cannot make the folder `{}`: {error}", folder.display())))?;
     let kind = match args.kind {
         ProjectKind::Rule => template::ProjectKind::Rule,
+        ProjectKind::Transform => template::ProjectKind::Transform,
+        ProjectKind::Process => template::ProjectKind::Process,
         ProjectKind::Function => template::ProjectKind::Function,
         ProjectKind::Aggregate => template::ProjectKind::Aggregate,
     };

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &TestArgs, output: Output) -> Result<(), Failure> {
     let runtime =
         Runtime::new(RuntimeSettings::new(crate::compiler::own())).map_err(|error| Failure::failed(error.to_string()))?;
     let component = runtime.prepare(&wasm).map_err(|refused| Failure::failed(format!("a host would refuse this: {refused}")))?;
-    let events = read_events(&read(&args.events)?, &component, &args.by)?;
+    let events = read_events(&read(&args.events)?, &component, &args.by, &args.time)?;
     if (component.kind() == Kind::Process
         || matches!(component.kind(), Kind::Rule | Kind::Transform) && !component.description().state.is_empty())
         && args.by.is_empty()

@@ -18,6 +18,9 @@ use crate::task::record::{Back, Commit, Hex, TimeStep};
 const ROWS_PER_CHECKED_ENTRY: u64 = 8;
 /// A task that takes rows makes a checkpoint at least this often, however little they cost: until then its sources keep them.
 const CHECKPOINT_AT_LATEST: Duration = Duration::from_secs(600);
+/// And when components have answered so much, if any of it is state: how large its entries are is only known once they are drawn, and until then a few
+/// large ones pass for small ones.
+const ANSWERED_BYTES_MAX: u64 = 64 << 20;
 
 /// What a commit took: rows of an input, or what was waiting.
 #[derive(Debug, Default)]
@@ -53,7 +56,9 @@ impl Task {
         }
         self.parts.metrics.commits.inc();
         self.keep_within_budget();
-        if self.cost >= self.parts.checkpoint_after || self.saved_at.elapsed() >= CHECKPOINT_AT_LATEST {
+        let has_grown =
+            self.answered_bytes >= ANSWERED_BYTES_MAX && self.chain.tables().any(|(_, table)| table.changed_len() > 0);
+        if self.cost >= self.parts.checkpoint_after || self.saved_at.elapsed() >= CHECKPOINT_AT_LATEST || has_grown {
             self.draw_for_checkpoint();
         }
         Ok(())
@@ -150,6 +155,7 @@ impl Task {
             *self.totals.endings.entry(ending.ending.as_str().to_owned()).or_default() += 1;
         }
         self.cost += spent;
+        self.answered_bytes += outcome.calls.iter().map(|call| call.usage.output_bytes).sum::<u64>();
         let per_row = spent / u32::try_from(commit.rows_taken().max(1)).unwrap_or(u32::MAX);
         self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
         let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();

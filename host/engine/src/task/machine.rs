@@ -149,6 +149,8 @@ pub(crate) struct Task {
     pub(super) totals: Totals,
     /// CPU time since the last checkpoint was taken: what replay would cost.
     pub(super) cost: Duration,
+    /// Bytes that components answered since then: as much of it as they like may be state.
+    pub(super) answered_bytes: u64,
     /// CPU time of a row, smoothed.
     pub(super) row_cost: Duration,
     pub(super) checkpoint: CheckpointId,
@@ -295,6 +297,7 @@ impl Task {
             blocked: false,
             totals,
             cost: Duration::ZERO,
+            answered_bytes: 0,
             row_cost: Duration::ZERO,
             checkpoint: id,
             saved: id,

@@ -109,7 +109,7 @@ impl Task {
             pause,
             done: done.into_iter().chain([told]).collect(),
         };
-        self.cost = Duration::ZERO;
+        (self.cost, self.answered_bytes) = (Duration::ZERO, 0);
         self.saved_at = Instant::now();
         self.control.replace_instances();
         self.fresh = true;

@@ -5,6 +5,7 @@
 pub(crate) mod chained;
 pub(crate) mod moody;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -268,6 +269,27 @@ impl Host {
         Self::try_open(dir, platter, setup, printed, micros)
     }
 
+    /// A backup of it as it works.
+    pub(crate) fn backup(&self) -> Vec<u8> {
+        let mut tar = Vec::new();
+        let snapshot = self.engine.snapshot().expect("a snapshot");
+        tidemill_backup::write(snapshot, EventTime(1_700_000_000_000_000), &mut tar).expect("memory takes it");
+        tar
+    }
+
+    /// Ends as a crash would end it, and comes up somewhere else as a backup has it that was taken while it worked.
+    pub(crate) fn through_a_backup(self) -> Self {
+        let tar = self.backup();
+        let dir = tempfile::tempdir().expect("a folder");
+        let restored = tidemill_backup::restore(&tar[..], dir.path(), |_| ()).expect("a whole backup");
+        assert!(restored.faults.is_empty(), "{:?}", restored.faults);
+        self.engine.abort();
+        let Self { setup, log, engine, micros, .. } = self;
+        drop(engine);
+        log.close().expect("closes");
+        Self::open(Arc::new(dir), Platter::Folder, Setup { simulated: false, ..setup }, Printed::default(), micros)
+    }
+
     /// A host on a folder that holds what a backup held.
     pub(crate) fn restored(dir: tempfile::TempDir, setup: Setup) -> Result<Self, String> {
         let noon = Arc::new(AtomicI64::new(1_700_000_000_000_000));
@@ -469,4 +491,20 @@ pub(crate) fn send_to(log: &Log, name: &str, rows: &[Value]) -> bool {
         .map(|(partition, rows)| FrameRows { stream: stream.clone(), version: stream.version(), partition, rows })
         .collect();
     log.append(Append::atomic(frames)).is_ok_and(|pending| pending.wait().is_ok())
+}
+
+/// Whether the streams of two hosts have the same rows.
+pub(crate) fn compare(calm: &BTreeMap<String, Vec<String>>, found: &BTreeMap<String, Vec<String>>, what: &str) {
+    for (stream, rows) in calm {
+        let found = &found[stream];
+        let at = (0..rows.len().max(found.len())).find(|at| rows.get(*at) != found.get(*at));
+        assert!(
+            at.is_none(),
+            "{what}: {stream}, row {at:?} of {}/{}: {:?}, and should be {:?}",
+            found.len(),
+            rows.len(),
+            found.get(at.unwrap_or(0)),
+            rows.get(at.unwrap_or(0))
+        );
+    }
 }

@@ -10,7 +10,7 @@ use tidemill_engine::Planted;
 use tidemill_log::simulated::Random;
 
 use crate::support::{self, Host, Setup};
-use crate::{EVENTS, check, events, shown};
+use crate::{check, events, host_with, shown};
 
 #[test]
 fn panes_say_which_they_are() {
@@ -80,8 +80,7 @@ fn a_session_takes_late_rows_and_ends_when_it_is_long() {
 }
 
 fn live(setup: Setup, name: &str, steps: &str) -> Host {
-    let host = Host::new(setup);
-    host.make_stream("events", EVENTS);
+    let host = host_with(setup);
     host.apply(name, &format!("from: events\ntime: {{bound: off}}\nsteps:\n{steps}\nto:\n- stream: {name}-out\n"));
     host
 }
@@ -170,8 +169,7 @@ fn lives(planted: Option<Planted>, seed: u64) {
     let checkpoint_after = Duration::from_micros(100 + random.below(1500));
     let setup =
         Setup { batch_rows: 2 + random.below(9) as usize, checkpoint_after, simulated: true, planted, ..Setup::default() };
-    let mut host = Host::new(setup);
-    host.make_stream("events", EVENTS);
+    let mut host = host_with(setup);
     for (name, steps) in STORY {
         let from = "{stream: events, out_of_orderness: 2s}";
         host.apply(name, &format!("from: {from}\nsteps:\n{steps}\nto:\n- stream: {name}-out\n"));

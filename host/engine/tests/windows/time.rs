@@ -10,7 +10,7 @@ use tidemill_engine::{DeadLetterChoice, DeadLetterQuery, PipelineState, Planted,
 use tidemill_log::Visibility;
 use tidemill_log::simulated::Random;
 
-use crate::support::{self, Host, Setup};
+use crate::support::{self, Host, Setup, compare};
 
 /// Seconds as time, placed by key.
 const EVENTS: &str = r#"{"fields": [{"name": "t", "type": "int64"}, {"name": "k", "type": "string"}, {"name": "v", "type": "int64"}],
@@ -139,21 +139,6 @@ fn calm() -> (BTreeMap<String, Vec<String>>, Vec<Counts>) {
     }
     assert!(!told["tumbled.dead-letters"].is_empty(), "no pane fails");
     (told, counts(&host))
-}
-
-fn compare(calm: &BTreeMap<String, Vec<String>>, found: &BTreeMap<String, Vec<String>>, what: &str) {
-    for (stream, rows) in calm {
-        let found = &found[stream];
-        let at = (0..rows.len().max(found.len())).find(|at| rows.get(*at) != found.get(*at));
-        assert!(
-            at.is_none(),
-            "{what}: {stream}, row {at:?} of {}/{}: {:?}, and should be {:?}",
-            found.len(),
-            rows.len(),
-            found.get(at.unwrap_or(0)),
-            rows.get(at.unwrap_or(0))
-        );
-    }
 }
 
 #[test]
