@@ -23,6 +23,7 @@ mod engine;
 mod fault;
 mod letter_replays;
 mod logs;
+mod machine_status;
 mod metrics;
 mod pattern_status;
 mod pipeline;
@@ -52,6 +53,7 @@ pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLe
 pub use engine::{Drained, Engine, OpenError};
 pub use fault::Fault;
 pub use logs::{FOLLOW_EVERY, LogLine, LogPage};
+pub use machine_status::{MachineStateStatus, MachineStatus};
 pub use pattern_status::PatternStatus;
 pub use pipeline::PIPELINE_SCHEMA;
 pub use pipelines::{Applied, ApplyError, ControlError, DeleteStreamError, PipelineEntry, Pipelines};

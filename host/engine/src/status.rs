@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidemill_event::BreakerState;
+use tidemill_flow::machine::MachineReport;
 use tidemill_flow::pattern::PatternReport;
 use tidemill_flow::rule_set::RulesReport;
 use tidemill_flow::{CallReport, LookupReport};
 
+use crate::machine_status::MachineStatus;
 use crate::pattern_status::PatternStatus;
 use crate::plan::Plan;
 use crate::rates::Rates;
@@ -240,6 +242,9 @@ pub struct StepStatus {
     /// Of a pattern, what it found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<PatternStatus>,
+    /// Of a machine, how its keys stand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineStatus>,
     /// Of a rule set, what its rules said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesStatus>,
@@ -309,6 +314,7 @@ impl StepStatus {
             }),
             pattern: None,
             rules: RulesStatus::of(plan, step),
+            machine: MachineStatus::of(plan, step),
             breaker: BreakerStatus::Closed,
         }
     }
@@ -326,6 +332,13 @@ impl StepStatus {
         lookup.version = commit.tables.get(&lookup.table).copied().unwrap_or(lookup.version);
         if let Some(cut) = commit.cuts.get(&lookup.table) {
             lookup.offsets.clone_from(cut);
+        }
+    }
+
+    /// A machine took a batch.
+    pub(crate) fn took(&mut self, report: &MachineReport, plan: &Plan) {
+        if let Some(machine) = &mut self.machine {
+            machine.took(report, plan);
         }
     }
 
@@ -353,7 +366,8 @@ impl StepStatus {
     pub(crate) fn carried(&self, plan: &Plan, step: u32) -> Self {
         let pattern = self.pattern.map(|pattern| PatternStatus { runs: 0, ..pattern });
         let rules = self.rules.as_ref().and_then(|before| RulesStatus::carried(before, plan, step));
-        Self { rules, pattern, memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, ..self.clone() }
+        let machine = self.machine.as_ref().and_then(|before| MachineStatus::carried(before, plan, step));
+        Self { rules, machine, pattern, memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, ..self.clone() }
     }
 
     fn add(&mut self, other: &Self) {
@@ -373,6 +387,9 @@ impl StepStatus {
             lookup.missed += other.missed;
             // Until every task has met the new one, the oldest.
             lookup.version = lookup.version.min(other.version);
+        }
+        if let (Some(machine), Some(other)) = (&mut self.machine, &other.machine) {
+            machine.add(other);
         }
         if let (Some(rules), Some(other)) = (&mut self.rules, &other.rules) {
             rules.add(other);

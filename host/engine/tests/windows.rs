@@ -1,5 +1,7 @@
 //! Windows and `over` in a pipeline, from the text to the rows: small inputs, exact answers.
 
+#[path = "windows/machines.rs"]
+mod machines;
 #[path = "windows/panes.rs"]
 mod panes;
 #[path = "windows/patterns.rs"]

@@ -29,6 +29,7 @@ mod join;
 mod keyed;
 mod keys;
 mod lookup;
+pub mod machine;
 mod meter;
 mod operator;
 mod outcome;

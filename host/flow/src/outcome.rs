@@ -13,6 +13,7 @@ use crate::aggregate::Lost;
 use crate::calls::Answer;
 use crate::join::Side;
 use crate::lookup::{LookupReport, LookupTable};
+use crate::machine::MachineReport;
 use crate::pattern::PatternReport;
 use crate::rule_set::RulesReport;
 use crate::window::LateRows;
@@ -138,6 +139,8 @@ pub struct Outcome {
     pub calls: Vec<CallReport>,
     /// How lookups went, by step.
     pub lookups: Vec<LookupReport>,
+    /// What machines did, by step.
+    pub machines: Vec<MachineReport>,
     /// What rule sets said, by step.
     pub rules: Vec<RulesReport>,
     /// Rows that came too late, by step, then in row order.
@@ -172,6 +175,7 @@ impl Outcome {
             calls: Vec::new(),
             lookups: Vec::new(),
             rules: Vec::new(),
+            machines: Vec::new(),
             late: Vec::new(),
             dropped_late: 0,
             late_partial: 0,

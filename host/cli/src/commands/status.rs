@@ -209,6 +209,19 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         let counts = ["/runs", "/matches", "/timeouts", "/ended", "/refused", "/failed"].map(count);
         vec![std::iter::once(text(step, "/step").to_owned()).chain(counts).collect()]
     });
+    section("machines", "steps", &["STEP", "STATE", "KEYS", "OLDEST SINCE"], &|step| {
+        let states = step.pointer("/machine/states").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let row = |state: &Value| {
+            let since = text(state, "/oldest_since").to_owned();
+            vec![text(step, "/step").to_owned(), text(state, "/state").to_owned(), grouped(number(state, "/keys")), since]
+        };
+        states.iter().map(row).collect()
+    });
+    section("machines moved", "steps", &["STEP", "BY EVENTS", "BY TIME", "ILLEGAL", "GUARDED"], &|step| {
+        let Some(machine) = step.get("machine") else { return Vec::new() };
+        let count = |member: &str| grouped(number(machine, member));
+        vec![vec![text(step, "/step").to_owned(), count("/moved"), count("/timeouts"), count("/illegal"), count("/guarded")]]
+    });
     section("rule sets", "steps", &["STEP", "RULES", "OFF", "ROWS", "MATCHED", "NEVER MATCHED", "MOST OFTEN"], &|step| {
         let Some(rules) = step.get("rules") else { return Vec::new() };
         let mut most: Vec<(&String, u64)> = rules

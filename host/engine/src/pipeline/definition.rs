@@ -6,7 +6,8 @@ use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings, Ttl};
 
 use crate::pipeline::{
-    JoinStep, LimitStep, LookupStep, MeterStep, OverStep, PatternDefinition, RulesStep, SampleStep, Target, WindowStep,
+    JoinStep, LimitStep, LookupStep, MachineText, MeterStep, OverStep, PatternDefinition, RulesStep, SampleStep, Target,
+    WindowStep,
 };
 
 /// A text with its line.
@@ -157,6 +158,8 @@ pub(crate) enum StepKind {
     MatchRecognize(Text),
     /// Measures rows.
     Metrics(Vec<MeterStep>),
+    /// Moves a machine for each key.
+    Machine(Box<MachineText>),
     /// Asks many rules.
     Rules(RulesStep),
 }
@@ -182,6 +185,7 @@ impl StepKind {
             Self::MatchRecognize(_) => "match_recognize",
             Self::Metrics(_) => "metrics",
             Self::Rules(_) => "rules",
+            Self::Machine(_) => "machine",
         }
     }
 }

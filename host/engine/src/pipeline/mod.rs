@@ -10,6 +10,7 @@ pub(crate) mod document;
 mod functions;
 mod join;
 mod lookup;
+mod machine;
 mod meters;
 mod object;
 mod panes;
@@ -34,6 +35,7 @@ pub(crate) use definition::{
 };
 pub(crate) use join::{JoinBound, JoinStep, direction_word, kind_word};
 pub(crate) use lookup::{LookupStep, Matching};
+pub(crate) use machine::{MachineText, StateText, TransitionText};
 pub(crate) use meters::{MeterKind, MeterStep};
 pub(crate) use parse::{Reading, STEP_WORDS, parse, read_pipeline};
 pub(crate) use pattern::{PatternDefinition, SkipTo};

@@ -13,12 +13,12 @@ use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, meters, pattern,
-    rules, target, thin, window,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, machine, meters,
+    pattern, rules, target, thin, window,
 };
 
 /// What a step may be.
-pub(crate) const STEP_WORDS: [&str; 17] = [
+pub(crate) const STEP_WORDS: [&str; 18] = [
     "where",
     "select",
     "extend",
@@ -31,6 +31,7 @@ pub(crate) const STEP_WORDS: [&str; 17] = [
     "rate",
     "sample",
     "lookup",
+    "machine",
     "metrics",
     "pattern",
     "process",
@@ -214,6 +215,7 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "match_recognize" => text_of(value, &path, faults).map(StepKind::MatchRecognize),
         "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
         "lookup" => lookup(value, &path, faults).map(StepKind::Lookup),
+        "machine" => machine::machine(value, &path, faults).map(|machine| StepKind::Machine(Box::new(machine))),
         "rules" => rules::rules(value, &path, object, faults).map(StepKind::Rules),
         "rule" => {
             let component = component(value, &path, object, faults);

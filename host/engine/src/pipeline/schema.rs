@@ -98,6 +98,19 @@ mod tests {
         let several = |several| pattern(json!({"stages": [{"begin": several}]}));
         check("several", &mut json!({"any_order": [{"next": "b"}]}), several);
         check("skip-to", &mut json!({"last": "b"}), |skip| pattern(json!({"stages": [{"begin": "b"}], "skip": skip})));
+        let base = || json!({"by": ["k"], "initial": "s", "states": {"s": {}}, "transitions": [{"on": "a = 1"}]});
+        let machine = |machine: Value| json!({"from": "a", "steps": [{"machine": machine}], "to": to()});
+        let with = |member: &str, value: Value| {
+            let mut whole = base();
+            whole[member] = value;
+            machine(whole)
+        };
+        check("machine-of-key", &mut base(), machine);
+        check("machine-state", &mut json!({}), |state| with("states", json!({"s": state})));
+        check("machine-timeout", &mut json!({"after": "1m", "to": "s"}), |timeout| {
+            with("states", json!({"s": {"timeout": timeout}}))
+        });
+        check("transition", &mut json!({"on": "a = 1"}), |transition| with("transitions", json!([transition])));
         let rules = |rule| json!({"from": "a", "steps": [{"rules": [rule]}], "to": to()});
         check("rules", &mut json!({"rules": [{"name": "r"}]}), |step| json!({"from": "a", "steps": [step], "to": to()}));
         check("rule-of-set", &mut json!({"name": "r"}), rules);

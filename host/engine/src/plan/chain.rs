@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
+use tidemill_flow::machine::{Assigned, MachineSettings, MachineState, MachineStep, MachineTimeout, Transition};
 use tidemill_flow::recognize::{Definition, MatchLimits, MatchSettings, MatchStep, NamedTerm, TermPredicate};
 use tidemill_flow::rule_set::{RuleSet, RuleSetSettings, SharedPredicate, SharedValue};
 use tidemill_flow::{
@@ -20,12 +21,13 @@ use tidemill_runtime::{Grants, Runtime};
 use crate::plan::aggregates::{PlannedAggregate, PlannedAggregates};
 use crate::plan::call::ComponentCall;
 use crate::plan::check::keep;
+use crate::plan::machine::{PlannedState, PlannedTimeout, PlannedTransition};
 use crate::plan::meters::{PlannedMeter, StepMeters};
 use crate::plan::pattern;
 use crate::plan::process::settings;
 use crate::plan::{
     Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedDefinition, PlannedJoin, PlannedKind,
-    PlannedLimit, PlannedMatch, PlannedOver, PlannedRules, PlannedSide, PlannedWindow, Stage, Windows,
+    PlannedLimit, PlannedMachine, PlannedMatch, PlannedOver, PlannedRules, PlannedSide, PlannedWindow, Stage, Windows,
 };
 
 /// Makes them. State is empty; instances are made at their first call.
@@ -104,6 +106,7 @@ pub(crate) fn chain(
                 }
                 PlannedKind::Pattern(planned) => pattern::operator(id, planned),
                 PlannedKind::Match(planned) => recognize(id, planned),
+                PlannedKind::Machine(planned) => Box::new(machine(id, planned)),
                 PlannedKind::Rules(planned) => Box::new(rules(id, planned)),
                 PlannedKind::Sample(planned) => {
                     Box::new(Sample::new(id, planned.by.clone(), planned.rate).expect("a rate was read as one"))
@@ -269,6 +272,50 @@ fn metering(step: StepId, planned: &[PlannedMeter], to: StepMeters) -> Metering 
         labels: meter.labels.iter().map(|(_, label)| Box::new(Column(label.clone())) as Box<dyn Projection>).collect(),
     };
     Metering::new(step, planned.iter().map(meter).collect(), Box::new(to))
+}
+
+fn machine(step: StepId, planned: &PlannedMachine) -> MachineStep {
+    let column = |expression: &Expression| Box::new(Column(expression.clone()));
+    let condition = |expression: &Expression| Box::new(Condition(expression.clone())) as Box<dyn Predicate>;
+    let assigned = |assigned: &[(u32, Expression)]| -> Vec<Assigned> {
+        assigned.iter().map(|(place, expression)| Assigned { place: *place, value: column(expression) }).collect()
+    };
+    let timeout = |timeout: &PlannedTimeout| MachineTimeout {
+        after_micros: timeout.after_micros,
+        to: timeout.to,
+        set: assigned(&timeout.set),
+        emit: assigned(&timeout.emit),
+    };
+    let state = |state: &PlannedState| MachineState {
+        name: state.name.as_str().into(),
+        is_final: state.is_final,
+        entry: assigned(&state.entry),
+        exit: assigned(&state.exit),
+        timeout: state.timeout.as_ref().map(timeout),
+    };
+    let transition = |transition: &PlannedTransition| Transition {
+        from: transition.from.clone(),
+        to: transition.to,
+        trigger: transition.trigger,
+        guard: transition.guard.as_ref().map(condition),
+        set: assigned(&transition.set),
+        emit: assigned(&transition.emit),
+        tells: transition.tells,
+    };
+    MachineStep::new(MachineSettings {
+        step,
+        by: planned.by.clone(),
+        fields: planned.fields.clone(),
+        order: planned.order,
+        judged: planned.judged,
+        states: planned.states.iter().map(state).collect(),
+        initial: planned.initial,
+        triggers: planned.triggers.iter().map(condition).collect(),
+        transitions: planned.transitions.iter().map(transition).collect(),
+        variables: planned.variables.clone(),
+        columns: planned.columns.clone(),
+        tells_illegal: planned.tells_illegal,
+    })
 }
 
 fn rules(step: StepId, planned: &PlannedRules) -> RuleSet {

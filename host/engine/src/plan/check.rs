@@ -291,6 +291,10 @@ impl Checker<'_> {
                 let (planned, columns) = self.limit(at, step, wanted, columns)?;
                 Some((PlannedKind::Limit(Box::new(planned)), columns))
             }
+            StepKind::Machine(wanted) => {
+                let (planned, columns) = self.machine(at, step, wanted, columns)?;
+                Some((PlannedKind::Machine(Box::new(planned)), columns))
+            }
             StepKind::Rules(wanted) => {
                 let (planned, columns) = self.rules(step, wanted, columns)?;
                 Some((PlannedKind::Rules(Box::new(planned)), columns))

@@ -63,6 +63,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 described["within"] = json!(length(Some(limit.per)));
                 described["lateness"] = json!(length(Some(limit.lateness)));
             }
+            if let PlannedKind::Machine(machine) = &step.kind {
+                described["machine"] = machine.described();
+            }
             if let PlannedKind::Rules(rules) = &step.kind {
                 described["rules"] = rules.described();
             }

@@ -19,6 +19,7 @@ mod functions;
 mod join;
 mod key;
 mod lookup;
+mod machine;
 mod meters;
 mod panes;
 mod pattern;
@@ -55,6 +56,7 @@ pub use difference::{Change, ChangeKind, StateChange};
 pub(crate) use functions::{PlannedCall, PlannedFunction};
 pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
+pub(crate) use machine::PlannedMachine;
 pub(crate) use meters::PlannedMeter;
 pub(crate) use pattern::PlannedPattern;
 pub(crate) use recognize::{PlannedDefinition, PlannedMatch};
@@ -114,6 +116,7 @@ impl Plan {
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             // Rows in order of arrival are never late.
             PlannedKind::Pattern(pattern) => pattern.order == PatternOrder::Time,
+            PlannedKind::Machine(machine) => machine.order == PatternOrder::Time,
             PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) | PlannedKind::Match(_) => true,
         })
     }
@@ -222,6 +225,7 @@ pub(crate) enum PlannedKind {
     Sample(PlannedSample),
     Match(Box<PlannedMatch>),
     Rules(Box<PlannedRules>),
+    Machine(Box<PlannedMachine>),
     Lookup(Arc<PlannedLookup>),
     Metrics(Vec<PlannedMeter>),
 }
@@ -249,6 +253,7 @@ impl PlannedKind {
             | Self::Sample(_)
             | Self::Match(_)
             | Self::Rules(_)
+            | Self::Machine(_)
             | Self::Metrics(_) => None,
         }
     }
@@ -268,6 +273,7 @@ impl PlannedKind {
             | Self::Sample(_)
             | Self::Match(_)
             | Self::Rules(_)
+            | Self::Machine(_)
             | Self::Metrics(_)
             | Self::Rule { .. }
             | Self::Transform { .. }

@@ -32,6 +32,7 @@ impl Plan {
             PlannedKind::Limit(limit) => Some(limit.state.clone()),
             PlannedKind::Pattern(pattern) => Some(pattern.state.clone()),
             PlannedKind::Match(planned) => Some(planned.state.clone()),
+            PlannedKind::Machine(machine) => Some(machine.state.clone()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
@@ -57,6 +58,7 @@ impl Plan {
             PlannedKind::Limit(limit) => Some(limit.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Pattern(pattern) => Some(pattern.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Match(planned) => Some(planned.by.iter().map(|field| &*field.name).collect()),
+            PlannedKind::Machine(machine) => Some(machine.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
@@ -79,6 +81,7 @@ impl Plan {
                     | PlannedKind::Limit(_)
                     | PlannedKind::Pattern(_)
                     | PlannedKind::Match(_)
+                    | PlannedKind::Machine(_)
             )
         };
         let stored = |step: u32| {

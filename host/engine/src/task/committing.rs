@@ -187,6 +187,10 @@ impl Task {
             for report in &outcome.patterns {
                 seen.steps.entry(report.step.0).or_insert_with(|| StepStatus::new(plan, report.step.0)).found(report);
             }
+            for machine in &outcome.machines {
+                let step = seen.steps.entry(machine.step.0).or_insert_with(|| StepStatus::new(plan, machine.step.0));
+                step.took(machine, plan);
+            }
             for rules in &outcome.rules {
                 let step = seen.steps.entry(rules.step.0).or_insert_with(|| StepStatus::new(plan, rules.step.0));
                 step.judged(rules, plan);

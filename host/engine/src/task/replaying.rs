@@ -252,6 +252,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Sample(_)
             | PlannedKind::Match(_)
             | PlannedKind::Rules(_)
+            | PlannedKind::Machine(_)
             | PlannedKind::Metrics(_),
         )
         | None => None,

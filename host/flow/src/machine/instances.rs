@@ -1,0 +1,330 @@
+//! The machines there are: per key a state, since when, and its variables, as one entry each; and the timers of their states.
+//!
+//! ```text
+//! MACHINE key    state (u16) · entered (i64) · number of the row that moved it last (u64) · variables, each as in `state_column.rs`
+//! ```
+//! States are numbered in the order of the text, which is part of what the state depends on (the plan's `shape`).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_select::take::take;
+use tidemill_event::Field;
+
+use crate::aggregate::bytes::{take as take_bytes, take_i64, take_u64};
+use crate::checksum::checksum;
+use crate::entries::Entries;
+use crate::group::KeyIndex;
+use crate::pattern::{WAITING, Waiting};
+use crate::state::corrupt;
+use crate::state_column::StateColumn;
+use crate::{KeyChange, Save, StateCorrupt, StepState};
+
+/// What the keys of machines begin with in the store.
+const MACHINE: u8 = 0x30;
+/// The entry of the step itself.
+const STEP: u8 = 0xff;
+/// A key without a machine.
+pub(crate) const NONE: u16 = u16::MAX;
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Instance {
+    /// `NONE`: it has no machine.
+    pub(crate) state: u16,
+    pub(crate) entered: i64,
+    /// The number of the row that moved it last.
+    pub(crate) number: u64,
+    /// The deadline that the timers know of.
+    timer: Option<i64>,
+    /// It has an entry.
+    is_kept: bool,
+    /// The batch has touched it: it is held until the end.
+    is_touched: bool,
+    /// The input row of this batch that it last came out with.
+    pub(crate) origin: u32,
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self { state: NONE, entered: 0, number: 0, timer: None, is_kept: false, is_touched: false, origin: 0 }
+    }
+}
+
+/// All of them.
+pub(crate) struct Instances {
+    pub(crate) index: KeyIndex,
+    pub(crate) waiting: Waiting,
+    pub(crate) of: Vec<Instance>,
+    pub(crate) variables: Vec<StateColumn>,
+    first: RecordBatch,
+    /// By state, how long it lasts.
+    after: Vec<Option<i64>>,
+    /// (deadline, slot); one that is not its slot's any more means nothing.
+    timers: BinaryHeap<Reverse<(i64, u32)>>,
+    touched: Vec<u32>,
+    entries: Entries,
+    is_changed: bool,
+    /// Keys in each state.
+    counts: Vec<u64>,
+    /// When the one that has been in each state longest came there, as of the last look at all of them.
+    oldest: Vec<Option<i64>>,
+    /// Rows since then.
+    unseen: usize,
+}
+
+impl Instances {
+    pub(crate) fn new(index: KeyIndex, waiting: Waiting, first: RecordBatch, after: Vec<Option<i64>>) -> Self {
+        let variable = |field: &std::sync::Arc<arrow_schema::Field>| {
+            StateColumn::new(Field::from_arrow(field).unwrap_or_else(|| panic!("no variable of type {field}")).ty)
+        };
+        let variables = first.schema_ref().fields().iter().map(variable).collect();
+        let states = after.len();
+        let mut new = Self {
+            index,
+            waiting,
+            of: Vec::new(),
+            variables,
+            first,
+            after,
+            timers: BinaryHeap::new(),
+            touched: Vec::new(),
+            entries: Entries::default(),
+            is_changed: false,
+            counts: vec![0; states],
+            oldest: vec![None; states],
+            unseen: 0,
+        };
+        new.grow();
+        new
+    }
+
+    /// There are as many places as the index has slots.
+    pub(crate) fn grow(&mut self) {
+        for _ in self.of.len()..self.index.slots() {
+            self.of.push(Instance::default());
+            self.variables.iter_mut().for_each(StateColumn::push_null);
+        }
+    }
+
+    /// The keys stay until the end of the batch; those without a machine have the variables that one begins with.
+    pub(crate) fn touch(&mut self, slots: &[u32]) {
+        let mut new = Vec::new();
+        for slot in slots {
+            let instance = &mut self.of[*slot as usize];
+            if !std::mem::replace(&mut instance.is_touched, true) {
+                instance.origin = 0;
+                self.index.hold(*slot);
+                self.touched.push(*slot);
+            }
+            if instance.state == NONE {
+                new.push(*slot);
+            }
+        }
+        let zeros = UInt32Array::from(vec![0; new.len()]);
+        for (column, first) in self.variables.iter_mut().zip(self.first.columns()) {
+            let values = take(first, &zeros, None).expect("the first row");
+            column.store(&new, &values, &mut vec![false; new.len()]);
+        }
+    }
+
+    /// Variables of some keys, as columns.
+    pub(crate) fn load(&self, slots: &[u32]) -> Vec<ArrayRef> {
+        self.variables.iter().map(|column| column.load(slots)).collect()
+    }
+
+    /// A machine is in another state since `entered`.
+    pub(crate) fn enter(&mut self, slot: u32, state: u16, entered: i64) {
+        let instance = &mut self.of[slot as usize];
+        if let Some(count) = self.counts.get_mut(usize::from(instance.state)) {
+            *count -= 1;
+        }
+        self.counts[usize::from(state)] += 1;
+        (instance.state, instance.entered) = (state, entered);
+        self.set_timer(slot);
+    }
+
+    /// A machine is over.
+    pub(crate) fn end(&mut self, slot: u32) {
+        let state = std::mem::replace(&mut self.of[slot as usize].state, NONE);
+        if let Some(count) = self.counts.get_mut(usize::from(state)) {
+            *count -= 1;
+        }
+        self.set_timer(slot);
+    }
+
+    /// When the state of a key is over.
+    pub(crate) fn deadline(&self, slot: u32) -> Option<i64> {
+        let instance = &self.of[slot as usize];
+        let after = (*self.after.get(usize::from(instance.state))?)?;
+        Some(instance.entered.saturating_add(after))
+    }
+
+    fn set_timer(&mut self, slot: u32) {
+        let deadline = self.deadline(slot);
+        let timer = &mut self.of[slot as usize].timer;
+        if *timer != deadline {
+            *timer = deadline;
+            self.timers.extend(deadline.map(|deadline| Reverse((deadline, slot))));
+        }
+    }
+
+    /// The least deadline, if there is one.
+    pub(crate) fn next_deadline(&mut self) -> Option<i64> {
+        while let Some(Reverse((deadline, slot))) = self.timers.peek().copied() {
+            if self.of[slot as usize].timer == Some(deadline) {
+                return Some(deadline);
+            }
+            self.timers.pop();
+        }
+        None
+    }
+
+    /// The least deadline; [`Self::next_deadline`] was asked since the last change.
+    pub(crate) fn due(&self) -> Option<i64> {
+        self.timers.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
+    /// Keys whose states are over by then, each once. Their timers are gone.
+    pub(crate) fn take_due(&mut self, until: i64) -> Vec<u32> {
+        let mut due = Vec::new();
+        while self.next_deadline().is_some_and(|deadline| deadline <= until) {
+            if let Some(Reverse((_, slot))) = self.timers.pop() {
+                self.of[slot as usize].timer = None;
+                due.push(slot);
+            }
+        }
+        due
+    }
+
+    /// Rows came: their count is part of the state.
+    pub(crate) fn counted(&mut self, rows: usize) {
+        self.is_changed |= rows > 0;
+        self.unseen += rows;
+    }
+
+    /// The batch is told: what changed becomes entries, and keys that nobody holds go.
+    pub(crate) fn settle(&mut self, slots: &[u32]) {
+        for slot in std::mem::take(&mut self.touched) {
+            let Self { of, entries, index, .. } = self;
+            let instance = &mut of[slot as usize];
+            instance.is_touched = false;
+            match (instance.is_kept, instance.state != NONE) {
+                (was_kept, true) => {
+                    if !was_kept {
+                        index.hold(slot);
+                        instance.is_kept = true;
+                    }
+                    entries.touch(slot);
+                }
+                (true, false) => {
+                    entries.remove(slot, || machine_key(slot, index));
+                    instance.is_kept = false;
+                    index.release(slot);
+                }
+                (false, false) => {}
+            }
+            index.release(slot);
+        }
+        self.index.forget_unheld(slots);
+        // What is due is looked up without being able to change anything.
+        self.next_deadline();
+    }
+
+    /// Keys in each state, and when the one that has been there longest came: looked for when as many rows have come as there are keys, so that it
+    /// costs a row little.
+    pub(crate) fn by_state(&mut self) -> (Vec<u64>, Vec<Option<i64>>) {
+        if self.unseen >= self.entries.len() {
+            self.unseen = 0;
+            self.oldest.fill(None);
+            for instance in self.of.iter().filter(|instance| instance.state != NONE) {
+                let oldest = &mut self.oldest[usize::from(instance.state)];
+                *oldest = Some(oldest.map_or(instance.entered, |oldest: i64| oldest.min(instance.entered)));
+            }
+        }
+        (self.counts.clone(), self.oldest.clone())
+    }
+
+    fn own(&self) -> [u8; 8] {
+        self.waiting.count.to_le_bytes()
+    }
+
+    /// Puts the machine of a key back. Its slot.
+    fn read(&mut self, key: &[u8], mut rest: &[u8]) -> Option<u32> {
+        let slot = self.index.slot_of_key(key)?;
+        self.grow();
+        let state = u16::from_le_bytes(take_bytes(&mut rest, 2)?.try_into().ok()?);
+        if usize::from(state) >= self.after.len() {
+            return None;
+        }
+        let (entered, number) = (take_i64(&mut rest)?, take_u64(&mut rest)?);
+        for column in &mut self.variables {
+            column.decode(slot as usize, &mut rest)?;
+        }
+        let instance = &mut self.of[slot as usize];
+        if !std::mem::replace(&mut instance.is_kept, true) {
+            self.index.hold(slot);
+        }
+        instance.number = number;
+        self.enter(slot, state, entered);
+        rest.is_empty().then_some(slot)
+    }
+}
+
+fn machine_key(slot: u32, index: &KeyIndex) -> Vec<u8> {
+    let mut key = vec![MACHINE];
+    index.put_key(slot, &mut key);
+    key
+}
+
+fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, index: &KeyIndex, of: &[Instance], variables: &[StateColumn]) {
+    *key = machine_key(slot, index);
+    let Instance { state, entered, number, .. } = of[slot as usize];
+    value.extend_from_slice(&state.to_le_bytes());
+    value.extend_from_slice(&entered.to_le_bytes());
+    value.extend_from_slice(&number.to_le_bytes());
+    variables.iter().for_each(|column| column.encode(slot as usize, value));
+}
+
+impl StepState for Instances {
+    fn len(&self) -> usize {
+        self.entries.len() + self.waiting.len()
+    }
+
+    fn changed_len(&self) -> usize {
+        self.entries.changed_len() + self.waiting.changed_len() + usize::from(self.is_changed)
+    }
+
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let mut changes = self.waiting.take_some(most, save);
+        let Self { index, entries, of, variables, .. } = self;
+        changes.extend(entries.take_some(most, save, |slot, key, value| encode(slot, key, value, index, of, variables)));
+        if std::mem::take(&mut self.is_changed) {
+            changes.push(KeyChange::of_step([STEP], &self.own()));
+        }
+        changes
+    }
+
+    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
+        let read = match key.split_first() {
+            Some((&STEP, [])) => {
+                let mut rest = value;
+                let count = take_u64(&mut rest).filter(|_| rest.is_empty());
+                count.map(|count| self.waiting.count = count)
+            }
+            Some((&WAITING, _)) => self.waiting.restore(key, value),
+            Some((&MACHINE, of)) => self.read(of, value).map(|slot| self.entries.restored(slot, key, value)),
+            _ => None,
+        };
+        read.ok_or_else(|| corrupt(key, "the state of a machine", 0))
+    }
+
+    fn checksum(&mut self) -> u64 {
+        let own = checksum(checksum(0, &[STEP]), &self.own());
+        let waiting = self.waiting.checksum();
+        let Self { index, entries, of, variables, .. } = self;
+        let machines = entries.checksum(|slot, key, value| encode(slot, key, value, index, of, variables));
+        machines.wrapping_add(waiting).wrapping_add(own)
+    }
+}
