@@ -36,6 +36,7 @@ mod replays;
 mod rules_status;
 mod settings;
 mod sinks;
+mod state_of_key;
 mod status;
 mod stored;
 mod stream_users;
@@ -65,6 +66,7 @@ pub use replays::{BeginReplay, MovedStream, Promoted, ReplayFrom};
 pub use rules_status::RulesStatus;
 pub use settings::EngineSettings;
 pub use sinks::{ReaderBeyond, renew_batch_keys, sinks_beyond};
+pub use state_of_key::{StateOfKey, StateOfKeyError};
 pub use status::{
     BreakerStatus, DivergenceStatus, InputStatus, LookupStatus, PipelineState, ReplayStatus, SinkStatus, Status, StepStatus,
     TaskStatus,

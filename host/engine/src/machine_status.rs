@@ -30,7 +30,7 @@ pub struct MachineStateStatus {
     pub state: String,
     /// Keys in it now.
     pub keys: u64,
-    /// Since when the key is in it that came first: who is stuck stands here. Looked for now and then.
+    /// Since when the key is in it that came first: who is stuck stands here.
     pub oldest_since: Option<String>,
 }
 

@@ -14,7 +14,7 @@ use crate::deployments::Deployments;
 use crate::pipeline::document;
 use crate::{
     BeginReplay, Change, CompareReplay, DeleteTableError, Fault, FromStream, LogLine, LogPage, Promoted, PutTable, PutTableError,
-    ReplayCompared, Status, TablePut,
+    ReplayCompared, StateOfKey, StateOfKeyError, Status, TablePut,
 };
 
 /// What applying did, or with `dry_run` would do.
@@ -172,6 +172,18 @@ impl Pipelines {
         force: bool,
     ) -> Result<ReplayedLetters, ControlError> {
         self.deployments.replay_letters(tenant, name, choice, force)
+    }
+
+    /// What a step holds of a key. `step` is its number from 0, its name, or its word where there is one of it; `key` as [`StateOfKeyError::BadKey`]
+    /// says. Blocking, until what it says is on disk.
+    pub fn state_of_key(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        step: &str,
+        key: Option<&str>,
+    ) -> Result<StateOfKey, StateOfKeyError> {
+        self.deployments.state_of_key(tenant, name, step, key)
     }
 
     /// What its components said: the last `limit` lines from sequence `from` on that `wanted` takes; `None` if there is no such pipeline.

@@ -25,9 +25,10 @@ use tidemill_event::Field;
 
 use crate::checksum::checksum;
 use crate::cold::{Cold, Hand};
+use crate::keys::KeyColumn;
 use crate::state_column::StateColumn;
 use crate::ttl::{Expiries, FRESH, Ttl, UNKNOWN};
-use crate::{InStore, KeyChange, Outcome, Save, Spills, StepState};
+use crate::{InStore, KeyChange, KeyState, Outcome, Save, Spills, StepState};
 
 const LAYOUT: u8 = 1;
 const LAYOUT_WITH_EXPIRY: u8 = 2;
@@ -429,6 +430,21 @@ impl StepState for KeyedTable {
 
     fn checksum(&mut self) -> u64 {
         self.checksum()
+    }
+
+    /// One row: the declared fields.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let own = key.schema_ref().fields().iter().map(|field| field.name().as_str().into());
+        let by: Vec<Arc<str>> = own.take(key.num_columns() - 1).collect();
+        self.warm(key, &by);
+        let mut bytes = Vec::new();
+        KeyColumn::of(key, &by).iter().for_each(|column| column.write(0, &mut bytes));
+        let there: Vec<u32> = self.find(&bytes).into_iter().collect();
+        let field = |field| Field::from_arrow(field).unwrap_or_else(|| panic!("no state of type {field}"));
+        let fields = self.first.schema_ref().fields().iter().map(|declared| field(declared));
+        let columns = fields.zip(self.columns.iter().map(|column| column.load(&there))).collect();
+        // Since when it is held is not known.
+        Some(KeyState::new(columns, there.iter().map(|_| 0).collect()))
     }
 
     fn spills(&mut self) -> Option<&mut dyn Spills> {

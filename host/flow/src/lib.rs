@@ -26,6 +26,7 @@ mod functions;
 mod gathered;
 mod group;
 mod join;
+mod key_state;
 mod keyed;
 mod keys;
 mod lookup;
@@ -77,6 +78,7 @@ pub use functions::{FunctionCall, WithFunctions};
 pub use join::{
     AsOf, AsOfJoin, AsOfSettings, IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings,
 };
+pub use key_state::KeyState;
 pub use keyed::{Keyed, KeyedTable, StateCorrupt};
 pub use lookup::{
     BadKey, Found, GONE_KEPT_MICROS, IndexedTable, KeyFault, LatestLookup, LatestRows, Lookup, LookupReport, LookupSettings,

@@ -1,6 +1,8 @@
 //! What the driver needs of a step's state: entries, key bytes to value bytes, each kept for itself.
 
-use crate::{Spills, StateCorrupt};
+use arrow_array::RecordBatch;
+
+use crate::{KeyState, Spills, StateCorrupt};
 
 /// The number of a checkpoint, as a step keeps it for each entry. They ascend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +85,12 @@ pub trait StepState: Send {
 
     /// How its entries leave memory. `None`: all of them have to be there.
     fn spills(&mut self) -> Option<&mut dyn Spills> {
+        None
+    }
+
+    /// What it holds of a key behind the last batch, for people who ask. `key` is one row of the key's columns. `None`: this state is not made
+    /// to be asked, and whoever asks is told so. No answer changes what is stored.
+    fn of_key(&mut self, _key: &RecordBatch) -> Option<KeyState> {
         None
     }
 }

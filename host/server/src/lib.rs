@@ -22,6 +22,7 @@ mod dead_letters;
 mod health;
 mod host;
 mod ingest;
+mod key_state;
 mod log_form;
 mod log_metrics;
 mod metrics;

@@ -6,8 +6,8 @@ use utoipa::OpenApi;
 
 use crate::problem::{Kind, Problem};
 use crate::{
-    backup, checkpoints, components, consumers, dead_letters, health, ingest, metrics, pipeline_logs, pipelines, problem, read,
-    replays, streams, tables, tokens,
+    backup, checkpoints, components, consumers, dead_letters, health, ingest, key_state, metrics, pipeline_logs, pipelines,
+    problem, read, replays, streams, tables, tokens,
 };
 
 #[derive(OpenApi)]
@@ -44,6 +44,7 @@ use crate::{
         pipelines::get_status,
         pipelines::pause_pipeline,
         pipelines::resume_pipeline,
+        key_state::get_key_state,
         dead_letters::list_dead_letters,
         dead_letters::get_dead_letter,
         dead_letters::replay_dead_letters,

@@ -239,7 +239,10 @@ pub(super) async fn status_after(
 }
 
 /// Calls the engine off the async workers.
-async fn blocking<T: Send + 'static>(host: &Host, call: impl FnOnce(&Pipelines) -> T + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn blocking<T: Send + 'static>(
+    host: &Host,
+    call: impl FnOnce(&Pipelines) -> T + Send + 'static,
+) -> Result<T, Problem> {
     let pipelines = host.engine().pipelines().clone();
     spawn_blocking(move || call(&pipelines)).await.map_err(|error| {
         tracing::error!(%error, "a change of a pipeline ended in a panic");

@@ -35,6 +35,10 @@ pub(crate) enum Kind {
     UnknownComponent,
     /// No such pipeline.
     UnknownPipeline,
+    /// No such step of the pipeline.
+    UnknownStep,
+    /// A key of which a step holds nothing.
+    UnknownKey,
     /// No such consumer of the stream.
     UnknownConsumer,
     /// No such table.
@@ -85,6 +89,8 @@ impl Kind {
             Self::UnknownStream => (StatusCode::NOT_FOUND, "unknown-stream", "unknown stream"),
             Self::UnknownComponent => (StatusCode::NOT_FOUND, "unknown-component", "unknown component"),
             Self::UnknownPipeline => (StatusCode::NOT_FOUND, "unknown-pipeline", "unknown pipeline"),
+            Self::UnknownStep => (StatusCode::NOT_FOUND, "unknown-step", "unknown step"),
+            Self::UnknownKey => (StatusCode::NOT_FOUND, "unknown-key", "nothing is held of this key"),
             Self::UnknownConsumer => (StatusCode::NOT_FOUND, "unknown-consumer", "unknown consumer"),
             Self::UnknownTable => (StatusCode::NOT_FOUND, "unknown-table", "unknown table"),
             Self::UnknownToken => (StatusCode::NOT_FOUND, "unknown-token", "unknown token"),

@@ -30,7 +30,7 @@ pub(crate) use self::consumers::ConsumersCommand;
 pub(crate) use self::dead_letters::{DeadLetterFilter, DeadLettersArgs, DeadLettersCommand};
 pub(crate) use self::log::{LogCommand, RepairArgs};
 pub(crate) use self::pipeline::{
-    ApplyArgs, BacktestArgs, BetweenArgs, DeleteArgs, LogsArgs, PipelinesArgs, ReplayAction, ReplayArgs, StatusArgs,
+    ApplyArgs, BacktestArgs, BetweenArgs, DeleteArgs, LogsArgs, PipelinesArgs, ReplayAction, ReplayArgs, StateArgs, StatusArgs,
 };
 pub(crate) use self::schema::{SchemaArgs, SchemaOf};
 pub(crate) use self::serve::{LogForm, ServeArgs};
@@ -117,6 +117,8 @@ pub(crate) enum Command {
     Consumers(ConsumersCommand),
     /// Show how pipelines are doing.
     Status(StatusArgs),
+    /// Show what a step of a pipeline holds of a key: its machine's state, its partial matches.
+    State(StateArgs),
     /// Look at rows that a pipeline could not handle, and send them through again.
     DeadLetters(DeadLettersArgs),
     /// Stop pipelines behind a checkpoint.

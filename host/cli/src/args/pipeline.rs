@@ -25,6 +25,19 @@ pub(crate) struct StatusArgs {
     pub watch: bool,
 }
 
+/// `tidemill state`.
+#[derive(Debug, Args)]
+#[command(after_help = "What is shown is of the last commit: rows that wait for their time are not in it.")]
+pub(crate) struct StateArgs {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The step: its number from 0, its name (`steps[0].machine`), or its word (`machine`) if there is one of it.
+    pub step: String,
+    /// The key: of one column its value, of several an object of them, `{"shop": 3, "user": "ann"}`.
+    #[arg(long, short)]
+    pub key: Option<String>,
+}
+
 /// `tidemill pause` and `tidemill resume`.
 #[derive(Debug, Args)]
 pub(crate) struct PipelinesArgs {

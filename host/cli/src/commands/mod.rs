@@ -18,6 +18,7 @@ pub(crate) mod restore;
 pub(crate) mod schema;
 pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod tables;
 pub(crate) mod tail;

@@ -93,6 +93,28 @@ impl Plan {
     }
 }
 
+impl PlannedKind {
+    /// Whether its state can be asked what it holds of a key.
+    pub(crate) fn says_what_it_holds(&self) -> bool {
+        match self {
+            Self::Rule { .. } | Self::Transform { .. } | Self::Pattern(_) | Self::Machine(_) => true,
+            Self::Where(_)
+            | Self::Select(_)
+            | Self::Extend(_)
+            | Self::Process { .. }
+            | Self::Join(_)
+            | Self::Window(_)
+            | Self::Over(_)
+            | Self::Limit(_)
+            | Self::Match(_)
+            | Self::Lookup(_)
+            | Self::Sample(_)
+            | Self::Rules(_)
+            | Self::Metrics(_) => false,
+        }
+    }
+}
+
 impl Checker<'_> {
     /// The state of a step of the host's own: that of the same kind of step with the same shape before, or a new one.
     pub(super) fn native_state(&mut self, at: u32, word: &str, shape: String) -> KeptState {

@@ -13,6 +13,7 @@
 //! leaves the log (checkpoints, sinks, replies) waits for the durable mark.
 
 mod appending;
+mod asking;
 mod between;
 mod budget;
 mod checkpointer;
@@ -46,6 +47,7 @@ mod totals;
 mod waiting_record;
 mod worker;
 
+pub(crate) use asking::Asker;
 pub(crate) use between::inner_definition;
 pub(crate) use budget::StateBudget;
 pub(crate) use checkpointer::Checkpointer;

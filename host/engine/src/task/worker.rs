@@ -7,9 +7,11 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 use tidemill_event::EventTime;
+use tidemill_flow::StepId;
 use tidemill_state::TaskId;
 
 use crate::dead_letters::DeadLetterId;
@@ -17,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::task::checkpointer::Job;
 use crate::task::machine::{Task, Turn};
 use crate::task::replaying::ReplayAnswered;
-use crate::task::{TaskParts, TaskSeed};
+use crate::task::{Asker, TaskParts, TaskSeed};
 
 /// The shortest and the longest a worker sleeps while rows wait; the clock may be set meanwhile.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
@@ -32,6 +34,8 @@ enum Message {
     Save(TaskId, Sender<()>),
     /// Take dead letters in.
     Replay(TaskId, Vec<DeadLetterId>, bool, ReplayAnswered),
+    /// Say what a step holds of a key.
+    Ask(TaskId, StepId, RecordBatch, Asker),
     /// End the thread, tasks as they stand.
     Quit,
 }
@@ -129,6 +133,11 @@ impl Workers {
         self.of(task).send(Message::Replay(task.clone(), ids, force, done));
     }
 
+    /// What a step of a task holds of a key. `asker` is dropped if there is no such task.
+    pub(crate) fn ask(&self, task: &TaskId, step: StepId, key: RecordBatch, asker: Asker) {
+        self.of(task).send(Message::Ask(task.clone(), step, key, asker));
+    }
+
     /// Ends the threads. Tasks that were not stopped before are as after a crash.
     pub(crate) fn join(&self) {
         for mailbox in &self.mailboxes {
@@ -170,6 +179,7 @@ impl Worker {
                     Message::Stop(task, done) => self.stop(&task, done),
                     Message::Save(task, done) => self.save(&task, done),
                     Message::Replay(task, ids, force, done) => self.replay(&task, &ids, force, done),
+                    Message::Ask(task, step, key, asker) => self.ask(&task, step, &key, &asker),
                     Message::Quit => return,
                 }
             }
@@ -265,6 +275,15 @@ impl Worker {
             }
         }
         self.tasks.retain(|running| running.task.shared.id != *task);
+    }
+
+    fn ask(&mut self, task: &TaskId, step: StepId, key: &RecordBatch, asker: &Asker) {
+        let Some(running) = self.tasks.iter_mut().find(|running| running.task.shared.id == *task) else { return };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| running.task.answer(step, key, asker))) {
+            self.metrics.panics.inc();
+            running.task.shared.fail(format!("a bug in the host: {}", panic_text(&*panic)));
+            self.tasks.retain(|running| running.task.shared.id != *task);
+        }
     }
 
     fn save(&mut self, task: &TaskId, done: Sender<()>) {

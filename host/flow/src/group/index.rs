@@ -177,6 +177,14 @@ impl KeyIndex {
         slots.iter().filter(|slot| **slot > 0).for_each(|slot| self.table.forget_if_unheld(slot - 1));
     }
 
+    /// The slot of a key that somebody asks for; of several rows, that of the first. Where nobody holds the key, nothing lies there.
+    pub(crate) fn asked(&mut self, key: &RecordBatch) -> u32 {
+        let mut slots = Vec::new();
+        self.slots_of(key, &mut slots);
+        self.forget_unheld(&slots);
+        slots[0]
+    }
+
     /// Appends the ordered bytes of a slot's key.
     pub(crate) fn put_key(&self, slot: u32, out: &mut Vec<u8>) {
         match self.shape {

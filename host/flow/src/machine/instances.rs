@@ -8,18 +8,20 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow_select::take::take;
-use tidemill_event::Field;
+use tidemill_event::{Field, FieldType};
 
 use crate::aggregate::bytes::{take as take_bytes, take_i64, take_u64};
 use crate::checksum::checksum;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
+use crate::key_state::{column, times_of};
+use crate::machine::oldest::Oldest;
 use crate::pattern::{WAITING, Waiting};
 use crate::state::corrupt;
 use crate::state_column::StateColumn;
-use crate::{KeyChange, Save, StateCorrupt, StepState};
+use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
 
 /// What the keys of machines begin with in the store.
 const MACHINE: u8 = 0x30;
@@ -59,6 +61,8 @@ pub(crate) struct Instances {
     pub(crate) of: Vec<Instance>,
     pub(crate) variables: Vec<StateColumn>,
     first: RecordBatch,
+    /// By state, what it is called.
+    names: Vec<Box<str>>,
     /// By state, how long it lasts.
     after: Vec<Option<i64>>,
     /// (deadline, slot); one that is not its slot's any more means nothing.
@@ -68,18 +72,23 @@ pub(crate) struct Instances {
     is_changed: bool,
     /// Keys in each state.
     counts: Vec<u64>,
-    /// When the one that has been in each state longest came there, as of the last look at all of them.
-    oldest: Vec<Option<i64>>,
-    /// Rows since then.
-    unseen: usize,
+    /// Who has been in each longest.
+    oldest: Vec<Oldest>,
 }
 
 impl Instances {
-    pub(crate) fn new(index: KeyIndex, waiting: Waiting, first: RecordBatch, after: Vec<Option<i64>>) -> Self {
+    /// `states`: what each is called, and how long it lasts.
+    pub(crate) fn new(
+        index: KeyIndex,
+        waiting: Waiting,
+        first: RecordBatch,
+        states: impl Iterator<Item = (Box<str>, Option<i64>)>,
+    ) -> Self {
         let variable = |field: &std::sync::Arc<arrow_schema::Field>| {
             StateColumn::new(Field::from_arrow(field).unwrap_or_else(|| panic!("no variable of type {field}")).ty)
         };
         let variables = first.schema_ref().fields().iter().map(variable).collect();
+        let (names, after): (Vec<_>, Vec<_>) = states.unzip();
         let states = after.len();
         let mut new = Self {
             index,
@@ -87,14 +96,14 @@ impl Instances {
             of: Vec::new(),
             variables,
             first,
+            names,
             after,
             timers: BinaryHeap::new(),
             touched: Vec::new(),
             entries: Entries::default(),
             is_changed: false,
             counts: vec![0; states],
-            oldest: vec![None; states],
-            unseen: 0,
+            oldest: (0..states).map(|_| Oldest::default()).collect(),
         };
         new.grow();
         new
@@ -142,6 +151,7 @@ impl Instances {
         }
         self.counts[usize::from(state)] += 1;
         (instance.state, instance.entered) = (state, entered);
+        self.oldest[usize::from(state)].came(entered, slot);
         self.set_timer(slot);
     }
 
@@ -201,7 +211,6 @@ impl Instances {
     /// Rows came: their count is part of the state.
     pub(crate) fn counted(&mut self, rows: usize) {
         self.is_changed |= rows > 0;
-        self.unseen += rows;
     }
 
     /// The batch is told: what changed becomes entries, and keys that nobody holds go.
@@ -232,18 +241,15 @@ impl Instances {
         self.next_deadline();
     }
 
-    /// Keys in each state, and when the one that has been there longest came: looked for when as many rows have come as there are keys, so that it
-    /// costs a row little.
+    /// Keys in each state, and when the one that has been there longest came.
     pub(crate) fn by_state(&mut self) -> (Vec<u64>, Vec<Option<i64>>) {
-        if self.unseen >= self.entries.len() {
-            self.unseen = 0;
-            self.oldest.fill(None);
-            for instance in self.of.iter().filter(|instance| instance.state != NONE) {
-                let oldest = &mut self.oldest[usize::from(instance.state)];
-                *oldest = Some(oldest.map_or(instance.entered, |oldest: i64| oldest.min(instance.entered)));
-            }
-        }
-        (self.counts.clone(), self.oldest.clone())
+        let Self { of, counts, oldest, .. } = self;
+        let is_in = |state: usize, since, slot: u32| {
+            of.get(slot as usize).is_some_and(|instance| usize::from(instance.state) == state && instance.entered == since)
+        };
+        let since = oldest.iter_mut().zip(&*counts).enumerate();
+        let since = since.map(|(state, (oldest, count))| oldest.since(*count, |since, slot| is_in(state, since, slot))).collect();
+        (counts.clone(), since)
     }
 
     fn own(&self) -> [u8; 8] {
@@ -318,6 +324,24 @@ impl StepState for Instances {
             _ => None,
         };
         read.ok_or_else(|| corrupt(key, "the state of a machine", 0))
+    }
+
+    /// One row: the state, since when and until when, and the variables.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let slot = self.index.asked(key);
+        let there = self.of.get(slot as usize).filter(|instance| instance.state != NONE).copied();
+        let name = there.iter().map(|instance| Some(&*self.names[usize::from(instance.state)]));
+        let mut columns = vec![
+            column("state", FieldType::String, name.collect::<StringArray>()),
+            column("since", FieldType::Timestamp(None), times_of(there.iter().map(|instance| Some(instance.entered)))),
+            column("until", FieldType::Timestamp(None), times_of(there.iter().map(|_| self.deadline(slot)))),
+        ];
+        let slots: Vec<u32> = there.iter().map(|_| slot).collect();
+        for (field, values) in self.first.schema_ref().fields().iter().zip(self.load(&slots)) {
+            let ty = Field::from_arrow(field).unwrap_or_else(|| panic!("no variable of type {field}")).ty;
+            columns.push((Field::new(&format!("variables.{}", field.name()), ty, true), values));
+        }
+        Some(KeyState::new(columns, there.iter().map(|instance| instance.entered).collect()))
     }
 
     fn checksum(&mut self) -> u64 {

@@ -13,6 +13,7 @@
 
 mod definition;
 mod instances;
+mod oldest;
 mod output;
 mod rounds;
 mod step;

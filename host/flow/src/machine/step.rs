@@ -7,7 +7,7 @@ use crate::machine::instances::Instances;
 use crate::machine::output::{self, Sources};
 use crate::machine::rounds::rounds;
 use crate::machine::taking::{Batch, Work};
-use crate::machine::{MachineReport, MachineSettings};
+use crate::machine::{MachineReport, MachineSettings, MachineState};
 use crate::pattern::{Ordered, Waiting};
 use crate::{FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Tested, Watermark};
 
@@ -24,9 +24,10 @@ impl MachineStep {
     /// If a number in the settings names nothing: they were checked when the pipeline was applied.
     pub fn new(set: MachineSettings) -> Self {
         assert!(usize::from(set.initial) < set.states.len(), "a machine begins in one of its states");
-        let after = set.states.iter().map(|state| state.timeout.as_ref().map(|timeout| timeout.after_micros)).collect();
+        let after = |state: &MachineState| state.timeout.as_ref().map(|timeout| timeout.after_micros);
+        let states = set.states.iter().map(|state| (state.name.clone(), after(state)));
         let waiting = Waiting::new(set.order, set.judged, set.fields.clone());
-        let instances = Instances::new(KeyIndex::new(set.by.clone()), waiting, set.variables.clone(), after);
+        let instances = Instances::new(KeyIndex::new(set.by.clone()), waiting, set.variables.clone(), states);
         Self { set, instances }
     }
 

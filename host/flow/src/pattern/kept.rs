@@ -12,12 +12,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use tidemill_event::Field;
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use tidemill_event::json::RowEncoder;
+use tidemill_event::{Field, FieldType, StreamSchema, UnknownFields};
 
 use crate::aggregate::bytes::{take, take_i64, take_u32, take_u64};
 use crate::checksum::checksum;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
+use crate::key_state::{column, times_of};
 use crate::pattern::automaton::{StageId, StateId};
 use crate::pattern::buffer::{Buffer, Moment, NO_NODE};
 use crate::pattern::matcher::Matcher;
@@ -26,7 +29,7 @@ use crate::pattern::run::{Held, KeyRuns, Run};
 use crate::pattern::running::{Places, Running};
 use crate::rows::Rows;
 use crate::state::corrupt;
-use crate::{KeyChange, Save, StateCorrupt, StepState};
+use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
 
 /// What the keys of entries of runs begin with in the store.
 const RUNS: u8 = 0x20;
@@ -183,6 +186,28 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// The events of a chain as a JSON array: stage, time, and the kept columns as `row`.
+    fn events_shown(&self, node: u32) -> String {
+        let mut events: Vec<(StageId, Moment, u32)> =
+            self.buffer.chain(node).map(|(stage, taken)| (stage, taken.moment, taken.row)).collect();
+        events.reverse();
+        let times = || events.iter().map(|(_, moment, _)| Some(moment.time));
+        let stages = events.iter().map(|(stage, ..)| Some(&*self.matcher.automaton.stages[usize::from(stage.0)]));
+        let mut columns: Vec<(Field, ArrayRef)> = vec![
+            column("stage", FieldType::String, stages.collect::<StringArray>()),
+            column("at", FieldType::Timestamp(None), times_of(times())),
+        ];
+        let kept = self.rows.gather(events.iter().map(|(.., row)| Some(*row)));
+        let inside = |field: &Field| Field::new(&format!("row.{}", field.name), field.ty, true);
+        columns.extend(self.rows.fields().iter().map(inside).zip(kept));
+        let KeyState { fields, rows } = KeyState::new(columns, times().flatten().collect());
+        let encoder = RowEncoder::new(&StreamSchema { fields, unknown: UnknownFields::Drop, infer: false }, None);
+        let shown: Vec<String> = (0..rows.num_rows()).map(|row| encoder.one(&rows, row)).collect();
+        format!("[{}]", shown.join(","))
+    }
+}
+
 fn take_moment(rest: &mut &[u8]) -> Option<Moment> {
     Some(Moment { time: take_i64(rest)?, number: take_u64(rest)? })
 }
@@ -282,6 +307,35 @@ impl StepState for Kept {
             _ => None,
         };
         read.ok_or_else(|| corrupt(key, "runs of a pattern", 0))
+    }
+
+    /// A row for each partial match: the stage it came to, when it began, until when it may go on, and its events. A match that waits for one that
+    /// began before it is `complete`.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let slot = self.index.asked(key);
+        let none = KeyRuns::default();
+        let runs = self.slots.get(slot as usize).map_or(&none, |slot| &slot.runs);
+        let open = runs.runs.iter().map(|run| (run.node, run.begun, Some(run.last), false));
+        let held = runs.held.iter().map(|held| (held.node, held.begun, None, true));
+        let all: Vec<(u32, Moment, Option<i64>, bool)> = open.chain(held).collect();
+        let within = self.matcher.automaton.within;
+        let stage = |node: u32| Some(&*self.matcher.automaton.stages[usize::from(self.buffer.stage(node).0)]);
+        let until = |begun: Moment| within.map(|within| begun.time.saturating_add(within));
+        let events = all.iter().map(|(node, ..)| i64::from(self.buffer.length(*node)));
+        let columns = vec![
+            column("stage", FieldType::String, all.iter().map(|(node, ..)| stage(*node)).collect::<StringArray>()),
+            column("complete", FieldType::Bool, all.iter().map(|(.., complete)| Some(*complete)).collect::<BooleanArray>()),
+            column("begun", FieldType::Timestamp(None), times_of(all.iter().map(|(_, begun, ..)| Some(begun.time)))),
+            column("last", FieldType::Timestamp(None), times_of(all.iter().map(|(_, _, last, _)| *last))),
+            column("until", FieldType::Timestamp(None), times_of(all.iter().map(|(_, begun, ..)| until(*begun)))),
+            column("count", FieldType::Int64, events.collect::<Int64Array>()),
+            column(
+                "events",
+                FieldType::Json,
+                all.iter().map(|(node, ..)| Some(self.events_shown(*node))).collect::<StringArray>(),
+            ),
+        ];
+        Some(KeyState::new(columns, all.iter().map(|(_, begun, ..)| begun.time).collect()))
     }
 
     fn checksum(&mut self) -> u64 {
