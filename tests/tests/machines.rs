@@ -178,6 +178,20 @@ fn status_shows_who_is_where_and_since_when() {
         state("stuck", 0, Value::Null),
     ];
     assert_eq!((&now["states"], &now["illegal"]), (&json!(expected), &json!(1)), "{now}");
+    let state = host.get("/v1/pipelines/orders/steps/machine/state?key=o-1").expect(200).json();
+    let held = json!([{"state": "paid", "since": "1970-01-01T00:00:01.000000Z", "until": "1970-01-01T00:02:01.000000Z", "variables": {"paid": 100}}]);
+    assert_eq!(
+        (&state["step"], &state["key"], &state["state"]),
+        (&json!("steps[0].machine"), &json!({"order": "o-1"}), &held),
+        "{state}"
+    );
+    let nobody = host.get("/v1/pipelines/orders/steps/0/state?key=nobody").expect(404).json();
+    assert_eq!(nobody["type"], "urn:tidemill:problem:unknown-key", "{nobody}");
+    host.get("/v1/pipelines/orders/steps/9/state?key=o-1").expect(404);
+    host.get("/v1/pipelines/orders/steps/machine/state?key=%7B%22x%22").expect(404);
+    host.get("/v1/pipelines/elsewhere/steps/0/state?key=o-1").expect(404);
+    let shown = said(&host, &["state", "orders", "machine", "--key", "o-2"]);
+    assert!(shown.contains("state       placed") && shown.contains("paid        40"), "{shown}");
     let page = said(&host, &["status", "orders"]);
     let row = |line: &&str| line.contains("paid") && line.contains("1970-01-01T00:00:01.000000Z");
     assert!(page.lines().any(|line| row(&line)), "{page}");

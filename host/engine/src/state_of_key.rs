@@ -251,12 +251,18 @@ mod tests {
         check(&user, "{\"user\": null}", expect![[r#"{"user":null}"#]]);
         check(&user, "{\"usr\": 1}", expect![[r#"{"user":"{\"usr\": 1}"}"#]]);
         check(&[("id", FieldType::Int64)], "17", expect![[r#"{"id":17}"#]]);
-        check(&[("id", FieldType::Int64)], "x", expect![]);
+        check(
+            &[("id", FieldType::Int64)],
+            "x",
+            expect![[
+                r#"field `0` is int64 and got the text "x": send a number from -9223372036854775808 to 9223372036854775807; give the value of `id`, or `{"id": …}`"#
+            ]],
+        );
         check(&[("at", FieldType::Timestamp(None))], "2026-11-22T10:00:00Z", expect![[r#"{"at":"2026-11-22T10:00:00Z"}"#]]);
         let two = [("shop", FieldType::Int64), ("user", FieldType::String)];
-        check(&two, "{\"user\": \"ann\", \"shop\": 3}", expect![]);
-        check(&two, "ann", expect![]);
+        check(&two, "{\"user\": \"ann\", \"shop\": 3}", expect![[r#"{"shop":3,"user":"ann"}"#]]);
+        check(&two, "ann", expect!["give an object of shop, user"]);
         check(&[], "", expect!["{}"]);
-        check(&[], "ann", expect![]);
+        check(&[], "ann", expect!["it has one key for all rows, so give none"]);
     }
 }

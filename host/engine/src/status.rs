@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidemill_event::BreakerState;
+use tidemill_flow::correlate::CorrelateReport;
 use tidemill_flow::machine::MachineReport;
 use tidemill_flow::pattern::PatternReport;
 use tidemill_flow::rule_set::RulesReport;
 use tidemill_flow::{CallReport, LookupReport};
 
+use crate::correlate_status::CorrelateStatus;
 use crate::machine_status::MachineStatus;
 use crate::pattern_status::PatternStatus;
 use crate::plan::Plan;
@@ -245,6 +247,9 @@ pub struct StepStatus {
     /// Of a machine, how its keys stand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<MachineStatus>,
+    /// Of a correlation, what it found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<CorrelateStatus>,
     /// Of a rule set, what its rules said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesStatus>,
@@ -315,6 +320,7 @@ impl StepStatus {
             pattern: None,
             rules: RulesStatus::of(plan, step),
             machine: MachineStatus::of(plan, step),
+            correlation: CorrelateStatus::of(plan, step),
             breaker: BreakerStatus::Closed,
         }
     }
@@ -339,6 +345,13 @@ impl StepStatus {
     pub(crate) fn took(&mut self, report: &MachineReport, plan: &Plan) {
         if let Some(machine) = &mut self.machine {
             machine.took(report, plan);
+        }
+    }
+
+    /// A correlation took a batch.
+    pub(crate) fn correlated(&mut self, report: &CorrelateReport) {
+        if let Some(correlation) = &mut self.correlation {
+            correlation.took(report);
         }
     }
 
@@ -367,7 +380,8 @@ impl StepStatus {
         let pattern = self.pattern.map(|pattern| PatternStatus { runs: 0, ..pattern });
         let rules = self.rules.as_ref().and_then(|before| RulesStatus::carried(before, plan, step));
         let machine = self.machine.as_ref().and_then(|before| MachineStatus::carried(before, plan, step));
-        Self { rules, machine, pattern, memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, ..self.clone() }
+        let correlation = self.correlation.map(|correlation| CorrelateStatus { open: 0, ..correlation });
+        Self { rules, machine, pattern, correlation, memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, ..self.clone() }
     }
 
     fn add(&mut self, other: &Self) {
@@ -387,6 +401,9 @@ impl StepStatus {
             lookup.missed += other.missed;
             // Until every task has met the new one, the oldest.
             lookup.version = lookup.version.min(other.version);
+        }
+        if let (Some(correlation), Some(other)) = (&mut self.correlation, &other.correlation) {
+            correlation.add(other);
         }
         if let (Some(machine), Some(other)) = (&mut self.machine, &other.machine) {
             machine.add(other);

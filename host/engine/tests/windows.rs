@@ -1,5 +1,9 @@
 //! Windows and `over` in a pipeline, from the text to the rows: small inputs, exact answers.
 
+#[path = "windows/asked.rs"]
+mod asked;
+#[path = "windows/correlations.rs"]
+mod correlations;
 #[path = "windows/machines.rs"]
 mod machines;
 #[path = "windows/panes.rs"]

@@ -11,13 +11,14 @@ use tidemill_event::{CallFailure, Ending, EventTime, Reason, RuleCall, Usage};
 
 use crate::aggregate::Lost;
 use crate::calls::Answer;
+use crate::correlate::CorrelateReport;
 use crate::join::Side;
 use crate::lookup::{LookupReport, LookupTable};
 use crate::machine::MachineReport;
 use crate::pattern::PatternReport;
 use crate::rule_set::RulesReport;
 use crate::window::LateRows;
-use crate::{FlowBatch, Guest, Marks, Watermark};
+use crate::{FlowBatch, Guest, Marks, Place, Sources, Watermark};
 
 /// A step of a pipeline, counted from 0 in the order of `steps`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,6 +142,8 @@ pub struct Outcome {
     pub lookups: Vec<LookupReport>,
     /// What machines did, by step.
     pub machines: Vec<MachineReport>,
+    /// What correlations did, by step.
+    pub correlations: Vec<CorrelateReport>,
     /// What rule sets said, by step.
     pub rules: Vec<RulesReport>,
     /// Rows that came too late, by step, then in row order.
@@ -157,6 +160,7 @@ pub struct Outcome {
     pub patterns: Vec<PatternReport>,
     marks: Arc<Marks>,
     side: Side,
+    sources: Option<Sources>,
     tables: Tables,
     recorded: Vec<RecordedEnding>,
     is_replay: bool,
@@ -176,6 +180,7 @@ impl Outcome {
             lookups: Vec::new(),
             rules: Vec::new(),
             machines: Vec::new(),
+            correlations: Vec::new(),
             late: Vec::new(),
             dropped_late: 0,
             late_partial: 0,
@@ -184,6 +189,7 @@ impl Outcome {
             patterns: Vec::new(),
             marks: Arc::new(Marks::steady(Watermark::NONE, 0)),
             side: Side::Left,
+            sources: None,
             tables: Arc::new([]),
             recorded: Vec::new(),
             is_replay: false,
@@ -214,6 +220,20 @@ impl Outcome {
     pub fn from_side(mut self, side: Side) -> Self {
         self.side = side;
         self
+    }
+
+    /// Where the batch's rows came from. Without it nobody may ask.
+    pub fn with_sources(mut self, sources: &Sources) -> Self {
+        self.sources = Some(sources.clone());
+        self
+    }
+
+    /// Where the event stands that a row of this origin was made of.
+    ///
+    /// # Panics
+    /// If the driver did not say.
+    pub(crate) fn place(&self, origin: u32) -> Place {
+        self.sources.as_ref().expect("the driver says where rows came from").place(origin)
     }
 
     /// Which input of a join the batch is of.

@@ -67,6 +67,18 @@ mod tests {
             "watermark": "2026-11-22T10:00:00.000000Z",
             "state": [{"state": "paid", "until": null, "variables": {"paid": 60.0}, "events": [{"at": 1}]}],
         });
-        expect![].assert_eq(&shown(&held));
+        expect![[r#"
+            step        steps[0].machine
+            key         {"order":"o-17"}
+            partition   3
+            event time  2026-11-22T10:00:00.000000Z
+
+            events
+              {"at":1}
+            state       paid
+            until       -
+            variables
+              paid        60.0"#]]
+        .assert_eq(&shown(&held));
     }
 }

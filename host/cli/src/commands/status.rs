@@ -209,6 +209,11 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         let counts = ["/runs", "/matches", "/timeouts", "/ended", "/refused", "/failed"].map(count);
         vec![std::iter::once(text(step, "/step").to_owned()).chain(counts).collect()]
     });
+    section("correlations", "steps", &["STEP", "OPEN EVENTS", "MATCHES", "QUIET", "DROPPED"], &|step| {
+        let Some(correlation) = step.get("correlation") else { return Vec::new() };
+        let counts = ["/open", "/matches", "/quiet", "/dropped"].map(|member| grouped(number(correlation, member)));
+        vec![std::iter::once(text(step, "/step").to_owned()).chain(counts).collect()]
+    });
     section("machines", "steps", &["STEP", "STATE", "KEYS", "OLDEST SINCE"], &|step| {
         let states = step.pointer("/machine/states").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let row = |state: &Value| {

@@ -6,8 +6,8 @@ use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings, Ttl};
 
 use crate::pipeline::{
-    JoinStep, LimitStep, LookupStep, MachineText, MeterStep, OverStep, PatternDefinition, RulesStep, SampleStep, Target,
-    WindowStep,
+    CorrelateText, JoinStep, LimitStep, LookupStep, MachineText, MeterStep, OriginStep, OverStep, PatternDefinition, RulesStep,
+    SampleStep, Target, WindowStep,
 };
 
 /// A text with its line.
@@ -158,6 +158,10 @@ pub(crate) enum StepKind {
     MatchRecognize(Text),
     /// Measures rows.
     Metrics(Vec<MeterStep>),
+    /// Finds events of a key that come together.
+    Correlate(Box<CorrelateText>),
+    /// Says where rows came from.
+    Origin(OriginStep),
     /// Moves a machine for each key.
     Machine(Box<MachineText>),
     /// Asks many rules.
@@ -186,6 +190,8 @@ impl StepKind {
             Self::Metrics(_) => "metrics",
             Self::Rules(_) => "rules",
             Self::Machine(_) => "machine",
+            Self::Correlate(_) => "correlate",
+            Self::Origin(_) => "origin",
         }
     }
 }

@@ -13,12 +13,12 @@ use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, join, machine, meters,
-    pattern, rules, target, thin, window,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, correlate, join,
+    machine, meters, pattern, rules, target, thin, window,
 };
 
 /// What a step may be.
-pub(crate) const STEP_WORDS: [&str; 18] = [
+pub(crate) const STEP_WORDS: [&str; 20] = [
     "where",
     "select",
     "extend",
@@ -32,6 +32,8 @@ pub(crate) const STEP_WORDS: [&str; 18] = [
     "sample",
     "lookup",
     "machine",
+    "correlate",
+    "origin",
     "metrics",
     "pattern",
     "process",
@@ -215,6 +217,8 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "match_recognize" => text_of(value, &path, faults).map(StepKind::MatchRecognize),
         "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
         "lookup" => lookup(value, &path, faults).map(StepKind::Lookup),
+        "correlate" => correlate::correlate(value, &path, faults).map(|correlate| StepKind::Correlate(Box::new(correlate))),
+        "origin" => correlate::origin(value, &path, faults).map(StepKind::Origin),
         "machine" => machine::machine(value, &path, faults).map(|machine| StepKind::Machine(Box::new(machine))),
         "rules" => rules::rules(value, &path, object, faults).map(StepKind::Rules),
         "rule" => {
@@ -372,7 +376,7 @@ mod tests {
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `metrics`, `pattern`, `process`, `match_recognize` or `rules`
+                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `machine`, `correlate`, `origin`, `metrics`, `pattern`, `process`, `match_recognize` or `rules`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`

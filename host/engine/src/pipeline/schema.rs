@@ -98,6 +98,11 @@ mod tests {
         let several = |several| pattern(json!({"stages": [{"begin": several}]}));
         check("several", &mut json!({"any_order": [{"next": "b"}]}), several);
         check("skip-to", &mut json!({"last": "b"}), |skip| pattern(json!({"stages": [{"begin": "b"}], "skip": skip})));
+        check("place", &mut json!({"stream": "s"}), |place| json!({"from": "a", "steps": [{"origin": place}], "to": to()}));
+        let correlate = |correlate: Value| json!({"from": "a", "steps": [{"correlate": correlate}], "to": to()});
+        let different = || json!({"of": "ip", "at_least": 2});
+        check("together", &mut json!({"by": ["k"], "within": "1m", "distinct": different()}), correlate);
+        check("different", &mut different(), |distinct| correlate(json!({"by": ["k"], "within": "1m", "distinct": distinct})));
         let base = || json!({"by": ["k"], "initial": "s", "states": {"s": {}}, "transitions": [{"on": "a = 1"}]});
         let machine = |machine: Value| json!({"from": "a", "steps": [{"machine": machine}], "to": to()});
         let with = |member: &str, value: Value| {

@@ -6,13 +6,14 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use tidemill_event::Field;
 use tidemill_expr::Expression;
+use tidemill_flow::correlate::{CorrelateSettings, CorrelateStep, EventKind};
 use tidemill_flow::machine::{Assigned, MachineSettings, MachineState, MachineStep, MachineTimeout, Transition};
 use tidemill_flow::recognize::{Definition, MatchLimits, MatchSettings, MatchStep, NamedTerm, TermPredicate};
 use tidemill_flow::rule_set::{RuleSet, RuleSetSettings, SharedPredicate, SharedValue};
 use tidemill_flow::{
     AsOfJoin, AsOfSettings, ByClock, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall,
     IntervalJoin, Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
-    Meter, Metering, NamedProjection, Operator, Over, OverSettings, PanedWindow, PanedWindows, Predicate, ProcessStep,
+    Meter, Metering, NamedProjection, Operator, Origin, Over, OverSettings, PanedWindow, PanedWindows, Predicate, ProcessStep,
     Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested,
     TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings, WithFunctions,
 };
@@ -26,8 +27,9 @@ use crate::plan::meters::{PlannedMeter, StepMeters};
 use crate::plan::pattern;
 use crate::plan::process::settings;
 use crate::plan::{
-    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedDefinition, PlannedJoin, PlannedKind,
-    PlannedLimit, PlannedMachine, PlannedMatch, PlannedOver, PlannedRules, PlannedSide, PlannedWindow, Stage, Windows,
+    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedCorrelate, PlannedDefinition,
+    PlannedJoin, PlannedKind, PlannedLimit, PlannedMachine, PlannedMatch, PlannedOrigin, PlannedOver, PlannedRules, PlannedSide,
+    PlannedWindow, Stage, Windows,
 };
 
 /// Makes them. State is empty; instances are made at their first call.
@@ -106,6 +108,10 @@ pub(crate) fn chain(
                 }
                 PlannedKind::Pattern(planned) => pattern::operator(id, planned),
                 PlannedKind::Match(planned) => recognize(id, planned),
+                PlannedKind::Correlate(planned) => Box::new(correlate(id, planned)),
+                PlannedKind::Origin(PlannedOrigin { stream, partition, offset }) => {
+                    Box::new(Origin::new(id, stream.clone(), partition.clone(), offset.clone()))
+                }
                 PlannedKind::Machine(planned) => Box::new(machine(id, planned)),
                 PlannedKind::Rules(planned) => Box::new(rules(id, planned)),
                 PlannedKind::Sample(planned) => {
@@ -272,6 +278,26 @@ fn metering(step: StepId, planned: &[PlannedMeter], to: StepMeters) -> Metering 
         labels: meter.labels.iter().map(|(_, label)| Box::new(Column(label.clone())) as Box<dyn Projection>).collect(),
     };
     Metering::new(step, planned.iter().map(meter).collect(), Box::new(to))
+}
+
+fn correlate(step: StepId, planned: &PlannedCorrelate) -> CorrelateStep {
+    let kind = |(name, condition): &(String, Expression)| EventKind {
+        name: name.as_str().into(),
+        condition: Box::new(Condition(condition.clone())),
+    };
+    let settings = CorrelateSettings {
+        step,
+        by: planned.by.clone(),
+        fields: planned.fields.clone(),
+        shown: planned.shown.clone(),
+        judged: planned.judged,
+        kinds: planned.kinds.iter().map(kind).collect(),
+        value: planned.value.as_ref().map(|value| Box::new(Column(value.clone())) as Box<dyn Projection>),
+        needed: planned.needed,
+        within_micros: i64::try_from(planned.within.as_micros()).unwrap_or(i64::MAX).max(1),
+        events_max: planned.events_max,
+    };
+    CorrelateStep::new(settings).expect("the kinds were counted when the text was read")
 }
 
 fn machine(step: StepId, planned: &PlannedMachine) -> MachineStep {

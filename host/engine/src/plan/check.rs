@@ -135,6 +135,7 @@ fn check_with(
         sides: Vec::new(),
         functions: Vec::new(),
         calls: Vec::new(),
+        stream_column: None,
         tags: definition.tags.clone(),
         faults,
     };
@@ -225,6 +226,8 @@ pub(super) struct Checker<'a> {
     pub(super) functions: Vec<PlannedFunction>,
     /// What the expressions of the step in hand call.
     pub(super) calls: Vec<PlannedCall>,
+    /// The column that an `origin` step made of the stream's name.
+    pub(super) stream_column: Option<Arc<str>>,
     /// Rules that ask for one of these are on.
     pub(super) tags: Vec<String>,
     pub(super) faults: Vec<Fault>,
@@ -290,6 +293,14 @@ impl Checker<'_> {
             StepKind::Dedupe(wanted) | StepKind::Rate(wanted) => {
                 let (planned, columns) = self.limit(at, step, wanted, columns)?;
                 Some((PlannedKind::Limit(Box::new(planned)), columns))
+            }
+            StepKind::Correlate(wanted) => {
+                let (planned, columns) = self.correlate(at, step, wanted, columns)?;
+                Some((PlannedKind::Correlate(Box::new(planned)), columns))
+            }
+            StepKind::Origin(wanted) => {
+                let (planned, columns) = self.origin(step, wanted, columns)?;
+                Some((PlannedKind::Origin(planned), columns))
             }
             StepKind::Machine(wanted) => {
                 let (planned, columns) = self.machine(at, step, wanted, columns)?;

@@ -66,6 +66,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             if let PlannedKind::Machine(machine) = &step.kind {
                 described["machine"] = machine.described();
             }
+            if let PlannedKind::Correlate(correlate) = &step.kind {
+                described["correlate"] = correlate.described();
+            }
             if let PlannedKind::Rules(rules) = &step.kind {
                 described["rules"] = rules.described();
             }

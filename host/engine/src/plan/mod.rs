@@ -13,6 +13,7 @@ mod check;
 mod check_targets;
 mod columns;
 mod component;
+mod correlate;
 mod describe;
 mod difference;
 mod functions;
@@ -50,6 +51,7 @@ pub(crate) use chain::chain;
 pub(crate) use check::{Catalog, Graph, Pinning, check};
 pub(crate) use check_targets::{owner, owner_key};
 pub(crate) use component::PlannedComponent;
+pub(crate) use correlate::{PlannedCorrelate, PlannedOrigin};
 pub(crate) use describe::describe;
 pub(crate) use difference::difference;
 pub use difference::{Change, ChangeKind, StateChange};
@@ -112,12 +114,17 @@ impl Plan {
             | PlannedKind::Process { .. }
             | PlannedKind::Sample(_)
             | PlannedKind::Rules(_)
+            | PlannedKind::Origin(_)
             | PlannedKind::Metrics(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             // Rows in order of arrival are never late.
             PlannedKind::Pattern(pattern) => pattern.order == PatternOrder::Time,
             PlannedKind::Machine(machine) => machine.order == PatternOrder::Time,
-            PlannedKind::Join(_) | PlannedKind::Over(_) | PlannedKind::Limit(_) | PlannedKind::Match(_) => true,
+            PlannedKind::Join(_)
+            | PlannedKind::Over(_)
+            | PlannedKind::Limit(_)
+            | PlannedKind::Correlate(_)
+            | PlannedKind::Match(_) => true,
         })
     }
 
@@ -226,6 +233,8 @@ pub(crate) enum PlannedKind {
     Match(Box<PlannedMatch>),
     Rules(Box<PlannedRules>),
     Machine(Box<PlannedMachine>),
+    Correlate(Box<PlannedCorrelate>),
+    Origin(PlannedOrigin),
     Lookup(Arc<PlannedLookup>),
     Metrics(Vec<PlannedMeter>),
 }
@@ -254,6 +263,8 @@ impl PlannedKind {
             | Self::Match(_)
             | Self::Rules(_)
             | Self::Machine(_)
+            | Self::Correlate(_)
+            | Self::Origin(_)
             | Self::Metrics(_) => None,
         }
     }
@@ -274,6 +285,8 @@ impl PlannedKind {
             | Self::Match(_)
             | Self::Rules(_)
             | Self::Machine(_)
+            | Self::Correlate(_)
+            | Self::Origin(_)
             | Self::Metrics(_)
             | Self::Rule { .. }
             | Self::Transform { .. }

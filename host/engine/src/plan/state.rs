@@ -33,12 +33,14 @@ impl Plan {
             PlannedKind::Pattern(pattern) => Some(pattern.state.clone()),
             PlannedKind::Match(planned) => Some(planned.state.clone()),
             PlannedKind::Machine(machine) => Some(machine.state.clone()),
+            PlannedKind::Correlate(correlate) => Some(correlate.state.clone()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Lookup(_)
             | PlannedKind::Sample(_)
             | PlannedKind::Rules(_)
+            | PlannedKind::Origin(_)
             | PlannedKind::Metrics(_) => None,
         }
     }
@@ -59,12 +61,14 @@ impl Plan {
             PlannedKind::Pattern(pattern) => Some(pattern.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Match(planned) => Some(planned.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Machine(machine) => Some(machine.by.iter().map(|field| &*field.name).collect()),
+            PlannedKind::Correlate(correlate) => Some(correlate.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Where(_)
             | PlannedKind::Select(_)
             | PlannedKind::Extend(_)
             | PlannedKind::Lookup(_)
             | PlannedKind::Sample(_)
             | PlannedKind::Rules(_)
+            | PlannedKind::Origin(_)
             | PlannedKind::Metrics(_) => None,
         }
     }
@@ -82,6 +86,7 @@ impl Plan {
                     | PlannedKind::Pattern(_)
                     | PlannedKind::Match(_)
                     | PlannedKind::Machine(_)
+                    | PlannedKind::Correlate(_)
             )
         };
         let stored = |step: u32| {
@@ -97,7 +102,7 @@ impl PlannedKind {
     /// Whether its state can be asked what it holds of a key.
     pub(crate) fn says_what_it_holds(&self) -> bool {
         match self {
-            Self::Rule { .. } | Self::Transform { .. } | Self::Pattern(_) | Self::Machine(_) => true,
+            Self::Rule { .. } | Self::Transform { .. } | Self::Pattern(_) | Self::Machine(_) | Self::Correlate(_) => true,
             Self::Where(_)
             | Self::Select(_)
             | Self::Extend(_)
@@ -110,6 +115,7 @@ impl PlannedKind {
             | Self::Lookup(_)
             | Self::Sample(_)
             | Self::Rules(_)
+            | Self::Origin(_)
             | Self::Metrics(_) => false,
         }
     }

@@ -191,6 +191,9 @@ impl Task {
                 let step = seen.steps.entry(machine.step.0).or_insert_with(|| StepStatus::new(plan, machine.step.0));
                 step.took(machine, plan);
             }
+            for found in &outcome.correlations {
+                seen.steps.entry(found.step.0).or_insert_with(|| StepStatus::new(plan, found.step.0)).correlated(found);
+            }
             for rules in &outcome.rules {
                 let step = seen.steps.entry(rules.step.0).or_insert_with(|| StepStatus::new(plan, rules.step.0));
                 step.judged(rules, plan);

@@ -397,7 +397,8 @@ impl Task {
         }
         let range = OffsetRange { start: block.start, end: block.start.plus(rows.num_rows()) };
         let Block { taken, sources, rows, marks, side } = self.take_block(at, range, &rows, false)?;
-        let mut outcome = Outcome::new(self.clock).with_marks(marks).from_side(side).with_tables(self.lookups.tables());
+        let mut outcome =
+            Outcome::new(self.clock).with_marks(marks).from_side(side).with_tables(self.lookups.tables()).with_sources(&sources);
         let output = self.chain.run(rows, &mut outcome);
         let commit = self.settle(taken, &sources, &output, &mut outcome, self.clock);
         self.commit(commit, &sources, output, &outcome, begun)?;

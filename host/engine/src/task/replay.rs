@@ -66,6 +66,7 @@ impl Task {
             return Ok(Turn::Ended);
         }
         let mut outcome = Outcome::replay(clock, committed.endings.iter().map(|ending| ending.recorded()).collect())
+            .with_sources(&sources)
             .with_tables(self.lookups.tables());
         let output = match rows {
             Again::Block(rows, marks, side) => {

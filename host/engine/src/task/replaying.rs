@@ -253,6 +253,8 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Match(_)
             | PlannedKind::Rules(_)
             | PlannedKind::Machine(_)
+            | PlannedKind::Correlate(_)
+            | PlannedKind::Origin(_)
             | PlannedKind::Metrics(_),
         )
         | None => None,

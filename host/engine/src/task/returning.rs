@@ -130,8 +130,11 @@ impl Task {
         let begun = cpu_time();
         let back = Back { step: group.step.0, rows: group.rows.len() as u64, line: line.is_some() };
         let marks = self.time.steady(&group.sources);
-        let mut outcome =
-            Outcome::new(now).with_marks(marks).with_tables(self.lookups.tables()).entering(group.step, group.attempts);
+        let mut outcome = Outcome::new(now)
+            .with_marks(marks)
+            .with_tables(self.lookups.tables())
+            .with_sources(&group.sources)
+            .entering(group.step, group.attempts);
         let output = self.chain.run_from(group.step, group.rows, &mut outcome);
         let commit = self.settle(Taken { back: Some(back), ..Taken::default() }, &group.sources, &output, &mut outcome, now);
         self.commit(commit, &group.sources, output, &outcome, begun)?;

@@ -18,8 +18,8 @@ const EVENTS: &str = r#"{"fields": [{"name": "t", "type": "int64"}, {"name": "k"
 const ONE: &str = r#"{"fields": [{"name": "t", "type": "int64"}, {"name": "k", "type": "string"}, {"name": "v", "type": "int64"}],
     "time": {"field": "t", "unit": "s"}, "unknown": "drop"}"#;
 
-/// Windows of three kinds, `over`, an expression that fails for some panes, a join of the stream with itself, and a machine.
-const STORY: [(&str, &str); 5] = [
+/// Windows of three kinds, `over`, an expression that fails for some panes, a join of the stream with itself, a machine, and a correlation.
+const STORY: [(&str, &str); 6] = [
     (
         "tumbled",
         "- window: {tumbling: 10s, by: [k], select: {n: count(*), s: sum(v)}, lateness: 3s}\n- extend: {part: 100 / (s % 7)}",
@@ -32,6 +32,10 @@ const STORY: [(&str, &str); 5] = [
     (
         "joined",
         "- join: {kind: left, on: a.k = b.k and a.v < b.v, within: [0s, 4s]}\n- select: {k: a.k, av: a.v, bv: b.v, t: a.t}",
+    ),
+    (
+        "met",
+        "- origin: {stream: source, offset: place}\n- correlate: {by: [k], within: 40s, kinds: {small: v < 10, middle: v >= 10 and v < 20, large: v >= 20}, at_least: 2, distinct: {of: v % 5, at_least: 2}, evidence: [source, place, v]}",
     ),
     (
         "moved",
@@ -191,7 +195,7 @@ fn lives(planted: Option<Planted>, seed: u64, end_of_life: impl Fn(Host, &mut Ra
     let late = |host: &Host| STORY.map(|(name, _)| host.settle(name).late);
     let after = late(&host);
     assert!(
-        after.iter().zip(&counted).zip([1, 1, 1, 2, 1]).all(|((late, before), more)| *late == before.1 + more),
+        after.iter().zip(&counted).zip([1, 1, 1, 2, 1, 1]).all(|((late, before), more)| *late == before.1 + more),
         "{after:?} behind {counted:?}"
     );
 }

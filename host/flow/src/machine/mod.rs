@@ -20,7 +20,7 @@ mod step;
 mod taking;
 
 #[cfg(test)]
-mod model_tests;
+pub(crate) mod model_tests;
 #[cfg(test)]
 mod step_tests;
 

@@ -77,7 +77,7 @@ type Timeouts = Vec<Option<(i64, u16)>>;
 const STATES: u16 = 4;
 const FINAL: u16 = 3;
 
-pub(super) fn rows(rows: &[(u8, i64, i64)]) -> RecordBatch {
+pub(crate) fn rows(rows: &[(u8, i64, i64)]) -> RecordBatch {
     let keys: StringArray = rows.iter().map(|(key, ..)| Some(format!("k{key}"))).collect();
     let values = Int64Array::from_iter_values(rows.iter().map(|(_, value, _)| *value));
     let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|(.., time)| *time)).with_timezone("UTC");
@@ -86,7 +86,7 @@ pub(super) fn rows(rows: &[(u8, i64, i64)]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(keys), Arc::new(values), Arc::new(times)]).expect("an event batch")
 }
 
-pub(super) fn fields() -> Vec<Field> {
+pub(crate) fn fields() -> Vec<Field> {
     vec![Field::new("k", FieldType::String, true), Field::new("v", FieldType::Int64, true)]
 }
 
@@ -228,7 +228,7 @@ pub(super) fn lines(out: &FlowBatch) -> Vec<String> {
 }
 
 /// Marks of rows that come in order, behind rows up to `before`.
-pub(super) fn marks(rows: &[(u8, i64, i64)], before: i64) -> Marks {
+pub(crate) fn marks(rows: &[(u8, i64, i64)], before: i64) -> Marks {
     let task = std::iter::once(before).chain(rows.iter().map(|(.., time)| *time)).take(rows.len()).collect();
     Marks::new(Watermark(before), task, None, Watermark(rows.last().map_or(before, |(.., time)| *time)))
 }

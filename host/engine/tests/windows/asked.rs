@@ -1,0 +1,83 @@
+//! What steps hold of a key, asked from outside: after what was committed, through a restart, and what is refused.
+
+use expect_test::expect;
+use serde_json::{Value, json};
+use tidemill_engine::StateOfKeyError;
+
+use super::{events, host};
+use crate::support::{Host, Setup, pipeline, tenant};
+
+const STEPS: &str = "from: events\nsteps:\n- where: v > 0\n- machine: {by: [k], initial: a, variables: {n: 0}, states: {a: , b: {timeout: {after: 10s, to: c}}, c: final}, transitions: [{from: a, to: b, on: v < 9, set: {n: v}}, {from: b, on: v < 9, set: {n: n + v}}], illegal: emit}\nto: [{stream: out}]\n";
+
+fn ask(host: &Host, step: &str, key: Option<&str>) -> Result<Value, StateOfKeyError> {
+    let found = host.engine.pipelines().state_of_key(&tenant(), &pipeline("p"), step, key)?;
+    Ok(json!({"step": found.step, "key": found.key, "partition": found.partition, "state": found.state}))
+}
+
+fn refused(host: &Host, step: &str, key: Option<&str>) -> String {
+    ask(host, step, key).map_or_else(|error| error.to_string(), |found| found.to_string())
+}
+
+#[test]
+fn a_machine_says_where_a_key_is_through_a_restart() {
+    let host = host();
+    host.apply("p", STEPS);
+    host.send("events", &events("a@1=3 b@2=1 a@3=4 b@4=9 a@5=0"));
+    host.settle("p");
+    let a = json!({
+        "step": "steps[1].machine", "key": {"k": "a"}, "partition": 0,
+        "state": [{"state": "b", "since": "1970-01-01T00:00:01.000000Z", "until": "1970-01-01T00:00:11.000000Z", "variables": {"n": 7}}],
+    });
+    for step in ["1", "machine", "steps[1].machine"] {
+        assert_eq!(ask(&host, step, Some("a")).expect("a state"), a);
+    }
+    assert_eq!(ask(&host, "machine", Some("{\"k\": \"a\"}")).expect("a state"), a);
+    let host = host.crash();
+    host.settle("p");
+    assert_eq!(ask(&host, "machine", Some("a")).expect("the same after a crash"), a);
+    host.send("events", &events("x@60=9"));
+    host.settle("p");
+    let said = [
+        refused(&host, "machine", Some("a")),
+        refused(&host, "machine", Some("nobody")),
+        refused(&host, "machine", Some("{\"k\": null}")),
+        refused(&host, "7", Some("a")),
+        refused(&host, "where", None),
+    ];
+    expect![[r#"
+        `steps[1].machine` holds nothing of {"k":"a"}
+        `steps[1].machine` holds nothing of {"k":"nobody"}
+        `steps[1].machine` holds nothing of {"k":null}
+        the pipeline has no step `7`; it has steps[0].where, steps[1].machine
+        `steps[0].where` keeps no state"#]]
+    .assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn a_pattern_says_its_open_partial_matches_and_a_correlation_its_events() {
+    let host = Host::new(Setup::default());
+    host.make_stream("events", super::EVENTS);
+    host.apply(
+        "p",
+        "from: events\nsteps:\n- pattern: {by: [k], stages: [{begin: low, where: v < 3, times: 1..}, {followed_by: high, where: v > 2 * max(low.v) + 1}], within: 20s, select: {n: count(low), s: sum(low.v)}}\nto: [{stream: out}]\n",
+    );
+    host.send("events", &events("a@1=1 a@2=2 b@3=9"));
+    host.settle("p");
+    let found = ask(&host, "pattern", Some("a")).expect("partial matches");
+    expect![[r#"
+        {"begun":"1970-01-01T00:00:01.000000Z","complete":false,"count":1,"events":[{"at":"1970-01-01T00:00:01.000000Z","row":{"v":1},"stage":"low"}],"last":"1970-01-01T00:00:01.000000Z","stage":"low","until":"1970-01-01T00:00:21.000000Z"}
+        {"begun":"1970-01-01T00:00:01.000000Z","complete":false,"count":2,"events":[{"at":"1970-01-01T00:00:01.000000Z","row":{"v":1},"stage":"low"},{"at":"1970-01-01T00:00:02.000000Z","row":{"v":2},"stage":"low"}],"last":"1970-01-01T00:00:02.000000Z","stage":"low","until":"1970-01-01T00:00:21.000000Z"}
+        {"begun":"1970-01-01T00:00:02.000000Z","complete":false,"count":1,"events":[{"at":"1970-01-01T00:00:02.000000Z","row":{"v":2},"stage":"low"}],"last":"1970-01-01T00:00:02.000000Z","stage":"low","until":"1970-01-01T00:00:22.000000Z"}
+    "#]].assert_eq(&found["state"].as_array().expect("rows").iter().map(|row| format!("{row}\n")).collect::<String>());
+    assert!(matches!(ask(&host, "pattern", Some("b")), Err(StateOfKeyError::Nothing { .. })));
+    host.apply("p", "from: events\nsteps:\n- correlate: {by: [k], within: 10s, kinds: {low: v < 3, high: v > 7}, evidence: [v]}\nto: [{stream: found}]\n");
+    host.send("events", &events("a@4=1 b@5=1 b@6=9"));
+    host.settle("p");
+    let found = ["a", "b"].map(|key| ask(&host, "correlate", Some(key)).expect("events")["state"].to_string());
+    expect![[r#"
+        [{"count":1,"events":[{"at":"1970-01-01T00:00:04.000000Z","kinds":["low"],"v":1}],"quiet_until":null}]
+        [{"count":0,"events":[],"quiet_until":"1970-01-01T00:00:15.000000Z"}]"#]]
+    .assert_eq(&found.join("\n"));
+    host.engine.pipelines().pause(&tenant(), &pipeline("p")).expect("a pause");
+    assert!(refused(&host, "correlate", Some("a")).contains("is not running"));
+}
