@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 use tidemill_log::simulated::Random;
 
-use super::EVENTS;
+use super::host_with;
 use crate::support::{Host, Setup};
 
 /// Memory for state, in bytes a key: less than a tenth of what the first steps below need.
@@ -58,8 +58,7 @@ fn rows(keys: u64, from: u64, to: u64) -> Vec<Value> {
 /// Every row that came out, in order if that is one stream's, and the most entries that were on disk alone whenever somebody looked. `then`: what
 /// happens to the host while it works on a quarter of the rows, and again when it has.
 fn answers(setup: Setup, keys: u64, (_, from, steps): (u64, &str, &str), then: impl Fn(Host) -> Host) -> (Vec<Value>, u64) {
-    let mut host = Host::new(setup);
-    host.make_stream("events", EVENTS);
+    let mut host = host_with(setup);
     host.apply("p", &format!("from: {from}\nsteps:\n{steps}\nto:\n- stream: out\n"));
     let mut on_disk = 0;
     for quarter in 0..4 {
