@@ -101,6 +101,8 @@ fn a_budget_changes_no_answer() {
         assert!(rows == expected && on_disk > 500, "restarted: {case:?}");
         let (rows, _) = answers(setup(case.0, keys), keys, case, |host| host.crash());
         assert!(rows == expected, "crashed: {case:?}");
+        let (rows, on_disk) = answers(setup(case.0, keys), keys, case, Host::through_a_backup);
+        assert!(rows == expected && on_disk > 500, "gone on elsewhere from a backup: {case:?}");
     }
 }
 
