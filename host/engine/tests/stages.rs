@@ -389,7 +389,7 @@ fn runs_and_named_checkpoints_of_stages_take_each_row_once() {
     host.settle("p");
     host.engine
         .pipelines()
-        .replay(&tenant(), &pipeline("p"), &ReplayFrom::parse(&json!("earliest")).expect("a place"))
+        .replay(&tenant(), &pipeline("p"), &ReplayFrom::parse(&json!("earliest")).expect("a place").into())
         .expect("a run");
     host.wait_replay("p");
     host.engine.pipelines().promote(&tenant(), &pipeline("p")).expect("promotes");
