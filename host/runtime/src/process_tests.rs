@@ -103,26 +103,50 @@ fn check(said: String, expected: Expect) {
 #[test]
 fn writes_are_of_entries_that_were_asked_for() {
     check(writes(NO_NULLS, &[[0, 0, 1, 1], [2, 0, 0, 0]], None), expect!["0+1 2-0"]);
-    check(writes(NO_NULLS, &[[0, 0, 2, 1]], None), expect![[r#""#]]);
-    check(writes(NO_NULLS, &[[0, 1, 0, 1]], None), expect![[r#""#]]);
-    check(writes(NO_NULLS, &[[0, 0, 0, 7]], None), expect![[r#""#]]);
-    check(writes(NO_NULLS, &[[3, 0, 0, 1]], None), expect![[r#""#]]);
-    check(writes(NO_NULLS, &[[2, 0, 0, 1], [1, 0, 0, 1]], None), expect![[r#""#]]);
-    check(writes(NO_NULLS, &[[0, 0, 0, 1]], Some(2)), expect![[r#""#]]);
-    check(writes(NO_NULLS, &[[0, 0, 0, 1]], Some(u32::MAX)), expect![[r#""#]]);
+    check(writes(NO_NULLS, &[[0, 0, 2, 1]], None), expect!["invalid: a write (1) of entry 2 of 2"]);
+    check(writes(NO_NULLS, &[[0, 1, 0, 1]], None), expect!["invalid: a write into table 1, and there are 1"]);
+    check(writes(NO_NULLS, &[[0, 0, 0, 7]], None), expect!["invalid: a write (7) of entry 0 of 2"]);
+    check(
+        writes(NO_NULLS, &[[3, 0, 0, 1]], None),
+        expect!["invalid: a write of row 3 behind one of row 0, of 3 rows: rows never descend"],
+    );
+    check(
+        writes(NO_NULLS, &[[2, 0, 0, 1], [1, 0, 0, 1]], None),
+        expect!["invalid: a write of row 1 behind one of row 2, of 3 rows: rows never descend"],
+    );
+    check(
+        writes(NO_NULLS, &[[0, 0, 0, 1]], Some(2)),
+        expect!["invalid: writes take 32 bytes from byte 24, and the buffer has 40"],
+    );
+    check(
+        writes(NO_NULLS, &[[0, 0, 0, 1]], Some(u32::MAX)),
+        expect!["too much: it writes 4294967295 in one call; 65728 are allowed for 3 rows"],
+    );
     // The second entry is null.
     check(writes(16, &[[0, 0, 0, 1]], None), expect!["0+0"]);
-    check(writes(16, &[[0, 0, 1, 1]], None), expect![[r#""#]]);
+    check(
+        writes(16, &[[0, 0, 1, 1]], None),
+        expect!["invalid: table `things`: `value` is null in an entry that is put, and never null by its declaration"],
+    );
     check(writes(16, &[[0, 0, 1, 1], [0, 0, 1, 0]], None), expect!["0+1 0-1"]);
-    check(writes(8_000, &[], None), expect![[r#""#]]);
+    check(
+        writes(8_000, &[], None),
+        expect!["invalid: state column `value`: validity bits take 1 bytes from byte 8000, and the buffer has 24"],
+    );
 }
 
 #[test]
 fn timers_are_of_rows_and_have_names() {
     check(timers(&[0, 2], &[5, 11], &memory(), None), expect!["0:first 2:second"]);
-    check(timers(&[2, 0], &[5, 11], &memory(), None), expect![[r#""#]]);
-    check(timers(&[3], &[5], &memory(), None), expect![[r#""#]]);
-    check(timers(&[0], &[256], &memory(), None), expect![[r#""#]]);
-    check(timers(&[0], &[5], &memory(), Some(1_073)), expect![[r#""#]]);
-    check(timers(&[0], &[5], &Memory { timers: false, ..memory() }, None), expect![[r#""#]]);
+    check(
+        timers(&[2, 0], &[5, 11], &memory(), None),
+        expect!["invalid: a timer of an earlier row behind one of a later: rows never descend"],
+    );
+    check(timers(&[3], &[5], &memory(), None), expect!["invalid: a timer of row 3 of a batch of 3"]);
+    check(timers(&[0], &[256], &memory(), None), expect!["invalid: the name of a timer has 256 bytes; at most 255 are taken"]);
+    check(timers(&[0], &[5], &memory(), Some(1_073)), expect!["too much: it sets 1073 in one call; 1072 are allowed for 3 rows"]);
+    check(
+        timers(&[0], &[5], &Memory { timers: false, ..memory() }, None),
+        expect!["invalid: 1 timers from a process that declares none"],
+    );
 }

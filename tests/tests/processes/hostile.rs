@@ -106,7 +106,12 @@ fn a_timer_that_always_sets_the_next_is_cut_off() {
     let letters = host.wait_rows("hostile.dead-letters", 2);
     let of =
         |who: &str| letters.iter().find(|letter| letter["row"]["who"] == who).unwrap_or_else(|| panic!("{who}: {letters:?}"));
-    assert_eq!((&of("eve")["reason"], &of("eve")["row"]["timer"]["name"]), (&json!("out_of_fuel"), &json!("past")), "{}", of("eve"));
+    assert_eq!(
+        (&of("eve")["reason"], &of("eve")["row"]["timer"]["name"]),
+        (&json!("out_of_fuel"), &json!("past")),
+        "{}",
+        of("eve")
+    );
     assert!(text(of("eve"), "error").contains("have set each other"), "{}", of("eve"));
     assert_eq!((&of("bob")["reason"], &of("bob")["row"]["timer"]["name"]), (&json!("trap"), &json!("panics")), "{}", of("bob"));
     let told = |host: &Host| -> Vec<String> {
