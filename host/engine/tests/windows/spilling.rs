@@ -114,7 +114,7 @@ fn a_power_cut_loses_nothing_that_left_memory() {
         let (expected, _) = answers(setup(ENOUGH, keys), keys, case, |host| host);
         let random = RefCell::new(Random::new(seed));
         let cut = |host: Host| host.power_cut(random.borrow_mut().next());
-        let (rows, on_disk) = answers(Setup { simulated: true, ..setup(case.0, keys) }, keys, case, cut);
+        let (rows, on_disk) = answers(Setup { simulated: true, entry_bytes: 32 << 10, ..setup(case.0, keys) }, keys, case, cut);
         assert!(on_disk > 50, "{on_disk} entries on disk: {case:?}");
         assert!(rows == expected, "{case:?}");
     }
