@@ -21,6 +21,7 @@ mod secret;
 mod settings;
 mod table;
 mod trial;
+mod trial_pattern;
 mod trial_step;
 
 use std::process::ExitCode;

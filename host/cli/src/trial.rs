@@ -14,6 +14,7 @@ use tidemill_flow::{FlowBatch, Marks, Operator, Outcome, ProcessStep, Wait, Wate
 use tidemill_runtime::{Component, Kind, Runtime, SideOutput};
 
 use crate::exit::Failure;
+use crate::trial_pattern::pattern_step;
 use crate::trial_step::{Sandbox, VERDICT_COLUMN, step};
 
 /// A file of events as one batch.
@@ -123,7 +124,10 @@ impl Trial {
         let mut sandbox = Sandbox::new(runtime, component, config, cut.fresh);
         sandbox.open().map_err(|failure| Failure::failed(format!("the component does not open with this config: {failure}")))?;
         let description = component.description();
-        let (mut step, fields) = step(component, &events.fields, by, sandbox);
+        let (mut step, fields) = match component.kind() {
+            Kind::Pattern => pattern_step(component, &events.fields, by, sandbox)?,
+            _ => step(component, &events.fields, by, sandbox),
+        };
         let schema = StreamSchema { fields, unknown: UnknownFields::Keep, infer: false };
         let encoder = RowEncoder::new(&schema, None);
         let mut trial = Self::empty(cut, component.kind());
@@ -143,11 +147,11 @@ impl Trial {
             trial.batch(&mut *step, FlowBatch::new(rows), &encoder, lines);
             begin += length;
         }
-        if !description.state.is_empty() || component.kind() == Kind::Process {
+        if !description.state.is_empty() || matches!(component.kind(), Kind::Process | Kind::Pattern) {
             trial.state = step.state().map_or(0, |state| state.checksum());
         }
-        if matches!(component.kind(), Kind::Aggregate | Kind::Process) {
-            // Time runs out: every group says what it is, every timer fires.
+        if matches!(component.kind(), Kind::Aggregate | Kind::Process | Kind::Pattern) {
+            // Time runs out: every group says what it is, every timer fires, every partial match ends.
             let mut outcome = Outcome::new(EventTime(0)).with_marks(Marks::passing(trial.newest, Watermark::END));
             let out = step.apply(FlowBatch::new(events.rows.slice(0, 0)), &mut outcome);
             trial.take(&out, &outcome, &encoder, &events.lines);
@@ -203,7 +207,7 @@ impl Trial {
             memory_bytes: 0,
             state: 0,
             newest: Watermark::NONE,
-            keeps_time: kind == Kind::Process,
+            keeps_time: matches!(kind, Kind::Process | Kind::Pattern),
             sides: Vec::new(),
         }
     }

@@ -84,6 +84,7 @@ pub(crate) fn step(
             };
             (Box::new(ProcessStep::new(settings, Box::new(sandbox))), ProcessStep::made_fields(&by, &outputs))
         }
+        Kind::Pattern => unreachable!("a pattern is read before it is a step (`trial_pattern.rs`)"),
         Kind::Aggregate => {
             let by: Vec<Field> = fields.iter().filter(|field| by.contains(&field.name)).cloned().collect();
             let argument = |field: &Field| AggregateArgument { column: field.name.clone(), declared: field.clone() };
@@ -140,6 +141,11 @@ impl Sandbox {
     /// Without an instance yet; `fresh`: every call has one of its own.
     pub(crate) fn new(runtime: &Runtime, component: &Arc<Component>, config: &str, fresh: bool) -> Self {
         Self { runtime: runtime.clone(), component: component.clone(), config: config.to_owned(), fresh, instance: None }
+    }
+
+    /// Another one like it.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(&self.runtime, &self.component, &self.config, self.fresh)
     }
 
     /// The instance for the next call.

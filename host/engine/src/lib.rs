@@ -60,7 +60,7 @@ pub use machine_status::{MachineStateStatus, MachineStatus};
 pub use pattern_status::PatternStatus;
 pub use pipeline::PIPELINE_SCHEMA;
 pub use pipelines::{Applied, ApplyError, ControlError, DeleteStreamError, PipelineEntry, Pipelines};
-pub use plan::{Change, ChangeKind, StateChange};
+pub use plan::{Change, ChangeKind, PatternCall, StateChange, pattern_step};
 #[cfg(feature = "planted")]
 pub use planted::Planted;
 pub use rates::Rates;

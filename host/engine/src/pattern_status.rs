@@ -1,4 +1,4 @@
-//! What a pattern step says of itself in `status` and in metrics.
+//! What a pattern step says of itself in `status` and in metrics, and a `match_recognize` in the same words.
 
 use serde::Serialize;
 use tidemill_flow::pattern::PatternTally;
@@ -6,15 +6,16 @@ use tidemill_flow::pattern::PatternTally;
 /// What a pattern found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PatternStatus {
-    /// Runs that have begun and not ended: partial matches.
+    /// Runs that have begun and not ended: partial matches. Of `match_recognize`: keys that wait for rows.
     pub runs: u64,
     /// Matches.
     pub matches: u64,
     /// Runs whose time was over, told or not.
     pub timeouts: u64,
-    /// Runs that ended because their key had more than `runs_max`.
+    /// Runs that ended because their key had more than `runs_max`. Of `match_recognize`: readings that were not followed.
     pub ended: u64,
-    /// Runs that were not followed for the same reason, or because of `events_max`.
+    /// Runs that were not followed for the same reason, or because of `events_max`. Of `match_recognize`: rows that were given up because their key
+    /// had too many.
     pub refused: u64,
     /// Conditions that failed on a row: that is no, and counted here.
     pub failed: u64,

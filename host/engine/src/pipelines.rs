@@ -325,8 +325,8 @@ fn entry(deployed: &Deployed) -> PipelineEntry {
     let mut document = document::read(&stored.text).map_or(Value::Null, |node| node.json());
     for pin in &stored.pinned {
         let places = match &pin.function {
-            None => ["rule", "transform"].map(|word| format!("/steps/{}/{word}", pin.step)),
-            Some(name) => [format!("/functions/{name}/component"), format!("/functions/{name}")],
+            None => ["rule", "transform", "process", "pattern"].map(|word| format!("/steps/{}/{word}", pin.step)).to_vec(),
+            Some(name) => vec![format!("/functions/{name}/component"), format!("/functions/{name}")],
         };
         if let Some(place) = places.iter().find(|place| document.pointer(place).is_some())
             && let Some(reference) = document.pointer_mut(place)

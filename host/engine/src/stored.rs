@@ -84,6 +84,22 @@ pub(crate) struct Pin {
     pub(crate) function: Option<String>,
 }
 
+impl Pin {
+    /// Of a component that nobody has uploaded.
+    pub(crate) fn on_trial(reference: &str, digest: &str) -> Self {
+        Self {
+            step: 0,
+            reference: reference.to_owned(),
+            name: reference.to_owned(),
+            version: "0.0.0".to_owned(),
+            digest: digest.to_owned(),
+            operator: None,
+            state_shape: None,
+            function: None,
+        }
+    }
+}
+
 /// The state of a step of the host's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredState {

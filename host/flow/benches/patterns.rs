@@ -100,6 +100,7 @@ fn step(text: bool, pattern: Pattern, predicates: Vec<Box<dyn Predicate>>) -> Pa
         pattern,
         conditions: predicates.into_iter().map(StageCondition::Row).collect(),
         values: Vec::new(),
+        asked: None,
         order: PatternOrder::Time,
         limits: RunLimits::default(),
         measures: vec![measure("n", Aggregate::Count, None), measure("last", Aggregate::Last, Some(kind))],

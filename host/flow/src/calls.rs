@@ -218,6 +218,38 @@ impl<M> Calls<M> {
     }
 }
 
+impl<M> Calls<M> {
+    /// Takes a batch of at least one row through the component, of rows that can neither wait nor skip it: each is answered or dead. `counted` are the number of
+    /// the next call and the failing calls of the batch so far; when those are as many as it may have, what is left ends as the last one did.
+    pub(crate) fn decide_now<A>(
+        &mut self,
+        input: &FlowBatch,
+        (number, spent): (&mut u32, &mut u32),
+        output: &mut Outcome,
+        guest: &mut M::Guest,
+    ) -> Vec<(Range<usize>, Fate<A>)>
+    where
+        M: Remembers<A>,
+    {
+        let mut fates = Vec::with_capacity(1);
+        let mut judging =
+            Judging { number: *number, spent: *spent, rows_max: usize::MAX, stopped: None, calls: self, input, output, guest };
+        let dead = |fates: &[(Range<usize>, Fate<A>)]| {
+            fates.iter().rev().find_map(|(_, fate)| if let Fate::Dead(ended) = fate { Some(ended.clone()) } else { None })
+        };
+        let mut decided = 0;
+        // Each time one row at least is decided; with the first that is dead there are words for all that are not asked any more.
+        while decided < input.len() && dead(&fates).is_none() {
+            decided = judging.isolate(decided..input.len(), true, &mut fates);
+        }
+        (*number, *spent) = (judging.number, judging.spent);
+        if let Some(ended) = dead(&fates) {
+            fates.extend((decided..input.len()).map(|row| (row..row + 1, Fate::Dead(ended.clone()))));
+        }
+        fates
+    }
+}
+
 impl Calls {
     /// Where a step has several components, each has numbers of its own.
     pub(crate) fn numbered_from(self, first_number: u32) -> Self {

@@ -41,7 +41,7 @@ impl Composed {
 }
 
 /// The columns of these names and the host's own.
-fn only<'a>(rows: &RecordBatch, names: impl Iterator<Item = &'a Arc<str>>) -> RecordBatch {
+pub(crate) fn only<'a>(rows: &RecordBatch, names: impl Iterator<Item = &'a Arc<str>>) -> RecordBatch {
     let own = [UNKNOWN_COLUMN, TIME_COLUMN].into_iter().filter(|name| rows.column_by_name(name).is_some()).map(Arc::from);
     columns_named(rows, names.cloned().chain(own))
 }

@@ -190,18 +190,18 @@ impl Guest<Values> for NullFree {
 }
 
 /// What a batch's outcome had before: what came to it since shall not show columns that nobody asked for.
-struct Marked {
+pub(crate) struct Marked {
     dead: usize,
     late: usize,
     put_back: usize,
 }
 
 impl Marked {
-    fn of(output: &Outcome) -> Self {
+    pub(crate) fn of(output: &Outcome) -> Self {
         Self { dead: output.dead.len(), late: output.late.len(), put_back: output.put_back.len() }
     }
 
-    fn hide(&self, names: &[Arc<str>], output: &mut Outcome) {
+    pub(crate) fn hide(&self, names: &[Arc<str>], output: &mut Outcome) {
         // Dead rows of one call share their batch.
         let mut last: Option<(Arc<RecordBatch>, Arc<RecordBatch>)> = None;
         for dead in &mut output.dead[self.dead..] {

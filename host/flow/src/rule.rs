@@ -9,11 +9,11 @@ use arrow_array::{Array, ArrayRef, BooleanArray, new_empty_array, new_null_array
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use arrow_select::filter::filter;
-use tidemill_event::{Breaker, Ending, Field, FieldType, Reason, RuleAnswer};
+use tidemill_event::{Breaker, Ending, Field, FieldType, NoteKind, Reason, RuleAnswer};
 
 use crate::aside::set_aside;
 use crate::batch::field_of;
-use crate::calls::Calls;
+use crate::calls::{Calls, Fate};
 use crate::where_step::without;
 use crate::{FlowBatch, Isolation, Judge, Keyed, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
@@ -63,6 +63,35 @@ impl RuleStep {
             calls: Calls::new(step, columns, keyed, isolation),
             judge,
         }
+    }
+
+    /// With calls that have numbers of their own, where a step has several components.
+    pub(crate) fn numbered_from(mut self, first_number: u32) -> Self {
+        self.calls.first_number = first_number;
+        self
+    }
+
+    /// Takes a batch whose rows cannot come back: a row that the component asks to see again is rejected, and none waits for it.
+    pub(crate) fn apply_now(&mut self, input: &FlowBatch, output: &mut Outcome) -> FlowBatch {
+        let Self { adding, calls, judge } = self;
+        if input.is_empty() {
+            return adding.nothing(input);
+        }
+        let (mut number, mut spent) = (calls.first_number, 0);
+        let fates = calls.decide_now(input, (&mut number, &mut spent), output, &mut **judge);
+        let mut made = Vec::with_capacity(fates.len());
+        for (range, fate) in fates {
+            let rows = &*input.part(&range);
+            match fate {
+                Fate::Answered(mut answer) => {
+                    answer.notes.iter_mut().for_each(|note| note.kind = NoteKind::Reject);
+                    made.push(adding.take(rows, answer, output));
+                }
+                Fate::Dead(ended) => output.bury_all(rows, adding.step, &ended),
+                Fate::Passed | Fate::PutBack(_) => unreachable!("rows are decided at once"),
+            }
+        }
+        if made.is_empty() { adding.nothing(input) } else { FlowBatch::concat(made) }
     }
 
     /// The fields it adds to a row, for planning: the outputs, then the flag. Null in rows that skip the step.

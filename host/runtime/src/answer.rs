@@ -8,6 +8,7 @@
 //! wanted      entries 0   keys 4   data 12
 //! process     rows 0   source-rows 4   columns 8   state 16   entries 24   write-count 32   writes 36   timer-count 40   timer-rows 44
 //!             timers 48   side-rows 56   sides 60   data 68   notes 76
+//! pattern     bits 0   columns 8   data 16   notes 24
 //! ```
 //! wasmtime would lift such a record field by field, which costs more than all else that happens after a small call. So the places are
 //! written down here, and a test holds them against the derived records. Notes are rare, and have texts: those are left to wasmtime.
@@ -19,8 +20,8 @@ use wasmtime::component::{ComponentType, Lift};
 use wasmtime::{Result, bail};
 
 use crate::wire::{
-    Encoding, WireAccumulators, WireColumn, WireNote, WireProcessAnswer, WireRuleAnswer, WireTransformAnswer, WireValueAnswer,
-    WireWanted,
+    Encoding, WireAccumulators, WireColumn, WireNote, WirePatternAnswer, WireProcessAnswer, WireRuleAnswer, WireTransformAnswer,
+    WireValueAnswer, WireWanted,
 };
 
 /// A record of lists that a call may answer with.
@@ -180,6 +181,24 @@ impl AnswerRecord for ProcessParts {
             data: record.bytes(68)?,
             notes: record.notes(76)?,
         })
+    }
+}
+
+/// What a pattern answers.
+#[derive(Debug)]
+pub(crate) struct PatternParts {
+    pub(crate) bits: GuestBytes,
+    pub(crate) columns: Vec<WireColumn>,
+    pub(crate) data: GuestBytes,
+    pub(crate) notes: Vec<WireNote>,
+}
+
+impl AnswerRecord for PatternParts {
+    type Wire = WirePatternAnswer;
+
+    #[inline]
+    fn read(record: &mut Record<'_, '_>) -> Result<Self> {
+        Ok(Self { bits: record.bytes(0)?, columns: record.columns(8)?, data: record.bytes(16)?, notes: record.notes(24)? })
     }
 }
 

@@ -198,5 +198,6 @@ mod tests {
         check::<crate::answer::AccumulatorParts>();
         check::<crate::answer::WantedParts>();
         check::<crate::answer::ProcessParts>();
+        check::<crate::answer::PatternParts>();
     }
 }

@@ -21,7 +21,7 @@ use crate::refused::Refused;
 use crate::runtime::Parts;
 use crate::sandbox::Sandbox;
 use crate::ticker::{Ticker, ticks};
-use crate::wire::{WireAggregate, WireFunction, WireProcess, WireRule, WireTransform};
+use crate::wire::{WireAggregate, WireFunction, WirePattern, WireProcess, WireRule, WireTransform};
 
 /// What a component is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,13 +36,15 @@ pub enum Kind {
     Aggregate,
     /// Makes rows of rows with tables, timers and several outputs.
     Process,
+    /// Finds rows that follow each other.
+    Pattern,
 }
 
 impl Kind {
     /// Every kind, in the order they are told of.
-    pub const ALL: [Self; 5] = [Self::Rule, Self::Transform, Self::Function, Self::Aggregate, Self::Process];
+    pub const ALL: [Self; 6] = [Self::Rule, Self::Transform, Self::Function, Self::Aggregate, Self::Process, Self::Pattern];
 
-    /// `rule`, `transform`, `function`, `aggregate` or `process`.
+    /// `rule`, `transform`, `function`, `aggregate`, `process` or `pattern`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rule => "rule",
@@ -50,6 +52,7 @@ impl Kind {
             Self::Function => "function",
             Self::Aggregate => "aggregate",
             Self::Process => "process",
+            Self::Pattern => "pattern",
         }
     }
 
@@ -61,6 +64,7 @@ impl Kind {
             Self::Function => "tidemill:function/function@1.0.0",
             Self::Aggregate => "tidemill:aggregate/aggregate@1.0.0",
             Self::Process => "tidemill:process/process@1.0.0",
+            Self::Pattern => "tidemill:pattern/pattern@1.0.0",
         }
     }
 
@@ -72,15 +76,17 @@ impl Kind {
             Self::Function => "compute",
             Self::Aggregate => "update",
             Self::Process => "process",
+            Self::Pattern => "judge",
         }
     }
 
-    /// The exports that take batches of something else.
+    /// The other exports.
     pub(crate) fn further(self) -> &'static [&'static str] {
         match self {
             Self::Rule | Self::Transform | Self::Function => &[],
             Self::Aggregate => &["merge", "retract", "finish"],
             Self::Process => &["wants"],
+            Self::Pattern => &["pattern", "ask", "shape"],
         }
     }
 }
@@ -115,7 +121,7 @@ pub(crate) struct Exports {
     pub(crate) describe: ComponentExportIndex,
     pub(crate) open: ComponentExportIndex,
     pub(crate) call: ComponentExportIndex,
-    /// Of an aggregate: `merge`, `retract`, `finish`. Of a process: `wants`.
+    /// Of an aggregate: `merge`, `retract`, `finish`. Of a process: `wants`. Of a pattern: `pattern`, `ask`, `shape`.
     pub(crate) further: [Option<ComponentExportIndex>; 3],
 }
 
@@ -275,6 +281,10 @@ fn describe(
         Kind::Process => {
             let (process,) = answer::<(WireProcess,)>(&mut store, &instance, limits, kind, exports)?;
             Description::process(process)
+        }
+        Kind::Pattern => {
+            let (pattern,) = answer::<(WirePattern,)>(&mut store, &instance, limits, kind, exports)?;
+            Description::pattern(pattern)
         }
     };
     // A wrong type would otherwise be found by the first pipeline.

@@ -9,8 +9,11 @@ use tidemill_event::{Field, FieldType};
 
 use crate::first::first_value;
 use crate::limits::{DOC_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX};
+use crate::pattern::Matching;
 use crate::process::{Memory, lifetime};
-use crate::wire::{WireAggregate, WireField, WireFunction, WireKind, WireProcess, WireRule, WireStateField, WireTransform};
+use crate::wire::{
+    WireAggregate, WireField, WireFunction, WireKind, WirePattern, WireProcess, WireRule, WireStateField, WireTransform,
+};
 
 /// A component's answer to `describe`.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +32,8 @@ pub struct Description {
     pub retracts: bool,
     /// For a process: what it keeps beside its state, and its other outputs.
     pub memory: Memory,
+    /// For a pattern: what it reads of runs and matches.
+    pub matching: Matching,
     first_row: RecordBatch,
     state_schema: Arc<Schema>,
 }
@@ -77,6 +82,13 @@ impl Description {
         Ok(Self { memory, ..Self::new(doc, columns, outputs, state, None)? })
     }
 
+    pub(crate) fn pattern(pattern: WirePattern) -> Result<Self, String> {
+        let WirePattern { doc, columns, so_far, found, outputs, shapes } = pattern;
+        let described = Self::new(doc, columns, outputs, Vec::new(), None)?;
+        let matching = Matching::new(so_far, found, shapes, &described)?;
+        Ok(Self { matching, ..described })
+    }
+
     pub(crate) fn aggregate(aggregate: WireAggregate) -> Result<Self, String> {
         let WireAggregate { doc, arguments, value, state, retracts } = aggregate;
         if state.is_empty() {
@@ -113,7 +125,18 @@ impl Description {
         let first_row = RecordBatch::try_new_with_options(Arc::clone(&state_schema), first_values?, &one_row)
             .map_err(|error| format!("its first state does not fit its fields: {error}"))?;
         let state = state_fields.into_iter().zip(firsts).map(|(field, first)| StateField { field, first }).collect();
-        Ok(Self { doc, columns, outputs, state, time, retracts: false, memory: Memory::none(), first_row, state_schema })
+        Ok(Self {
+            doc,
+            columns,
+            outputs,
+            state,
+            time,
+            retracts: false,
+            memory: Memory::none(),
+            matching: Matching::none(),
+            first_row,
+            state_schema,
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use wasmtime::Store;
 use wasmtime::component::{self, TypedFunc};
 
 use crate::answer::{
-    AccumulatorParts, AnswerRecord, GuestBytes, ProcessParts, RuleParts, TransformParts, ValueParts, WantedParts,
+    AccumulatorParts, AnswerRecord, GuestBytes, PatternParts, ProcessParts, RuleParts, TransformParts, ValueParts, WantedParts,
 };
 use crate::boundary::Answered;
 use crate::component::{Component, Exports, Kind, grant, store, typed, usage};
@@ -30,10 +30,11 @@ use crate::grant::Grants;
 use crate::limits::Limits;
 use crate::logging::GuestLog;
 use crate::metrics::GuestMetrics;
+use crate::pattern::{self, PatternText};
 use crate::process::{self, Unfit};
 use crate::refused::Refused;
 use crate::sandbox::Sandbox;
-use crate::wire::{WireBatch, WireColumn, WireFound, WireSubject};
+use crate::wire::{WireBatch, WireColumn, WireDefinition, WireFound, WireSubject};
 
 /// What an instance is given when it is made.
 pub struct InstanceSettings {
@@ -59,6 +60,7 @@ pub(crate) enum Entry {
     Function(Call<ValueParts>),
     Aggregate(AggregateEntry),
     Process(ProcessEntry),
+    Pattern(PatternEntry),
 }
 
 /// The exports of an aggregate.
@@ -68,6 +70,14 @@ pub(crate) struct AggregateEntry {
     merge: Call<AccumulatorParts>,
     retract: Call<AccumulatorParts>,
     finish: Call<ValueParts>,
+}
+
+/// The exports of a pattern that take batches.
+#[derive(Clone, Copy)]
+pub(crate) struct PatternEntry {
+    judge: Call<PatternParts>,
+    ask: Call<PatternParts>,
+    shape: Call<PatternParts>,
 }
 
 /// The exports of a process.
@@ -88,6 +98,10 @@ enum Form {
     Groups,
     /// Timers, with the state of their keys.
     Timers,
+    /// Rows with what runs have taken, and which condition each asks.
+    Questions,
+    /// Matches.
+    Matches,
 }
 
 impl Form {
@@ -99,6 +113,8 @@ impl Form {
             Self::Accumulators => (state, state),
             Self::Groups => (state, &[]),
             Self::Timers => (&component.description().memory.timer_fields, state),
+            Self::Questions => (&component.description().matching.asked, &[]),
+            Self::Matches => (&component.description().matching.found, &[]),
         }
     }
 }
@@ -146,6 +162,16 @@ impl Entry {
                     process: typed(store, instance, kind, kind.call(), exports.call)?,
                 })
             }
+            Kind::Pattern => {
+                let [Some(_), Some(ask), Some(shape)] = exports.further else {
+                    panic!("a pattern's exports were found when it was prepared")
+                };
+                Self::Pattern(PatternEntry {
+                    judge: typed(store, instance, kind, kind.call(), exports.call)?,
+                    ask: typed(store, instance, kind, "ask", ask)?,
+                    shape: typed(store, instance, kind, "shape", shape)?,
+                })
+            }
         })
     }
 }
@@ -156,6 +182,8 @@ pub struct Instance {
     store: Store<Sandbox>,
     entry: Entry,
     limits: Limits,
+    /// Of a pattern: what it is.
+    pattern: Option<PatternText>,
     scratch: Scratch,
     /// The buffer of answers without columns.
     no_data: Buffer,
@@ -189,10 +217,14 @@ impl Instance {
         let usage = usage(&store, limits.fuel_start, started);
         match opened {
             Ok((Ok(()),)) => {
+                let pattern = match component.kind() {
+                    Kind::Pattern => Some(pattern_of(&mut store, &instance, component, &limits)?),
+                    Kind::Rule | Kind::Transform | Kind::Function | Kind::Aggregate | Kind::Process => None,
+                };
                 store.data_mut().hand_over();
                 let (scratch, no_data) = (Scratch::new(component.arguments_stay), Buffer::default());
                 let component = Arc::clone(component);
-                Ok(Self { component, store, entry, limits, scratch, no_data, usage, alive: true })
+                Ok(Self { component, store, entry, limits, pattern, scratch, no_data, usage, alive: true })
             }
             Ok((Err(message),)) => Err(guest_error(&message, usage)),
             Err(error) => Err(failure(&error, store.data(), &limits, usage)),
@@ -351,6 +383,56 @@ impl Instance {
         Ok(ProcessAnswer { state, usage: self.usage, ..answer })
     }
 
+    /// Of a pattern: what it is, with the instance's configuration.
+    pub fn pattern(&self) -> Option<&PatternText> {
+        self.pattern.as_ref()
+    }
+
+    /// Which rows fit which predicate: a column for each, beside a yes for every row. Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// If the component is no pattern, the columns are not the declared ones, or there is no row.
+    pub fn judge_stages(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        let (predicates, rows) = (self.pattern.as_ref().map_or(0, |pattern| pattern.predicates), call.columns.num_rows());
+        let parts = self.enter(self.pattern_entry().judge, Form::Rows, call)?;
+        let answer = pattern::judged(parts, rows, predicates, self.usage);
+        self.told(answer)
+    }
+
+    /// Whether rows fit what runs have taken. The columns are the declared ones and behind them those of a run; the state has no columns, and its
+    /// keys are the conditions that are asked. Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// As [`Self::judge_stages`].
+    pub fn ask(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        let parts = self.enter(self.pattern_entry().ask, Form::Questions, call)?;
+        let answer = pattern::asked(parts, call.columns.num_rows(), self.usage);
+        self.told(answer)
+    }
+
+    /// The rows that matches become. Blocking; bounded by the instance's limits.
+    ///
+    /// # Panics
+    /// As [`Self::judge_stages`].
+    pub fn shape(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        let parts = self.enter(self.pattern_entry().shape, Form::Matches, call)?;
+        let outputs = &self.component.description().outputs;
+        let answer = pattern::shaped(parts, call.columns.num_rows(), outputs, &self.no_data, self.usage);
+        self.told(answer)
+    }
+
+    fn pattern_entry(&self) -> PatternEntry {
+        let Entry::Pattern(entry) = self.entry else { panic!("a {} is no pattern", self.component.kind()) };
+        entry
+    }
+
+    /// An answer of a pattern, if it holds.
+    fn told(&mut self, answer: Result<RuleAnswer, Invalid>) -> Result<RuleAnswer, CallFailure> {
+        let answer = self.valid(answer)?;
+        self.store.data_mut().hand_over();
+        Ok(answer)
+    }
+
     fn aggregate(&self) -> AggregateEntry {
         let Entry::Aggregate(entry) = self.entry else { panic!("a {} is no aggregate", self.component.kind()) };
         entry
@@ -446,7 +528,7 @@ impl Instance {
         let rows = call.columns.num_rows();
         let Self { store, limits, scratch, component, usage: took, .. } = self;
         let declared = form.fields(component);
-        let has_keys = !declared.1.is_empty() || component.kind() == Kind::Process;
+        let has_keys = !declared.1.is_empty() || component.kind() == Kind::Process || matches!(form, Form::Questions);
         assert_eq!(call.state.is_some(), has_keys, "a call has state if, and only if, the component declares some");
         let ended = encode::batch(scratch, declared, &call.columns, call.state.as_ref(), found, |batch, found| {
             let fuel = limits.fuel(rows, batch.data.bytes);
@@ -478,6 +560,24 @@ impl Instance {
         self.alive = false;
         failure
     }
+}
+
+/// What a pattern is, asked of an instance that has just been opened.
+fn pattern_of(
+    store: &mut Store<Sandbox>,
+    instance: &component::Instance,
+    component: &Component,
+    limits: &Limits,
+) -> Result<PatternText, CallFailure> {
+    let [Some(export), ..] = component.exports.further else { panic!("a pattern's exports were found when it was prepared") };
+    let unfit = |refused: Refused| invalid(&refused.to_string(), Usage::default());
+    let ask: TypedFunc<(), (WireDefinition,)> = typed(store, instance, component.kind(), "pattern", export).map_err(unfit)?;
+    grant(store, limits, limits.fuel_start, limits.output_bytes_base);
+    let started = Instant::now();
+    let answered = ask.call(&mut *store, ());
+    let usage = usage(store, limits.fuel_start, started);
+    let (definition,) = answered.map_err(|error| failure(&error, store.data(), limits, usage))?;
+    PatternText::new(definition).map_err(|Invalid(message)| invalid(&message, usage))
 }
 
 impl fmt::Debug for Instance {

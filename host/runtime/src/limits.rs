@@ -23,6 +23,10 @@ pub(crate) const BACKTRACE_FRAMES_MAX: usize = 32;
 pub(crate) const FIELDS_MAX: usize = 1_000;
 /// Longest field name.
 pub(crate) const FIELD_NAME_BYTES_MAX: usize = 255;
+/// Predicates of a pattern, and conditions, each.
+pub(crate) const PREDICATES_MAX: usize = 64;
+/// Bytes of the text that says what a pattern is.
+pub(crate) const PATTERN_BYTES_MAX: usize = 256 << 10;
 /// Tables, and outputs beside the main one, that a process may have, each.
 pub(crate) const TABLES_MAX: usize = 16;
 /// Entries that one call may want, whatever its rows, and for each row.

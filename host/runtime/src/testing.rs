@@ -244,7 +244,7 @@ impl TextGuest {
             Kind::Transform => 44,
             Kind::Function => 28,
             Kind::Aggregate => 40,
-            Kind::Process => panic!("{BY_SDK}"),
+            Kind::Process | Kind::Pattern => panic!("{BY_SDK}"),
         });
         memory.text(head, &self.doc);
         memory.fields(head + 8, &self.columns);
@@ -253,7 +253,7 @@ impl TextGuest {
                 memory.fields(head + 16, &self.outputs);
                 memory.state(head + 24, &self.state);
             }
-            Kind::Process => panic!("{BY_SDK}"),
+            Kind::Process | Kind::Pattern => panic!("{BY_SDK}"),
             Kind::Function | Kind::Aggregate => memory.field(head + 16, &self.outputs[0]),
         }
         if self.kind == Kind::Transform {
@@ -281,8 +281,8 @@ fn entry(name: &str, body: &str) -> String {
     )
 }
 
-/// A process by hand would be a page of text for every test.
-const BY_SDK: &str = "processes for tests are written with the SDK, in `guests/`";
+/// A process or a pattern by hand would be a page of text for every test.
+const BY_SDK: &str = "processes and patterns for tests are written with the SDK, in `guests/`";
 
 struct Memory {
     bytes: Vec<u8>,
@@ -384,7 +384,7 @@ fn resolve(kind: Kind, random: bool) -> (Resolve, wit_parser::WorldId) {
         Kind::Transform => (TRANSFORM_WIT, "transform"),
         Kind::Function => (FUNCTION_WIT, "function"),
         Kind::Aggregate => (AGGREGATE_WIT, "aggregate"),
-        Kind::Process => panic!("{BY_SDK}"),
+        Kind::Process | Kind::Pattern => panic!("{BY_SDK}"),
     };
     let logging = "import tidemill:component/logging@1.0.0;";
     // What a module does not import is left out of its component.

@@ -351,3 +351,33 @@ pub(crate) struct WireProcessAnswer {
     pub(crate) data: Vec<u8>,
     pub(crate) notes: Vec<WireNote>,
 }
+
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WirePattern {
+    pub(crate) doc: String,
+    pub(crate) columns: Vec<WireField>,
+    #[component(name = "so-far")]
+    pub(crate) so_far: Vec<WireField>,
+    pub(crate) found: Vec<WireField>,
+    pub(crate) outputs: Vec<WireField>,
+    pub(crate) shapes: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WireDefinition {
+    pub(crate) pattern: String,
+    pub(crate) predicates: u32,
+    pub(crate) conditions: u32,
+}
+
+/// The type of a pattern's answer; `answer.rs` reads it.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WirePatternAnswer {
+    pub(crate) bits: Vec<u8>,
+    pub(crate) columns: Vec<WireColumn>,
+    pub(crate) data: Vec<u8>,
+    pub(crate) notes: Vec<WireNote>,
+}

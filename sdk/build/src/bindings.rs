@@ -50,6 +50,7 @@ pub fn generate() -> Result<String> {
         (packages.function, "function"),
         (packages.aggregate, "aggregate"),
         (packages.process, "process"),
+        (packages.pattern, "pattern"),
     ];
     for (package, name) in kinds {
         let world = &resolve.worlds[resolve.packages[package].worlds[name]];

@@ -20,6 +20,8 @@ pub enum ComponentKind {
     Aggregate,
     /// Rows out per row and timer, with tables.
     Process,
+    /// Matches of rows that follow each other.
+    Pattern,
 }
 
 impl ComponentKind {
@@ -31,6 +33,7 @@ impl ComponentKind {
             Self::Function => "tidemill:function/function@1.0.0",
             Self::Aggregate => "tidemill:aggregate/aggregate@1.0.0",
             Self::Process => "tidemill:process/process@1.0.0",
+            Self::Pattern => "tidemill:pattern/pattern@1.0.0",
         }
     }
 
@@ -42,6 +45,7 @@ impl ComponentKind {
             Self::Function => "compute",
             Self::Aggregate => "update",
             Self::Process => "process",
+            Self::Pattern => "judge",
         }
     }
 }
@@ -54,12 +58,19 @@ impl fmt::Display for ComponentKind {
             Self::Function => "a function",
             Self::Aggregate => "an aggregate",
             Self::Process => "a process",
+            Self::Pattern => "a pattern",
         })
     }
 }
 
-const KINDS: [ComponentKind; 5] =
-    [ComponentKind::Rule, ComponentKind::Transform, ComponentKind::Function, ComponentKind::Aggregate, ComponentKind::Process];
+const KINDS: [ComponentKind; 6] = [
+    ComponentKind::Rule,
+    ComponentKind::Transform,
+    ComponentKind::Function,
+    ComponentKind::Aggregate,
+    ComponentKind::Process,
+    ComponentKind::Pattern,
+];
 
 /// Makes a component of a core module that a guest compiler emitted. Bytes that are a component already come back as they are.
 ///
@@ -71,7 +82,7 @@ pub fn componentize(module: &[u8]) -> Result<(ComponentKind, Vec<u8>)> {
     let kind = match kinds.as_slice() {
         [kind] => *kind,
         [] => bail!(
-            "the module has no component; put #[rule], #[transform] or #[function] on a function, or #[aggregate] or #[process] on an impl"
+            "the module has no component; put #[rule], #[transform] or #[function] on a function, or #[aggregate], #[process] or #[pattern] on an impl"
         ),
         [first, second, ..] => bail!("the module is {first} and {second}; a component is of one kind: split the crate"),
     };

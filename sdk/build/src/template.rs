@@ -87,6 +87,14 @@ const AGGREGATE: [File; 5] = [
     ("stream.json", include_str!("../../rust/template/aggregate/stream.json")),
 ];
 
+const PATTERN: [File; 5] = [
+    ("README.md", include_str!("../../rust/template/pattern/README.md.in")),
+    ("src/lib.rs", include_str!("../../rust/template/pattern/src/lib.rs")),
+    ("events.ndjson", include_str!("../../rust/template/pattern/events.ndjson")),
+    ("pipeline.yaml", include_str!("../../rust/template/pattern/pipeline.yaml.in")),
+    ("stream.json", include_str!("../../rust/template/pattern/stream.json")),
+];
+
 /// What a new project is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProjectKind {
@@ -100,6 +108,8 @@ pub enum ProjectKind {
     Function,
     /// An aggregate for windows.
     Aggregate,
+    /// A pattern.
+    Pattern,
 }
 
 /// The files of a new project. `name` is a component's name, which is a crate's name too.
@@ -111,6 +121,7 @@ pub fn project(kind: ProjectKind, name: &str, sdk: &SdkSource) -> Vec<ProjectFil
         ProjectKind::Process => PROCESS,
         ProjectKind::Function => FUNCTION,
         ProjectKind::Aggregate => AGGREGATE,
+        ProjectKind::Pattern => PATTERN,
     };
     let file = |(path, text): File| ProjectFile { path, text: text.replace("{{name}}", name).replace("{{sdk}}", &sdk) };
     SHARED.into_iter().chain(own).map(file).collect()
@@ -123,8 +134,8 @@ mod tests {
     #[test]
     fn everything_is_filled_in() {
         let files = |kind| project(kind, "too-many", &SdkSource::Path("/sdk".into()));
-        use ProjectKind::{Aggregate, Function, Process, Rule, Transform};
-        for kind in [Rule, Transform, Process, Function, Aggregate] {
+        use ProjectKind::{Aggregate, Function, Pattern, Process, Rule, Transform};
+        for kind in [Rule, Transform, Process, Function, Aggregate, Pattern] {
             assert!(files(kind).iter().all(|file| !file.text.contains("{{name") && !file.text.contains("{{sdk")), "{kind:?}");
         }
         let files = files(ProjectKind::Rule);

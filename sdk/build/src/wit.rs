@@ -11,6 +11,7 @@ const TRANSFORM: &str = include_str!("../../../wit/transform/transform.wit");
 const FUNCTION: &str = include_str!("../../../wit/function/function.wit");
 const AGGREGATE: &str = include_str!("../../../wit/aggregate/aggregate.wit");
 const PROCESS: &str = include_str!("../../../wit/process/process.wit");
+const PATTERN: &str = include_str!("../../../wit/pattern/pattern.wit");
 /// Imports for tests of the host; no pipeline can be granted them.
 const TESTING: &str = include_str!("../../../wit/testing/testing.wit");
 
@@ -24,6 +25,7 @@ pub(crate) struct Packages {
     pub(crate) function: PackageId,
     pub(crate) aggregate: PackageId,
     pub(crate) process: PackageId,
+    pub(crate) pattern: PackageId,
 }
 
 impl Packages {
@@ -36,8 +38,9 @@ impl Packages {
         let function = push(&mut resolve, "function.wit", FUNCTION)?;
         let aggregate = push(&mut resolve, "aggregate.wit", AGGREGATE)?;
         let process = push(&mut resolve, "process.wit", PROCESS)?;
+        let pattern = push(&mut resolve, "pattern.wit", PATTERN)?;
         push(&mut resolve, "testing.wit", TESTING)?;
-        Ok(Self { resolve, component, metrics, rule, transform, function, aggregate, process })
+        Ok(Self { resolve, component, metrics, rule, transform, function, aggregate, process, pattern })
     }
 }
 

@@ -232,6 +232,34 @@ impl ProcessAnswer {
     }
 }
 
+/// A pattern's answer. Kept between calls, so that its memory is taken once.
+#[derive(Debug, Default)]
+pub struct PatternAnswer {
+    /// Stretches of one bit a row.
+    pub bits: Vec<u8>,
+    /// The columns that matches become.
+    pub columns: Vec<Place>,
+    /// The buffer of `columns`.
+    pub buffer: Buffer,
+    /// Rows with trouble.
+    pub notes: Vec<Note>,
+}
+
+impl PatternAnswer {
+    /// Of nothing yet.
+    pub const fn new() -> Self {
+        Self { bits: Vec::new(), columns: Vec::new(), buffer: Buffer::new(), notes: Vec::new() }
+    }
+
+    /// Empty again; the memory stays.
+    pub fn clear(&mut self) {
+        self.bits.clear();
+        self.columns.clear();
+        self.buffer.clear();
+        self.notes.clear();
+    }
+}
+
 /// What a component declares.
 #[derive(Debug, Clone)]
 pub struct Description {

@@ -22,6 +22,17 @@ pub trait Event {
     fn row<'a>(columns: &Self::Columns<'a>, row: Row) -> Self::Row<'a>;
 }
 
+/// Nothing is read.
+impl Event for () {
+    const FIELDS: &'static [Field] = &[];
+    type Columns<'a> = ();
+    type Row<'a> = ();
+
+    fn bind<'a>(_call: &Call<'a>) -> Self::Columns<'a> {}
+
+    fn row<'a>(_columns: &Self::Columns<'a>, _row: Row) -> Self::Row<'a> {}
+}
+
 /// A whole batch of events as columns: what a `#[rule(batch)]` function is given. Its fields are the event's, each with
 /// [`test`](crate::column::Column::test): `batch.amount.test(batch.rows(), |amount| amount > 1000.0)`.
 pub struct Batch<'a, E: Event> {

@@ -242,6 +242,64 @@
 //! ```
 //! State takes a time to live too: `#[process(state_ttl = "30d")]`.
 //!
+//! # A pattern
+//! Rows of a key that follow each other. The component says which, once, and answers for whole batches which rows fit a stage; the host
+//! follows the runs of every key. `so_far` looks at what a run has taken, `shape` makes the row of a match.
+//! ```
+//! use std::time::Duration;
+//! use tidemill_sdk::{Detector, Event, Output, Pattern, Reject, pattern};
+//!
+//! #[derive(Event)]
+//! struct Payment { amount: f64 }
+//!
+//! #[derive(Event)]
+//! struct SoFar {
+//!     #[event(name = "avg(small.amount)")] // an aggregate over what the run has taken
+//!     average: Option<f64>,
+//! }
+//!
+//! #[derive(Event)]
+//! struct Found {
+//!     #[event(name = "count(small)")] // what a pattern's `select` may say
+//!     tries: i64,
+//!     #[event(name = "last(large.amount)")]
+//!     amount: Option<f64>,
+//! }
+//!
+//! #[derive(Output)]
+//! struct Alert { tries: i64, amount: Option<f64> }
+//!
+//! struct CardTesting;
+//!
+//! /// Small payments, then one a hundred times as large as they were on average.
+//! #[pattern]
+//! impl Detector for CardTesting {
+//!     type Config = ();
+//!     type Event = Payment;
+//!     type SoFar = SoFar;
+//!     type Found = Found;
+//!     type Output = Alert;
+//!
+//!     fn pattern(_config: &()) -> Pattern<Self> {
+//!         Pattern::<Self>::begin("small", |payment, _| payment.amount < 10.0).times(2).or_more()
+//!             .followed_by("large", |payment, _| payment.amount > 500.0)
+//!             .so_far(|payment, so_far, _| so_far.average.is_some_and(|average| payment.amount > 100.0 * average))
+//!             .within(Duration::from_secs(600))
+//!             .skip_past_last()
+//!     }
+//!
+//!     fn shape(found: &Found, _config: &()) -> Result<Option<Alert>, Reject> {
+//!         Ok(Some(Alert { tries: found.tries, amount: found.amount }))
+//!     }
+//! }
+//!
+//! let test = tidemill_sdk::testing::pattern::<CardTesting>();
+//! assert_eq!(test.judge("{\"amount\": 3}\n{\"amount\": 900}"), [[true, false], [false, true]]);
+//! assert_eq!(test.ask(0, r#"{"amount": 900, "avg(small.amount)": 3}"#), [true]);
+//! assert!(test.definition().starts_with(r#"{"stages":[{"begin":"small","where":"predicate(0)","times":"2.."}"#));
+//! ```
+//! In a pipeline: `- pattern: card-testing@1` with `by: [user]`.
+//!
 //! # How fast
 //! A rule whose body is one expression of comparisons, joined by `&&`, `||` and `!`, over fields, constants and the configuration is
 //! asked column by column, text once per dictionary entry. Nothing has to be done for it, and the answers are the same. What calls a
@@ -287,6 +345,7 @@ pub mod log;
 mod mask;
 pub mod metrics;
 pub mod output;
+pub mod pattern;
 pub mod process;
 mod reject;
 pub mod rule;
@@ -306,6 +365,7 @@ pub use event::{Batch, Event};
 pub use json::Json;
 pub use mask::Mask;
 pub use output::Output;
+pub use pattern::{Detector, Part, Pattern};
 pub use process::{Process, Side, Step, Timer};
 pub use reject::Reject;
 pub use state::State;
@@ -313,4 +373,4 @@ pub use table::Table;
 pub use timestamp::Timestamp;
 pub use transform::Emit;
 
-pub use tidemill_sdk_macros::{Config, Event, Output, State, Table, aggregate, function, process, rule, transform};
+pub use tidemill_sdk_macros::{Config, Event, Output, State, Table, aggregate, function, pattern, process, rule, transform};

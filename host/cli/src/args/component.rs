@@ -17,6 +17,8 @@ pub(crate) enum ProjectKind {
     Function,
     /// An aggregate for windows.
     Aggregate,
+    /// A pattern: which events follow each other.
+    Pattern,
 }
 
 /// `tidemill new`.

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &NewArgs, output: Output) -> Result<(), Failure> {
         ProjectKind::Process => template::ProjectKind::Process,
         ProjectKind::Function => template::ProjectKind::Function,
         ProjectKind::Aggregate => template::ProjectKind::Aggregate,
+        ProjectKind::Pattern => template::ProjectKind::Pattern,
     };
     for file in project(kind, name.as_str(), &sdk) {
         write(&folder.join(file.path), &file.text)?;

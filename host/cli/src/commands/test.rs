@@ -29,7 +29,7 @@ pub(crate) fn run(args: &TestArgs, output: Output) -> Result<(), Failure> {
         Runtime::new(RuntimeSettings::new(crate::compiler::own())).map_err(|error| Failure::failed(error.to_string()))?;
     let component = runtime.prepare(&wasm).map_err(|refused| Failure::failed(format!("a host would refuse this: {refused}")))?;
     let events = read_events(&read(&args.events)?, &component, &args.by, &args.time)?;
-    if (component.kind() == Kind::Process
+    if (matches!(component.kind(), Kind::Process | Kind::Pattern)
         || matches!(component.kind(), Kind::Rule | Kind::Transform) && !component.description().state.is_empty())
         && args.by.is_empty()
     {
@@ -105,7 +105,7 @@ fn told(component: &Component, events: &Events, first: &Trial, second: &Trial) -
         format!("events     {}, {} rejected", events.count, events.rejected.len()),
         match (component.kind(), first.yes) {
             (Kind::Rule, Some(yes)) => format!("verdicts   {yes} yes, {} no", first.rows.len() - yes),
-            (Kind::Rule, None) | (Kind::Transform | Kind::Function | Kind::Process, _) => {
+            (Kind::Rule, None) | (Kind::Transform | Kind::Function | Kind::Process | Kind::Pattern, _) => {
                 format!("rows out   {}", first.rows.len())
             }
             (Kind::Aggregate, _) => format!("groups     {}", first.rows.len()),

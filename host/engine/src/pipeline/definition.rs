@@ -6,8 +6,8 @@ use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings, Ttl};
 
 use crate::pipeline::{
-    CorrelateText, JoinStep, LimitStep, LookupStep, MachineText, MeterStep, OriginStep, OverStep, PatternDefinition, RulesStep,
-    SampleStep, Target, WindowStep,
+    CorrelateText, JoinStep, LimitStep, LookupStep, MachineText, MeterStep, OriginStep, OverStep, PatternComponent,
+    PatternDefinition, RulesStep, SampleStep, Target, WindowStep,
 };
 
 /// A text with its line.
@@ -148,6 +148,8 @@ pub(crate) enum StepKind {
     Over(OverStep),
     /// Finds rows of a key that follow each other.
     Pattern(PatternDefinition),
+    /// The same, as a component says.
+    PatternComponent(PatternComponent),
     /// Lets one row of a key through in a time.
     Dedupe(LimitStep),
     /// Lets so many rows of a key through in a time.
@@ -182,7 +184,7 @@ impl StepKind {
             Self::Join(_) => "join",
             Self::Window(_) => "window",
             Self::Over(_) => "over",
-            Self::Pattern(_) => "pattern",
+            Self::Pattern(_) | Self::PatternComponent(_) => "pattern",
             Self::Dedupe(_) => "dedupe",
             Self::Rate(_) => "rate",
             Self::Sample(_) => "sample",

@@ -40,7 +40,7 @@ pub(crate) use lookup::{LookupStep, Matching};
 pub(crate) use machine::{MachineText, StateText, TransitionText};
 pub(crate) use meters::{MeterKind, MeterStep};
 pub(crate) use parse::{Reading, STEP_WORDS, parse, read_pipeline};
-pub(crate) use pattern::{PatternDefinition, SkipTo};
+pub(crate) use pattern::{PatternComponent, PatternDefinition, SkipTo};
 pub(crate) use rules::{RuleText, RulesStep};
 pub use schema::PIPELINE_SCHEMA;
 pub(crate) use stages::{Body as StageBody, Element as StageElement};

@@ -183,7 +183,8 @@ fn step(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<Step> {
     };
     let value = object.take(word)?;
     let kind = step_kind(word, value, &mut object, faults);
-    object.finish(known_keys(word), faults);
+    let is_named = matches!(value.value, NodeValue::Scalar { .. });
+    object.finish(known_keys(word, is_named), faults);
     Some(Step { kind: kind?, path, line: node.line })
 }
 
@@ -191,11 +192,13 @@ fn node_is_single(node: &Node) -> bool {
     matches!(&node.value, NodeValue::Object(members) if members.len() == 1)
 }
 
-fn known_keys(word: &str) -> &'static [&'static str] {
+/// `is_named`: what stands behind the word is a name, of a component.
+fn known_keys(word: &str, is_named: bool) -> &'static [&'static str] {
     match word {
         "rule" => &["rule", "config", "by", "ttl", "keep", "as", "limits", "on_failing"],
         "transform" => &["transform", "config", "by", "ttl", "keep_input", "limits", "on_failing"],
         "process" => &["process", "config", "by", "ttl", "outputs", "limits", "on_failing"],
+        "pattern" if is_named => &pattern::KEYS_BESIDE,
         "rules" => &["rules", "match", "emit", "keep", "as", "trace"],
         _ => &[],
     }
@@ -210,7 +213,10 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "join" => join::join(value, &path, faults).map(StepKind::Join),
         "window" => window::window(value, &path, faults).map(StepKind::Window),
         "over" => window::over(value, &path, faults).map(StepKind::Over),
-        "pattern" => pattern::pattern(value, &path, faults).map(StepKind::Pattern),
+        "pattern" => match &value.value {
+            NodeValue::Scalar { .. } => pattern::of_component(value, &path, object, faults).map(StepKind::PatternComponent),
+            NodeValue::List(_) | NodeValue::Object(_) => pattern::pattern(value, &path, faults).map(StepKind::Pattern),
+        },
         "dedupe" => thin::dedupe(value, &path, faults).map(StepKind::Dedupe),
         "rate" => thin::rate(value, &path, faults).map(StepKind::Rate),
         "metrics" => meters::meters(value, &path, faults).map(StepKind::Metrics),

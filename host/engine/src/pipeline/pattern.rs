@@ -15,15 +15,16 @@
 
 use std::time::Duration;
 
+use tidemill_flow::OnFailing;
 use tidemill_flow::pattern::{PatternOrder, RunLimits, TooManyRuns};
 
 use crate::Fault;
-use crate::pipeline::Text;
-use crate::pipeline::document::{Node, NodeValue};
+use crate::pipeline::document::{Node, NodeValue, read};
 use crate::pipeline::object::Object;
-use crate::pipeline::parse::columns;
+use crate::pipeline::parse::{columns, component};
 use crate::pipeline::stages::{Element, stages};
 use crate::pipeline::window::by;
+use crate::pipeline::{ComponentStep, LimitOverrides, Text};
 
 /// More runs of a key are refused: each costs memory.
 const RUNS_MAX: u64 = 10_000_000;
@@ -62,14 +63,97 @@ pub(crate) enum SkipTo {
     },
 }
 
+/// A `pattern` step whose pattern a component has: `- pattern: brute-force@1`, with what is the user's to say beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PatternComponent {
+    pub(crate) component: ComponentStep,
+    pub(crate) order: PatternOrder,
+    pub(crate) limits: RunLimits,
+}
+
 const KEYS: [&str; 11] =
     ["by", "stages", "within", "within_last", "skip", "order", "select", "timeouts", "runs_max", "events_max", "too_many"];
+/// What a component says of its pattern; the rest is the pipeline's.
+const KEYS_OF_COMPONENT: [&str; 6] = ["stages", "within", "within_last", "skip", "select", "timeouts"];
+/// What may stand beside a component's name.
+pub(super) const KEYS_BESIDE: [&str; 9] =
+    ["pattern", "config", "by", "order", "runs_max", "events_max", "too_many", "limits", "on_failing"];
+const ORDERS: [(&str, PatternOrder); 2] = [("time", PatternOrder::Time), ("arrival", PatternOrder::Arrival)];
+
+/// What a pattern is, whoever says it.
+struct Said {
+    stages: Vec<Element>,
+    within: Option<Duration>,
+    within_last: Option<Duration>,
+    skip: SkipTo,
+    select: Vec<(Text, Text)>,
+    timeouts: bool,
+}
 
 /// Reads what stands behind `pattern:`.
 pub(super) fn pattern(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<PatternDefinition> {
     let example = "{by: [user], stages: [{begin: a, where: amount < 1}, {followed_by: b, where: amount > 500}], within: 60s}";
     let mut object = Object::of(node, path, example, faults)?;
     let by = by(&mut object, faults);
+    let said = said(&mut object, faults);
+    let order = object.choice("order", &ORDERS, faults).unwrap_or(PatternOrder::Time);
+    let limits = limits(&mut object, faults);
+    object.finish(&KEYS, faults);
+    Some(of(said?, by?, order, limits, node.line))
+}
+
+/// Reads a step whose pattern a component has.
+pub(super) fn of_component(
+    value: &Node,
+    path: &str,
+    object: &mut Object<'_>,
+    faults: &mut Vec<Fault>,
+) -> Option<PatternComponent> {
+    let component = component(value, path, object, faults);
+    let order = object.choice("order", &ORDERS, faults).unwrap_or(PatternOrder::Time);
+    let limits = limits(object, faults);
+    Some(PatternComponent { component: component?, order, limits })
+}
+
+impl PatternComponent {
+    /// Of a component that nobody has uploaded.
+    pub(crate) fn on_trial(by: Vec<Text>) -> Self {
+        let component = ComponentStep {
+            reference: Text { text: "it".to_owned(), line: 1 },
+            config: "{}".to_owned(),
+            config_line: 1,
+            by: Some(by),
+            by_line: 1,
+            ttl: None,
+            limits: LimitOverrides::default(),
+            on_failing: OnFailing::Hold,
+        };
+        Self { component, order: PatternOrder::Time, limits: RunLimits::default() }
+    }
+
+    /// The pattern that the component says it is, as if it stood in the pipeline. Errors: every fault of form, with places within that text.
+    pub(crate) fn definition(&self, text: &str) -> Result<PatternDefinition, Vec<Fault>> {
+        let node = read(text).map_err(|fault| vec![fault])?;
+        let mut faults = Vec::new();
+        let said = Object::of(&node, "pattern", "{\"stages\": [{\"begin\": \"a\"}]}", &mut faults).and_then(|mut object| {
+            let said = said(&mut object, &mut faults);
+            object.finish(&KEYS_OF_COMPONENT, &mut faults);
+            said
+        });
+        let by = self.component.by.clone().unwrap_or_default();
+        match said {
+            Some(said) if faults.is_empty() => Ok(of(said, by, self.order, self.limits, self.component.reference.line)),
+            Some(_) | None => Err(faults),
+        }
+    }
+}
+
+fn of(said: Said, by: Vec<Text>, order: PatternOrder, limits: RunLimits, line: usize) -> PatternDefinition {
+    let Said { stages, within, within_last, skip, select, timeouts } = said;
+    PatternDefinition { by, stages, within, within_last, skip, order, select, timeouts, limits, line }
+}
+
+fn said(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<Said> {
     let stages_path = object.member("stages");
     let elements = match object.take("stages") {
         Some(node) => stages(node, &stages_path, true, faults),
@@ -82,25 +166,10 @@ pub(super) fn pattern(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
     let within_last = object.duration("within_last", faults);
     let skip_path = object.member("skip");
     let skip = object.take("skip").map_or(Some(SkipTo::Nothing), |node| skip(node, &skip_path, faults));
-    let orders = [("time", PatternOrder::Time), ("arrival", PatternOrder::Arrival)];
-    let order = object.choice("order", &orders, faults).unwrap_or(PatternOrder::Time);
     let select_path = object.member("select");
     let select = object.take("select").map_or(Some(Vec::new()), |node| columns(node, &select_path, faults));
     let timeouts = object.flag("timeouts", faults).unwrap_or(false);
-    let limits = limits(&mut object, faults);
-    object.finish(&KEYS, faults);
-    Some(PatternDefinition {
-        by: by?,
-        stages: elements?,
-        within,
-        within_last,
-        skip: skip?,
-        order,
-        select: select?,
-        timeouts,
-        limits,
-        line: node.line,
-    })
+    Some(Said { stages: elements?, within, within_last, skip: skip?, select: select?, timeouts })
 }
 
 fn limits(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> RunLimits {

@@ -52,9 +52,12 @@ mod tests {
             &mut json!({"component": "a@1"}),
             |function| json!({"from": "a", "functions": {"f": function}, "to": to()}),
         );
-        for (name, mut step) in
-            [("rule", json!({"rule": "a@1"})), ("transform", json!({"transform": "a@1"})), ("process", json!({"process": "a@1"}))]
-        {
+        for (name, mut step) in [
+            ("rule", json!({"rule": "a@1"})),
+            ("transform", json!({"transform": "a@1"})),
+            ("process", json!({"process": "a@1"})),
+            ("pattern-component", json!({"pattern": "a@1"})),
+        ] {
             check(name, &mut step, |step| json!({"from": "a", "steps": [step], "to": to()}));
         }
         let rule = |ttl| json!({"from": "a", "steps": [{"rule": "a@1", "ttl": ttl}], "to": to()});

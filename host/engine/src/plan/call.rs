@@ -247,9 +247,14 @@ impl ComponentCall {
     }
 }
 
-impl Guest<RuleAnswer> for ComponentCall {
-    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
-        let answer = self.instance().and_then(|instance| instance.judge(call));
+impl ComponentCall {
+    /// A call that answers yes or no for each row.
+    pub(super) fn verdicts(
+        &mut self,
+        call: &RuleCall,
+        make: impl FnOnce(&mut Instance) -> Result<RuleAnswer, CallFailure>,
+    ) -> Result<RuleAnswer, CallFailure> {
+        let answer = self.instance().and_then(make);
         let sum = |answer: &RuleAnswer| {
             let mut sum = Sum::default();
             for word in answer.verdicts.values().bit_chunks().iter_padded() {
@@ -262,6 +267,12 @@ impl Guest<RuleAnswer> for ComponentCall {
         };
         self.ended(call.columns.num_rows(), &answer, |answer| answer.usage, sum);
         answer
+    }
+}
+
+impl Guest<RuleAnswer> for ComponentCall {
+    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        self.verdicts(call, |instance| instance.judge(call))
     }
 
     fn replace(&mut self) {

@@ -13,8 +13,8 @@ use tidemill_flow::rule_set::{RuleSet, RuleSetSettings, SharedPredicate, SharedV
 use tidemill_flow::{
     AsOfJoin, AsOfSettings, ByClock, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall,
     IntervalJoin, Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
-    Meter, Metering, NamedProjection, Operator, Origin, Over, OverSettings, PanedWindow, PanedWindows, Predicate, ProcessStep,
-    Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested,
+    Meter, Metering, NamedProjection, OnFailing, Operator, Origin, Over, OverSettings, PanedWindow, PanedWindows, Predicate,
+    ProcessStep, Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested,
     TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings, WithFunctions,
 };
 use tidemill_runtime::{Grants, Runtime};
@@ -106,7 +106,11 @@ pub(crate) fn chain(
                     let to = metrics.user.of_step(plan.tenant.as_str(), plan.definition.name.as_str(), &plan.step_name(id.0));
                     Box::new(metering(id, planned, StepMeters::new(to, control.clone(), planned)))
                 }
-                PlannedKind::Pattern(planned) => pattern::operator(id, planned),
+                PlannedKind::Pattern(planned) => {
+                    let on_failing = planned.detector.as_ref().map_or(OnFailing::Hold, |detector| detector.component.on_failing);
+                    let isolation = || Isolation::new(on_failing);
+                    pattern::operator(id, planned, &isolation, &|which, detector| detector.guest(which, id, call))
+                }
                 PlannedKind::Match(planned) => recognize(id, planned),
                 PlannedKind::Correlate(planned) => Box::new(correlate(id, planned)),
                 PlannedKind::Origin(PlannedOrigin { stream, partition, offset }) => {
@@ -137,7 +141,7 @@ pub(crate) fn chain(
 const CHECKED: &str = "aggregates were checked with their arguments";
 
 /// Makes the sandbox of a component for a step.
-type MakeCall<'a> = dyn Fn(u32, &Arc<PlannedComponent>) -> ComponentCall + 'a;
+pub(super) type MakeCall<'a> = dyn Fn(u32, &Arc<PlannedComponent>) -> ComponentCall + 'a;
 
 fn components(step: StepId, planned: &PlannedAggregates, call: &MakeCall<'_>) -> Vec<ComponentAggregate> {
     let one = |own: &PlannedAggregate| {

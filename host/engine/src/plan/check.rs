@@ -10,7 +10,7 @@ use tidemill_event::{Field, FieldType, PipelineName, StreamName, StreamSchema, T
 use tidemill_expr::Expression;
 use tidemill_flow::{Judged, OnFailing, RuleStep};
 use tidemill_log::Log;
-use tidemill_runtime::{Component, Grants, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
+use tidemill_runtime::{Component, Grants, Instance, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
 
 use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, Text, nearest};
 use crate::plan::columns::Columns;
@@ -115,29 +115,17 @@ fn check_with(
     let mut faults = Vec::new();
     let sources = sources_of(&definition, catalog, pinning, placing.gathered.clone(), &mut faults).map(Arc::new);
     let mut checker = Checker {
-        catalog,
-        pinning,
+        catalog: Some(catalog),
         sources: sources.clone(),
-        used: Vec::new(),
         next_operator: match pinning {
             Pinning::Newest(previous) => previous.map_or(0, |previous| previous.next_operator),
             Pinning::As(stored) => stored.next_operator,
         },
-        last_by: None,
-        has_changed_times: false,
-        at: 0,
         stages: placing.stages.clone(),
-        placed_by: None,
-        left_by: Vec::new(),
-        has_clock_times: false,
-        scattered: None,
         asked_for,
-        sides: Vec::new(),
-        functions: Vec::new(),
-        calls: Vec::new(),
-        stream_column: None,
         tags: definition.tags.clone(),
         faults,
+        ..Checker::of_nothing(pinning)
     };
     checker.name_functions(&definition.functions);
     let alias = definition.sources.first().and_then(|source| source.alias.clone());
@@ -196,7 +184,8 @@ fn check_with(
 }
 
 pub(super) struct Checker<'a> {
-    pub(super) catalog: &'a Catalog<'a>,
+    /// `None`: a step is on trial by itself, and has named nothing of it.
+    pub(super) catalog: Option<&'a Catalog<'a>>,
     pub(super) pinning: Pinning<'a>,
     /// `None` if one of them is not there: then no column is known either.
     pub(super) sources: Option<Arc<Sources>>,
@@ -231,6 +220,39 @@ pub(super) struct Checker<'a> {
     /// Rules that ask for one of these are on.
     pub(super) tags: Vec<String>,
     pub(super) faults: Vec<Fault>,
+}
+
+impl<'a> Checker<'a> {
+    /// Nothing is known, and nothing was found.
+    pub(super) fn of_nothing(pinning: Pinning<'a>) -> Self {
+        Self {
+            catalog: None,
+            pinning,
+            sources: None,
+            used: Vec::new(),
+            next_operator: 0,
+            last_by: None,
+            has_changed_times: false,
+            at: 0,
+            stages: Vec::new(),
+            placed_by: None,
+            left_by: Vec::new(),
+            has_clock_times: false,
+            scattered: None,
+            asked_for: None,
+            sides: Vec::new(),
+            functions: Vec::new(),
+            calls: Vec::new(),
+            stream_column: None,
+            tags: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// What the definition is checked against.
+    pub(super) fn catalog(&self) -> &'a Catalog<'a> {
+        self.catalog.expect("a step on trial names nothing of it")
+    }
 }
 
 impl Checker<'_> {
@@ -288,6 +310,10 @@ impl Checker<'_> {
             }
             StepKind::Pattern(wanted) => {
                 let (planned, columns) = self.pattern(at, step, wanted, columns)?;
+                Some((PlannedKind::Pattern(Box::new(planned)), columns))
+            }
+            StepKind::PatternComponent(wanted) => {
+                let (planned, columns) = self.pattern_component(at, step, wanted, columns)?;
                 Some((PlannedKind::Pattern(Box::new(planned)), columns))
             }
             StepKind::Dedupe(wanted) | StepKind::Rate(wanted) => {
@@ -378,7 +404,7 @@ impl Checker<'_> {
                 wanted.reference.line,
                 format!("`{}` is {}", wanted.reference.text, a(component.kind())),
                 match component.kind() {
-                    Kind::Rule | Kind::Transform | Kind::Process => format!("write `- {there}: …`"),
+                    Kind::Rule | Kind::Transform | Kind::Process | Kind::Pattern => format!("write `- {there}: …`"),
                     Kind::Function | Kind::Aggregate => {
                         format!(
                             "give it a name beside `from`, `functions: {{name: {}}}`, and call that in expressions",
@@ -412,7 +438,8 @@ impl Checker<'_> {
             }
         }
         let is_stateful = !description.state.is_empty() || kind == Kind::Process;
-        let by = self.by(step, wanted, is_stateful, columns);
+        // What is kept of a pattern is the host's own: its state has another name.
+        let by = self.by(step, wanted, is_stateful || kind == Kind::Pattern, columns);
         if wanted.ttl.is_some() && description.state.is_empty() {
             let error = format!("`{}` keeps no state", wanted.reference.text);
             self.fault(format!("{}.ttl", step.path), wanted.by_line, error, "remove `ttl`");
@@ -452,7 +479,7 @@ impl Checker<'_> {
         };
         let pin = match pinned {
             Some(pin) => pin,
-            None => match self.catalog.components.resolve(self.catalog.tenant, &reference.text) {
+            None => match self.catalog().components.resolve(self.catalog().tenant, &reference.text) {
                 Ok(entry) => Pin {
                     step: at,
                     reference: reference.text.clone(),
@@ -470,7 +497,7 @@ impl Checker<'_> {
             },
         };
         let loaded =
-            pin.digest.parse().map_err(|error| format!("{error}")).and_then(|digest| self.catalog.components.load(digest));
+            pin.digest.parse().map_err(|error| format!("{error}")).and_then(|digest| self.catalog().components.load(digest));
         match loaded {
             Ok(component) => Some((pin, component)),
             Err(error) => {
@@ -542,16 +569,16 @@ impl Checker<'_> {
     }
 
     /// A configuration the component does not take is a fault of the text, so one instance is opened right here.
-    pub(super) fn open(&mut self, path: &str, wanted: &ComponentStep, planned: &PlannedComponent) -> Option<()> {
+    pub(super) fn open(&mut self, path: &str, wanted: &ComponentStep, planned: &PlannedComponent) -> Option<Instance> {
         let settings = InstanceSettings {
             config: planned.config.clone(),
             limits: planned.limits.clone(),
             log: Arc::new(SilentLog),
             metrics: Arc::new(tidemill_runtime::SilentMetrics),
-            grants: self.catalog.grants.clone(),
+            grants: self.catalog().grants.clone(),
         };
-        match self.catalog.runtime.instantiate(&planned.component, settings) {
-            Ok(_) => Some(()),
+        match self.catalog().runtime.instantiate(&planned.component, settings) {
+            Ok(instance) => Some(instance),
             Err(failure) => {
                 let error = format!("`{}` does not open: {failure}", wanted.reference.text);
                 self.fault(format!("{path}.config"), wanted.config_line, error, "change `config` as the component says");

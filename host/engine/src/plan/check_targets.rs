@@ -30,7 +30,7 @@ impl Checker<'_> {
                     let path = &file.path;
                     if let Some(other) = self.other_owner(definition, path) {
                         // Of other tenants not even the names are told.
-                        let is_own = other.split_once('/').is_some_and(|(tenant, _)| tenant == self.catalog.tenant.as_str());
+                        let is_own = other.split_once('/').is_some_and(|(tenant, _)| tenant == self.catalog().tenant.as_str());
                         let whose = if is_own { format!("the pipeline `{other}`") } else { "somebody else".to_owned() };
                         let error = format!("`files/{path}` belongs to {whose}");
                         let remedy = "choose another path, or delete that pipeline and move its files away";
@@ -43,10 +43,13 @@ impl Checker<'_> {
                     // Only of a new text: a pipeline that runs already says in its status what it lacks, and goes on when it is there.
                     if matches!(self.pinning, Pinning::Newest(_))
                         && let Err(error) =
-                            WebhookTarget::check(&webhook.settings, &self.catalog.targets.secrets_of(self.catalog.tenant))
+                            WebhookTarget::check(&webhook.settings, &self.catalog().targets.secrets_of(self.catalog().tenant))
                     {
-                        let remedy =
-                            format!("put it into the host's data directory as `secrets/{}/{}`", self.catalog.tenant, error.name);
+                        let remedy = format!(
+                            "put it into the host's data directory as `secrets/{}/{}`",
+                            self.catalog().tenant,
+                            error.name
+                        );
                         self.fault(format!("{}.webhook", target.path), target.line, error.to_string(), remedy);
                     }
                     PlannedTarget::Webhook(webhook.clone())
@@ -54,7 +57,7 @@ impl Checker<'_> {
                 TargetKind::Stream(name) => {
                     let path = format!("{}.stream", target.path);
                     self.refuse_cycle(definition, name, &path, target.line);
-                    let there = self.catalog.log.stream(&StreamId::new(self.catalog.tenant.clone(), name.clone()));
+                    let there = self.catalog().log.stream(&StreamId::new(self.catalog().tenant.clone(), name.clone()));
                     let side = target.side.as_ref().and_then(|side| self.side_schema(side).cloned());
                     let output = if target.side.is_some() { side.as_ref() } else { output };
                     let (Some(output), Some(sources)) = (output, &self.sources) else { continue };
@@ -114,11 +117,11 @@ impl Checker<'_> {
 
     /// Whose folder it is, if not this pipeline's: whoever writes there still, or whose rows are still there.
     fn other_owner(&self, definition: &PipelineDefinition, path: &str) -> Option<String> {
-        let other = self.catalog.log.document(&owner_key(path))?;
+        let other = self.catalog().log.document(&owner_key(path))?;
         let other = String::from_utf8_lossy(&other).into_owned();
-        let is_there = || self.catalog.log.document(&format!("pipeline/{other}")).is_some();
-        let is_other = other != owner(self.catalog.tenant, &definition.name);
-        (is_other && (is_there() || FileSink::holds_rows(&*self.catalog.targets.disk, &self.catalog.targets.files, path)))
+        let is_there = || self.catalog().log.document(&format!("pipeline/{other}")).is_some();
+        let is_other = other != owner(self.catalog().tenant, &definition.name);
+        (is_other && (is_there() || FileSink::holds_rows(&*self.catalog().targets.disk, &self.catalog().targets.files, path)))
             .then_some(other)
     }
 
@@ -143,7 +146,7 @@ impl Checker<'_> {
             if seen.contains(&stream) {
                 continue;
             }
-            for (name, (sources, targets)) in self.catalog.graph {
+            for (name, (sources, targets)) in self.catalog().graph {
                 if sources.contains(&stream) && *name != definition.name {
                     let through: Vec<String> = through.iter().cloned().chain([format!("`{name}`")]).collect();
                     reached.extend(targets.iter().map(|target| (target.clone(), through.clone())));

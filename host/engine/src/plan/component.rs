@@ -91,6 +91,7 @@ pub(crate) fn a(kind: Kind) -> &'static str {
         Kind::Function => "a function",
         Kind::Aggregate => "an aggregate",
         Kind::Process => "a process",
+        Kind::Pattern => "a pattern",
     }
 }
 

@@ -80,6 +80,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 described["conditions"] = json!(pattern.conditions.len());
                 described["automaton_states"] = json!(pattern.states);
                 described["runs_max"] = json!(pattern.limits.runs_max);
+                if let Some(detector) = &pattern.detector {
+                    described["predicates"] = json!(detector.text.predicates);
+                }
                 if !pattern.warnings.is_empty() {
                     described["warnings"] = json!(pattern.warnings);
                 }

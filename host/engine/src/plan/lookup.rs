@@ -35,7 +35,7 @@ impl Checker<'_> {
         columns: Option<&Columns>,
     ) -> Option<(PlannedKind, Columns)> {
         let path = step.name();
-        let table = match self.catalog.tables.handle(self.catalog.tenant, &lookup.table.text) {
+        let table = match self.catalog().tables.handle(self.catalog().tenant, &lookup.table.text) {
             Ok(table) => table,
             Err(error) => {
                 let remedy =

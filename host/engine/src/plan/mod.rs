@@ -33,6 +33,7 @@ mod stage;
 mod state;
 mod target;
 mod thin;
+mod trial;
 mod window;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
 pub(crate) use machine::PlannedMachine;
 pub(crate) use meters::PlannedMeter;
+pub use pattern::PatternCall;
 pub(crate) use pattern::PlannedPattern;
 pub(crate) use recognize::{PlannedDefinition, PlannedMatch};
 pub(crate) use rules::PlannedRules;
@@ -68,6 +70,7 @@ pub(crate) use stage::{Inner, Stage};
 pub(crate) use state::KeptState;
 pub(crate) use target::{PlannedTarget, made};
 pub(crate) use thin::{PlannedLimit, PlannedSample};
+pub use trial::pattern_step;
 pub(crate) use window::{PlannedOver, PlannedWindow, Windows};
 
 /// A pipeline that can run.
@@ -137,7 +140,7 @@ impl Plan {
     pub(crate) fn instances(&self) -> usize {
         let of = |stage: &Stage| {
             let steps = &self.steps[stage.steps.start as usize..stage.steps.end as usize];
-            steps.iter().flat_map(PlannedStep::components).count() * stage.tasks as usize
+            steps.iter().map(PlannedStep::sandboxes).sum::<usize>() * stage.tasks as usize
         };
         self.stages.iter().map(of).sum()
     }
@@ -208,7 +211,16 @@ pub(crate) struct PlannedStep {
 }
 
 impl PlannedStep {
-    /// Every sandbox it needs.
+    /// How many sandboxes it needs: a pattern has one for each of its calls.
+    fn sandboxes(&self) -> usize {
+        let detector = match &self.kind {
+            PlannedKind::Pattern(pattern) => pattern.detector.as_ref(),
+            _ => None,
+        };
+        self.components().count() + detector.map_or(0, |detector| detector.calls().count() - 1)
+    }
+
+    /// Every component it calls.
     fn components(&self) -> impl Iterator<Item = &Arc<PlannedComponent>> {
         let called = self.calls.iter().map(|call| &call.component);
         let aggregates = self.kind.aggregates().into_iter().flat_map(|aggregates| &aggregates.components);
@@ -250,6 +262,7 @@ impl PlannedKind {
     pub(crate) fn component(&self) -> Option<&Arc<PlannedComponent>> {
         match self {
             Self::Rule { component, .. } | Self::Transform { component, .. } | Self::Process { component, .. } => Some(component),
+            Self::Pattern(pattern) => pattern.detector.as_ref().map(|detector| &detector.component),
             Self::Where(_)
             | Self::Select(_)
             | Self::Extend(_)
@@ -258,7 +271,6 @@ impl PlannedKind {
             | Self::Window(_)
             | Self::Over(_)
             | Self::Limit(_)
-            | Self::Pattern(_)
             | Self::Sample(_)
             | Self::Match(_)
             | Self::Rules(_)

@@ -98,6 +98,12 @@ impl Condition {
                 .all(|not| (not.holds | not.fails) & unknown != 0 || not.holds & !holds != 0 || not.fails & holds != 0)
     }
 
+    /// The predicates that somebody may have to be asked about to know whether it holds.
+    pub(crate) fn asks(&self, bits: Bits) -> impl Iterator<Item = PredicateId> {
+        let mentioned = self.not_all.iter().fold(self.all.holds | self.all.fails, |all, not| all | not.holds | not.fails);
+        predicates(if self.may_hold(bits) { mentioned & bits.unknown } else { 0 })
+    }
+
     /// Whether it holds.
     #[inline]
     pub(crate) fn test(&self, bits: Bits, answers: &mut dyn Answers) -> bool {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_select::filter::prep_null_mask_filter;
 use tidemill_event::Field;
 
 use crate::Predicate;
 use crate::batch::{assemble, field_of};
+use crate::pattern::asking::{Answers, AskedCondition, Question};
 use crate::pattern::automaton::StageId;
 use crate::pattern::run::{Candidate, RunJudge, RunView};
 use crate::pattern::running::{Places, Running};
@@ -23,6 +25,8 @@ pub enum StageCondition {
     Row(Box<dyn Predicate>),
     /// Over the row and what a run has taken.
     Run(Box<dyn RunPredicate>),
+    /// The same, answered by a component.
+    Asked(AskedCondition),
 }
 
 /// A condition over a row and what a run has taken before it.
@@ -96,13 +100,15 @@ impl RunPredicate for RunExpression {
 pub(crate) struct Tested {
     /// Per row a bit per predicate.
     pub(crate) holds: Vec<u64>,
+    /// Per row those about which no run is asked, because the row alone says no. Empty: there are none.
+    pub(crate) shut: Vec<u64>,
     /// How often one failed.
     pub(crate) failed: u64,
 }
 
 /// All predicates of the row alone, over all rows.
 pub(crate) fn test_rows(conditions: &[StageCondition], rows: &RecordBatch) -> Tested {
-    let mut tested = Tested { holds: vec![0; rows.num_rows()], failed: 0 };
+    let mut tested = Tested { holds: vec![0; rows.num_rows()], ..Tested::default() };
     for (number, condition) in conditions.iter().enumerate() {
         let StageCondition::Row(predicate) = condition else { continue };
         let answer = predicate.test(rows);
@@ -111,12 +117,27 @@ pub(crate) fn test_rows(conditions: &[StageCondition], rows: &RecordBatch) -> Te
         tested.failed += answer.failed.len() as u64;
         answer.failed.into_iter().for_each(|(row, _)| tested.holds[row] &= !(1 << number));
     }
+    for (number, gate) in gates(conditions) {
+        let open = rows.column_by_name(gate).expect("a column of the batch").as_boolean();
+        tested.shut.resize(rows.num_rows(), 0);
+        for row in (0..rows.num_rows()).filter(|row| open.is_null(*row) || !open.value(*row)) {
+            tested.shut[row] |= 1 << number;
+        }
+    }
     tested
+}
+
+/// The columns that conditions are shut by.
+fn gates(conditions: &[StageCondition]) -> impl Iterator<Item = (usize, &str)> {
+    conditions.iter().enumerate().filter_map(|(number, condition)| match condition {
+        StageCondition::Asked(AskedCondition { gate: Some(gate), .. }) => Some((number, &**gate)),
+        StageCondition::Asked(_) | StageCondition::Row(_) | StageCondition::Run(_) => None,
+    })
 }
 
 /// The predicates that look at runs, a bit each.
 pub(crate) fn of_runs(conditions: &[StageCondition]) -> u64 {
-    let looks = |condition: &StageCondition| matches!(condition, StageCondition::Run(_));
+    let looks = |condition: &StageCondition| matches!(condition, StageCondition::Run(_) | StageCondition::Asked(_));
     conditions.iter().enumerate().filter(|(_, condition)| looks(condition)).fold(0, |all, (number, _)| all | 1 << number)
 }
 
@@ -126,13 +147,19 @@ pub(crate) struct Judging<'a> {
     pub(crate) rows: &'a RecordBatch,
     pub(crate) kept: &'a Rows,
     pub(crate) running: &'a mut Running,
+    /// What the component said of the row.
+    pub(crate) answers: &'a Answers,
     pub(crate) failed: u64,
 }
 
 impl RunJudge for Judging<'_> {
     fn holds(&mut self, predicate: PredicateId, event: &Candidate, run: &RunView<'_>) -> bool {
-        let StageCondition::Run(condition) = &self.conditions[usize::from(predicate.0)] else {
-            panic!("{predicate:?} was answered for the whole batch")
+        let condition = match &self.conditions[usize::from(predicate.0)] {
+            StageCondition::Run(condition) => condition,
+            StageCondition::Asked(_) => {
+                return self.answers.holds(Question { row: event.row & !FRESH, node: run.node, predicate });
+            }
+            StageCondition::Row(_) => panic!("{predicate:?} was answered for the whole batch"),
         };
         let candidate =
             RunCandidate { rows: self.rows, row: (event.row & !FRESH) as usize, run, kept: self.kept, running: self.running };

@@ -9,10 +9,13 @@
 //! | `single` | one key by itself |
 //! | `step` | the step: rows of many keys in, matches and timeouts out |
 //! | `order` · `conditions` · `output` · `kept` | rows in their order · what stages ask · rows of matches · state as entries |
+//! | `round` · `asking` · `by_component` | how rows come to runs · conditions that a component answers · a step around a component |
 //! | `running` | what conditions ask of runs: counts, sums, first and last values |
 
+mod asking;
 mod automaton;
 mod buffer;
+mod by_component;
 mod compile;
 mod condition;
 mod conditions;
@@ -30,6 +33,7 @@ pub(crate) mod order;
 mod output;
 mod reach;
 mod refused;
+mod round;
 mod rounds;
 mod run;
 mod running;
@@ -39,8 +43,10 @@ mod step;
 #[cfg(test)]
 mod step_tests;
 
+pub use asking::{AskedCondition, ConditionGuest};
 pub use automaton::StageId;
 pub use buffer::Moment;
+pub use by_component::{ByComponent, ComponentPattern};
 pub use conditions::{RunCandidate, RunExpression, RunPredicate, StageCondition};
 pub use examined::{Examined, PatternWarning};
 pub use leaving::SkipFailed;

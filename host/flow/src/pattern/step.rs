@@ -16,15 +16,17 @@ use tidemill_event::{Breaker, Field, Reason};
 use crate::aggregate::AggregateRefused;
 use crate::group::KeyIndex;
 use crate::pattern::PatternRefused;
+use crate::pattern::asking::{Asking, ConditionGuest, bury};
 use crate::pattern::automaton::StageId;
 use crate::pattern::buffer::Moment;
-use crate::pattern::conditions::{FRESH, Judging, StageCondition, of_runs, test_rows};
+use crate::pattern::conditions::{FRESH, StageCondition, of_runs, test_rows};
 use crate::pattern::kept::{Kept, Slot};
 use crate::pattern::leaving::SkipFailed;
 use crate::pattern::matcher::Matcher;
 use crate::pattern::order::{Ordered, PatternOrder, Waiting};
 use crate::pattern::output::{Emitted, MatchOutput, Measure};
-use crate::pattern::run::{Candidate, Found, RunLimits, Tally, Trigger};
+use crate::pattern::round::Meeting;
+use crate::pattern::run::{Found, RunLimits, Tally, Trigger};
 use crate::pattern::running::{RunValue, Running};
 use crate::pattern::shape::Pattern;
 use crate::where_step::without;
@@ -46,6 +48,8 @@ pub struct PatternSettings {
     pub conditions: Vec<StageCondition>,
     /// What conditions ask of runs, by number.
     pub values: Vec<RunValue>,
+    /// Who answers those that are a component's.
+    pub asked: Option<ConditionGuest>,
     /// The order of rows.
     pub order: PatternOrder,
     /// Bounds for each key.
@@ -110,11 +114,20 @@ pub struct PatternReport {
     pub tally: PatternTally,
 }
 
+impl PatternReport {
+    /// Of what is to be reported now, if it is anything else than what was last.
+    pub(crate) fn of(step: StepId, now: PatternTally, reported: &mut PatternTally) -> Option<Self> {
+        let before = std::mem::replace(reported, now);
+        (now != before).then(|| Self { step, tally: now.since(&before) })
+    }
+}
+
 /// The step.
 pub struct PatternStep {
     step: StepId,
     conditions: Vec<StageCondition>,
     of_runs: u64,
+    asking: Option<Asking>,
     output: MatchOutput,
     tally: PatternTally,
     /// What was reported last.
@@ -127,15 +140,15 @@ type Rank = (u32, i64, bool, u64);
 
 /// What a batch finds.
 #[derive(Default)]
-struct Batch {
+pub(crate) struct Batch {
     emitted: Vec<(Rank, Emitted)>,
     /// Keys whose runs may have changed; each is held until the end of the batch.
-    touched: Vec<u32>,
+    pub(crate) touched: Vec<u32>,
     /// The key of each row.
     slots: Vec<u32>,
-    found: Vec<Found>,
+    pub(crate) found: Vec<Found>,
     /// Rows that completed a match without anything to skip to.
-    failed: Vec<(usize, SkipFailed)>,
+    pub(crate) failed: Vec<(usize, SkipFailed)>,
 }
 
 impl PatternStep {
@@ -145,14 +158,24 @@ impl PatternStep {
     /// If a predicate of the pattern has no condition.
     pub fn new(settings: PatternSettings) -> Result<Self, PatternStepRefused> {
         let PatternSettings { step, by, fields, kept, pattern, conditions, values, order, .. } = settings;
-        let PatternSettings { limits, measures, timeouts, judged, .. } = settings;
+        let PatternSettings { asked, limits, measures, timeouts, judged, .. } = settings;
         let matcher = Matcher::new(&pattern, limits)?;
         assert!(matcher.automaton.predicates <= conditions.len(), "a condition for each predicate");
         let running = Running::new(values, &kept, |stage| matcher.automaton.stage(stage));
         let output = MatchOutput::new(measures, timeouts, order, |stage| matcher.automaton.stage(stage))?;
         let of_runs = of_runs(&conditions);
         let kept = Kept::new(KeyIndex::new(by), Waiting::new(order, judged, fields), matcher, kept, running);
-        Ok(Self { step, conditions, of_runs, output, tally: PatternTally::default(), reported: PatternTally::default(), kept })
+        let asking = asked.map(|asked| Asking::new(step, asked));
+        Ok(Self {
+            step,
+            conditions,
+            of_runs,
+            asking,
+            output,
+            tally: PatternTally::default(),
+            reported: PatternTally::default(),
+            kept,
+        })
     }
 
     /// The columns that come out, `_time` aside.
@@ -172,52 +195,44 @@ impl PatternStep {
 
     /// What it did since it was last asked, if it did anything.
     fn report(&mut self) -> Option<PatternReport> {
-        let now = self.tally();
-        let before = std::mem::replace(&mut self.reported, now);
-        (now != before).then(|| PatternReport { step: self.step, tally: now.since(&before) })
+        PatternReport::of(self.step, self.tally(), &mut self.reported)
     }
 
     /// Each row to the matcher of its key.
-    fn rows(&mut self, ordered: &Ordered, marks: &Marks, batch: &mut Batch) {
+    fn rows(&mut self, ordered: &Ordered, marks: &Marks, batch: &mut Batch, output: &mut Outcome) {
         let Ordered { rows, moments } = ordered;
         let tested = test_rows(&self.conditions, &rows.rows);
         self.tally.failed += tested.failed;
         let mut slots = Vec::new();
-        let Kept { index, matcher, buffer, rows: stored, slots: of, running, .. } = &mut self.kept;
+        let Kept { index, matcher, buffer, rows: stored, slots: keys, running, .. } = &mut self.kept;
         running.meet(&rows.rows);
         index.slots_of(&rows.rows, &mut slots);
-        of.resize_with(index.slots(), Slot::default);
-        let mut judging = Judging { conditions: &self.conditions, rows: &rows.rows, kept: stored, running, failed: 0 };
-        for (row, moment) in moments.iter().enumerate() {
-            let candidate =
-                Candidate { moment: *moment, row: row as u32 | FRESH, holds: tested.holds[row], unknown: self.of_runs };
-            let slot = slots[row];
-            let key = &mut of[slot as usize];
-            if key.runs.is_empty() && !matcher.may_begin(&candidate) {
-                continue;
+        keys.resize_with(index.slots(), Slot::default);
+        let mut meeting = Meeting {
+            conditions: &self.conditions,
+            of_runs: self.of_runs,
+            rows,
+            moments,
+            tested: &tested,
+            slots: &slots,
+            marks,
+            index,
+            matcher,
+            buffer,
+            stored,
+            keys,
+            running,
+            failed: 0,
+        };
+        let unanswered = match &mut self.asking {
+            Some(asking) => meeting.in_rounds(asking, batch, output),
+            None => {
+                meeting.in_order(batch);
+                Vec::new()
             }
-            let origin = rows.origin[row];
-            if !std::mem::replace(&mut key.is_touched, true) {
-                // Its name is needed until the rows are told.
-                index.hold(slot);
-                batch.touched.push(slot);
-                key.origin = 0;
-            }
-            // Time has gone on since the key's last event, by the watermark before this one and then by its own time.
-            for now in [marks.before(origin).0, moment.time] {
-                if key.runs.deadline.is_some_and(|deadline| deadline <= now) {
-                    // Nobody can send again what time let out: it is counted.
-                    let _ = matcher.advance(&mut key.runs, buffer, now, &mut batch.found);
-                    batch.by_time(slot, key.origin, marks, Some(origin));
-                }
-            }
-            key.origin = origin;
-            if let Err(error) = matcher.take(&mut key.runs, buffer, &candidate, &mut judging, &mut batch.found) {
-                batch.failed.push((row, error));
-            }
-            batch.by_event(slot, origin, *moment);
-        }
-        self.tally.failed += judging.failed;
+        };
+        self.tally.failed += meeting.failed;
+        bury(unanswered, rows, self.step, output);
         for slot in &batch.touched {
             self.kept.note_timer(*slot);
         }
@@ -283,7 +298,7 @@ impl PatternStep {
 impl Batch {
     /// What the clock let out. It comes out with the input row whose watermark did it, but not before the key's own last event; what the key's next event
     /// pushed out without the watermark, with that one.
-    fn by_time(&mut self, slot: u32, last: u32, marks: &Marks, next: Option<u32>) {
+    pub(crate) fn by_time(&mut self, slot: u32, last: u32, marks: &Marks, next: Option<u32>) {
         for found in self.found.drain(..) {
             let by_watermark = marks.lets_out(found.at.saturating_sub(1));
             let by_watermark = by_watermark.filter(|out| next.is_none_or(|next| *out <= next));
@@ -293,7 +308,7 @@ impl Batch {
         }
     }
 
-    fn by_event(&mut self, slot: u32, origin: u32, moment: Moment) {
+    pub(crate) fn by_event(&mut self, slot: u32, origin: u32, moment: Moment) {
         for found in self.found.drain(..) {
             debug_assert!(found.trigger == Trigger::Event && found.is_match, "an event lets out matches only");
             let emitted = Emitted { found, slot, origin, time: moment.time };
@@ -312,9 +327,10 @@ impl Operator for PatternStep {
         self.kept.is_changed |= !input.is_empty();
         let ordered = self.kept.waiting.pass(self.step, input, &marks, output);
         let mut batch = Batch::default();
-        self.rows(&ordered, &marks, &mut batch);
+        self.rows(&ordered, &marks, &mut batch, output);
         self.time(&marks, &mut batch);
         if !batch.failed.is_empty() {
+            batch.failed.sort_by_key(|(row, _)| *row);
             let why = batch.failed.iter().map(|(row, error)| (*row, Reason::Expression, error.to_string())).collect();
             output.bury(&ordered.rows, self.step, why);
         }

@@ -124,6 +124,7 @@ fn step(case: &Case) -> PatternStep {
         pattern: case.pattern.clone(),
         conditions,
         values: Vec::new(),
+        asked: None,
         order: case.order,
         limits: RunLimits::default(),
         measures: vec![measure("n", Some("s1"), Aggregate::Count, None), measure("sum", None, Aggregate::Sum, Some(&value))],

@@ -69,6 +69,11 @@ impl Kept {
         }
     }
 
+    /// How many keys wait for something.
+    pub(crate) fn open_keys(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
     /// Whether some key waits for something.
     pub(crate) fn has_open(&self) -> bool {
         self.entries.len() > 0

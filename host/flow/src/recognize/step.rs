@@ -17,7 +17,7 @@ use tidemill_event::{Breaker, Field, FieldType};
 use crate::aggregate::AggregateRefused;
 use crate::group::KeyIndex;
 use crate::pattern::order::{Ordered, Waiting};
-use crate::pattern::{Moment, PatternOrder};
+use crate::pattern::{Moment, PatternOrder, PatternReport, PatternTally, Tally};
 use crate::recognize::columns::TermColumns;
 use crate::recognize::judge::{Conditions, Definition, Judging};
 use crate::recognize::kept::{Kept, Slot};
@@ -79,6 +79,8 @@ pub struct MatchStep {
     conditions: Conditions,
     output: MatchOutput,
     fields: Vec<Field>,
+    /// What was reported last.
+    reported: PatternTally,
     kept: Kept,
 }
 
@@ -132,7 +134,8 @@ impl MatchStep {
         let looks_back = conditions.looks_back();
         let search = Search::new(program, Reach { looks_back, within, before, behind, has_numbers, has_unmatched }, limits);
         let waiting = Waiting::new(PatternOrder::Time, judged, fields.clone());
-        Ok(Self { step, conditions, output, fields, kept: Kept::new(KeyIndex::new(by), waiting, search, kept) })
+        let kept = Kept::new(KeyIndex::new(by), waiting, search, kept);
+        Ok(Self { step, conditions, output, fields, reported: PatternTally::default(), kept })
     }
 
     /// The columns that come out, `_time` aside.
@@ -143,6 +146,15 @@ impl MatchStep {
     /// What it did beside its rows, since it was made.
     pub fn tally(&self) -> MatchTally {
         self.kept.search.tally
+    }
+
+    /// The same in the words of a pattern: what is open are keys that wait for rows, what ended are readings that were not followed, what was refused
+    /// are rows that were given up.
+    fn report(&mut self) -> Option<PatternReport> {
+        let MatchTally { matches, rows_given_up, ways_given_up, failed } = self.tally();
+        let bounded = Tally { ended: ways_given_up, refused: rows_given_up, skip_failed: 0 };
+        let now = PatternTally { matches, timeouts: 0, bounded, failed, runs: self.kept.open_keys() };
+        PatternReport::of(self.step, now, &mut self.reported)
     }
 
     /// The rows to their keys, with what the conditions over rows say of them.
@@ -312,6 +324,7 @@ impl Operator for MatchStep {
         self.kept.index.forget_unheld(&batch.slots);
         // What is due is looked up without being able to change anything.
         self.kept.next_deadline();
+        output.patterns.extend(self.report());
         rows
     }
 

@@ -7,6 +7,7 @@ mod event;
 mod field;
 mod function;
 mod output;
+mod pattern;
 mod process;
 mod scalar;
 mod state;
@@ -92,4 +93,11 @@ pub fn table(input: TokenStream) -> TokenStream {
 pub fn process(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as ItemImpl);
     process::process(arguments.into(), item).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes an `impl Detector for T` a component that finds rows which follow each other. Its doc comment is the component's description.
+#[proc_macro_attribute]
+pub fn pattern(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as ItemImpl);
+    pattern::pattern(&arguments.into(), &item).unwrap_or_else(syn::Error::into_compile_error).into()
 }

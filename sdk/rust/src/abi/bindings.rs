@@ -493,3 +493,78 @@ pub mod process {
 
     // export process: (i32, i32, pointer, length, i32, i32, pointer, length, pointer, length, i32, pointer, length) -> (pointer)
 }
+
+/// A component that says which rows belong together. The host does the matching: it orders rows, follows the runs of every key, keeps them
+pub mod pattern {
+
+    /// What the component reads and makes. Frozen at upload.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Description {
+        /// For people: what it finds, in a sentence or a page.
+        pub doc: super::super::List,
+        /// Columns of a row that it reads; only these cross.
+        pub columns: super::super::List,
+        /// What conditions read of a run: the name of each is an aggregate over the rows it has taken, as in a pattern's `where`,
+        /// `avg(small.amount)`.
+        pub so_far: super::super::List,
+        /// What `shape` reads of a match: columns of `by`, `match_start`, `match_end`, `timed_out`, and whatever a pattern's `select` may
+        /// say, each called as it is written there: `last(large.amount)`.
+        pub found: super::super::List,
+        /// Columns that `shape` makes. They stand behind those of `by`, `match_start` and `match_end`.
+        pub outputs: super::super::List,
+        /// Whether `shape` is asked. If not, a match is what the `select` of the pattern says.
+        pub shapes: u8,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Description>() == 44);
+
+    /// The pattern, for the configuration that the instance was opened with.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Definition {
+        /// JSON, as it stands behind `pattern:` in a pipeline: `stages`, `within`, `within_last`, `skip`, `timeouts`, and `select` if
+        /// `shape` is not asked. In a stage `where` and `until` are SQL, or `predicate(n)`, `condition(n)`, or `predicate(n) and
+        /// condition(m)`, counted from 0.
+        pub pattern: super::super::List,
+        /// How many predicates `judge` answers.
+        pub predicates: u32,
+        /// How many conditions `ask` answers.
+        pub conditions: u32,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Definition>() == 16);
+
+    /// The answer to one batch.
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    pub struct Answer {
+        /// Bits, the lowest bit of the first byte is row 0; each stretch takes (rows + 7) / 8 bytes, bits behind the last row are ignored.
+        /// `judge`: a stretch for each predicate, in order: which rows fit. `ask`: one stretch: yes or no. `shape`: one stretch: which
+        /// matches become rows.
+        pub bits: super::super::List,
+        /// `shape`: the output columns in declared order, `rows` values each, in `data`. Otherwise none.
+        pub columns: super::super::List,
+        /// The buffer of `columns`.
+        pub data: super::super::List,
+        /// Rows with trouble: they are no part of any match, or, of `shape`, do not go on. Only rows of `judge` can be put back.
+        pub notes: super::super::List,
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    const _: () = assert!(size_of::<Answer>() == 32);
+
+    // export describe: () -> (pointer)
+
+    // export open: (pointer, length) -> (pointer)
+
+    // export pattern: () -> (pointer)
+
+    // export judge: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+
+    // export ask: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+
+    // export shape: (i32, pointer, length, i32, i32, pointer, length, pointer, length) -> (pointer)
+}

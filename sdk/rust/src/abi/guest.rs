@@ -9,10 +9,12 @@
 use std::cell::UnsafeCell;
 use std::ptr;
 
-use super::bindings::{self, aggregate, function, logging, metrics, process, rule, transform};
+use super::bindings::{self, aggregate, function, logging, metrics, pattern, process, rule, transform};
 use super::{List, OptionalList};
 use crate::aggregate::Aggregate;
-use crate::call::{AccumulatorAnswer, Call, Description, ProcessAnswer, RuleAnswer, TransformAnswer, ValueAnswer, WantedAnswer};
+use crate::call::{
+    AccumulatorAnswer, Call, Description, PatternAnswer, ProcessAnswer, RuleAnswer, TransformAnswer, ValueAnswer, WantedAnswer,
+};
 use crate::function::Function;
 use crate::process::{Declared, Opened, Sides};
 use crate::reject::Note;
@@ -171,6 +173,12 @@ pub struct AggregateGuest<A: Aggregate> {
 pub struct ProcessGuest<P: Declared> {
     processing: Guest<Opened<P>, ProcessAnswer, process::Answer>,
     wanting: Guest<(), WantedAnswer, process::Wanted>,
+}
+
+/// A pattern's globals: its three calls answer with one record.
+pub struct PatternGuest<D: crate::pattern::Declared> {
+    calls: Guest<crate::pattern::Opened<D>, PatternAnswer, pattern::Answer>,
+    definition: pattern::Definition,
 }
 
 const NO_LIST: List = List { pointer: 0, length: 0 };
@@ -675,6 +683,107 @@ impl<P: Declared> ProcessGuest<P> {
     }
 }
 
+impl<D: crate::pattern::Declared> PatternGuest<D> {
+    /// Nothing opened yet.
+    pub const fn nothing() -> Self {
+        let definition = pattern::Definition { pattern: NO_LIST, predicates: 0, conditions: 0 };
+        Self { calls: Guest::new(PatternAnswer::new()), definition }
+    }
+
+    /// The export `describe`.
+    pub fn describe() -> *const pattern::Description {
+        hear_panics();
+        let description = crate::pattern::Opened::<D>::describe();
+        let lowered = pattern::Description {
+            doc: list(description.doc.as_bytes()),
+            columns: fields(description.columns),
+            so_far: fields(description.so_far),
+            found: fields(description.found),
+            outputs: fields(description.outputs),
+            shapes: u8::from(description.shapes),
+        };
+        Box::leak(Box::new(lowered))
+    }
+
+    /// The export `open`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn open(&mut self, config: (*const u8, usize)) -> *const Outcome<()> {
+        hear_panics();
+        // SAFETY: the caller's promise.
+        let opened = crate::pattern::Opened::open(super::trusted::text(unsafe { slice(config) }));
+        self.calls.opened(opened)
+    }
+
+    /// The export `pattern`. Of a component that was not opened, or did not open, nothing.
+    pub fn pattern(&mut self) -> *const pattern::Definition {
+        if let Some(opened) = &self.calls.component {
+            let definition = opened.definition();
+            self.definition = pattern::Definition {
+                pattern: list(definition.text.as_bytes()),
+                predicates: definition.predicates() as u32,
+                conditions: definition.conditions() as u32,
+            };
+        }
+        &self.definition
+    }
+
+    /// The export `judge`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn judge(&mut self, batch: RawBatch) -> *const Outcome<pattern::Answer> {
+        // SAFETY: the caller's promise.
+        unsafe { self.answer(batch, crate::pattern::Opened::judge) }
+    }
+
+    /// The export `ask`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn ask(&mut self, batch: RawBatch) -> *const Outcome<pattern::Answer> {
+        // SAFETY: the caller's promise.
+        unsafe { self.answer(batch, crate::pattern::Opened::ask) }
+    }
+
+    /// The export `shape`.
+    ///
+    /// # Safety
+    /// The arguments are the host's.
+    pub unsafe fn shape(&mut self, batch: RawBatch) -> *const Outcome<pattern::Answer> {
+        // SAFETY: the caller's promise.
+        unsafe { self.answer(batch, crate::pattern::Opened::shape) }
+    }
+
+    /// # Safety
+    /// The arguments are the host's.
+    unsafe fn answer(
+        &mut self,
+        batch: RawBatch,
+        make: impl FnOnce(&crate::pattern::Opened<D>, &Call<'_>, &mut PatternAnswer),
+    ) -> *const Outcome<pattern::Answer> {
+        let Guest { component, answer, notes, .. } = &mut self.calls;
+        answer.clear();
+        let result = match component {
+            Some(opened) => {
+                // SAFETY: the caller's promise.
+                make(opened, &unsafe { batch.call() }, answer);
+                Ok(())
+            }
+            None => Err(NOT_OPENED.to_owned()),
+        };
+        crate::metrics::end_batch(result.is_ok());
+        let lowered = pattern::Answer {
+            bits: list(&answer.bits),
+            columns: list(&answer.columns),
+            data: list(&answer.buffer.bytes),
+            notes: lower_notes(notes, &answer.notes),
+        };
+        self.calls.returned(result, lowered)
+    }
+}
+
 /// The column of an answer; of one that failed, any: nobody reads it.
 fn one_column(answer: &ValueAnswer) -> bindings::Column {
     const NONE: bindings::Column =
@@ -752,6 +861,24 @@ macro_rules! __export_base {
     };
 }
 
+/// What a pattern exports.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_pattern {
+    ($component:ty) => {
+        const _: () = {
+            $crate::__export_base!(PatternGuest, $component);
+
+            #[unsafe(export_name = "pattern")]
+            extern "C" fn pattern() -> *const u8 {
+                unsafe { GUEST.get() }.pattern().cast()
+            }
+
+    $crate::__export_calls!("judge" judge, "ask" ask, "shape" shape);
+        };
+    };
+}
+
 /// What a guest whose calls take nothing but a batch exports.
 #[doc(hidden)]
 #[macro_export]
@@ -759,30 +886,38 @@ macro_rules! __export {
     ($guest:ident, $component:ty; $($main:literal $method:ident),+) => {
         const _: () = {
             $crate::__export_base!($guest, $component);
-
-            $(#[unsafe(export_name = $main)]
-            unsafe extern "C" fn $method(
-                rows: usize,
-                columns: *const $crate::abi::bindings::Column,
-                columns_length: usize,
-                keys: usize,
-                row_keys: u32,
-                state: *const $crate::abi::bindings::Column,
-                state_length: usize,
-                data: *const u8,
-                data_length: usize,
-            ) -> *const u8 {
-                let batch = guest::RawBatch {
-                    rows,
-                    columns: (columns, columns_length),
-                    keys,
-                    row_keys,
-                    state: (state, state_length),
-                    data: (data, data_length),
-                };
-                unsafe { GUEST.get().$method(batch) }.cast()
-            })+
+            $crate::__export_calls!($($main $method),+);
         };
+    };
+}
+
+/// The exports that take a batch.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_calls {
+    ($($main:literal $method:ident),+) => {
+        $(#[unsafe(export_name = $main)]
+        unsafe extern "C" fn $method(
+            rows: usize,
+            columns: *const $crate::abi::bindings::Column,
+            columns_length: usize,
+            keys: usize,
+            row_keys: u32,
+            state: *const $crate::abi::bindings::Column,
+            state_length: usize,
+            data: *const u8,
+            data_length: usize,
+        ) -> *const u8 {
+            let batch = guest::RawBatch {
+                rows,
+                columns: (columns, columns_length),
+                keys,
+                row_keys,
+                state: (state, state_length),
+                data: (data, data_length),
+            };
+            unsafe { GUEST.get().$method(batch) }.cast()
+        })+
     };
 }
 

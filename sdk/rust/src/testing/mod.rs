@@ -7,9 +7,11 @@
 mod aggregate;
 mod base64;
 mod cell;
+mod pattern;
 mod process;
 
 pub use aggregate::{AggregateTest, Values, aggregate};
+pub use pattern::{PatternTest, pattern};
 pub use process::{ProcessTest, Processed, process};
 
 use std::cell::RefCell;

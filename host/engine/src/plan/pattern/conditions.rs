@@ -14,6 +14,7 @@ use crate::plan::aggregates::aggregate_of;
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::type_name;
+use crate::plan::pattern::component::Answered;
 use crate::plan::pattern::predicate;
 
 /// A condition of a stage.
@@ -28,6 +29,15 @@ pub(crate) enum PlannedCondition {
         /// Values by their number, and the columns that stand for them.
         values: Vec<(usize, Field)>,
     },
+    /// A predicate that a component answers: the column that says so.
+    Judged([Arc<str>; 1]),
+    /// A condition over the run that a component answers.
+    Asked {
+        /// The columns of the row that it reads, and the one that says which rows are asked about.
+        columns: Vec<Arc<str>>,
+        gate: Option<Arc<str>>,
+        number: u32,
+    },
 }
 
 impl PlannedCondition {
@@ -35,7 +45,8 @@ impl PlannedCondition {
     pub(super) fn columns(&self) -> &[Arc<str>] {
         match self {
             Self::Row(expression) => expression.columns(),
-            Self::Run { columns, .. } => columns,
+            Self::Run { columns, .. } | Self::Asked { columns, .. } => columns,
+            Self::Judged(column) => column,
         }
     }
 }
@@ -49,10 +60,12 @@ pub(super) struct Asking {
     pub(super) conditions: Vec<PlannedCondition>,
     pub(super) values: Vec<RunValue>,
     pub(super) before: Vec<(Field, Expression)>,
+    /// What a component answers.
+    pub(super) answered: Option<Answered>,
 }
 
 impl Asking {
-    pub(super) fn new(names: &[(&Text, &StageElement)]) -> Self {
+    pub(super) fn new(names: &[(&Text, &StageElement)], answered: Option<Answered>) -> Self {
         use tidemill_flow::pattern::Contiguity::{NotFollowedBy, NotNext};
         let is_negation = |element: &StageElement| matches!(element.contiguity, NotNext | NotFollowedBy);
         let of = |negated: bool| {
@@ -66,6 +79,7 @@ impl Asking {
             conditions: Vec::new(),
             values: Vec::new(),
             before: Vec::new(),
+            answered,
         }
     }
 
@@ -125,6 +139,11 @@ impl Checker<'_> {
         asking: &mut Asking,
         columns: &Columns,
     ) -> Result<(String, PlannedCondition), ExpressionError> {
+        if let Some(answered) = &asking.answered
+            && let Some(condition) = answered.condition(&text.text)
+        {
+            return condition.map(|condition| (text.text.clone(), condition));
+        }
         let names: Vec<&str> = Aggregate::names().collect();
         let Staged { calls, rest } = asking.staged(&text.text, &names)?;
         let mut values: Vec<(usize, Field)> = Vec::with_capacity(calls.len());
@@ -148,7 +167,7 @@ impl Checker<'_> {
     }
 
     /// A value that is asked of a run: its number, and the column that stands for it.
-    fn run_value(
+    pub(super) fn run_value(
         &mut self,
         StageCall { stage, call }: &StageCall,
         asking: &mut Asking,

@@ -7,8 +7,10 @@
 //!     condition  amount > 3 * "avg(small.amount)" and kind = 'x'
 //! ```
 
+mod component;
 mod conditions;
 mod described;
+mod guest;
 mod measures;
 mod operator;
 mod refused;
@@ -28,13 +30,16 @@ use tidemill_flow::pattern::{
 use crate::pipeline::{PatternDefinition, SkipTo, StageBody, StageElement, Step, Text};
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
+use crate::plan::pattern::component::Answered;
 use crate::plan::pattern::conditions::Asking;
 use crate::plan::pattern::described::described;
 use crate::plan::state::KeptState;
 use crate::plan::window::named;
 
+pub(crate) use component::PlannedDetector;
 pub(crate) use conditions::PlannedCondition;
-pub(super) use operator::operator;
+pub use guest::PatternCall;
+pub(crate) use operator::operator;
 
 /// A `pattern` step.
 pub(crate) struct PlannedPattern {
@@ -63,6 +68,18 @@ pub(crate) struct PlannedPattern {
     /// States of its automaton.
     pub(crate) states: usize,
     pub(crate) warnings: Vec<String>,
+    /// Who answers for its stages, if a component does.
+    pub(crate) detector: Option<PlannedDetector>,
+}
+
+impl PlannedPattern {
+    /// What a match says of itself, beside its key.
+    fn own_fields(timeouts: bool) -> Vec<Field> {
+        let time = |name| Field::new(name, FieldType::Timestamp(None), false);
+        let mut own = vec![time(MATCH_START), time(MATCH_END)];
+        own.extend(timeouts.then(|| Field::new(TIMED_OUT, FieldType::Bool, false)));
+        own
+    }
 }
 
 impl Checker<'_> {
@@ -73,14 +90,27 @@ impl Checker<'_> {
         wanted: &PatternDefinition,
         columns: Option<&Columns>,
     ) -> Option<(PlannedPattern, Columns)> {
+        self.refuse_clock_times(&step.name(), step.line);
+        let (planned, _, behind) = self.patterned(at, step, wanted, columns?, None)?;
+        Some((planned, behind))
+    }
+
+    /// The same, with what a component answers: the second value is what it reads of runs.
+    fn patterned(
+        &mut self,
+        at: u32,
+        step: &Step,
+        wanted: &PatternDefinition,
+        columns: &Columns,
+        answered: Option<Answered>,
+    ) -> Option<(PlannedPattern, Vec<(usize, Field)>, Columns)> {
         let (path, faults_before) = (step.name(), self.faults.len());
-        self.refuse_clock_times(&path, step.line);
-        let columns = columns?;
         let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         let mut names = Vec::new();
         StageElement::names(&wanted.stages, &mut names);
         self.refuse_stage_names(&names, columns);
-        let mut asking = Asking::new(&names);
+        let mut asking = Asking::new(&names, answered);
+        let so_far = self.so_far(&path, &mut asking, columns);
         let elements = self.elements(&wanted.stages, &mut asking, columns);
         let beside = self.beside(&path, wanted, &by);
         let measured = self.measures(wanted, &format!("{path}.select"), &mut asking, columns, &beside);
@@ -140,15 +170,14 @@ impl Checker<'_> {
             described,
             states: examined.states,
             warnings: examined.warnings.iter().map(ToString::to_string).collect(),
+            detector: None,
         };
-        Some((planned, behind))
+        Some((planned, so_far, behind))
     }
 
     /// What comes out beside `select`: the key, and when it was.
     fn beside(&mut self, path: &str, wanted: &PatternDefinition, by: &[Field]) -> Vec<Field> {
-        let time = |name| Field::new(name, FieldType::Timestamp(None), false);
-        let mut own = vec![time(MATCH_START), time(MATCH_END)];
-        own.extend(wanted.timeouts.then(|| Field::new(TIMED_OUT, FieldType::Bool, false)));
+        let own = PlannedPattern::own_fields(wanted.timeouts);
         for (field, text) in by.iter().zip(&wanted.by).filter(|(field, _)| own.iter().any(|own| own.name == field.name)) {
             let error = format!("`{}` is what this step calls a column of its own", field.name);
             let remedy = format!("give the column another name in a step before: `extend: {{first_{0}: {0}}}`", field.name);

@@ -1,13 +1,52 @@
 //! The operator of a planned pattern.
 
-use tidemill_flow::pattern::{PatternSettings, PatternStep, RunExpression, StageCondition};
-use tidemill_flow::{Composed, Operator, StepId};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use tidemill_flow::pattern::{
+    AskedCondition, ByComponent, ComponentPattern, ConditionGuest, PatternSettings, PatternStep, RunExpression, StageCondition,
+};
+use tidemill_flow::{Composed, Isolation, Judge, Operator, Predicate, StepId, Tested};
 
 use crate::plan::chain::{Condition, extend};
-use crate::plan::pattern::{PlannedCondition, PlannedPattern};
+use crate::plan::pattern::{PatternCall, PlannedCondition, PlannedDetector, PlannedPattern};
 
 /// Makes it. It has seen no row.
-pub(in crate::plan) fn operator(step: StepId, planned: &PlannedPattern) -> Box<dyn Operator> {
+///
+/// `isolation` is how the calls of its component are, `guest` who makes them.
+pub(crate) fn operator(
+    step: StepId,
+    planned: &PlannedPattern,
+    isolation: &dyn Fn() -> Isolation,
+    guest: &dyn Fn(PatternCall, &PlannedDetector) -> Box<Judge>,
+) -> Box<dyn Operator> {
+    let asked = planned.detector.as_ref().filter(|detector| detector.asks()).map(|detector| ConditionGuest {
+        guest: guest(PatternCall::Ask, detector),
+        columns: detector.description().columns.clone(),
+        so_far: detector.so_far.clone(),
+        conditions: detector.text.conditions as u32,
+    });
+    let operator = matching(step, planned, asked);
+    let Some(detector) = &planned.detector else { return operator };
+    let description = detector.description();
+    let shape = description.matching.shapes.then(|| {
+        let outputs = description.outputs.clone();
+        (description.matching.found.clone(), outputs, guest(PatternCall::Shape, detector))
+    });
+    Box::new(ByComponent::new(ComponentPattern {
+        operator,
+        columns: description.columns.clone(),
+        predicates: detector.predicates(),
+        judge: guest(PatternCall::Judge, detector),
+        isolation: isolation(),
+        shape,
+        told: detector.told.iter().map(|field| field.name.clone()).collect(),
+    }))
+}
+
+/// The pattern alone.
+fn matching(step: StepId, planned: &PlannedPattern, asked: Option<ConditionGuest>) -> Box<dyn Operator> {
     let condition = |planned: &PlannedCondition| match planned {
         PlannedCondition::Row(expression) => StageCondition::Row(Box::new(Condition(expression.clone()))),
         PlannedCondition::Run { expression, columns, values } => StageCondition::Run(Box::new(RunExpression {
@@ -15,6 +54,10 @@ pub(in crate::plan) fn operator(step: StepId, planned: &PlannedPattern) -> Box<d
             values: values.clone(),
             condition: Box::new(Condition(expression.clone())),
         })),
+        PlannedCondition::Judged([column]) => StageCondition::Row(Box::new(Is(column.clone()))),
+        PlannedCondition::Asked { gate, number, .. } => {
+            StageCondition::Asked(AskedCondition { gate: gate.clone(), number: *number })
+        }
     };
     let settings = PatternSettings {
         step,
@@ -24,6 +67,7 @@ pub(in crate::plan) fn operator(step: StepId, planned: &PlannedPattern) -> Box<d
         pattern: planned.pattern.clone(),
         conditions: planned.conditions.iter().map(condition).collect(),
         values: planned.values.clone(),
+        asked,
         order: planned.order,
         limits: planned.limits,
         measures: planned.measures.clone(),
@@ -38,4 +82,14 @@ pub(in crate::plan) fn operator(step: StepId, planned: &PlannedPattern) -> Box<d
     let columns = planned.columns.iter().map(|field| field.name.clone()).collect();
     let (before, after) = (extend(step, &planned.before), extend(step, &planned.after));
     Box::new(Composed::new(before, operator, after, hidden, columns))
+}
+
+/// A column that says it.
+struct Is(Arc<str>);
+
+impl Predicate for Is {
+    fn test(&self, rows: &RecordBatch) -> Tested {
+        let column = rows.column_by_name(&self.0).expect("the component has judged the row before");
+        Tested { passes: column.as_boolean().clone(), failed: Vec::new() }
+    }
 }

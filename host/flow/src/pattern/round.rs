@@ -1,0 +1,147 @@
+//! Rows on their way to the runs of their keys: time passes for a key before its row comes, then the row is taken.
+
+use crate::group::KeyIndex;
+use crate::pattern::asking::{Answers, AskedCondition, Asking, NoAnswer, Question};
+use crate::pattern::buffer::{Buffer, Moment};
+use crate::pattern::conditions::{FRESH, Judging, StageCondition, Tested};
+use crate::pattern::kept::Slot;
+use crate::pattern::matcher::Matcher;
+use crate::pattern::run::Candidate;
+use crate::pattern::running::{Places, Running};
+use crate::pattern::shape::PredicateId;
+use crate::pattern::step::Batch;
+use crate::rows::Rows;
+use crate::{FlowBatch, Marks, Outcome};
+
+/// All that a row meets.
+pub(crate) struct Meeting<'a> {
+    pub(crate) conditions: &'a [StageCondition],
+    pub(crate) of_runs: u64,
+    pub(crate) rows: &'a FlowBatch,
+    pub(crate) moments: &'a [Moment],
+    pub(crate) tested: &'a Tested,
+    /// The key of each row.
+    pub(crate) slots: &'a [u32],
+    pub(crate) marks: &'a Marks,
+    pub(crate) index: &'a mut KeyIndex,
+    pub(crate) matcher: &'a mut Matcher,
+    pub(crate) buffer: &'a mut Buffer,
+    pub(crate) stored: &'a Rows,
+    pub(crate) keys: &'a mut [Slot],
+    pub(crate) running: &'a mut Running,
+    /// Conditions that failed.
+    pub(crate) failed: u64,
+}
+
+impl Meeting<'_> {
+    /// Rows one behind the other.
+    pub(crate) fn in_order(&mut self, batch: &mut Batch) {
+        let none = Answers::default();
+        for row in 0..self.moments.len() {
+            if self.arrive(row, batch) {
+                self.take(row, &none, batch);
+            }
+        }
+    }
+
+    /// The first row of each key, then the second ones, with one call of the component for each round. What comes of them is put in order later.
+    pub(crate) fn in_rounds(&mut self, asking: &mut Asking, batch: &mut Batch, output: &mut Outcome) -> Vec<(u32, NoAnswer)> {
+        asking.begin();
+        let mut dead = Vec::new();
+        for round in self.rounds() {
+            let arrived: Vec<usize> = round.into_iter().filter(|row| self.arrive(*row, batch)).collect();
+            let mut questions = Vec::new();
+            for row in &arrived {
+                let (candidate, key) = (self.candidate(*row), &self.keys[self.slots[*row] as usize]);
+                self.matcher.questions(&key.runs, &candidate, &mut |node, predicate| {
+                    if let StageCondition::Asked(_) = &self.conditions[usize::from(predicate.0)] {
+                        questions.push(Question { row: *row as u32, node, predicate });
+                    }
+                });
+            }
+            let mut answers = self.ask(asking, questions, output);
+            for row in arrived {
+                if !answers.is_dead(row as u32) {
+                    self.take(row, &answers, batch);
+                }
+            }
+            dead.append(&mut answers.dead);
+        }
+        dead
+    }
+
+    fn ask(&mut self, asking: &mut Asking, questions: Vec<Question>, output: &mut Outcome) -> Answers {
+        let Self { conditions, rows, buffer, stored, running, failed, .. } = self;
+        let number = |predicate: PredicateId| match &conditions[usize::from(predicate.0)] {
+            StageCondition::Asked(AskedCondition { number, .. }) => *number,
+            StageCondition::Row(_) | StageCondition::Run(_) => unreachable!("only what the component answers is asked"),
+        };
+        let places = || Places { batch: Some(&rows.rows), kept: stored };
+        asking.ask(questions, rows, number, |at, node| running.value(at, node, buffer, places()), failed, output)
+    }
+
+    /// Rows by how many of their key stand before them.
+    fn rounds(&self) -> Vec<Vec<usize>> {
+        let mut before = vec![0usize; self.keys.len()];
+        let mut rounds: Vec<Vec<usize>> = Vec::new();
+        for (row, slot) in self.slots.iter().enumerate() {
+            let round = &mut before[*slot as usize];
+            if rounds.len() == *round {
+                rounds.push(Vec::new());
+            }
+            rounds[*round].push(row);
+            *round += 1;
+        }
+        rounds
+    }
+
+    fn candidate(&self, row: usize) -> Candidate {
+        let Tested { holds, shut, .. } = self.tested;
+        let unknown = self.of_runs & !shut.get(row).copied().unwrap_or(0);
+        Candidate { moment: self.moments[row], row: row as u32 | FRESH, holds: holds[row], unknown }
+    }
+
+    /// Time has gone on since the key's last row, by the watermark before this one and then by its own time. Answers whether the row
+    /// concerns the key at all.
+    fn arrive(&mut self, row: usize, batch: &mut Batch) -> bool {
+        let (candidate, slot) = (self.candidate(row), self.slots[row]);
+        let key = &mut self.keys[slot as usize];
+        if key.runs.is_empty() && !self.matcher.may_begin(&candidate) {
+            return false;
+        }
+        let origin = self.rows.origin[row];
+        if !std::mem::replace(&mut key.is_touched, true) {
+            // Its name is needed until the rows are told.
+            self.index.hold(slot);
+            batch.touched.push(slot);
+            key.origin = 0;
+        }
+        for now in [self.marks.before(origin).0, candidate.moment.time] {
+            if key.runs.deadline.is_some_and(|deadline| deadline <= now) {
+                // Nobody can send again what time let out: it is counted.
+                let _ = self.matcher.advance(&mut key.runs, self.buffer, now, &mut batch.found);
+                batch.by_time(slot, key.origin, self.marks, Some(origin));
+            }
+        }
+        key.origin = origin;
+        true
+    }
+
+    fn take(&mut self, row: usize, answers: &Answers, batch: &mut Batch) {
+        let (candidate, slot) = (self.candidate(row), self.slots[row]);
+        let key = &mut self.keys[slot as usize];
+        let mut judging = Judging {
+            conditions: self.conditions,
+            rows: &self.rows.rows,
+            kept: self.stored,
+            running: self.running,
+            answers,
+            failed: 0,
+        };
+        if let Err(error) = self.matcher.take(&mut key.runs, self.buffer, &candidate, &mut judging, &mut batch.found) {
+            batch.failed.push((row, error));
+        }
+        self.failed += judging.failed;
+        batch.by_event(slot, self.rows.origin[row], candidate.moment);
+    }
+}
