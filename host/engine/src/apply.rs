@@ -20,6 +20,9 @@ use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
 use crate::task::{dead_letter_definition, inner_definition, late_definition, progress_definition};
 use crate::{Applied, ApplyError, Fault};
 
+/// Documents to change, by key; `None` removes one.
+pub(crate) type Documents = Vec<(String, Option<Vec<u8>>)>;
+
 impl Deployments {
     pub(crate) fn apply(
         &self,
@@ -212,7 +215,7 @@ impl Deployments {
         name: &PipelineName,
         stored: &StoredPipeline,
         role: Role,
-        mut changes: Vec<(String, Option<Vec<u8>>)>,
+        mut changes: Documents,
     ) -> Result<(), String> {
         let document = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
         let key = match role {
@@ -278,7 +281,7 @@ impl Deployments {
 }
 
 /// The documents that say whose folders these are.
-pub(crate) fn owned(tenant: &TenantName, name: &PipelineName, folders: &[String]) -> Vec<(String, Option<Vec<u8>>)> {
+pub(crate) fn owned(tenant: &TenantName, name: &PipelineName, folders: &[String]) -> Documents {
     folders.iter().map(|path| (owner_key(path), Some(owner(tenant, name).into_bytes()))).collect()
 }
 

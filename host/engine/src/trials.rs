@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tidemill_event::{PipelineName, StreamDefinition, StreamName, TenantName};
 
 use crate::ControlError;
-use crate::apply::owned;
+use crate::apply::{Documents, owned};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::{Run, read_pipeline};
@@ -65,7 +65,7 @@ impl Deployments {
 
     /// What has to be there before a trial's text is the pipeline's: its streams. Answers with the documents that change with it. Of a replay of
     /// the pipeline's own text that is nothing.
-    pub(crate) fn adopt_trial(&self, main: &Deployed, replay: &Deployed) -> Result<Vec<(String, Option<Vec<u8>>)>, ControlError> {
+    pub(crate) fn adopt_trial(&self, main: &Deployed, replay: &Deployed) -> Result<Documents, ControlError> {
         if replay.stored.text == main.stored.text {
             return Ok(Vec::new());
         }

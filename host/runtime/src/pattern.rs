@@ -48,7 +48,7 @@ impl Matching {
     ) -> Result<Self, String> {
         let so_far = fields("field of a run", so_far)?;
         let found = fields("field of a match", found)?;
-        if !shapes && !(found.is_empty() && described.outputs.is_empty()) {
+        if !(shapes || found.is_empty() && described.outputs.is_empty()) {
             return Err("it makes no rows of matches, but says what it reads of them or makes".to_owned());
         }
         let asked: Vec<Field> = described.columns.iter().chain(&so_far).cloned().collect();

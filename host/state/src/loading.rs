@@ -79,10 +79,10 @@ impl StateStore {
                 dead.push(place.to_vec());
                 continue;
             }
-            if version == checkpoint {
-                if let Some(operator) = decode_into(&place[prefix.len()..], &mut key) {
-                    written.add(operator, &key, value_of(&value));
-                }
+            if version == checkpoint
+                && let Some(operator) = decode_into(&place[prefix.len()..], &mut key)
+            {
+                written.add(operator, &key, value_of(&value));
             }
             let is_same = last.as_ref().and_then(|last| version_of(&last.place)).is_some_and(|(last, _)| last == of_key);
             if !is_same {

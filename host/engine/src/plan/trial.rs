@@ -13,6 +13,9 @@ use crate::plan::check::Checker;
 use crate::plan::pattern::{PatternCall, operator};
 use crate::stored::Pin;
 
+/// A step, and the fields behind it.
+type Stepped = (Box<dyn Operator>, Vec<Field>);
+
 /// The step over rows with these fields, and the fields of what comes out. `guest` makes who answers each of the component's calls.
 /// Errors: the faults that an apply would tell.
 pub fn pattern_step(
@@ -21,7 +24,7 @@ pub fn pattern_step(
     fields: &[Field],
     by: &[String],
     guest: impl Fn(PatternCall) -> Box<Judge>,
-) -> Result<(Box<dyn Operator>, Vec<Field>), Vec<Fault>> {
+) -> Result<Stepped, Vec<Fault>> {
     let by = by.iter().map(|name| Text { text: name.clone(), line: 1 }).collect();
     let wanted = PatternComponent::on_trial(by);
     let step = Step { kind: StepKind::PatternComponent(wanted.clone()), path: "steps[0]".to_owned(), line: 1 };

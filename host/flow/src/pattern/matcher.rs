@@ -146,7 +146,7 @@ impl Matcher {
     /// What [`Matcher::take`] may ask about the runs of a key: the ends of their chains, and the predicates. Some may come more than once.
     pub(crate) fn questions(&self, key: &KeyRuns, event: &Candidate, ask: &mut dyn FnMut(u32, PredicateId)) {
         let bits = Bits { holds: event.holds, unknown: event.unknown };
-        let start = self.automaton.may_begin(bits).then(|| (self.automaton.start, NO_NODE, 0));
+        let start = self.automaton.may_begin(bits).then_some((self.automaton.start, NO_NODE, 0));
         let waiting = key.runs.iter().map(|run| (run.state, run.node, event.moment.time.saturating_sub(run.last)));
         for (state, node, waited) in waiting.chain(start) {
             for step in self.automaton.state(state).moves.iter().filter(|step| step.patience > waited) {

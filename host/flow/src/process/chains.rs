@@ -33,10 +33,10 @@ impl Chains {
 
     /// Why timers of these keys may not fire, if so: they were set by timers that have fired in this batch.
     pub(crate) fn check(&self, keys: &[Box<[u8]>]) -> Result<(), CallFailure> {
-        let is_long = |key: &Box<[u8]>| self.lengths.get(key).is_some_and(|length| *length >= FIRINGS_MAX);
+        let is_long = |key: &[u8]| self.lengths.get(key).is_some_and(|length| *length >= FIRINGS_MAX);
         let message = if self.burnt >= FUEL_MAX {
             "timers that are set by timers have burnt what they may in one batch; set them further apart".to_owned()
-        } else if keys.iter().any(is_long) {
+        } else if keys.iter().any(|key| is_long(key)) {
             format!("{FIRINGS_MAX} timers of this key have set each other in one batch; set them further apart, or by rows")
         } else {
             return Ok(());

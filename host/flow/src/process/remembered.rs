@@ -180,6 +180,7 @@ impl Remembered {
         None
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what was asked, what was found and what was answered, each of another kind")]
     fn write(
         &mut self,
         input: &FlowBatch,

@@ -158,7 +158,7 @@ impl Timers {
         if counts.iter().all(|count| self.most + count <= TIMERS_MAX) {
             return None;
         }
-        let there = |key: &Box<[u8]>| self.of.get(&**key).map_or(&[][..], |of| &of.timers[..]);
+        let there = |key: &[u8]| self.of.get(key).map_or(&[][..], |of| &of.timers[..]);
         let mut names: Vec<BTreeSet<&str>> =
             keys.iter().map(|key| there(key).iter().map(|timer| &*timer.name).collect()).collect();
         for (key, name) in firing {

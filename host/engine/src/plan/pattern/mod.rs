@@ -82,6 +82,12 @@ impl PlannedPattern {
     }
 }
 
+/// What a component's conditions read of a run: the stage, by its place, and the column.
+type ReadOfRuns = Vec<(usize, Field)>;
+
+/// The step, what its component reads of runs, and the columns behind it.
+type Patterned = (PlannedPattern, ReadOfRuns, Columns);
+
 impl Checker<'_> {
     pub(super) fn pattern(
         &mut self,
@@ -103,7 +109,7 @@ impl Checker<'_> {
         wanted: &PatternDefinition,
         columns: &Columns,
         answered: Option<Answered>,
-    ) -> Option<(PlannedPattern, Vec<(usize, Field)>, Columns)> {
+    ) -> Option<Patterned> {
         let (path, faults_before) = (step.name(), self.faults.len());
         let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         let mut names = Vec::new();
