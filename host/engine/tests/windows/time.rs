@@ -18,8 +18,9 @@ const EVENTS: &str = r#"{"fields": [{"name": "t", "type": "int64"}, {"name": "k"
 const ONE: &str = r#"{"fields": [{"name": "t", "type": "int64"}, {"name": "k", "type": "string"}, {"name": "v", "type": "int64"}],
     "time": {"field": "t", "unit": "s"}, "unknown": "drop"}"#;
 
-/// Windows of three kinds, `over`, an expression that fails for some panes, a join of the stream with itself, a machine, and a correlation.
-const STORY: [(&str, &str); 6] = [
+/// Windows of three kinds, `over`, an expression that fails for some panes, a join of the stream with itself, a machine, a correlation, a pattern and one
+/// in SQL.
+const STORY: [(&str, &str); 8] = [
     (
         "tumbled",
         "- window: {tumbling: 10s, by: [k], select: {n: count(*), s: sum(v)}, lateness: 3s}\n- extend: {part: 100 / (s % 7)}",
@@ -40,6 +41,14 @@ const STORY: [(&str, &str); 6] = [
     (
         "moved",
         "- machine: {by: [k], initial: idle, variables: {n: 0, spent: 0}, states: {idle: , busy: {timeout: {after: 8s, to: stuck, emit: {spent: spent}}}, stuck: {timeout: {after: 9s, to: lost, set: {n: n + 100}, emit: {n: n}}}, done: final, lost: final}, transitions: [{from: idle, to: busy, on: v < 18, set: {n: 1}}, {from: busy, on: v < 10, set: {n: n + 1, spent: spent + v}, emit: {n: n}}, {from: [busy, stuck], to: done, on: v >= 18, when: n > 1, emit: {spent: 100 / (v - 20)}}], illegal: emit}",
+    ),
+    (
+        "patterned",
+        "- pattern: {by: [k], stages: [{begin: a, where: v % 2 = 0}, {followed_by: b, where: v > last(a.v), times: 1.., greedy: true}, {not_followed_by: c, where: v = 3}], within: 12s, timeouts: true, select: {n: count(b), last: last(b.v)}}",
+    ),
+    (
+        "matched",
+        "- match_recognize: |\n    partition by k order by t measures first(A.v) as a, last(B.v) as b after match skip past last row\n    pattern (A B+) within interval '12' second define B as v > prev(v)",
     ),
 ];
 
@@ -195,7 +204,7 @@ fn lives(planted: Option<Planted>, seed: u64, end_of_life: impl Fn(Host, &mut Ra
     let late = |host: &Host| STORY.map(|(name, _)| host.settle(name).late);
     let after = late(&host);
     assert!(
-        after.iter().zip(&counted).zip([1, 1, 1, 2, 1, 1]).all(|((late, before), more)| *late == before.1 + more),
+        after.iter().zip(&counted).zip([1, 1, 1, 2, 1, 1, 1, 1]).all(|((late, before), more)| *late == before.1 + more),
         "{after:?} behind {counted:?}"
     );
 }

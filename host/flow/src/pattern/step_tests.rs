@@ -7,15 +7,15 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use proptest::prelude::*;
-use tidemill_event::{Field, FieldType};
+use tidemill_event::{CallFailure, Field, FieldType, RuleAnswer, RuleCall, Usage};
 
 use crate::pattern::{
-    Candidate, Contiguity, Element, Finding, Inner, Measure, Moment, Pattern, PatternMatcher, PatternOrder, PatternSettings,
-    PatternStep, PredicateId, Quantifier, RunCandidate, RunJudge, RunLimits, RunPredicate, RunView, Skip, SkipTarget,
-    StageCondition, StageId,
+    AskedCondition, Candidate, ConditionGuest, Contiguity, Element, Finding, Inner, Measure, Moment, Pattern, PatternMatcher,
+    PatternOrder, PatternSettings, PatternStep, PredicateId, Quantifier, RunCandidate, RunJudge, RunLimits, RunPredicate,
+    RunValue, RunView, Skip, SkipTarget, StageCondition, StageId,
 };
 use crate::window::example::{Happens, Row, Schedule, Told, any_rows, any_schedule, run};
-use crate::{Aggregate, AggregateCall, Judged, Predicate, StepId, Tested};
+use crate::{Aggregate, AggregateCall, Guest, Judged, Predicate, StepId, Tested};
 
 /// v lies between.
 #[derive(Debug, Clone, Copy)]
@@ -108,14 +108,40 @@ fn any_case() -> impl Strategy<Value = Case> {
     })
 }
 
-fn step(case: &Case) -> PatternStep {
+/// The same as a component that is asked about many rows and runs in one call.
+struct RisingGuest;
+
+impl Guest<RuleAnswer> for RisingGuest {
+    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        let state = call.state.as_ref().expect("which condition each row asks");
+        assert!(state.row_to_key.iter().all(|condition| *condition == 0) && state.rows.num_rows() == 1);
+        let (values, last) =
+            (call.columns.column(0).as_primitive::<Int64Type>(), call.columns.column(1).as_primitive::<Int64Type>());
+        let verdicts: BooleanArray = values.iter().zip(last).map(|(value, last)| Some(value > last)).collect();
+        Ok(RuleAnswer { verdicts, columns: Vec::new(), state: None, notes: Vec::new(), usage: Usage::default() })
+    }
+
+    fn replace(&mut self) {}
+}
+
+fn step(case: &Case, by_component: bool) -> PatternStep {
     let value = Field::new("v", FieldType::Int64, true);
     let measure = |name: &str, stage: Option<&str>, aggregate, of: Option<&Field>| Measure {
         stage: stage.map(Into::into),
         call: AggregateCall { name: name.into(), aggregate, argument: of.cloned(), filter: None },
     };
     let mut conditions: Vec<StageCondition> = BITS.iter().map(|bits| StageCondition::Row(Box::new(*bits) as _)).collect();
-    conditions.push(StageCondition::Run(Box::new(Rising)));
+    let last = RunValue::new(Some("s0".into()), Aggregate::Last, Some(value.clone())).expect("a value of a run");
+    conditions.push(match by_component {
+        true => StageCondition::Asked(AskedCondition { gate: None, number: 0 }),
+        false => StageCondition::Run(Box::new(Rising)),
+    });
+    let asked = by_component.then(|| ConditionGuest {
+        guest: Box::new(RisingGuest),
+        columns: vec![value.clone()],
+        so_far: vec![(0, Field::new("last(s0.v)", FieldType::Int64, true))],
+        conditions: 1,
+    });
     PatternStep::new(PatternSettings {
         step: StepId(1),
         by: if case.keyed { vec![Field::new("k", FieldType::String, true)] } else { Vec::new() },
@@ -123,8 +149,8 @@ fn step(case: &Case) -> PatternStep {
         kept: vec![value.clone()],
         pattern: case.pattern.clone(),
         conditions,
-        values: Vec::new(),
-        asked: None,
+        values: vec![last],
+        asked,
         order: case.order,
         limits: RunLimits::default(),
         measures: vec![measure("n", Some("s1"), Aggregate::Count, None), measure("sum", None, Aggregate::Sum, Some(&value))],
@@ -238,10 +264,12 @@ proptest! {
     #[test]
     fn rows_are_those_of_a_matcher_per_key(case in any_case(), rows in any_rows(24), schedule in any_schedule()) {
         let mut expected = model(&case, &rows, &schedule);
-        let mut told = run(|| step(&case), &rows, &schedule);
         // Lists of rows that failed are by batch.
         expected.dead.sort();
-        told.dead.sort();
-        prop_assert_eq!(told, expected);
+        for by_component in [false, true] {
+            let mut told = run(|| step(&case, by_component), &rows, &schedule);
+            told.dead.sort();
+            prop_assert_eq!(&told, &expected, "by a component: {}", by_component);
+        }
     }
 }
