@@ -81,6 +81,7 @@ impl Shop {
             ("components", "{name}") => "shops-rule".to_owned(),
             ("versions", "{version}") => "1.0.0".to_owned(),
             ("pipelines", "{name}") => "shops-big".to_owned(),
+            ("steps", "{step}") => "0".to_owned(),
             ("dead-letters", "{id}") => "0:0".to_owned(),
             ("checkpoints", "{checkpoint}") => "shops-first".to_owned(),
             ("tables", "{table}") => "shops-prices".to_owned(),
@@ -89,10 +90,11 @@ impl Shop {
         })
     }
 
-    /// Everything that can be looked at and does not change by itself.
+    /// Everything that can be looked at and does not change by itself. (Its one step has no state to be asked for.)
     fn seen(&self, routes: &[Route]) -> Vec<(String, String)> {
         let still = |route: &&Route| {
-            route.method == "GET" && !["/status", "/replay", "/backup"].iter().any(|end| route.template.ends_with(end))
+            let moves = ["/status", "/replay", "/difference", "/state", "/backup"];
+            route.method == "GET" && !moves.iter().any(|end| route.template.ends_with(end))
         };
         let look = |route: &Route| {
             let path = self.path(route);

@@ -470,7 +470,8 @@ pub mod process {
         /// Where a u32 for each starts: the row that does it, never descending.
         pub timer_rows: u32,
         /// Two columns: the time (timestamp; null takes the timer back) and the name (text) of the key's timer. It replaces an earlier one of
-        /// that name. It fires when no row up to its time can come any more; a timer that fires may only set later ones.
+        /// that name. It fires when no row up to its time can come any more; one before the watermark that its row saw is set to that
+        /// watermark. A timer that fires may only set later ones.
         pub timers: super::super::List,
         /// Where: a u32 per side output, how many rows it has; then a u32 for each, the row it came from, never descending within an output.
         pub side_rows: u32,
