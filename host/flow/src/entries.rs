@@ -5,6 +5,7 @@
 //! that checkpoint is true. Entries that left still count: for the number of all, and for the checksum.
 
 use crate::checksum::checksum;
+use crate::group::KeyIndex;
 use crate::{InStore, KeyChange, Save};
 
 /// It changed since the last `take_changes`.
@@ -140,6 +141,26 @@ impl Entries {
         }
         self.live -= 1;
         self.sum = self.sum.wrapping_sub(std::mem::take(&mut self.parts[group as usize]));
+    }
+
+    /// A key has changed: it has an entry called `tag key` as long as there is something of it (`is_there`), and the index holds it as long.
+    /// Answers whether its entry has just gone.
+    pub(crate) fn follow(&mut self, slot: u32, is_there: bool, tag: u8, index: &mut KeyIndex) -> bool {
+        match (self.is_live(slot), is_there) {
+            (was_there, true) => {
+                if !was_there {
+                    index.hold(slot);
+                }
+                self.touch(slot);
+                false
+            }
+            (true, false) => {
+                self.remove(slot, || index.tagged_key(tag, slot));
+                index.release(slot);
+                true
+            }
+            (false, false) => false,
+        }
     }
 
     /// What changed, or so many of it, to be stored under `save`. `encode` writes a group's key and its value. Of several changes of a key the

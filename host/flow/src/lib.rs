@@ -22,6 +22,7 @@ mod cold;
 mod columns;
 mod composed;
 pub mod correlate;
+mod deadlines;
 mod entries;
 mod functions;
 mod gathered;

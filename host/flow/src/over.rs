@@ -17,7 +17,7 @@ use arrow_schema::Field as ArrowField;
 use tidemill_event::batch::{time_field, times};
 use tidemill_event::{Breaker, Field};
 
-use crate::aggregate::bytes::{take, take_i64, take_u32, take_u64};
+use crate::aggregate::bytes::{take_i64, take_u32, take_u64};
 use crate::aggregate::calls::Results;
 use crate::aggregate::{AggregateRefused, Aggregates, Lost};
 use crate::batch::assemble;
@@ -170,8 +170,7 @@ impl OverState {
         self.index.hold(slot);
         for _ in 0..take_u32(rest)? {
             let time = take_i64(rest)?;
-            let length = take_u32(rest)? as usize;
-            let row = self.arguments.decode(take(rest, length)?)?;
+            let row = self.arguments.decode_sized(rest)?;
             self.before[slot as usize].push_back(Before { row, time });
         }
         rest.is_empty().then_some(slot)
@@ -325,9 +324,7 @@ fn encode_waiting(row: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, places: &[(i
 }
 
 fn before_key(slot: u32, index: &KeyIndex) -> Vec<u8> {
-    let mut key = vec![BEFORE];
-    index.put_key(slot, &mut key);
-    key
+    index.tagged_key(BEFORE, slot)
 }
 
 /// `BEFORE key`: how many rows; per row its time, the length of its arguments, its arguments.
@@ -336,11 +333,7 @@ fn encode_before(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, before: &[Ve
     value.extend_from_slice(&(before[slot as usize].len() as u32).to_le_bytes());
     for Before { row, time } in &before[slot as usize] {
         value.extend_from_slice(&time.to_le_bytes());
-        let at = value.len();
-        value.extend_from_slice(&[0; 4]);
-        rows.encode(*row, value);
-        let length = (value.len() - at - 4) as u32;
-        value[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        rows.encode_sized(*row, value);
     }
 }
 

@@ -17,6 +17,7 @@ use arrow_schema::DataType;
 use arrow_select::interleave::interleave;
 use tidemill_event::Field;
 
+use crate::aggregate::bytes::{take, take_u32};
 use crate::batch::assemble;
 use crate::group::ordered::put_exact_float;
 use crate::group::{KeyColumns, put_row};
@@ -229,6 +230,21 @@ impl Rows {
                 _ => put_row(column.as_ref(), row as usize, out),
             }
         }
+    }
+
+    /// Appends the length of a row's bytes (u32), and they.
+    pub(crate) fn encode_sized(&self, row: u32, out: &mut Vec<u8>) {
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        self.encode(row, out);
+        let length = (out.len() - at - 4) as u32;
+        out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// Takes what [`Self::encode_sized`] wrote off the front.
+    pub(crate) fn decode_sized(&mut self, rest: &mut &[u8]) -> Option<u32> {
+        let length = take_u32(rest)? as usize;
+        self.decode(take(rest, length)?)
     }
 
     /// A row from its bytes. `None`: these bytes are no such row.

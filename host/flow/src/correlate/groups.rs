@@ -9,15 +9,14 @@ use std::time::Duration;
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use tidemill_event::FieldType;
 
-use crate::aggregate::bytes::{take, take_i64, take_u32, take_u64};
-use crate::checksum::checksum;
+use crate::aggregate::bytes::{take_i64, take_u32, take_u64};
 use crate::correlate::Needed;
 use crate::correlate::group::{Event, Group};
 use crate::correlate::output::{Shown, evidence};
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::key_state::{column, times_of};
-use crate::pattern::{Moment, WAITING, Waiting};
+use crate::pattern::{Moment, Waiting};
 use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::ttl::Expiries;
@@ -25,8 +24,6 @@ use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState, Ttl, TtlClock};
 
 /// What the keys of groups begin with in the store.
 const GROUP: u8 = 0x40;
-/// The entry of the step itself.
-const STEP: u8 = 0xff;
 const NOT_QUIET: i64 = i64::MIN;
 
 /// All of them.
@@ -41,7 +38,6 @@ pub(crate) struct Groups {
     /// When each group means nothing any more.
     expiries: Expiries,
     entries: Entries,
-    is_changed: bool,
     /// Events of all groups.
     pub(crate) open: u64,
     within: i64,
@@ -58,7 +54,6 @@ impl Groups {
             names,
             expiries,
             entries: Entries::default(),
-            is_changed: false,
             open: 0,
             within,
         };
@@ -71,28 +66,13 @@ impl Groups {
         self.of.resize_with(self.index.slots(), Group::default);
     }
 
-    /// Rows came: their count is part of the state.
-    pub(crate) fn counted(&mut self, rows: usize) {
-        self.is_changed |= rows > 0;
-    }
-
     /// The group of a key has changed.
     pub(crate) fn note(&mut self, slot: u32) {
         let Self { index, of, expiries, entries, within, .. } = self;
         let group = &of[slot as usize];
-        match (entries.is_live(slot), group.is_empty()) {
-            (is_live, false) => {
-                if !is_live {
-                    index.hold(slot);
-                }
-                entries.touch(slot);
-                expiries.set(slot, group.until(*within));
-            }
-            (true, true) => {
-                entries.remove(slot, || group_key(slot, index));
-                index.release(slot);
-            }
-            (false, true) => {}
+        entries.follow(slot, !group.is_empty(), GROUP, index);
+        if !group.is_empty() {
+            expiries.set(slot, group.until(*within));
         }
     }
 
@@ -116,10 +96,6 @@ impl Groups {
         gone.iter().for_each(|row| self.rows.remove(*row));
     }
 
-    fn own(&self) -> [u8; 8] {
-        self.waiting.count.to_le_bytes()
-    }
-
     /// Puts the group of a key back. Its slot.
     fn read(&mut self, key: &[u8], mut rest: &[u8]) -> Option<u32> {
         let slot = self.index.slot_of_key(key)?;
@@ -127,10 +103,9 @@ impl Groups {
         let mut group = Group::quiet(Some(take_i64(&mut rest)?).filter(|until| *until != NOT_QUIET));
         let nothing = Needed { kinds: 0, in_order: false, values: 0 };
         for _ in 0..take_u32(&mut rest)? {
-            let moment = Moment { time: take_i64(&mut rest)?, number: take_u64(&mut rest)? };
+            let moment = Moment::decode(&mut rest)?;
             let (kinds, value) = (take_u64(&mut rest)?, take_u64(&mut rest)?);
-            let length = take_u32(&mut rest)? as usize;
-            let row = self.rows.decode(take(&mut rest, length)?)?;
+            let row = self.rows.decode_sized(&mut rest)?;
             // Whether it was enough was decided when it came.
             group.add(Event { moment, kinds, value, row }, nothing);
         }
@@ -141,27 +116,17 @@ impl Groups {
     }
 }
 
-fn group_key(slot: u32, index: &KeyIndex) -> Vec<u8> {
-    let mut key = vec![GROUP];
-    index.put_key(slot, &mut key);
-    key
-}
-
 fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, index: &KeyIndex, of: &[Group], rows: &Rows) {
-    *key = group_key(slot, index);
+    *key = index.tagged_key(GROUP, slot);
     let group = &of[slot as usize];
     value.extend_from_slice(&group.quiet_until.unwrap_or(NOT_QUIET).to_le_bytes());
     value.extend_from_slice(&(group.events.len() as u32).to_le_bytes());
     for event in &group.events {
-        value.extend_from_slice(&event.moment.time.to_le_bytes());
-        for number in [event.moment.number, event.kinds, event.value] {
+        event.moment.encode(value);
+        for number in [event.kinds, event.value] {
             value.extend_from_slice(&number.to_le_bytes());
         }
-        let at = value.len();
-        value.extend_from_slice(&[0; 4]);
-        rows.encode(event.row, value);
-        let length = (value.len() - at - 4) as u32;
-        value[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        rows.encode_sized(event.row, value);
     }
 }
 
@@ -171,29 +136,20 @@ impl StepState for Groups {
     }
 
     fn changed_len(&self) -> usize {
-        self.entries.changed_len() + self.waiting.changed_len() + usize::from(self.is_changed)
+        self.entries.changed_len() + self.waiting.changed_len()
     }
 
     fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let mut changes = self.waiting.take_some(most, save);
         let Self { index, entries, of, rows, .. } = self;
         changes.extend(entries.take_some(most, save, |slot, key, value| encode(slot, key, value, index, of, rows)));
-        if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange::of_step([STEP], &self.own()));
-        }
         changes
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
         let read = match key.split_first() {
-            Some((&STEP, [])) => {
-                let mut rest = value;
-                let count = take_u64(&mut rest).filter(|_| rest.is_empty());
-                count.map(|count| self.waiting.count = count)
-            }
-            Some((&WAITING, _)) => self.waiting.restore(key, value),
             Some((&GROUP, of)) => self.read(of, value).map(|slot| self.entries.restored(slot, key, value)),
-            _ => None,
+            _ => self.waiting.restore(key, value),
         };
         read.ok_or_else(|| corrupt(key, "the groups of a correlation", 0))
     }
@@ -214,10 +170,9 @@ impl StepState for Groups {
     }
 
     fn checksum(&mut self) -> u64 {
-        let own = checksum(checksum(0, &[STEP]), &self.own());
         let waiting = self.waiting.checksum();
         let Self { index, entries, of, rows, .. } = self;
         let groups = entries.checksum(|slot, key, value| encode(slot, key, value, index, of, rows));
-        groups.wrapping_add(waiting).wrapping_add(own)
+        groups.wrapping_add(waiting)
     }
 }

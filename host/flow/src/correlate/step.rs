@@ -88,7 +88,6 @@ impl Operator for CorrelateStep {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
-        self.groups.counted(input.len());
         let Ordered { rows, moments } = self.groups.waiting.pass(self.set.step, input, &marks, output);
         let Judged { kinds, values, failed } = self.judge(&rows);
         let (Self { set, groups, .. }, mut slots) = (&mut *self, Vec::new());

@@ -185,6 +185,13 @@ impl KeyIndex {
         slots[0]
     }
 
+    /// The ordered bytes of a slot's key behind a tag: how entries of keys are called in the store.
+    pub(crate) fn tagged_key(&self, tag: u8, slot: u32) -> Vec<u8> {
+        let mut key = vec![tag];
+        self.put_key(slot, &mut key);
+        key
+    }
+
     /// Appends the ordered bytes of a slot's key.
     pub(crate) fn put_key(&self, slot: u32, out: &mut Vec<u8>) {
         match self.shape {

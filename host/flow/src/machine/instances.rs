@@ -5,28 +5,23 @@
 //! ```
 //! States are numbered in the order of the text, which is part of what the state depends on (the plan's `shape`).
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow_select::take::take;
 use tidemill_event::{Field, FieldType};
 
 use crate::aggregate::bytes::{take as take_bytes, take_i64, take_u64};
-use crate::checksum::checksum;
+use crate::deadlines::Deadlines;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::key_state::{column, times_of};
 use crate::machine::oldest::Oldest;
-use crate::pattern::{WAITING, Waiting};
+use crate::pattern::Waiting;
 use crate::state::corrupt;
 use crate::state_column::StateColumn;
 use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
 
 /// What the keys of machines begin with in the store.
 const MACHINE: u8 = 0x30;
-/// The entry of the step itself.
-const STEP: u8 = 0xff;
 /// A key without a machine.
 pub(crate) const NONE: u16 = u16::MAX;
 
@@ -38,10 +33,6 @@ pub(crate) struct Instance {
     pub(crate) entered: i64,
     /// The number of the row that moved it last.
     pub(crate) number: u64,
-    /// The deadline that the timers know of.
-    timer: Option<i64>,
-    /// It has an entry.
-    is_kept: bool,
     /// The batch has touched it: it is held until the end.
     is_touched: bool,
     /// The input row of this batch that it last came out with.
@@ -50,7 +41,7 @@ pub(crate) struct Instance {
 
 impl Default for Instance {
     fn default() -> Self {
-        Self { state: NONE, entered: 0, number: 0, timer: None, is_kept: false, is_touched: false, origin: 0 }
+        Self { state: NONE, entered: 0, number: 0, is_touched: false, origin: 0 }
     }
 }
 
@@ -65,11 +56,10 @@ pub(crate) struct Instances {
     names: Vec<Box<str>>,
     /// By state, how long it lasts.
     after: Vec<Option<i64>>,
-    /// (deadline, slot); one that is not its slot's any more means nothing.
-    timers: BinaryHeap<Reverse<(i64, u32)>>,
+    /// When a state is over.
+    pub(crate) deadlines: Deadlines,
     touched: Vec<u32>,
     entries: Entries,
-    is_changed: bool,
     /// Keys in each state.
     counts: Vec<u64>,
     /// Who has been in each longest.
@@ -98,10 +88,9 @@ impl Instances {
             first,
             names,
             after,
-            timers: BinaryHeap::new(),
+            deadlines: Deadlines::default(),
             touched: Vec::new(),
             entries: Entries::default(),
-            is_changed: false,
             counts: vec![0; states],
             oldest: (0..states).map(|_| Oldest::default()).collect(),
         };
@@ -152,7 +141,7 @@ impl Instances {
         self.counts[usize::from(state)] += 1;
         (instance.state, instance.entered) = (state, entered);
         self.oldest[usize::from(state)].came(entered, slot);
-        self.set_timer(slot);
+        self.note_deadline(slot);
     }
 
     /// A machine is over.
@@ -161,7 +150,7 @@ impl Instances {
         if let Some(count) = self.counts.get_mut(usize::from(state)) {
             *count -= 1;
         }
-        self.set_timer(slot);
+        self.note_deadline(slot);
     }
 
     /// When the state of a key is over.
@@ -171,46 +160,13 @@ impl Instances {
         Some(instance.entered.saturating_add(after))
     }
 
-    fn set_timer(&mut self, slot: u32) {
-        let deadline = self.deadline(slot);
-        let timer = &mut self.of[slot as usize].timer;
-        if *timer != deadline {
-            *timer = deadline;
-            self.timers.extend(deadline.map(|deadline| Reverse((deadline, slot))));
-        }
+    fn note_deadline(&mut self, slot: u32) {
+        self.deadlines.set(slot, self.deadline(slot));
     }
 
-    /// The least deadline, if there is one.
-    pub(crate) fn next_deadline(&mut self) -> Option<i64> {
-        while let Some(Reverse((deadline, slot))) = self.timers.peek().copied() {
-            if self.of[slot as usize].timer == Some(deadline) {
-                return Some(deadline);
-            }
-            self.timers.pop();
-        }
-        None
-    }
-
-    /// The least deadline; [`Self::next_deadline`] was asked since the last change.
-    pub(crate) fn due(&self) -> Option<i64> {
-        self.timers.peek().map(|Reverse((deadline, _))| *deadline)
-    }
-
-    /// Keys whose states are over by then, each once. Their timers are gone.
+    /// Keys whose states are over by then, each once. They have no deadline until they enter another.
     pub(crate) fn take_due(&mut self, until: i64) -> Vec<u32> {
-        let mut due = Vec::new();
-        while self.next_deadline().is_some_and(|deadline| deadline <= until) {
-            if let Some(Reverse((_, slot))) = self.timers.pop() {
-                self.of[slot as usize].timer = None;
-                due.push(slot);
-            }
-        }
-        due
-    }
-
-    /// Rows came: their count is part of the state.
-    pub(crate) fn counted(&mut self, rows: usize) {
-        self.is_changed |= rows > 0;
+        std::iter::from_fn(|| self.deadlines.pop(until)).collect()
     }
 
     /// The batch is told: what changed becomes entries, and keys that nobody holds go.
@@ -219,26 +175,12 @@ impl Instances {
             let Self { of, entries, index, .. } = self;
             let instance = &mut of[slot as usize];
             instance.is_touched = false;
-            match (instance.is_kept, instance.state != NONE) {
-                (was_kept, true) => {
-                    if !was_kept {
-                        index.hold(slot);
-                        instance.is_kept = true;
-                    }
-                    entries.touch(slot);
-                }
-                (true, false) => {
-                    entries.remove(slot, || machine_key(slot, index));
-                    instance.is_kept = false;
-                    index.release(slot);
-                }
-                (false, false) => {}
-            }
+            entries.follow(slot, instance.state != NONE, MACHINE, index);
             index.release(slot);
         }
         self.index.forget_unheld(slots);
         // What is due is looked up without being able to change anything.
-        self.next_deadline();
+        self.deadlines.next();
     }
 
     /// Keys in each state, and when the one that has been there longest came.
@@ -250,10 +192,6 @@ impl Instances {
         let since = oldest.iter_mut().zip(&*counts).enumerate();
         let since = since.map(|(state, (oldest, count))| oldest.since(*count, |since, slot| is_in(state, since, slot))).collect();
         (counts.clone(), since)
-    }
-
-    fn own(&self) -> [u8; 8] {
-        self.waiting.count.to_le_bytes()
     }
 
     /// Puts the machine of a key back. Its slot.
@@ -268,24 +206,15 @@ impl Instances {
         for column in &mut self.variables {
             column.decode(slot as usize, &mut rest)?;
         }
-        let instance = &mut self.of[slot as usize];
-        if !std::mem::replace(&mut instance.is_kept, true) {
-            self.index.hold(slot);
-        }
-        instance.number = number;
+        self.entries.follow(slot, true, MACHINE, &mut self.index);
+        self.of[slot as usize].number = number;
         self.enter(slot, state, entered);
         rest.is_empty().then_some(slot)
     }
 }
 
-fn machine_key(slot: u32, index: &KeyIndex) -> Vec<u8> {
-    let mut key = vec![MACHINE];
-    index.put_key(slot, &mut key);
-    key
-}
-
 fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, index: &KeyIndex, of: &[Instance], variables: &[StateColumn]) {
-    *key = machine_key(slot, index);
+    *key = index.tagged_key(MACHINE, slot);
     let Instance { state, entered, number, .. } = of[slot as usize];
     value.extend_from_slice(&state.to_le_bytes());
     value.extend_from_slice(&entered.to_le_bytes());
@@ -299,29 +228,20 @@ impl StepState for Instances {
     }
 
     fn changed_len(&self) -> usize {
-        self.entries.changed_len() + self.waiting.changed_len() + usize::from(self.is_changed)
+        self.entries.changed_len() + self.waiting.changed_len()
     }
 
     fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let mut changes = self.waiting.take_some(most, save);
         let Self { index, entries, of, variables, .. } = self;
         changes.extend(entries.take_some(most, save, |slot, key, value| encode(slot, key, value, index, of, variables)));
-        if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange::of_step([STEP], &self.own()));
-        }
         changes
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
         let read = match key.split_first() {
-            Some((&STEP, [])) => {
-                let mut rest = value;
-                let count = take_u64(&mut rest).filter(|_| rest.is_empty());
-                count.map(|count| self.waiting.count = count)
-            }
-            Some((&WAITING, _)) => self.waiting.restore(key, value),
             Some((&MACHINE, of)) => self.read(of, value).map(|slot| self.entries.restored(slot, key, value)),
-            _ => None,
+            _ => self.waiting.restore(key, value),
         };
         read.ok_or_else(|| corrupt(key, "the state of a machine", 0))
     }
@@ -345,10 +265,9 @@ impl StepState for Instances {
     }
 
     fn checksum(&mut self) -> u64 {
-        let own = checksum(checksum(0, &[STEP]), &self.own());
         let waiting = self.waiting.checksum();
         let Self { index, entries, of, variables, .. } = self;
         let machines = entries.checksum(|slot, key, value| encode(slot, key, value, index, of, variables));
-        machines.wrapping_add(waiting).wrapping_add(own)
+        machines.wrapping_add(waiting)
     }
 }

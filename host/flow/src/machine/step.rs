@@ -44,7 +44,6 @@ impl Operator for MachineStep {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
-        self.instances.counted(input.len());
         let Ordered { rows, moments } = self.instances.waiting.pass(self.set.step, input, &marks, output);
         let mut failed: Vec<(usize, String)> = Vec::new();
         let mut is_pulling = vec![false; rows.len()];
@@ -111,7 +110,7 @@ impl Operator for MachineStep {
     }
 
     fn due(&self) -> Option<Watermark> {
-        let timer = self.instances.due().map(Watermark);
+        let timer = self.instances.deadlines.seen().map(Watermark);
         self.instances.waiting.due().into_iter().chain(timer).min()
     }
 }

@@ -6,6 +6,7 @@
 //! ```
 //! A node never changes, so runs that part share all they have in common. What nobody holds is gone at once.
 
+use crate::aggregate::bytes::{take_i64, take_u64};
 use crate::pattern::automaton::StageId;
 
 /// No node: a chain's end, a run that has taken nothing.
@@ -18,6 +19,19 @@ pub struct Moment {
     pub time: i64,
     /// Which event of all it is.
     pub number: u64,
+}
+
+impl Moment {
+    /// Appends both, little-endian.
+    pub(crate) fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.time.to_le_bytes());
+        out.extend_from_slice(&self.number.to_le_bytes());
+    }
+
+    /// Takes both off the front.
+    pub(crate) fn decode(rest: &mut &[u8]) -> Option<Self> {
+        Some(Self { time: take_i64(rest)?, number: take_u64(rest)? })
+    }
 }
 
 /// An event that somebody took.

@@ -9,22 +9,21 @@
 //! States are the compiler's numbers for this very pattern. Numbers of events and links count within the entry, in the order in which runs meet them, so that the
 //! same runs have the same bytes wherever they lie in memory.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use tidemill_event::json::RowEncoder;
 use tidemill_event::{Field, FieldType, StreamSchema, UnknownFields};
 
-use crate::aggregate::bytes::{take, take_i64, take_u32, take_u64};
-use crate::checksum::checksum;
+use crate::aggregate::bytes::{take_i64, take_u32};
+use crate::deadlines::Deadlines;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::key_state::{column, times_of};
 use crate::pattern::automaton::{StageId, StateId};
 use crate::pattern::buffer::{Buffer, Moment, NO_NODE};
 use crate::pattern::matcher::Matcher;
-use crate::pattern::order::{WAITING, Waiting};
+use crate::pattern::order::Waiting;
 use crate::pattern::run::{Held, KeyRuns, Run};
 use crate::pattern::running::{Places, Running};
 use crate::rows::Rows;
@@ -33,8 +32,6 @@ use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
 
 /// What the keys of entries of runs begin with in the store.
 const RUNS: u8 = 0x20;
-/// The entry of the step itself.
-const STEP: u8 = 0xff;
 
 /// A key's runs, and what the step remembers of it.
 #[derive(Debug, Default)]
@@ -42,14 +39,10 @@ pub(crate) struct Slot {
     pub(crate) runs: KeyRuns,
     /// Runs that were counted among all.
     pub(crate) counted: u32,
-    /// It has an entry.
-    pub(crate) is_held: bool,
     /// It is among those that the batch has touched.
     pub(crate) is_touched: bool,
     /// The input row of this batch that its last event came out with.
     pub(crate) origin: u32,
-    /// The deadline that the timers know of.
-    pub(crate) timer: Option<i64>,
 }
 
 /// All that is kept.
@@ -60,10 +53,9 @@ pub(crate) struct Kept {
     pub(crate) buffer: Buffer,
     pub(crate) rows: Rows,
     pub(crate) slots: Vec<Slot>,
-    /// (deadline, slot); one that is not its slot's any more means nothing.
-    pub(crate) timers: BinaryHeap<Reverse<(i64, u32)>>,
+    /// When a key's next run is over.
+    pub(crate) deadlines: Deadlines,
     pub(crate) entries: Entries,
-    pub(crate) is_changed: bool,
     /// Runs of all keys.
     pub(crate) open: u64,
     /// What conditions ask of runs.
@@ -79,21 +71,16 @@ impl Kept {
             buffer: Buffer::default(),
             rows: Rows::new(kept),
             slots: Vec::new(),
-            timers: BinaryHeap::new(),
+            deadlines: Deadlines::default(),
             entries: Entries::default(),
-            is_changed: false,
             open: 0,
             running,
         }
     }
 
     /// Notes when a key's next run is over.
-    pub(crate) fn note_timer(&mut self, slot: u32) {
-        let of = &mut self.slots[slot as usize];
-        if of.timer != of.runs.deadline {
-            of.timer = of.runs.deadline;
-            self.timers.extend(of.timer.map(|deadline| Reverse((deadline, slot))));
-        }
+    pub(crate) fn note_deadline(&mut self, slot: u32) {
+        self.deadlines.set(slot, self.slots[slot as usize].runs.deadline);
     }
 
     /// Notes what became of a key: its entry, and whether the step holds it.
@@ -102,37 +89,9 @@ impl Kept {
         let of = &mut slots[slot as usize];
         let runs = of.runs.runs.len() as u32;
         *open = *open + u64::from(runs) - u64::from(std::mem::replace(&mut of.counted, runs));
-        match (of.is_held, of.runs.is_empty()) {
-            (held, false) => {
-                if !held {
-                    index.hold(slot);
-                    of.is_held = true;
-                }
-                entries.touch(slot);
-            }
-            (true, true) => {
-                entries.remove(slot, || runs_key(slot, index));
-                of.is_held = false;
-                of.runs = KeyRuns::default();
-                index.release(slot);
-            }
-            (false, true) => {}
+        if entries.follow(slot, !of.runs.is_empty(), RUNS, index) {
+            of.runs = KeyRuns::default();
         }
-    }
-
-    /// The least deadline, if there is one.
-    pub(crate) fn next_deadline(&mut self) -> Option<i64> {
-        while let Some(Reverse((deadline, slot))) = self.timers.peek().copied() {
-            if self.slots[slot as usize].timer == Some(deadline) {
-                return Some(deadline);
-            }
-            self.timers.pop();
-        }
-        None
-    }
-
-    fn own(&self) -> [u8; 8] {
-        self.waiting.count.to_le_bytes()
     }
 
     /// Puts the runs of a key back. Its slot.
@@ -141,9 +100,8 @@ impl Kept {
         self.slots.resize_with(self.index.slots(), Slot::default);
         let mut events = Vec::new();
         for _ in 0..take_u32(&mut rest)? {
-            let moment = take_moment(&mut rest)?;
-            let length = take_u32(&mut rest)? as usize;
-            let row = self.rows.decode(take(&mut rest, length)?)?;
+            let moment = Moment::decode(&mut rest)?;
+            let row = self.rows.decode_sized(&mut rest)?;
             events.push(self.buffer.event(moment, row));
         }
         let (mut links, stages) = (Vec::new(), self.matcher.automaton.stages.len());
@@ -163,14 +121,14 @@ impl Kept {
         for _ in 0..take_u32(&mut rest)? {
             let state = StateId(take_u32(&mut rest).filter(|state| (*state as usize) < states)?);
             let node = *links.get(take_u32(&mut rest)? as usize)?;
-            let begun = take_moment(&mut rest)?;
+            let begun = Moment::decode(&mut rest)?;
             let last = take_i64(&mut rest)?;
             self.buffer.hold(node);
             runs.runs.push(Run { state, node, begun, last });
         }
         for _ in 0..take_u32(&mut rest)? {
             let node = *links.get(take_u32(&mut rest)? as usize)?;
-            let begun = take_moment(&mut rest)?;
+            let begun = Moment::decode(&mut rest)?;
             let at = take_i64(&mut rest)?;
             self.buffer.hold(node);
             runs.held.push(Held { node, begun, at });
@@ -180,7 +138,7 @@ impl Kept {
         links.into_iter().for_each(|link| self.buffer.release(link));
         self.matcher.settle(&mut runs);
         self.slots[slot as usize].runs = runs;
-        self.note_timer(slot);
+        self.note_deadline(slot);
         self.note_entry(slot);
         rest.is_empty().then_some(slot)
     }
@@ -208,23 +166,8 @@ impl Kept {
     }
 }
 
-fn take_moment(rest: &mut &[u8]) -> Option<Moment> {
-    Some(Moment { time: take_i64(rest)?, number: take_u64(rest)? })
-}
-
-fn put_moment(moment: Moment, out: &mut Vec<u8>) {
-    out.extend_from_slice(&moment.time.to_le_bytes());
-    out.extend_from_slice(&moment.number.to_le_bytes());
-}
-
-fn runs_key(slot: u32, index: &KeyIndex) -> Vec<u8> {
-    let mut key = vec![RUNS];
-    index.put_key(slot, &mut key);
-    key
-}
-
 fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, index: &KeyIndex, slots: &[Slot], buffer: &Buffer, rows: &Rows) {
-    *key = runs_key(slot, index);
+    *key = index.tagged_key(RUNS, slot);
     let KeyRuns { runs, held, .. } = &slots[slot as usize].runs;
     let (mut events, mut links) = (Vec::new(), Vec::new());
     let (mut event_numbers, mut link_numbers) = (HashMap::new(), HashMap::new());
@@ -248,12 +191,8 @@ fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, index: &KeyIndex, s
     put(events.len(), value);
     for event in events {
         let taken = buffer.taken(event);
-        put_moment(taken.moment, value);
-        let at = value.len();
-        value.extend_from_slice(&[0; 4]);
-        rows.encode(taken.row, value);
-        let length = (value.len() - at - 4) as u32;
-        value[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        taken.moment.encode(value);
+        rows.encode_sized(taken.row, value);
     }
     put(links.len(), value);
     for (event, previous, stage) in links {
@@ -265,13 +204,13 @@ fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, index: &KeyIndex, s
     for run in runs {
         put(run.state.0 as usize, value);
         put(link_numbers[&run.node] as usize, value);
-        put_moment(run.begun, value);
+        run.begun.encode(value);
         value.extend_from_slice(&run.last.to_le_bytes());
     }
     put(held.len(), value);
     for held in held {
         put(link_numbers[&held.node] as usize, value);
-        put_moment(held.begun, value);
+        held.begun.encode(value);
         value.extend_from_slice(&held.at.to_le_bytes());
     }
 }
@@ -282,29 +221,20 @@ impl StepState for Kept {
     }
 
     fn changed_len(&self) -> usize {
-        self.entries.changed_len() + self.waiting.changed_len() + usize::from(self.is_changed)
+        self.entries.changed_len() + self.waiting.changed_len()
     }
 
     fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let mut changes = self.waiting.take_some(most, save);
         let Self { index, entries, slots, buffer, rows, .. } = self;
         changes.extend(entries.take_some(most, save, |slot, key, value| encode(slot, key, value, index, slots, buffer, rows)));
-        if std::mem::take(&mut self.is_changed) {
-            changes.push(KeyChange::of_step([STEP], &self.own()));
-        }
         changes
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
         let read = match key.split_first() {
-            Some((&STEP, [])) => {
-                let mut rest = value;
-                let count = take_u64(&mut rest).filter(|_| rest.is_empty());
-                count.map(|count| self.waiting.count = count)
-            }
-            Some((&WAITING, _)) => self.waiting.restore(key, value),
             Some((&RUNS, of)) => self.read(of, value).map(|slot| self.entries.restored(slot, key, value)),
-            _ => None,
+            _ => self.waiting.restore(key, value),
         };
         read.ok_or_else(|| corrupt(key, "runs of a pattern", 0))
     }
@@ -339,11 +269,10 @@ impl StepState for Kept {
     }
 
     fn checksum(&mut self) -> u64 {
-        let own = checksum(checksum(0, &[STEP]), &self.own());
         let waiting = self.waiting.checksum();
         let Self { index, entries, slots, buffer, rows, .. } = self;
         let runs = entries.checksum(|slot, key, value| encode(slot, key, value, index, slots, buffer, rows));
-        runs.wrapping_add(waiting).wrapping_add(own)
+        runs.wrapping_add(waiting)
     }
 }
 

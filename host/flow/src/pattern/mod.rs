@@ -51,7 +51,7 @@ pub use conditions::{RunCandidate, RunExpression, RunPredicate, StageCondition};
 pub use examined::{Examined, PatternWarning};
 pub use leaving::SkipFailed;
 pub use order::PatternOrder;
-pub(crate) use order::{Ordered, WAITING, Waiting};
+pub(crate) use order::{Ordered, Waiting};
 pub use output::{MATCH_END, MATCH_START, Measure, TIMED_OUT};
 pub use refused::{ANY_ORDER_MAX, PREDICATES_MAX, PatternRefused, STATES_MAX};
 pub use run::{Candidate, NoJudge, RunJudge, RunLimits, RunView, Tally, TooManyRuns, Trigger};

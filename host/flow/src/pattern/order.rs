@@ -4,6 +4,7 @@
 //! by time      a row waits until W ≥ t, so that whatever comes before it is there; one with t < W is late       without disorder nobody waits
 //! as it comes  nobody waits, nobody is late
 //! ```
+//! How many rows came is an entry of its own: numbers go on behind a restart.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,6 +16,7 @@ use tidemill_event::Field;
 use tidemill_event::batch::{time_field, times};
 
 use crate::batch::assemble;
+use crate::checksum::checksum;
 use crate::entries::Entries;
 use crate::group::ordered::{ordered_int, plain_int};
 use crate::pattern::buffer::Moment;
@@ -24,7 +26,9 @@ use crate::window::LateList;
 use crate::{FlowBatch, Judged, KeyChange, Outcome, Save, StepId, Watermark};
 
 /// What the keys of waiting rows begin with in the store.
-pub(crate) const WAITING: u8 = 4;
+const WAITING: u8 = 4;
+/// The entry of the count.
+const COUNT: u8 = 0xff;
 
 /// Which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,8 @@ pub(crate) struct Waiting {
     moments: Vec<Moment>,
     entries: Entries,
     /// Rows that came so far.
-    pub(crate) count: u64,
+    count: u64,
+    is_count_changed: bool,
 }
 
 impl Waiting {
@@ -64,6 +69,7 @@ impl Waiting {
             moments: Vec::new(),
             entries: Entries::default(),
             count: 0,
+            is_count_changed: false,
         }
     }
 
@@ -74,6 +80,7 @@ impl Waiting {
 
     /// Rows come in, rows whose time has come go on.
     pub(crate) fn pass(&mut self, step: StepId, input: FlowBatch, marks: &Marks, output: &mut Outcome) -> Ordered {
+        self.is_count_changed |= !input.is_empty();
         if self.order == PatternOrder::Arrival || self.queue.is_empty() && self.nobody_waits(&input, marks) {
             let first = self.count;
             self.count += input.len() as u64;
@@ -153,27 +160,38 @@ impl Waiting {
         Ordered { rows: FlowBatch { rows: assemble(fields, columns, released.len()), origin }, moments }
     }
 
+    /// How many rows wait.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     pub(crate) fn changed_len(&self) -> usize {
-        self.entries.changed_len()
+        self.entries.changed_len() + usize::from(self.is_count_changed)
     }
 
     /// About so many changes.
     pub(crate) fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
         let Self { entries, moments, rows, .. } = self;
-        entries.take_some(most, save, |row, key, value| encode(row, key, value, moments, rows))
+        let mut changes = entries.take_some(most, save, |row, key, value| encode(row, key, value, moments, rows));
+        if std::mem::take(&mut self.is_count_changed) {
+            changes.push(KeyChange::of_step([COUNT], &self.count.to_le_bytes()));
+        }
+        changes
     }
 
     pub(crate) fn checksum(&mut self) -> u64 {
+        let of_count = checksum(checksum(0, &[COUNT]), &self.count.to_le_bytes());
         let Self { entries, moments, rows, .. } = self;
-        entries.checksum(|row, key, value| encode(row, key, value, moments, rows))
+        entries.checksum(|row, key, value| encode(row, key, value, moments, rows)).wrapping_add(of_count)
     }
 
+    /// Puts an entry back. `None`: it is none of these.
     pub(crate) fn restore(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let (time, number) = key.get(1..)?.split_first_chunk::<8>()?;
+        if key == [COUNT] {
+            self.count = u64::from_le_bytes(value.try_into().ok()?);
+            return Some(());
+        }
+        let (time, number) = key.strip_prefix(&[WAITING])?.split_first_chunk::<8>()?;
         let number = u64::from_be_bytes(*<&[u8; 8]>::try_from(number).ok()?);
         let row = self.rows.decode(value)?;
         self.wait(row, Moment { time: plain_int(u64::from_be_bytes(*time)), number });

@@ -7,7 +7,6 @@
 //! A key that has no run costs a row that begins none a look at its bits. What comes out is in the order of (input row that let it out, instant, event), so that
 //! neither the cut of batches nor the order of keys in memory shows.
 
-use std::cmp::Reverse;
 
 use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBuffer;
@@ -234,7 +233,7 @@ impl PatternStep {
         self.tally.failed += meeting.failed;
         bury(unanswered, rows, self.step, output);
         for slot in &batch.touched {
-            self.kept.note_timer(*slot);
+            self.kept.note_deadline(*slot);
         }
         batch.slots = slots;
     }
@@ -242,12 +241,9 @@ impl PatternStep {
     /// Keys whose runs' time is over by the watermark behind the batch.
     fn time(&mut self, marks: &Marks, batch: &mut Batch) {
         let end = marks.end();
-        while let Some(deadline) = self.kept.next_deadline().filter(|deadline| *deadline <= end.0) {
-            let Some(Reverse((_, slot))) = self.kept.timers.pop() else { break };
+        while let Some(slot) = self.kept.deadlines.pop(end.0) {
             let Kept { index, matcher, buffer, slots, .. } = &mut self.kept;
             let key = &mut slots[slot as usize];
-            debug_assert_eq!(key.timer, Some(deadline), "it was just looked at");
-            key.timer = None;
             if !std::mem::replace(&mut key.is_touched, true) {
                 index.hold(slot);
                 batch.touched.push(slot);
@@ -256,7 +252,7 @@ impl PatternStep {
             let origin = key.origin;
             let _ = matcher.advance(&mut key.runs, buffer, end.0, &mut batch.found);
             batch.by_time(slot, origin, marks, None);
-            self.kept.note_timer(slot);
+            self.kept.note_deadline(slot);
         }
     }
 
@@ -324,7 +320,6 @@ impl Operator for PatternStep {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
-        self.kept.is_changed |= !input.is_empty();
         let ordered = self.kept.waiting.pass(self.step, input, &marks, output);
         let mut batch = Batch::default();
         self.rows(&ordered, &marks, &mut batch, output);
@@ -344,7 +339,7 @@ impl Operator for PatternStep {
         // Rows that began nothing leave no key behind.
         self.kept.index.forget_unheld(&batch.slots);
         // What is due is looked up without being able to change anything.
-        self.kept.next_deadline();
+        self.kept.deadlines.next();
         rows
     }
 
@@ -357,7 +352,7 @@ impl Operator for PatternStep {
     }
 
     fn due(&self) -> Option<Watermark> {
-        let timer = self.kept.timers.peek().map(|Reverse((deadline, _))| Watermark(*deadline));
+        let timer = self.kept.deadlines.seen().map(Watermark);
         self.kept.waiting.due().into_iter().chain(timer).min()
     }
 }
@@ -430,8 +425,8 @@ mod tests {
         let marks = Marks::passing(Watermark(BATCHES * ROWS - 1), Watermark::END);
         step.apply(FlowBatch::new(rows_of(0, 0)), &mut Outcome::new(EventTime(0)).with_marks(marks));
         assert_eq!((step.tally().runs, step.tally().timeouts), (0, (BATCHES * ROWS) as u64));
-        let Kept { index, buffer, rows, timers, slots, .. } = &mut step.kept;
-        assert_eq!((buffer.len(), timers.len()), ((0, 0), 0));
+        let Kept { index, buffer, rows, deadlines, slots, .. } = &mut step.kept;
+        assert_eq!((buffer.len(), deadlines.queued()), ((0, 0), 0));
         assert!(index.slots() <= 3 * ROWS as usize && slots.len() <= 3 * ROWS as usize, "{} keys have room", index.slots());
         assert!(rows.slots() <= 3 * ROWS as usize, "{} rows have room", rows.slots());
         assert_eq!(step.kept.len(), 0, "no entry is left");

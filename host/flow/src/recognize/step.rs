@@ -297,7 +297,6 @@ impl Operator for MatchStep {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
-        self.kept.is_changed |= !input.is_empty();
         let ordered = self.kept.waiting.pass(self.step, input, &marks, output);
         let mut batch = Batch::default();
         self.admit(&ordered, &marks, &mut batch);
@@ -323,7 +322,7 @@ impl Operator for MatchStep {
         // Rows that began nothing leave no key behind.
         self.kept.index.forget_unheld(&batch.slots);
         // What is due is looked up without being able to change anything.
-        self.kept.next_deadline();
+        self.kept.deadlines.next();
         output.patterns.extend(self.report());
         rows
     }
@@ -337,7 +336,7 @@ impl Operator for MatchStep {
     }
 
     fn due(&self) -> Option<Watermark> {
-        let timer = self.kept.peek_deadline().map(Watermark);
+        let timer = self.kept.deadlines.seen().map(Watermark);
         let end = self.kept.has_open().then_some(Watermark::END);
         self.kept.waiting.due().into_iter().chain(timer).chain(end).min()
     }

@@ -163,9 +163,7 @@ impl Operator for CountWindow {
 }
 
 fn key_of(slot: u32, index: &KeyIndex) -> Vec<u8> {
-    let mut key = vec![COUNTED];
-    index.put_key(slot, &mut key);
-    key
+    index.tagged_key(COUNTED, slot)
 }
 
 fn encode(slot: u32, key: &mut Vec<u8>, value: &mut Vec<u8>, filling: &[Filling], index: &KeyIndex, aggregates: &Aggregates) {
