@@ -46,17 +46,8 @@ pub(crate) struct Groups {
 impl Groups {
     pub(crate) fn new(index: KeyIndex, waiting: Waiting, rows: Rows, names: Vec<Box<str>>, within: i64) -> Self {
         let expiries = Expiries::new(Ttl::new(Duration::from_micros(within.unsigned_abs()), TtlClock::EventTime));
-        let mut new = Self {
-            index,
-            waiting,
-            rows,
-            of: Vec::new(),
-            names,
-            expiries,
-            entries: Entries::default(),
-            open: 0,
-            within,
-        };
+        let mut new =
+            Self { index, waiting, rows, of: Vec::new(), names, expiries, entries: Entries::default(), open: 0, within };
         new.grow();
         new
     }

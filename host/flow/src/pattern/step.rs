@@ -7,7 +7,6 @@
 //! A key that has no run costs a row that begins none a look at its bits. What comes out is in the order of (input row that let it out, instant, event), so that
 //! neither the cut of batches nor the order of keys in memory shows.
 
-
 use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBuffer;
 use tidemill_event::{Breaker, Field, Reason};
