@@ -91,6 +91,8 @@ pub(crate) fn failed(doing: &'static str) -> impl Fn(fjall::Error) -> StateError
 /// Keys that go into one atomic batch. The tree gathers a batch in memory and holds its journal's lock while inserting it, so a
 /// large checkpoint must not be one batch: it would stop every other task's.
 pub(crate) const BATCH_KEYS_MAX: usize = 1024;
+/// From so many on, keys go into tables of their own: those cost some syncs, and fewer are cheaper in the tree's journal.
+pub(crate) const MANY_KEYS: usize = 16_384;
 
 /// The state of every task of the host. Cheap to clone; safe from many threads, one writer per task.
 #[derive(Clone)]
@@ -123,15 +125,20 @@ impl StateStore {
     pub fn write(&self, task: &TaskId, checkpoint: CheckpointId, changes: &[Change]) -> Result<Written, StateError> {
         let prefix = task_prefix(task);
         let mut written = Written::default();
-        for slice in changes.chunks(BATCH_KEYS_MAX) {
-            let mut pair = |change: &Change| {
-                let value = match &change.value {
-                    Some(bytes) => [&[1], bytes.as_slice()].concat(),
-                    None => vec![0],
-                };
-                written.add(change.operator, &change.key, change.value.as_deref());
-                (encode(&prefix, change.operator, &change.key, checkpoint), Some(value))
+        let mut pair = |change: &Change| {
+            let value = match &change.value {
+                Some(bytes) => [&[1], bytes.as_slice()].concat(),
+                None => vec![0],
             };
+            written.add(change.operator, &change.key, change.value.as_deref());
+            (encode(&prefix, change.operator, &change.key, checkpoint), Some(value))
+        };
+        let is_ascending = || changes.is_sorted_by(|one, next| (one.operator, &one.key) < (next.operator, &next.key));
+        if changes.len() >= MANY_KEYS && is_ascending() {
+            self.versions.commit_many(changes.iter().map(pair)).map_err(failed("writing"))?;
+            return Ok(written);
+        }
+        for slice in changes.chunks(BATCH_KEYS_MAX) {
             self.versions.commit(slice.iter().map(&mut pair).collect()).map_err(failed("writing"))?;
         }
         Ok(written)
@@ -169,7 +176,14 @@ impl StateStore {
         Ok(counts)
     }
 
-    pub(crate) fn remove(&self, dead: Vec<Vec<u8>>) -> Result<(), StateError> {
+    pub(crate) fn remove(&self, mut dead: Vec<Vec<u8>>) -> Result<(), StateError> {
+        if dead.len() >= MANY_KEYS {
+            // All or none, so their order says nothing.
+            dead.sort_unstable();
+            dead.dedup();
+            let _removing = self.removals.read();
+            return self.versions.commit_many(dead.into_iter().map(|key| (key, None))).map_err(failed("removing"));
+        }
         for slice in dead.chunks(BATCH_KEYS_MAX) {
             // By slice: a backup that holds the store waits for one, and whoever removes behind it not for a whole task.
             let _removing = self.removals.read();

@@ -43,6 +43,28 @@ impl Tree {
         }
     }
 
+    /// The same for many pairs, ascending and each key once: on disk when this returns, and not through the journal and the tables in memory.
+    /// So what a large checkpoint wrote is written once, and whoever opens the tree next does not replay it.
+    pub(crate) fn commit_many<'a>(
+        &self,
+        changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + 'a,
+    ) -> Result<(), fjall::Error> {
+        match self {
+            Self::Lsm { pairs, .. } => {
+                let mut ingestion = pairs.start_ingestion()?;
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => ingestion.write(key, value)?,
+                        None => ingestion.write_tombstone(key)?,
+                    }
+                }
+                ingestion.finish()
+            }
+            #[cfg(feature = "simulated")]
+            Self::Simulated(tree) => tree.commit(changes.collect()),
+        }
+    }
+
     /// The value of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<UserValue>, fjall::Error> {
         match self {

@@ -159,3 +159,47 @@ proptest! {
         prop_assert_eq!(versions, model.len());
     }
 }
+
+/// Large checkpoints go into tables of their own and small ones through the tree's journal: what is true must not hang on which.
+#[test]
+fn large_and_small_checkpoints_follow_each_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut model: BTreeMap<u32, u64> = BTreeMap::new();
+    let changes_of = |checkpoint: u64, keys: &mut dyn Iterator<Item = u32>, model: &mut BTreeMap<u32, u64>| -> Vec<Change> {
+        keys.map(|key| {
+            let before = model.insert(key, checkpoint);
+            let stored = before.map_or(Stored::Nothing, |before| Stored::Under(CheckpointId(before)));
+            let value = Some(checkpoint.to_string().into_bytes());
+            Change { operator: 7, key: key.to_be_bytes().to_vec(), value, stored }
+        })
+        .collect()
+    };
+    let loaded = |store: &StateStore, checkpoint| -> BTreeMap<u32, u64> {
+        let state = store.load(&task(0), checkpoint, checkpoint).expect("loads").state;
+        let number = |change: &Change| String::from_utf8_lossy(change.value.as_deref().unwrap_or_default()).parse().expect("one");
+        state.iter().map(|change| (u32::from_be_bytes(change.key[..].try_into().expect("four bytes")), number(change))).collect()
+    };
+    {
+        let store = StateStore::open(dir.path()).expect("opens");
+        store.write(&task(1), CheckpointId(1), &changes_of(1, &mut (0..20), &mut BTreeMap::new())).expect("writes");
+        let mut before = Replaced::default();
+        for (checkpoint, step, from) in [(1, 1, 0), (2, 1000, 0), (3, 2, 1), (4, 500, 7), (5, 1, 3)] {
+            let changes = changes_of(checkpoint, &mut (from..50_000).step_by(step), &mut model);
+            let written = store.write(&task(0), CheckpointId(checkpoint), &changes).expect("writes");
+            assert_eq!(written.live, changes.len() as u64);
+            let replaced = Replaced::by(&task(0), CheckpointId(checkpoint), &changes);
+            store.retire(&task(0), CheckpointId(checkpoint - 1), std::mem::replace(&mut before, replaced)).expect("retires");
+        }
+        assert_eq!(store.versions(&task(0)).expect("counts")[&7], 50_000 + 49_997, "the last one and what it replaced");
+        // This one never becomes true.
+        store.write(&task(0), CheckpointId(6), &changes_of(6, &mut (0..60_000), &mut model.clone())).expect("writes");
+        store.sync().expect("syncs");
+    }
+    let store = StateStore::open(dir.path()).expect("opens again");
+    assert_eq!(loaded(&store, CheckpointId(5)), model);
+    assert_eq!(store.versions(&task(0)).expect("counts")[&7], 50_000, "nothing but the last one");
+    drop(store);
+    let store = StateStore::open(dir.path()).expect("opens once more");
+    assert_eq!(loaded(&store, CheckpointId(5)), model);
+    assert_eq!(store.load(&task(1), CheckpointId(1), CheckpointId(1)).expect("loads").state.len(), 20);
+}
