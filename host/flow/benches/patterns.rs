@@ -1,163 +1,218 @@
-//! What a row costs in a pattern: a million rows of 10,000 users in order, in batches of 4,096. CPU time.
+//! What a row costs in a pattern: a million payments of 10,000 users in order, in batches of 4,096, predicates in SQL or in a component. CPU time.
 //!
-//! `cargo bench -p tidemill-flow --bench patterns`
+//! `cargo xtask guests && cargo bench -p tidemill-flow --bench patterns`
 //!
-//! The figures are for a whole run: predicates, keys, runs, timers, rows of matches. A tenth of the rows is declined; an eighth is of each kind.
+//! The figures are for whole runs: predicates, keys, runs, timers, rows of matches. The floor is a `where` with the same predicate.
 
 mod support;
 
-use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow_schema::Schema;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use support::cpu;
-use tidemill_event::batch::{time_field, times};
-use tidemill_event::{EventTime, Field, FieldType};
+use support::payments::{ROWS, Sql, field, fields, payments, run};
+use tidemill_event::{CallFailure, Field, RuleAnswer, RuleCall};
 use tidemill_flow::pattern::{
-    Contiguity, Element, Measure, Pattern, PatternOrder, PatternSettings, PatternStep, PredicateId, Quantifier, RunLimits, Skip,
-    StageCondition,
+    ByComponent, ComponentPattern, Contiguity, Element, Measure, Pattern, PatternOrder, PatternSettings, PatternStep,
+    PredicateId, Quantifier, RunLimits, Skip, StageCondition,
 };
-use tidemill_flow::{
-    Aggregate, AggregateCall, FlowBatch, Judged, LaneId, Lanes, Operator, Outcome, Predicate, StepId, Tested, TimeSettings,
+use tidemill_flow::recognize::{
+    AfterMatch, Definition, MatchLimits, MatchSettings, MatchStep, RowPattern, RowsPerMatch, VariableId,
+};
+use tidemill_flow::{Aggregate, AggregateCall, Guest, Isolation, Judge, Judged, Operator, Predicate, StepId, Where};
+use tidemill_runtime::{
+    Compiler, Component, Grants, Instance, InstanceSettings, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
 };
 
-const ROWS: usize = 1 << 20;
-const BATCH: usize = 4096;
-const USERS: u64 = 10_000;
-/// Rows a minute, of all users.
-const PER_MINUTE: u64 = 100_000;
+const STEP: StepId = StepId(0);
+const WITHIN: Duration = Duration::from_secs(60);
+const DECLINED: &str = "status = 'declined'";
 
-/// A number that looks random (splitmix64).
-fn mixed(number: u64) -> u64 {
-    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
+fn measure(name: &str, stage: Option<&str>, aggregate: Aggregate, argument: Option<Field>) -> Measure {
+    Measure { stage: stage.map(Into::into), call: AggregateCall { name: name.into(), aggregate, argument, filter: None } }
 }
 
-fn user(text: bool) -> Field {
-    Field::new("user", if text { FieldType::String } else { FieldType::Int64 }, true)
-}
-
-fn batches(text: bool) -> Vec<RecordBatch> {
-    (0..ROWS / BATCH)
-        .map(|batch| {
-            let rows: Vec<u64> = (0..BATCH).map(|row| (batch * BATCH + row) as u64).collect();
-            let users = rows.iter().map(|row| mixed(*row) % USERS);
-            let users: ArrayRef = if text {
-                Arc::new(users.map(|user| Some(format!("user-{user:05}"))).collect::<StringArray>())
-            } else {
-                Arc::new(users.map(|user| Some(user as i64)).collect::<Int64Array>())
-            };
-            let declined: BooleanArray = rows.iter().map(|row| Some(mixed(row ^ 0xa5a5).is_multiple_of(10))).collect();
-            let kinds: Int64Array = rows.iter().map(|row| Some((mixed(row ^ 0xc3c3) % 8) as i64)).collect();
-            let times = rows.iter().map(|row| (row * 60_000_000 / PER_MINUTE) as i64);
-            let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
-            let schema = Schema::new(vec![
-                user(text).arrow(),
-                Field::new("declined", FieldType::Bool, true).arrow(),
-                Field::new("kind", FieldType::Int64, true).arrow(),
-                time_field(),
-            ]);
-            RecordBatch::try_new(Arc::new(schema), vec![users, Arc::new(declined), Arc::new(kinds), Arc::new(times)])
-                .expect("an event batch")
-        })
-        .collect()
-}
-
-struct Declined;
-
-impl Predicate for Declined {
-    fn test(&self, rows: &RecordBatch) -> Tested {
-        Tested { passes: rows.column(1).as_boolean().clone(), failed: Vec::new() }
-    }
-}
-
-struct KindIs(i64);
-
-impl Predicate for KindIs {
-    fn test(&self, rows: &RecordBatch) -> Tested {
-        let kinds = rows.column(2).as_primitive::<Int64Type>();
-        Tested { passes: BooleanArray::from_unary(kinds, |kind| kind == self.0), failed: Vec::new() }
-    }
-}
-
-fn step(text: bool, pattern: Pattern, predicates: Vec<Box<dyn Predicate>>) -> PatternStep {
-    let kind = Field::new("kind", FieldType::Int64, true);
-    let measure = |name: &str, aggregate, argument| Measure {
-        stage: None,
-        call: AggregateCall { name: name.into(), aggregate, argument, filter: None },
-    };
+fn pattern_step(
+    by: &str,
+    pattern: Pattern,
+    conditions: Vec<Box<dyn Predicate>>,
+    asked: &[&str],
+    measures: Vec<Measure>,
+) -> PatternStep {
+    let kept: Vec<Field> = measures.iter().filter_map(|measure| measure.call.argument.clone()).collect();
+    let needed = |one: &Field| &*one.name == by || asked.contains(&&*one.name) || kept.contains(one);
     PatternStep::new(PatternSettings {
-        step: StepId(0),
-        by: vec![user(text)],
-        fields: vec![user(text), Field::new("declined", FieldType::Bool, true), kind.clone()],
-        kept: vec![kind.clone()],
+        step: STEP,
+        by: vec![field(by)],
+        fields: fields().into_iter().filter(needed).collect(),
+        kept: kept.clone(),
         pattern,
-        conditions: predicates.into_iter().map(StageCondition::Row).collect(),
+        conditions: conditions.into_iter().map(StageCondition::Row).collect(),
         values: Vec::new(),
         asked: None,
         order: PatternOrder::Time,
         limits: RunLimits::default(),
-        measures: vec![measure("n", Aggregate::Count, None), measure("last", Aggregate::Last, Some(kind))],
+        measures,
         timeouts: false,
         judged: Judged::ByLane,
     })
     .expect("a sound pattern")
 }
 
-/// Three declined payments of a user within a minute; the next one begins behind the third.
-fn declined(text: bool) -> PatternStep {
-    let three = Element::stage("declined", Contiguity::Next, PredicateId(0)).quantified(Quantifier::times(3, Some(3)));
-    let pattern = Pattern { within: Some(Duration::from_secs(60)), skip: Skip::PastLast, ..Pattern::new(vec![three]) };
-    step(text, pattern, vec![Box::new(Declined)])
+/// Three of a user within a minute; the next match begins behind the third.
+fn three(name: &str) -> Pattern {
+    let three = Element::stage(name, Contiguity::Next, PredicateId(0)).quantified(Quantifier::times(3, Some(3)));
+    Pattern { within: Some(WITHIN), skip: Skip::PastLast, ..Pattern::new(vec![three]) }
+}
+
+fn declined() -> Box<dyn Operator> {
+    let measures = vec![
+        measure("n", None, Aggregate::Count, None),
+        measure("spent", None, Aggregate::Sum, Some(field("amount"))),
+        measure("last", None, Aggregate::Last, Some(field("merchant"))),
+    ];
+    Box::new(pattern_step("user", three("declined"), vec![Sql::boxed(DECLINED)], &["status"], measures))
+}
+
+/// The same in the words that the component knows, to be compared with it: the same measures, which it makes its row of.
+fn failed(predicate: Box<dyn Predicate>) -> PatternStep {
+    let measures = vec![
+        measure("count(failed)", Some("failed"), Aggregate::Count, None),
+        measure("last(failed.user)", Some("failed"), Aggregate::Last, Some(field("user"))),
+    ];
+    pattern_step("user", three("failed"), vec![predicate], &["type"], measures)
 }
 
 /// Five stages, the middle one once or more.
-fn five() -> PatternStep {
+fn five() -> Box<dyn Operator> {
     let elements = (0u8..5).map(|at| {
         let element = Element::stage(&format!("s{at}"), Contiguity::FollowedBy, PredicateId(at));
         if at == 2 { element.quantified(Quantifier::times(1, None)) } else { element }
     });
-    let pattern = Pattern { within: Some(Duration::from_secs(60)), skip: Skip::PastLast, ..Pattern::new(elements.collect()) };
-    step(false, pattern, (0..5).map(|kind| Box::new(KindIs(kind)) as Box<dyn Predicate>).collect())
+    let pattern = Pattern { within: Some(WITHIN), skip: Skip::PastLast, ..Pattern::new(elements.collect()) };
+    let conditions = (0..5).map(|kind| Sql::boxed(&format!("kind = {kind}"))).collect();
+    let measures = vec![measure("n", None, Aggregate::Count, None), measure("last", None, Aggregate::Last, Some(field("id")))];
+    Box::new(pattern_step("user", pattern, conditions, &["kind"], measures))
 }
 
-/// All rows through the step, and time to its end. Answers how many matches there were.
-fn run(mut step: PatternStep, batches: &[RecordBatch]) -> usize {
-    let time = TimeSettings { idle_after: None, bound: None, drift_max: None };
-    let mut lanes = Lanes::new(time, &[Duration::ZERO]);
-    let mut made = 0;
-    for rows in batches {
-        let marks = lanes.rows(LaneId(0), times(rows).values());
-        let mut output = Outcome::new(EventTime(0)).with_marks(marks);
-        made += black_box(step.apply(FlowBatch::new(rows.clone()), &mut output)).len();
-        assert!(output.late.is_empty());
-    }
-    let mut output = Outcome::new(EventTime(0)).with_marks(lanes.end(LaneId(0)));
-    made += step.apply(FlowBatch::new(batches[0].slice(0, 0)), &mut output).len();
-    assert_eq!(step.tally().runs, 0, "a window ends all");
-    made
+/// `where status = 'declined'`, the floor, and what `match_recognize` needs before it to pass over other rows.
+fn filter() -> Box<dyn Operator> {
+    Box::new(Where::new(STEP, Sql::boxed(DECLINED)))
 }
+
+/// `PATTERN (A B C) WITHIN INTERVAL '60' SECOND DEFINE A AS TRUE`.
+fn recognize() -> Box<dyn Operator> {
+    let three = (0..3).map(|at| RowPattern::Variable(VariableId(at))).collect();
+    let settings = MatchSettings {
+        step: STEP,
+        by: vec![field("user")],
+        fields: vec![field("user"), field("amount")],
+        kept: vec![field("amount")],
+        variables: ["A", "B", "C"].map(Arc::from).into(),
+        pattern: RowPattern::Sequence(three),
+        definitions: (0..3).map(|_| Definition::default()).collect(),
+        skip: AfterMatch::PastLast,
+        within: Some(WITHIN),
+        rows: RowsPerMatch::One,
+        terms: Vec::new(),
+        measures: Vec::new(),
+        limits: MatchLimits::default(),
+        judged: Judged::ByLane,
+    };
+    Box::new(MatchStep::new(settings).expect("a sound pattern"))
+}
+
+/// A column that the component made.
+struct Is(Arc<str>);
+
+impl Predicate for Is {
+    fn test(&self, rows: &arrow_array::RecordBatch) -> tidemill_flow::Tested {
+        use arrow_array::cast::AsArray;
+        let column = rows.column_by_name(&self.0).expect("the component has judged the row before");
+        tidemill_flow::Tested { passes: column.as_boolean().clone(), failed: Vec::new() }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Ask {
+    Stages,
+    Shape,
+}
+
+struct Sandbox(Instance, Ask);
+
+impl Guest<RuleAnswer> for Sandbox {
+    fn call(&mut self, call: &RuleCall) -> Result<RuleAnswer, CallFailure> {
+        match self.1 {
+            Ask::Stages => self.0.judge_stages(call),
+            Ask::Shape => self.0.shape(call),
+        }
+    }
+
+    fn replace(&mut self) {}
+}
+
+/// `std-failed-logins`, which `cargo xtask guests` built.
+fn component() -> (Runtime, Arc<Component>) {
+    let folder: PathBuf = std::env::current_exe().expect("its own path").ancestors().nth(3).expect("the target folder").into();
+    let file = folder.join("guests/std-failed-logins.wasm");
+    let wasm = std::fs::read(&file).unwrap_or_else(|error| panic!("`{}`: {error}; run `cargo xtask guests`", file.display()));
+    let runtime = Runtime::new(RuntimeSettings::new(Compiler::InProcess)).expect("a runtime");
+    let component = runtime.prepare(&wasm).expect("a component");
+    (runtime, component)
+}
+
+fn by_component((runtime, component): &(Runtime, Arc<Component>)) -> Box<dyn Operator> {
+    let description = component.description();
+    let guest = |ask| -> Box<Judge> {
+        let opened = InstanceSettings {
+            config: "{}".to_owned(),
+            limits: Limits::default(),
+            log: Arc::new(SilentLog),
+            metrics: Arc::new(SilentMetrics),
+            grants: Grants::none(),
+        };
+        Box::new(Sandbox(runtime.instantiate(component, opened).expect("an instance"), ask))
+    };
+    let predicate = ByComponent::predicate(0);
+    let operator = Box::new(failed(Box::new(Is(predicate.name.clone()))));
+    let told = ["user", "match_start", "match_end"].map(Arc::from).into_iter();
+    Box::new(ByComponent::new(ComponentPattern {
+        operator,
+        columns: description.columns.clone(),
+        predicates: vec![predicate],
+        judge: guest(Ask::Stages),
+        isolation: Isolation::never_out(),
+        shape: Some((description.matching.found.clone(), description.outputs.clone(), guest(Ask::Shape))),
+        told: told.chain(description.outputs.iter().map(|field| field.name.clone())).collect(),
+    }))
+}
+
+type Make<'a> = &'a dyn Fn() -> Vec<Box<dyn Operator>>;
 
 fn patterns(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pattern");
     group.throughput(Throughput::Elements(ROWS as u64)).sample_size(10).warm_up_time(Duration::from_millis(300));
     group.measurement_time(Duration::from_secs(2));
-    for (name, text) in [("int", false), ("text", true)] {
-        let batches = batches(text);
-        println!("three declined in 60 s, {name} key: {} matches", run(declined(text), &batches));
-        group.bench_function(format!("three declined in 60 s, {name} key"), |bencher| {
-            cpu(bencher, || run(declined(text), &batches));
-        });
+    let component = component();
+    for percent in [5, 50] {
+        let batches = payments(percent);
+        let bench = |group: &mut BenchmarkGroup<'_, WallTime>, name: &str, steps: Make<'_>| {
+            println!("{name}, {percent} % declined: {} rows come out", run(&mut steps(), &batches));
+            group.bench_function(format!("{name}, {percent} % declined"), |bencher| cpu(bencher, || run(&mut steps(), &batches)));
+        };
+        bench(&mut group, "floor: where", &|| vec![filter()]);
+        bench(&mut group, "three in 60 s", &|| vec![declined()]);
+        bench(&mut group, "three in 60 s behind where", &|| vec![filter(), declined()]);
+        bench(&mut group, "three in 60 s, match_recognize behind where", &|| vec![filter(), recognize()]);
+        bench(&mut group, "three in 60 s, two measures, SQL", &|| vec![Box::new(failed(Sql::boxed("type = 'auth_failed'")))]);
+        bench(&mut group, "three in 60 s, two measures, component", &|| vec![by_component(&component)]);
+        if percent == 5 {
+            bench(&mut group, "five stages, the third once or more", &|| vec![five()]);
+        }
     }
-    let batches = batches(false);
-    println!("five stages: {} matches", run(five(), &batches));
-    group.bench_function("five stages, the third once or more, int key", |bencher| cpu(bencher, || run(five(), &batches)));
 }
 
 criterion_group!(benches, patterns);

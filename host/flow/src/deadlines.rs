@@ -5,10 +5,14 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// No deadline.
+const NEVER: i64 = i64::MAX;
+
 /// At most one deadline of each slot.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    of: Vec<Option<i64>>,
+    /// `NEVER`: it has none.
+    of: Vec<i64>,
     /// (deadline, slot); one that is not its slot's any more means nothing.
     queue: BinaryHeap<Reverse<(i64, u32)>>,
 }
@@ -18,17 +22,18 @@ impl Deadlines {
     pub(crate) fn set(&mut self, slot: u32, deadline: Option<i64>) {
         let at = slot as usize;
         if at >= self.of.len() {
-            self.of.resize(at + 1, None);
+            self.of.resize(at + 1, NEVER);
         }
-        if std::mem::replace(&mut self.of[at], deadline) != deadline {
-            self.queue.extend(deadline.map(|deadline| Reverse((deadline, slot))));
+        let deadline = deadline.unwrap_or(NEVER);
+        if std::mem::replace(&mut self.of[at], deadline) != deadline && deadline < NEVER {
+            self.queue.push(Reverse((deadline, slot)));
         }
     }
 
     /// The least, if there is one.
     pub(crate) fn next(&mut self) -> Option<i64> {
         while let Some(Reverse((deadline, slot))) = self.queue.peek().copied() {
-            if self.of[slot as usize] == Some(deadline) {
+            if self.of[slot as usize] == deadline {
                 return Some(deadline);
             }
             self.queue.pop();
@@ -45,7 +50,7 @@ impl Deadlines {
     pub(crate) fn pop(&mut self, until: i64) -> Option<u32> {
         self.next().filter(|deadline| *deadline <= until)?;
         let Reverse((_, slot)) = self.queue.pop()?;
-        self.of[slot as usize] = None;
+        self.of[slot as usize] = NEVER;
         Some(slot)
     }
 

@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 use arrow_select::interleave::interleave;
+use arrow_select::take::take as picked_from;
 use tidemill_event::Field;
 
 use crate::aggregate::bytes::{take, take_u32};
@@ -26,6 +27,9 @@ use crate::group::{KeyColumns, put_row};
 const WASTED_ROWS_MIN: usize = 16_384;
 /// Rows that were read alone: so many become one chunk.
 const LOOSE_ROWS_MAX: usize = 1_024;
+
+/// Of a batch of which one row in so many is needed, or fewer, those are copied.
+const FEW: usize = 4;
 
 /// Where a row is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,22 +85,32 @@ impl Rows {
     /// # Panics
     /// If a column is not there.
     pub(crate) fn add(&mut self, batch: &RecordBatch, picked: impl IntoIterator<Item = u32>) -> Vec<u32> {
-        let mut picked = picked.into_iter().peekable();
-        if picked.peek().is_none() {
+        let picked: Vec<u32> = picked.into_iter().collect();
+        if picked.is_empty() {
             return Vec::new();
         }
+        // Few rows of many are copied: they would hold on to all of the batch, and a dictionary need not be spelled out for the others.
+        let few = (picked.len() * FEW <= batch.num_rows()).then(|| UInt32Array::from(picked.clone()));
         let column = |field: &Field| -> ArrayRef {
             let column = batch.column_by_name(&field.name).unwrap_or_else(|| panic!("no column `{}` in the batch", field.name));
+            let column = match &few {
+                Some(few) => picked_from(column, few, None).expect("rows of the batch"),
+                None => column.clone(),
+            };
             // All chunks have the same types, so that rows of several go side by side.
             match column.data_type() {
-                DataType::Dictionary(_, values) => cast(column, values).expect("a dictionary casts to its values"),
-                _ => column.clone(),
+                DataType::Dictionary(_, values) => cast(&column, values).expect("a dictionary casts to its values"),
+                _ => column,
             }
         };
         let fields: Vec<_> = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
         let columns = self.fields.iter().map(column).collect();
-        let chunk = self.add_chunk(assemble(fields, columns, batch.num_rows()));
-        picked.map(|row| self.add_row(Place { chunk, row })).collect()
+        let (rows, places) = match few {
+            Some(_) => (picked.len(), (0..picked.len() as u32).collect()),
+            None => (batch.num_rows(), picked),
+        };
+        let chunk = self.add_chunk(assemble(fields, columns, rows));
+        places.into_iter().map(|row| self.add_row(Place { chunk, row })).collect()
     }
 
     fn add_chunk(&mut self, rows: RecordBatch) -> u32 {

@@ -1,10 +1,14 @@
-//! What benches of whole steps measure by.
+//! What benches of whole steps measure by, and the rows that those of patterns go through.
+
+#![allow(dead_code, reason = "each bench is a program of its own and uses some of it")]
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Bencher;
 use rustix::time::{ClockId, clock_gettime};
+
+pub(crate) mod payments;
 
 /// Measures CPU time of this thread: the same on a busy machine.
 pub(crate) fn cpu(bencher: &mut Bencher<'_>, mut routine: impl FnMut() -> usize) {
@@ -19,4 +23,11 @@ pub(crate) fn cpu(bencher: &mut Bencher<'_>, mut routine: impl FnMut() -> usize)
         });
         now() - begun
     });
+}
+
+/// A number that looks random (splitmix64).
+pub(crate) fn mixed(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
 }

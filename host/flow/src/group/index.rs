@@ -24,6 +24,17 @@ use crate::keys::KeyColumn;
 
 const NOT_SEEN: u32 = u32::MAX;
 
+/// What is wanted of a row's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nothing: it is not even looked up.
+    Nothing,
+    /// Its slot, if it has one.
+    Known,
+    /// Its slot; a key that nobody knows gets one.
+    Any,
+}
+
 /// How keys lie in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -63,6 +74,9 @@ impl KeyIndex {
         &self.by
     }
 
+    /// The slot of a row whose key was not wanted, or is not known.
+    pub(crate) const NONE: u32 = NOT_SEEN;
+
     /// Arrays by slot need room for so many.
     pub(crate) fn slots(&self) -> usize {
         self.table.slots() + 1
@@ -79,25 +93,36 @@ impl KeyIndex {
     /// # Panics
     /// If a key column is not in the batch, or of another type: columns were checked when the pipeline was applied.
     pub(crate) fn slots_of(&mut self, rows: &RecordBatch, slots: &mut Vec<u32>) {
+        self.slots_wanted(rows, |_| Wanted::Any, slots);
+    }
+
+    /// The slot of each row's key as far as it is wanted, `NONE` for the others: most rows leave nothing here, and only look. (A null of a single
+    /// column has its slot in any case.)
+    ///
+    /// # Panics
+    /// As [`Self::slots_of`].
+    pub(crate) fn slots_wanted(&mut self, rows: &RecordBatch, wanted: impl Fn(usize) -> Wanted, slots: &mut Vec<u32>) {
         slots.clear();
         let column = |field: &Field| -> ArrayRef {
             let column = rows.column_by_name(&field.name);
             column.unwrap_or_else(|| panic!("no key column `{}` in the batch", field.name)).clone()
         };
         match self.shape {
-            Shape::All => slots.resize(rows.num_rows(), 0),
+            Shape::All => {
+                slots.extend((0..rows.num_rows()).map(|row| if wanted(row) == Wanted::Nothing { Self::NONE } else { 0 }))
+            }
             Shape::Int => {
                 let column = column(&self.by[0]);
                 match column.data_type() {
-                    DataType::Int64 => self.ints::<Int64Type>(column.as_ref(), slots),
-                    _ => self.ints::<TimestampMicrosecondType>(column.as_ref(), slots),
+                    DataType::Int64 => self.ints::<Int64Type>(column.as_ref(), wanted, slots),
+                    _ => self.ints::<TimestampMicrosecondType>(column.as_ref(), wanted, slots),
                 }
             }
             Shape::Text => {
                 let column = column(&self.by[0]);
                 match column.data_type() {
-                    DataType::Dictionary(..) => self.dictionary(column.as_ref(), slots),
-                    _ => self.texts(column.as_ref(), slots),
+                    DataType::Dictionary(..) => self.dictionary(column.as_ref(), wanted, slots),
+                    _ => self.texts(column.as_ref(), wanted, slots),
                 }
             }
             Shape::Columns => {
@@ -105,56 +130,75 @@ impl KeyIndex {
                 let writers: Vec<KeyColumn<'_>> = columns.iter().map(|column| KeyColumn::new(column.as_ref())).collect();
                 let mut key = Vec::new();
                 for row in 0..rows.num_rows() {
+                    let wanted = wanted(row);
+                    if wanted == Wanted::Nothing {
+                        slots.push(Self::NONE);
+                        continue;
+                    }
                     key.clear();
                     writers.iter().for_each(|writer| writer.put_ordered(row, &mut key));
-                    slots.push(self.table.text(&key) + 1);
+                    slots.push(text_slot(&mut self.table, &key, wanted));
                 }
             }
         }
     }
 
-    fn ints<T: ArrowPrimitiveType<Native = i64>>(&mut self, column: &dyn Array, slots: &mut Vec<u32>) {
+    fn ints<T: ArrowPrimitiveType<Native = i64>>(
+        &mut self,
+        column: &dyn Array,
+        wanted: impl Fn(usize) -> Wanted,
+        slots: &mut Vec<u32>,
+    ) {
         let column = column.as_primitive::<T>();
         let table = &mut self.table;
+        let mut slot = |row: usize, value: i64| match wanted(row) {
+            Wanted::Nothing => Self::NONE,
+            Wanted::Known => table.known_int(value).map_or(Self::NONE, |slot| slot + 1),
+            Wanted::Any => table.int(value) + 1,
+        };
         if column.null_count() == 0 {
-            slots.extend(column.values().iter().map(|value| table.int(*value) + 1));
+            slots.extend(column.values().iter().enumerate().map(|(row, value)| slot(row, *value)));
         } else {
-            slots.extend(column.iter().map(|value| value.map_or(0, |value| table.int(value) + 1)));
+            slots.extend(column.iter().enumerate().map(|(row, value)| value.map_or(0, |value| slot(row, value))));
         }
     }
 
-    fn texts(&mut self, column: &dyn Array, slots: &mut Vec<u32>) {
+    fn texts(&mut self, column: &dyn Array, wanted: impl Fn(usize) -> Wanted, slots: &mut Vec<u32>) {
         let column = column.as_string::<i32>();
         let table = &mut self.table;
-        slots.extend(column.iter().map(|value| value.map_or(0, |value| table.text(value.as_bytes()) + 1)));
+        let slot = |(row, value): (usize, Option<&str>)| value.map_or(0, |value| text_slot(table, value.as_bytes(), wanted(row)));
+        slots.extend(column.iter().enumerate().map(slot));
     }
 
-    fn dictionary(&mut self, column: &dyn Array, slots: &mut Vec<u32>) {
+    fn dictionary(&mut self, column: &dyn Array, wanted: impl Fn(usize) -> Wanted, slots: &mut Vec<u32>) {
         let column = column.as_dictionary::<UInt32Type>();
         let values = column.values().as_string::<i32>();
+        let table = &mut self.table;
         // A large dictionary of which this batch uses little is not worth a table of its own.
         if values.len() > column.len() {
-            let table = &mut self.table;
             let slot = |row| match column.key(row).filter(|entry| values.is_valid(*entry)) {
-                Some(entry) => table.text(values.value(entry).as_bytes()) + 1,
+                Some(entry) => text_slot(table, values.value(entry).as_bytes(), wanted(row)),
                 None => 0,
             };
             return slots.extend((0..column.len()).map(slot));
         }
         let mut known = vec![NOT_SEEN; values.len()];
-        let table = &mut self.table;
-        let mut slot_of = |entry: u32| {
+        let mut slot_of = |row: usize, entry: u32| {
+            let wanted = wanted(row);
             let known = &mut known[entry as usize];
+            if wanted == Wanted::Nothing {
+                return Self::NONE;
+            }
             if *known == NOT_SEEN {
                 let entry = entry as usize;
-                *known = if values.is_valid(entry) { table.text(values.value(entry).as_bytes()) + 1 } else { 0 };
+                *known = if values.is_valid(entry) { text_slot(table, values.value(entry).as_bytes(), wanted) } else { 0 };
             }
             *known
         };
         if column.null_count() == 0 {
-            slots.extend(column.keys().values().iter().map(|entry| slot_of(*entry)));
+            slots.extend(column.keys().values().iter().enumerate().map(|(row, entry)| slot_of(row, *entry)));
         } else {
-            slots.extend(column.keys().iter().map(|entry| entry.map_or(0, &mut slot_of)));
+            slots.extend(column.keys().iter().enumerate().map(|(row, entry)| entry.map_or(0, |entry| slot_of(row, entry))));
         }
     }
 
@@ -174,7 +218,7 @@ impl KeyIndex {
 
     /// Keys that a batch brought and nobody holds go again.
     pub(crate) fn forget_unheld(&mut self, slots: &[u32]) {
-        slots.iter().filter(|slot| **slot > 0).for_each(|slot| self.table.forget_if_unheld(slot - 1));
+        slots.iter().filter(|slot| **slot > 0 && **slot != Self::NONE).for_each(|slot| self.table.forget_if_unheld(slot - 1));
     }
 
     /// The slot of a key that somebody asks for; of several rows, that of the first. Where nobody holds the key, nothing lies there.
@@ -321,6 +365,16 @@ impl KeyIndex {
     }
 }
 
+/// The slot of a key by its bytes.
+#[inline]
+fn text_slot(table: &mut Intern, value: &[u8], wanted: Wanted) -> u32 {
+    match wanted {
+        Wanted::Nothing => KeyIndex::NONE,
+        Wanted::Known => table.known_text(value).map_or(KeyIndex::NONE, |slot| slot + 1),
+        Wanted::Any => table.text(value) + 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use arrow_array::StringArray;
@@ -405,6 +459,29 @@ mod tests {
         index.release(found[1]);
         assert_eq!(index.slot_of_key(&[1, 0]), None);
         assert_eq!(index.slot_of_key(&[0]), Some(0));
+    }
+
+    #[test]
+    fn a_key_is_looked_up_as_far_as_it_is_wanted() {
+        let texts = ["a", "b", "a", "b", "a"].map(|text| Some(text.to_owned()));
+        let wanted = [Wanted::Known, Wanted::Nothing, Wanted::Any, Wanted::Known, Wanted::Known];
+        let two = vec![Field::new("k", FieldType::String, true), Field::new("v", FieldType::Int64, true)];
+        let ints = rows_of(Arc::new(StringArray::from(texts.to_vec())), vec![Some(1), Some(2), Some(1), Some(2), Some(1)]);
+        for (by, rows) in [
+            (two[..1].to_vec(), plain_batch(&texts)),
+            (two[..1].to_vec(), dictionary_batch(&texts)),
+            (two[1..].to_vec(), ints.clone()),
+            (two, ints),
+        ] {
+            let mut index = KeyIndex::new(by);
+            let mut found = Vec::new();
+            index.slots_wanted(&rows, |row| wanted[row], &mut found);
+            // The first `a` comes before anybody knows it, and nobody asks for a new `b`.
+            assert_eq!(found, [KeyIndex::NONE, KeyIndex::NONE, 1, KeyIndex::NONE, 1]);
+            assert_eq!(index.len(), 1);
+            index.forget_unheld(&found);
+            assert_eq!(index.len(), 0);
+        }
     }
 
     #[test]

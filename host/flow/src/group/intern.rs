@@ -84,15 +84,13 @@ impl Intern {
     #[inline]
     pub(crate) fn int(&mut self, value: i64) -> u32 {
         let hash = self.hasher.hash_one(value);
-        let tag = (hash >> 32) as u32;
-        let Values::Ints(values) = &self.values else { panic!("integers in a table of bytes") };
-        if let Some(entry) = self.table.find(hash, |entry| entry.tag == tag && values[entry.slot as usize] == value) {
-            return entry.slot;
+        if let Some(slot) = self.int_of(hash, value) {
+            return slot;
         }
         let slot = self.new_slot();
         let Values::Ints(values) = &mut self.values else { panic!("just looked") };
         put(values, slot, value);
-        self.insert(hash, tag, slot);
+        self.insert(hash, slot);
         slot
     }
 
@@ -100,16 +98,42 @@ impl Intern {
     #[inline]
     pub(crate) fn text(&mut self, value: &[u8]) -> u32 {
         let hash = self.hasher.hash_one(value);
-        let tag = (hash >> 32) as u32;
-        let Values::Bytes(values) = &self.values else { panic!("bytes in a table of integers") };
-        if let Some(entry) = self.table.find(hash, |entry| entry.tag == tag && values[entry.slot as usize].bytes() == value) {
-            return entry.slot;
+        if let Some(slot) = self.text_of(hash, value) {
+            return slot;
         }
         let slot = self.new_slot();
         let Values::Bytes(values) = &mut self.values else { panic!("just looked") };
         put(values, slot, Stored::new(value));
-        self.insert(hash, tag, slot);
+        self.insert(hash, slot);
         slot
+    }
+
+    /// The slot of an integer, if it has one.
+    #[inline]
+    pub(crate) fn known_int(&self, value: i64) -> Option<u32> {
+        self.int_of(self.hasher.hash_one(value), value)
+    }
+
+    /// The slot of bytes, if they have one.
+    #[inline]
+    pub(crate) fn known_text(&self, value: &[u8]) -> Option<u32> {
+        self.text_of(self.hasher.hash_one(value), value)
+    }
+
+    #[inline]
+    fn int_of(&self, hash: u64, value: i64) -> Option<u32> {
+        let Values::Ints(values) = &self.values else { panic!("integers in a table of bytes") };
+        let tag = tag(hash);
+        let is_it = |entry: &Entry| entry.tag == tag && values[entry.slot as usize] == value;
+        self.table.find(hash, is_it).map(|entry| entry.slot)
+    }
+
+    #[inline]
+    fn text_of(&self, hash: u64, value: &[u8]) -> Option<u32> {
+        let Values::Bytes(values) = &self.values else { panic!("bytes in a table of integers") };
+        let tag = tag(hash);
+        let is_it = |entry: &Entry| entry.tag == tag && values[entry.slot as usize].bytes() == value;
+        self.table.find(hash, is_it).map(|entry| entry.slot)
     }
 
     /// The integer of a slot.
@@ -170,7 +194,8 @@ impl Intern {
         })
     }
 
-    fn insert(&mut self, hash: u64, tag: u32, slot: u32) {
+    fn insert(&mut self, hash: u64, slot: u32) {
+        let tag = tag(hash);
         let Self { values, table, hasher, .. } = self;
         let values = &*values;
         table.insert_unique(hash, Entry { tag, slot }, |entry| match values {
@@ -178,6 +203,11 @@ impl Intern {
             Values::Bytes(values) => hasher.hash_one(values[entry.slot as usize].bytes()),
         });
     }
+}
+
+/// What an entry has of its hash.
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 fn put<T>(values: &mut Vec<T>, slot: u32, value: T) {

@@ -5,6 +5,6 @@ mod intern;
 mod key_columns;
 pub(crate) mod ordered;
 
-pub(crate) use index::KeyIndex;
+pub(crate) use index::{KeyIndex, Wanted};
 pub(crate) use intern::Intern;
 pub(crate) use key_columns::{KeyColumns, put_row};

@@ -64,8 +64,21 @@ pub(crate) struct Automaton {
     pub(crate) within: Option<i64>,
     /// Predicates that must hold of every event that begins a match, if there are such for each beginning: one of them at least.
     pub(crate) beginnings: u64,
+    /// A row of which no predicate holds changes no run, whatever it has taken.
+    pub(crate) passes_over: bool,
     /// How many predicates it asks for: one more than the greatest number.
     pub(crate) predicates: usize,
+}
+
+impl State {
+    /// Whether a row of which no predicate holds leaves a run here as it is: all that it does is to be passed over, for as long as the run may
+    /// wait at all.
+    pub(crate) fn passes_over(&self, own: StateId) -> bool {
+        const NOTHING: Bits = Bits { holds: 0, unknown: 0 };
+        let mut moves = self.moves.iter().filter(|step| step.when.may_hold(NOTHING));
+        let stays = moves.next().is_some_and(|step| step.then == Then::Ignore(own) && step.patience == self.patience);
+        stays && moves.next().is_none()
+    }
 }
 
 impl Automaton {

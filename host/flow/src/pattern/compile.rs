@@ -137,7 +137,10 @@ pub(crate) fn compile(pattern: &Pattern) -> Result<Automaton, PatternRefused> {
     let Compiler { drafts, stages, .. } = compiler;
     let states = flatten(&drafts, end).ok_or(PatternRefused::TooLarge)?;
     let beginnings = beginnings(&states[start.0 as usize]);
-    Ok(Automaton { states, start, end, stages, within: pattern.within.map(micros), beginnings, predicates: greatest + 1 })
+    let within = pattern.within.map(micros);
+    let passes_over =
+        beginnings != u64::MAX && waits(&states, start, end).into_iter().all(|at| states[at.0 as usize].passes_over(at));
+    Ok(Automaton { states, start, end, stages, within, beginnings, passes_over, predicates: greatest + 1 })
 }
 
 pub(super) fn micros(duration: Duration) -> i64 {
@@ -147,6 +150,21 @@ pub(super) fn micros(duration: Duration) -> i64 {
 fn beginnings(start: &State) -> u64 {
     let takes = start.moves.iter().filter(|step| matches!(step.then, Then::Take(..)));
     takes.fold(0, |all, step| if step.when.needed() == 0 { u64::MAX } else { all | step.when.needed() })
+}
+
+/// The states that a run may wait in.
+fn waits(states: &[State], start: StateId, end: StateId) -> Vec<StateId> {
+    let (mut seen, mut waits, mut left) = (vec![false; states.len()], Vec::new(), vec![start]);
+    while let Some(from) = left.pop() {
+        for step in &states[from.0 as usize].moves {
+            let (Then::Take(_, to) | Then::Ignore(to)) = step.then else { continue };
+            if to != end && !std::mem::replace(&mut seen[to.0 as usize], true) {
+                waits.push(to);
+                left.push(to);
+            }
+        }
+    }
+    waits
 }
 
 fn names(elements: &[Element], stages: &mut Vec<Arc<str>>, greatest: &mut usize) {

@@ -11,6 +11,7 @@ use crate::Predicate;
 use crate::batch::{assemble, field_of};
 use crate::pattern::asking::{Answers, AskedCondition, Question};
 use crate::pattern::automaton::StageId;
+use crate::pattern::condition::Bits;
 use crate::pattern::run::{Candidate, RunJudge, RunView};
 use crate::pattern::running::{Places, Running};
 use crate::pattern::shape::PredicateId;
@@ -104,6 +105,13 @@ pub(crate) struct Tested {
     pub(crate) shut: Vec<u64>,
     /// How often one failed.
     pub(crate) failed: u64,
+}
+
+impl Tested {
+    /// What is known of a row. `of_runs`: the predicates that look at runs.
+    pub(crate) fn bits(&self, row: usize, of_runs: u64) -> Bits {
+        Bits { holds: self.holds[row], unknown: of_runs & !self.shut.get(row).copied().unwrap_or(0) }
+    }
 }
 
 /// All predicates of the row alone, over all rows.

@@ -34,15 +34,38 @@ use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
 const RUNS: u8 = 0x20;
 
 /// A key's runs, and what the step remembers of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) runs: KeyRuns,
     /// Runs that were counted among all.
     pub(crate) counted: u32,
-    /// It is among those that the batch has touched.
-    pub(crate) is_touched: bool,
-    /// The input row of this batch that its last event came out with.
+    /// The input row of this batch that its last event came out with; `UNTOUCHED`: it is not among those that the batch has touched.
     pub(crate) origin: u32,
+}
+
+/// Of a key that no row of the batch has come to.
+const UNTOUCHED: u32 = u32::MAX;
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self { runs: KeyRuns::default(), counted: 0, origin: UNTOUCHED }
+    }
+}
+
+impl Slot {
+    /// The batch comes to the key. Answers whether it is the first time.
+    pub(crate) fn touch(&mut self) -> bool {
+        let is_first = self.origin == UNTOUCHED;
+        if is_first {
+            self.origin = 0;
+        }
+        is_first
+    }
+
+    /// The batch is over.
+    pub(crate) fn leave(&mut self) {
+        self.origin = UNTOUCHED;
+    }
 }
 
 /// All that is kept.
@@ -80,7 +103,7 @@ impl Kept {
 
     /// Notes when a key's next run is over.
     pub(crate) fn note_deadline(&mut self, slot: u32) {
-        self.deadlines.set(slot, self.slots[slot as usize].runs.deadline);
+        self.deadlines.set(slot, self.slots[slot as usize].runs.deadline());
     }
 
     /// Notes what became of a key: its entry, and whether the step holds it.
@@ -280,10 +303,11 @@ impl StepState for Kept {
 mod tests {
     use super::*;
 
-    /// The goal is 200 bytes an open run; vectors may have twice the room they need.
+    /// The goal is 200 bytes an open run; vectors may have twice the room they need. What a key takes beside its runs is one line of cache.
     #[test]
     fn an_open_run_is_small() {
         let bytes = 2 * (size_of::<Run>() + Buffer::BYTES_PER_EVENT);
         assert!(bytes <= 200, "{bytes} bytes for a run with its last event");
+        assert_eq!(size_of::<Slot>(), 64);
     }
 }

@@ -70,8 +70,7 @@ impl Matcher {
 
     /// Computes the least deadline of a key's runs again.
     pub(crate) fn settle(&self, key: &mut KeyRuns) {
-        let least = key.runs.iter().map(|run| self.deadline(run)).min();
-        key.deadline = least.filter(|least| *least < i64::MAX);
+        key.deadline = key.runs.iter().map(|run| self.deadline(run)).min().unwrap_or(i64::MAX);
     }
 
     /// The clock is at `now`: whatever was due until then happens, one instant after the other.
@@ -83,7 +82,7 @@ impl Matcher {
         found: &mut Vec<Found>,
     ) -> Result<(), SkipFailed> {
         let mut left = Ok(());
-        while let Some(due) = key.deadline.filter(|due| *due <= now) {
+        while let Some(due) = key.deadline().filter(|due| *due <= now) {
             let mut runs = std::mem::take(&mut key.runs);
             let mut absences = Vec::new();
             runs.retain(|run| {
@@ -115,22 +114,23 @@ impl Matcher {
         found: &mut Vec<Found>,
     ) -> Result<(), SkipFailed> {
         let bits = Bits { holds: event.holds, unknown: event.unknown };
-        let before = std::mem::replace(&mut key.runs, std::mem::take(&mut self.room));
+        let mut moved = std::mem::take(&mut self.room);
         let mut taken = NO_NODE;
         let mut matches = Vec::new();
-        for run in &before {
-            self.step(run, &mut key.runs, &mut matches, buffer, event, bits, &mut taken, judge);
+        for run in &key.runs {
+            self.step(run, &mut moved, &mut matches, buffer, event, bits, &mut taken, judge);
             buffer.release(run.node);
         }
         if self.automaton.may_begin(bits) {
             let start = Run { state: self.automaton.start, node: NO_NODE, begun: event.moment, last: event.moment.time };
-            self.step(&start, &mut key.runs, &mut matches, buffer, event, bits, &mut taken, judge);
+            self.step(&start, &mut moved, &mut matches, buffer, event, bits, &mut taken, judge);
         }
         if taken != NO_NODE {
             buffer.let_go(taken);
         }
-        self.room = before;
-        self.room.clear();
+        key.replace(&moved);
+        moved.clear();
+        self.room = moved;
         if key.runs.len() > self.limits.runs_max {
             self.bound(key, buffer);
         }

@@ -105,7 +105,7 @@ impl Waiting {
         times.is_sorted()
             && times.iter().zip(&input.origin).all(|(time, origin)| {
                 let is_late = *time < self.judge(marks, *origin).0;
-                !is_late && marks.lets_out(time.saturating_sub(1)).is_some_and(|out| out <= *origin)
+                !is_late && marks.after(*origin).0 > time.saturating_sub(1)
             })
     }
 

@@ -3,6 +3,7 @@
 use crate::group::KeyIndex;
 use crate::pattern::asking::{Answers, AskedCondition, Asking, NoAnswer, Question};
 use crate::pattern::buffer::{Buffer, Moment};
+use crate::pattern::condition::Bits;
 use crate::pattern::conditions::{FRESH, Judging, StageCondition, Tested};
 use crate::pattern::kept::Slot;
 use crate::pattern::matcher::Matcher;
@@ -20,7 +21,7 @@ pub(crate) struct Meeting<'a> {
     pub(crate) rows: &'a FlowBatch,
     pub(crate) moments: &'a [Moment],
     pub(crate) tested: &'a Tested,
-    /// The key of each row.
+    /// The key of each row, `NONE` where the row concerns no run and begins none.
     pub(crate) slots: &'a [u32],
     pub(crate) marks: &'a Marks,
     pub(crate) index: &'a mut KeyIndex,
@@ -38,7 +39,7 @@ impl Meeting<'_> {
     pub(crate) fn in_order(&mut self, batch: &mut Batch) {
         let none = Answers::default();
         for row in 0..self.moments.len() {
-            if self.arrive(row, batch) {
+            if self.slots[row] != KeyIndex::NONE && self.arrive(row, batch) {
                 self.take(row, &none, batch);
             }
         }
@@ -84,7 +85,7 @@ impl Meeting<'_> {
     fn rounds(&self) -> Vec<Vec<usize>> {
         let mut before = vec![0usize; self.keys.len()];
         let mut rounds: Vec<Vec<usize>> = Vec::new();
-        for (row, slot) in self.slots.iter().enumerate() {
+        for (row, slot) in self.slots.iter().enumerate().filter(|(_, slot)| **slot != KeyIndex::NONE) {
             let round = &mut before[*slot as usize];
             if rounds.len() == *round {
                 rounds.push(Vec::new());
@@ -96,9 +97,8 @@ impl Meeting<'_> {
     }
 
     fn candidate(&self, row: usize) -> Candidate {
-        let Tested { holds, shut, .. } = self.tested;
-        let unknown = self.of_runs & !shut.get(row).copied().unwrap_or(0);
-        Candidate { moment: self.moments[row], row: row as u32 | FRESH, holds: holds[row], unknown }
+        let Bits { holds, unknown } = self.tested.bits(row, self.of_runs);
+        Candidate { moment: self.moments[row], row: row as u32 | FRESH, holds, unknown }
     }
 
     /// Time has gone on since the key's last row, by the watermark before this one and then by its own time. Answers whether the row
@@ -110,14 +110,13 @@ impl Meeting<'_> {
             return false;
         }
         let origin = self.rows.origin[row];
-        if !std::mem::replace(&mut key.is_touched, true) {
+        if key.touch() {
             // Its name is needed until the rows are told.
             self.index.hold(slot);
             batch.touched.push(slot);
-            key.origin = 0;
         }
         for now in [self.marks.before(origin).0, candidate.moment.time] {
-            if key.runs.deadline.is_some_and(|deadline| deadline <= now) {
+            if key.runs.deadline().is_some_and(|deadline| deadline <= now) {
                 // Nobody can send again what time let out: it is counted.
                 let _ = self.matcher.advance(&mut key.runs, self.buffer, now, &mut batch.found);
                 batch.by_time(slot, key.origin, self.marks, Some(origin));

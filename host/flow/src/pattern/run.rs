@@ -93,15 +93,36 @@ pub(crate) struct Held {
 }
 
 /// What is kept of a key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct KeyRuns {
     pub(crate) runs: Vec<Run>,
     pub(crate) held: Vec<Held>,
-    /// No run's time is over before then.
-    pub(crate) deadline: Option<i64>,
+    /// No run's time is over before then; `i64::MAX`: none ever is.
+    pub(super) deadline: i64,
+}
+
+impl Default for KeyRuns {
+    fn default() -> Self {
+        Self { runs: Vec::new(), held: Vec::new(), deadline: i64::MAX }
+    }
 }
 
 impl KeyRuns {
+    /// No run's time is over before then.
+    pub(crate) fn deadline(&self) -> Option<i64> {
+        (self.deadline < i64::MAX).then_some(self.deadline)
+    }
+
+    /// These are the runs now. Most keys have few: there is room for no more than they need.
+    pub(crate) fn replace(&mut self, runs: &[Run]) {
+        let (room, needed) = (self.runs.capacity(), runs.len().next_power_of_two());
+        if room < runs.len() || room > 2 * needed {
+            self.runs = Vec::with_capacity(if runs.is_empty() { 0 } else { needed });
+        }
+        self.runs.clear();
+        self.runs.extend_from_slice(runs);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.held.is_empty()
     }

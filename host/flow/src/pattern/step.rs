@@ -4,7 +4,7 @@
 //! rows ──► order (by time, or as they come) ──► predicates, a bit per row ──► each key's matcher ──► matches by what let them out ──► rows
 //!                                                                    timers ──┘ W ≥ first + within
 //! ```
-//! A key that has no run costs a row that begins none a look at its bits. What comes out is in the order of (input row that let it out, instant, event), so that
+//! A row that begins no run is looked up among the keys that have one, and leaves nothing behind; where a pattern passes over whatever fits no stage, not even that. What comes out is in the order of (input row that let it out, instant, event), so that
 //! neither the cut of batches nor the order of keys in memory shows.
 
 use arrow_array::BooleanArray;
@@ -12,12 +12,13 @@ use arrow_buffer::BooleanBuffer;
 use tidemill_event::{Breaker, Field, Reason};
 
 use crate::aggregate::AggregateRefused;
-use crate::group::KeyIndex;
+use crate::group::{KeyIndex, Wanted};
 use crate::pattern::PatternRefused;
 use crate::pattern::asking::{Asking, ConditionGuest, bury};
 use crate::pattern::automaton::StageId;
 use crate::pattern::buffer::Moment;
-use crate::pattern::conditions::{FRESH, StageCondition, of_runs, test_rows};
+use crate::pattern::condition::Bits;
+use crate::pattern::conditions::{FRESH, StageCondition, Tested, of_runs, test_rows};
 use crate::pattern::kept::{Kept, Slot};
 use crate::pattern::leaving::SkipFailed;
 use crate::pattern::matcher::Matcher;
@@ -123,6 +124,7 @@ impl PatternReport {
 /// The step.
 pub struct PatternStep {
     step: StepId,
+    order: PatternOrder,
     conditions: Vec<StageCondition>,
     of_runs: u64,
     asking: Option<Asking>,
@@ -142,7 +144,7 @@ pub(crate) struct Batch {
     emitted: Vec<(Rank, Emitted)>,
     /// Keys whose runs may have changed; each is held until the end of the batch.
     pub(crate) touched: Vec<u32>,
-    /// The key of each row.
+    /// The key of each row, as far as it was wanted.
     slots: Vec<u32>,
     pub(crate) found: Vec<Found>,
     /// Rows that completed a match without anything to skip to.
@@ -166,6 +168,7 @@ impl PatternStep {
         let asking = asked.map(|asked| Asking::new(step, asked));
         Ok(Self {
             step,
+            order,
             conditions,
             of_runs,
             asking,
@@ -196,22 +199,52 @@ impl PatternStep {
         PatternReport::of(self.step, self.tally(), &mut self.reported)
     }
 
+    /// Rows in their order, and what the predicates say of them; then the clock behind the batch. Answers with the matches.
+    pub(crate) fn meet(&mut self, ordered: &Ordered, tested: &Tested, marks: &Marks, output: &mut Outcome) -> FlowBatch {
+        let mut batch = Batch::default();
+        self.rows(ordered, tested, marks, &mut batch, output);
+        self.time(marks, &mut batch);
+        if !batch.failed.is_empty() {
+            batch.failed.sort_by_key(|(row, _)| *row);
+            let why = batch.failed.iter().map(|(row, error)| (*row, Reason::Expression, error.to_string())).collect();
+            output.bury(&ordered.rows, self.step, why);
+        }
+        let rows = self.tell(&mut batch, ordered, output);
+        for slot in batch.touched {
+            self.kept.slots[slot as usize].leave();
+            self.kept.note_entry(slot);
+            self.kept.index.release(slot);
+        }
+        // Rows that began nothing leave no key behind.
+        self.kept.index.forget_unheld(&batch.slots);
+        // What is due is looked up without being able to change anything.
+        self.kept.deadlines.next();
+        rows
+    }
+
     /// Each row to the matcher of its key.
-    fn rows(&mut self, ordered: &Ordered, marks: &Marks, batch: &mut Batch, output: &mut Outcome) {
+    fn rows(&mut self, ordered: &Ordered, tested: &Tested, marks: &Marks, batch: &mut Batch, output: &mut Outcome) {
         let Ordered { rows, moments } = ordered;
-        let tested = test_rows(&self.conditions, &rows.rows);
         self.tally.failed += tested.failed;
         let mut slots = Vec::new();
         let Kept { index, matcher, buffer, rows: stored, slots: keys, running, .. } = &mut self.kept;
         running.meet(&rows.rows);
-        index.slots_of(&rows.rows, &mut slots);
+        let bits = |row| tested.bits(row, self.of_runs);
+        // By time the clock says the same of a key whether its rows that change nothing are looked at or not; by arrival, rows are its clock.
+        let passes_over = matcher.automaton.passes_over && self.order == PatternOrder::Time;
+        let wanted = |row| match bits(row) {
+            bits if matcher.automaton.may_begin(bits) => Wanted::Any,
+            Bits { holds: 0, unknown: 0 } if passes_over => Wanted::Nothing,
+            _ => Wanted::Known,
+        };
+        index.slots_wanted(&rows.rows, wanted, &mut slots);
         keys.resize_with(index.slots(), Slot::default);
         let mut meeting = Meeting {
             conditions: &self.conditions,
             of_runs: self.of_runs,
             rows,
             moments,
-            tested: &tested,
+            tested,
             slots: &slots,
             marks,
             index,
@@ -243,10 +276,9 @@ impl PatternStep {
         while let Some(slot) = self.kept.deadlines.pop(end.0) {
             let Kept { index, matcher, buffer, slots, .. } = &mut self.kept;
             let key = &mut slots[slot as usize];
-            if !std::mem::replace(&mut key.is_touched, true) {
+            if key.touch() {
                 index.hold(slot);
                 batch.touched.push(slot);
-                key.origin = 0;
             }
             let origin = key.origin;
             let _ = matcher.advance(&mut key.runs, buffer, end.0, &mut batch.found);
@@ -320,25 +352,9 @@ impl Operator for PatternStep {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
         let ordered = self.kept.waiting.pass(self.step, input, &marks, output);
-        let mut batch = Batch::default();
-        self.rows(&ordered, &marks, &mut batch, output);
-        self.time(&marks, &mut batch);
-        if !batch.failed.is_empty() {
-            batch.failed.sort_by_key(|(row, _)| *row);
-            let why = batch.failed.iter().map(|(row, error)| (*row, Reason::Expression, error.to_string())).collect();
-            output.bury(&ordered.rows, self.step, why);
-        }
-        let rows = self.tell(&mut batch, &ordered, output);
-        for slot in batch.touched {
-            self.kept.slots[slot as usize].is_touched = false;
-            self.kept.note_entry(slot);
-            self.kept.index.release(slot);
-        }
+        let tested = test_rows(&self.conditions, &ordered.rows.rows);
+        let rows = self.meet(&ordered, &tested, &marks, output);
         output.patterns.extend(self.report());
-        // Rows that began nothing leave no key behind.
-        self.kept.index.forget_unheld(&batch.slots);
-        // What is due is looked up without being able to change anything.
-        self.kept.deadlines.next();
         rows
     }
 

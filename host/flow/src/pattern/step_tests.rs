@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use tidemill_event::{CallFailure, Field, FieldType, RuleAnswer, RuleCall, Usage};
 
 use crate::pattern::{
-    AskedCondition, Candidate, ConditionGuest, Contiguity, Element, Finding, Inner, Measure, Moment, Pattern, PatternMatcher,
-    PatternOrder, PatternSettings, PatternStep, PredicateId, Quantifier, RunCandidate, RunJudge, RunLimits, RunPredicate,
-    RunValue, RunView, Skip, SkipTarget, StageCondition, StageId,
+    AskedCondition, Body, Candidate, ConditionGuest, Contiguity, Element, Finding, Inner, Measure, Moment, Pattern,
+    PatternMatcher, PatternOrder, PatternSettings, PatternStep, PredicateId, Quantifier, RunCandidate, RunJudge, RunLimits,
+    RunPredicate, RunValue, RunView, Skip, SkipTarget, StageCondition, StageId,
 };
 use crate::window::example::{Happens, Row, Schedule, Told, any_rows, any_schedule, run};
 use crate::{Aggregate, AggregateCall, Guest, Judged, Predicate, StepId, Tested};
@@ -132,11 +132,17 @@ fn step(case: &Case, by_component: bool) -> PatternStep {
     };
     let mut conditions: Vec<StageCondition> = BITS.iter().map(|bits| StageCondition::Row(Box::new(*bits) as _)).collect();
     let last = RunValue::new(Some("s0".into()), Aggregate::Last, Some(value.clone())).expect("a value of a run");
-    conditions.push(match by_component {
+    // A pattern that asks nothing of runs may pass over rows without a look at their keys.
+    let asks = case
+        .pattern
+        .elements
+        .iter()
+        .any(|element| matches!(&element.body, Body::Stage(stage) if stage.condition == PredicateId(RISING)));
+    conditions.extend(asks.then(|| match by_component {
         true => StageCondition::Asked(AskedCondition { gate: None, number: 0 }),
         false => StageCondition::Run(Box::new(Rising)),
-    });
-    let asked = by_component.then(|| ConditionGuest {
+    }));
+    let asked = (by_component && asks).then(|| ConditionGuest {
         guest: Box::new(RisingGuest),
         columns: vec![value.clone()],
         so_far: vec![(0, Field::new("last(s0.v)", FieldType::Int64, true))],

@@ -58,6 +58,11 @@ impl Marks {
         self.task.get(origin as usize).map_or(self.start, |before| Watermark(*before))
     }
 
+    /// The task's watermark behind an input row. Of a row that time let out: behind the batch.
+    pub(crate) fn after(&self, origin: u32) -> Watermark {
+        self.task.get(origin as usize + 1).map_or(self.end, |after| Watermark(*after))
+    }
+
     /// What an input row is judged by: the watermark of its own lane before it.
     pub fn judge(&self, origin: u32) -> Watermark {
         let lane = self.lane.as_ref().unwrap_or(&self.task);

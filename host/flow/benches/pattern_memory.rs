@@ -1,0 +1,113 @@
+//! What an open partial match takes: a million of them, as bytes of resident memory, first one of each of a million users, then a hundred of each
+//! of 10,000.
+//!
+//! `cargo bench -p tidemill-flow --bench pattern_memory`
+//!
+//! Their events are counted with them: of each a time, a link and eight bytes of a kept column. Each case is a process of its own, for what one frees
+//! another takes.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::Schema;
+use tidemill_event::batch::{time_field, times};
+use tidemill_event::{EventTime, Field, FieldType};
+use tidemill_flow::pattern::{
+    Contiguity, Element, Pattern, PatternOrder, PatternSettings, PatternStep, PredicateId, RunLimits, StageCondition,
+};
+use tidemill_flow::{
+    Aggregate, AggregateCall, FlowBatch, Judged, LaneId, Lanes, Operator, Outcome, Predicate, StepId, Tested, TimeSettings,
+};
+
+const OPEN: i64 = 1_000_000;
+const BATCH: i64 = 4_000;
+
+fn int(name: &str) -> Field {
+    Field::new(name, FieldType::Int64, true)
+}
+
+/// The kind is that.
+struct KindIs(i64);
+
+impl Predicate for KindIs {
+    fn test(&self, rows: &RecordBatch) -> Tested {
+        let kinds = rows.column_by_name("kind").expect("a column").as_primitive::<Int64Type>();
+        Tested { passes: BooleanArray::from_unary(kinds, |kind| kind == self.0), failed: Vec::new() }
+    }
+}
+
+/// Kind 0, then kind 1, which never comes.
+fn step() -> PatternStep {
+    let elements = ["a", "b"].iter().zip(0u8..).map(|(name, at)| Element::stage(name, Contiguity::FollowedBy, PredicateId(at)));
+    let mut elements: Vec<Element> = elements.collect();
+    elements[0].contiguity = Contiguity::Next;
+    let last = AggregateCall { name: "last".into(), aggregate: Aggregate::Last, argument: Some(int("id")), filter: None };
+    PatternStep::new(PatternSettings {
+        step: StepId(0),
+        by: vec![int("user")],
+        fields: vec![int("user"), int("kind"), int("id")],
+        kept: vec![int("id")],
+        pattern: Pattern { within: Some(Duration::from_secs(86_400)), ..Pattern::new(elements) },
+        conditions: [0, 1].map(|kind| StageCondition::Row(Box::new(KindIs(kind)))).into(),
+        values: Vec::new(),
+        asked: None,
+        order: PatternOrder::Time,
+        limits: RunLimits::default(),
+        measures: vec![tidemill_flow::pattern::Measure { stage: None, call: last }],
+        timeouts: false,
+        judged: Judged::ByLane,
+    })
+    .expect("a sound pattern")
+}
+
+fn batch(first: i64, users: i64) -> RecordBatch {
+    let rows = first..first + BATCH;
+    let fields = [int("user"), int("kind"), int("id")];
+    let schema = Schema::new(fields.iter().map(Field::arrow).chain([time_field()]).collect::<Vec<_>>());
+    let column = |value: &dyn Fn(i64) -> i64| Arc::new(Int64Array::from_iter_values(rows.clone().map(value)));
+    let times = TimestampMicrosecondArray::from_iter_values(rows.clone()).with_timezone("UTC");
+    // Users come in no order that memory could follow.
+    let columns =
+        vec![column(&|row| row * 7_919 % users) as _, column(&|_| 0) as _, column(&|row| row) as _, Arc::new(times) as _];
+    RecordBatch::try_new(Arc::new(schema), columns).expect("an event batch")
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("this is Linux");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    resident.map(|kib: u64| kib << 10).expect("a line about it")
+}
+
+/// So many users, each as often as it takes.
+fn measure(users: i64) {
+    let mut lanes = Lanes::new(TimeSettings { idle_after: None, bound: None, drift_max: None }, &[Duration::ZERO]);
+    let mut step = step();
+    let mut before = 0;
+    // What is there before the first row is not counted, and neither is the room that a batch needs on its way.
+    for first in (-BATCH..OPEN).step_by(BATCH as usize) {
+        if first == 0 {
+            before = resident_bytes();
+        }
+        let rows = batch(first.max(0), users);
+        let rows = if first < 0 { rows.slice(0, 1) } else { rows };
+        let marks = lanes.rows(LaneId(0), times(&rows).values());
+        step.apply(FlowBatch::new(rows), &mut Outcome::new(EventTime(0)).with_marks(marks));
+    }
+    let (bytes, runs) = (resident_bytes() - before, step.tally().runs);
+    println!("{users} users: {runs} open partial matches, {} bytes each with their events", bytes / runs);
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(users) = arguments.iter().find_map(|argument| argument.strip_prefix("users=")?.parse().ok()) {
+        return measure(users);
+    }
+    for users in [OPEN, 10_000] {
+        let one = Command::new(&arguments[0]).arg(format!("users={users}")).status().expect("it starts again");
+        assert!(one.success(), "the case of {users} users failed");
+    }
+}
