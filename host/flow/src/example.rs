@@ -1,5 +1,6 @@
 //! Batches as short text, and expressions and components small enough to be obviously right; for tests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,22 @@ use tidemill_event::{
     CallFailure, Ending, Field, FieldType, NoteKind, RowNote, RuleAnswer, RuleCall, TransformAnswer, TransformCall, Usage,
 };
 
-use crate::{Computed, FlowBatch, Guest, KeyedTable, Outcome, Predicate, Projection, Tested, Wait};
+use crate::{Computed, FlowBatch, Guest, KeyedTable, Outcome, Predicate, Projection, StepState, Tested, Wait};
+
+/// What a store has of a step.
+pub(crate) type Stored = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// Makes a step's changes in what is stored; how many entries went.
+pub(crate) fn keep(stored: &mut Stored, state: &mut dyn StepState) -> usize {
+    let mut removed = 0;
+    for change in state.take_changes() {
+        match change.value {
+            Some(value) => drop(stored.insert(change.key, value)),
+            None => removed += usize::from(stored.remove(&change.key).is_some()),
+        }
+    }
+    removed
+}
 
 /// `a:5 b:-`: rows with k (a string) and v (an integer), `-` for null, `_time` counting from 0.
 pub(crate) fn batch(text: &str) -> FlowBatch {

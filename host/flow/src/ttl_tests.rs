@@ -11,7 +11,7 @@ use arrow_array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use tidemill_event::{EventTime, Field, FieldType};
 
-use crate::example::{Counting, counting_table, rows_of};
+use crate::example::{Counting, Stored, counting_table, keep, rows_of};
 use crate::{
     FlowBatch, Isolation, Keep, Keyed, Marks, OnFailing, Operator, Outcome, RuleSettings, RuleStep, StepId, Ttl, TtlClock,
     Watermark,
@@ -98,7 +98,7 @@ proptest! {
     fn what_a_row_sees_hangs_on_no_cut_and_no_restart(rows in rows(), cuts in proptest::collection::vec((1usize..9, any::<bool>()), 1..8)) {
         let watermarks = watermarks(&rows);
         let (expected, left) = model(&rows);
-        let (mut rule, mut stored) = (step(TtlClock::EventTime), BTreeMap::new());
+        let (mut rule, mut stored) = (step(TtlClock::EventTime), Stored::new());
         let (mut from, mut seen) = (0, Vec::new());
         for (length, restarts) in cuts.iter().cycle() {
             if from >= rows.len() {
@@ -113,12 +113,7 @@ proptest! {
             seen.extend_from_slice(made.rows.column_by_name("n").expect("counts").as_primitive::<Int64Type>().values());
             if *restarts {
                 let state = rule.state().expect("it counts");
-                for change in state.take_changes() {
-                    match change.value {
-                        Some(value) => stored.insert(change.key, value),
-                        None => stored.remove(&change.key),
-                    };
-                }
+                keep(&mut stored, state);
                 let checksum = state.checksum();
                 rule = step(TtlClock::EventTime);
                 let state = rule.state().expect("it counts");
@@ -134,7 +129,7 @@ proptest! {
 
 #[test]
 fn keys_that_come_and_go_leave_nothing() {
-    let (mut rule, mut stored, mut removed) = (step(TtlClock::EventTime), BTreeMap::new(), 0);
+    let (mut rule, mut stored, mut removed) = (step(TtlClock::EventTime), Stored::new(), 0);
     let mut most = 0;
     for round in 0..200i64 {
         // A hundred keys of its own in every round, and one that is always there.
@@ -150,12 +145,7 @@ fn keys_that_come_and_go_leave_nothing() {
         let state = rule.state().expect("it counts");
         most = most.max(state.len());
         if round % 3 == 0 {
-            for change in state.take_changes() {
-                match change.value {
-                    Some(value) => drop(stored.insert(change.key, value)),
-                    None => removed += usize::from(stored.remove(&change.key).is_some()),
-                }
-            }
+            removed += keep(&mut stored, state);
             assert_eq!(stored.len(), state.len(), "the store has what there is");
         }
     }

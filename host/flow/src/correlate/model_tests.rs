@@ -10,6 +10,7 @@ use serde_json::Value;
 use tidemill_event::EventTime;
 
 use crate::correlate::{CorrelateSettings, CorrelateStep, EventKind, Needed};
+use crate::example::{Stored, keep};
 use crate::machine::model_tests::{fields, marks, rows};
 use crate::{Computed, FlowBatch, Judged, Marks, Operator, Outcome, Predicate, Projection, StepId, Tested, Watermark};
 
@@ -139,7 +140,7 @@ proptest! {
         let events: Vec<(u8, i64, i64)> = events.into_iter().map(|(key, v, later)| { now += later; (key, v, now) }).collect();
         let (expected, expected_quiet) = model(&events, wanted);
         let mut correlate = step(wanted);
-        let mut stored: BTreeMap<Box<[u8]>, Box<[u8]>> = BTreeMap::new();
+        let mut stored = Stored::new();
         let (mut told, mut ids, mut quiet, mut before) = (Vec::new(), BTreeSet::new(), 0, i64::MIN);
         for (batch, part) in events.chunks(cut).enumerate() {
             let mut output = Outcome::new(EventTime(0)).with_marks(marks(part, before));
@@ -149,12 +150,7 @@ proptest! {
             quiet += output.correlations.iter().map(|report| report.quiet as usize).sum::<usize>();
             before = part.last().expect("a row").2;
             let state = correlate.state().expect("it has state");
-            for change in state.take_changes() {
-                match change.value {
-                    Some(value) => drop(stored.insert(change.key, value)),
-                    None => drop(stored.remove(&change.key)),
-                }
-            }
+            keep(&mut stored, state);
             if restarts >> (batch % 32) & 1 == 1 {
                 let sum = state.checksum();
                 correlate = step(wanted);

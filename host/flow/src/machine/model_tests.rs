@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tidemill_event::batch::time_field;
 use tidemill_event::{EventTime, Field, FieldType};
 
+use crate::example::{Stored, keep};
 use crate::machine::{Assigned, MachineSettings, MachineState, MachineStep, MachineTimeout, Transition};
 use crate::pattern::PatternOrder;
 use crate::{Computed, FlowBatch, Judged, Marks, Operator, Outcome, Predicate, Projection, StepId, Tested, Watermark};
@@ -262,7 +263,7 @@ proptest! {
         }
         model.time(&timeouts, i64::MAX);
         let mut machine = step(&ways, &timeouts, tells_illegal);
-        let mut stored: BTreeMap<Box<[u8]>, Box<[u8]>> = BTreeMap::new();
+        let mut stored = Stored::new();
         let (mut told, mut dead, mut before) = (Vec::new(), Vec::new(), i64::MIN);
         for (batch, part) in events.chunks(cut).enumerate() {
             let mut output = Outcome::new(EventTime(0)).with_marks(marks(part, before));
@@ -270,12 +271,7 @@ proptest! {
             dead.extend(output.dead.iter().map(|dead| batch * cut + dead.origin as usize));
             before = part.last().expect("a row").2;
             let state = machine.state().expect("it has state");
-            for change in state.take_changes() {
-                match change.value {
-                    Some(value) => drop(stored.insert(change.key, value)),
-                    None => drop(stored.remove(&change.key)),
-                }
-            }
+            keep(&mut stored, state);
             if restarts >> (batch % 32) & 1 == 1 {
                 let sum = state.checksum();
                 machine = step(&ways, &timeouts, tells_illegal);

@@ -15,7 +15,7 @@ use tidemill_event::{
     TableKeys, TableWrite, TableWrites, TimerChange, Usage, Wanted,
 };
 
-use crate::example::{counting_table, rows_of};
+use crate::example::{Stored, counting_table, keep, rows_of};
 use crate::{
     FlowBatch, Isolation, Marks, Operator, Outcome, ProcessSettings, ProcessStep, ProcessTable, StepId, Ttl, TtlClock, Watermark,
 };
@@ -398,7 +398,7 @@ proptest! {
     #[test]
     fn rows_timers_and_memory_are_those_of_the_model(rows in rows(), cuts in proptest::collection::vec((1usize..20, any::<bool>()), 1..8)) {
         let (model, watermarks) = (Model::run(&rows), watermarks(&rows));
-        let (mut process, mut stored) = (step(), BTreeMap::new());
+        let (mut process, mut stored) = (step(), Stored::new());
         let (mut from, mut main, mut side) = (0, Vec::new(), Vec::new());
         let take = |process: &mut ProcessStep, rows: &[Row], marks: Marks, main: &mut Vec<String>, side: &mut Vec<String>| {
             let mut output = Outcome::new(EventTime(0)).with_marks(marks);
@@ -419,12 +419,7 @@ proptest! {
             take(&mut process, &rows[from..to], marks, &mut main, &mut side);
             if *restarts {
                 let state = process.state().expect("it remembers");
-                for change in state.take_changes() {
-                    match change.value {
-                        Some(value) => stored.insert(change.key, value),
-                        None => stored.remove(&change.key),
-                    };
-                }
+                keep(&mut stored, state);
                 prop_assert_eq!(stored.len(), state.len());
                 let checksum = state.checksum();
                 process = step();
