@@ -175,19 +175,12 @@ fn at_least(object: &mut Object<'_>, name: &'static str, most: u64, faults: &mut
 mod tests {
     use expect_test::{Expect, expect};
 
-    use crate::pipeline::parse::parse;
+    use crate::pipeline::example::read_as;
 
     #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
     fn check(step: &str, expected: Expect) {
         let text = format!("from: a\nsteps:\n- correlate: {step}\nto: [stdout]\n");
-        let said = match parse(&"p".parse().expect("a name"), &text) {
-            Ok(definition) => format!("{:?}\n", definition.steps[0].kind),
-            Err(faults) => faults
-                .iter()
-                .map(|fault| format!("{}: {}: {} -> {}\n", fault.line, fault.path, fault.error, fault.remedy))
-                .collect(),
-        };
-        expected.assert_eq(&said);
+        expected.assert_eq(&read_as(&text, |definition| format!("{:?}\n", definition.steps[0].kind)));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 mod correlate;
 mod definition;
 pub(crate) mod document;
+#[cfg(test)]
+mod example;
 mod functions;
 mod join;
 mod lookup;

@@ -332,15 +332,10 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::pipeline::example::read_as;
 
     fn shown(text: &str) -> String {
-        match parse(&"p".parse().expect("a name"), text) {
-            Ok(definition) => format!("{definition:?}"),
-            Err(faults) => faults
-                .iter()
-                .map(|fault| format!("{}: {}: {} -> {}\n", fault.line, fault.path, fault.error, fault.remedy))
-                .collect(),
-        }
+        read_as(text, |definition| format!("{definition:?}"))
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]

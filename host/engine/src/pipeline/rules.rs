@@ -196,21 +196,15 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use crate::pipeline::StepKind;
-    use crate::pipeline::parse::parse;
+    use crate::pipeline::example::read_as;
 
     #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
     fn check(step: &str, expected: Expect) {
         let text = format!("from: a\nsteps:\n{step}to: [stdout]\n");
-        let said = match parse(&"p".parse().expect("a name"), &text) {
-            Ok(definition) => match &definition.steps[0].kind {
-                StepKind::Rules(rules) => rules.rules.iter().map(|rule| format!("{} {}\n", rule.path, rule.name.text)).collect(),
-                other => format!("{other:?}"),
-            },
-            Err(faults) => faults
-                .iter()
-                .map(|fault| format!("{}: {}: {} -> {}\n", fault.line, fault.path, fault.error, fault.remedy))
-                .collect(),
-        };
+        let said = read_as(&text, |definition| match &definition.steps[0].kind {
+            StepKind::Rules(rules) => rules.rules.iter().map(|rule| format!("{} {}\n", rule.path, rule.name.text)).collect(),
+            other => format!("{other:?}"),
+        });
         expected.assert_eq(&said);
     }
 

@@ -92,19 +92,15 @@ fn read_routes(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Vec<Route> {
 mod tests {
     use expect_test::{Expect, expect};
 
-    use crate::pipeline::parse::parse;
+    use crate::pipeline::PipelineDefinition;
+    use crate::pipeline::example::read_as;
 
     #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
     fn check(to: &str, expected: Expect) {
         let text = format!("from: a\nto:\n{to}");
-        let said = match parse(&"p".parse().expect("a name"), &text) {
-            Ok(definition) => definition.targets.iter().map(|target| format!("{:?}\n", target.kind)).collect::<String>(),
-            Err(faults) => faults
-                .iter()
-                .map(|fault| format!("{}: {}: {} -> {}\n", fault.line, fault.path, fault.error, fault.remedy))
-                .collect(),
-        };
-        expected.assert_eq(&said);
+        let kinds =
+            |definition: &PipelineDefinition| definition.targets.iter().map(|target| format!("{:?}\n", target.kind)).collect();
+        expected.assert_eq(&read_as(&text, kinds));
     }
 
     #[test]
