@@ -163,7 +163,7 @@ fn said_until(main: Option<&Deployed>, replay: &Deployed) -> Option<i64> {
     marks.min().filter(|watermark| *watermark > Watermark::NONE && *watermark < Watermark::END).map(|watermark| watermark.0)
 }
 
-/// Reads both streams: once to count, once more for the rows that are shown.
+/// Reads both streams: once to count, and once more for the rows that are shown.
 fn compare(live: Option<&Stream>, replay: Option<&Stream>, between: Between, examples: usize) -> Result<StreamCompared, String> {
     let hasher = RandomState::new();
     let mut counts: HashMap<u64, i64> = HashMap::new();
@@ -180,8 +180,12 @@ fn compare(live: Option<&Stream>, replay: Option<&Stream>, between: Between, exa
     })?;
     let only_live = counts.values().filter(|count| **count > 0).map(|count| count.unsigned_abs()).sum();
     let only_replay = counts.values().filter(|count| **count < 0).map(|count| count.unsigned_abs()).sum();
-    let mut shown = |stream: Option<&Stream>, side: i64| {
+    // Read once more only where there is a row to show.
+    let mut shown = |stream: Option<&Stream>, side: i64, alone: u64| {
         let mut found = Vec::new();
+        if alone == 0 || examples == 0 {
+            return Ok(found);
+        }
         each(stream, between, |time, text| {
             let Some(left) = counts.get_mut(&hasher.hash_one((time, text))) else { return Ok(()) };
             if *left * side > 0 && found.len() < examples {
@@ -194,7 +198,7 @@ fn compare(live: Option<&Stream>, replay: Option<&Stream>, between: Between, exa
         })?;
         Ok::<_, String>(found)
     };
-    let (live_rows, replay_rows) = if examples == 0 { (Vec::new(), Vec::new()) } else { (shown(live, 1)?, shown(replay, -1)?) };
+    let (live_rows, replay_rows) = (shown(live, 1, only_live)?, shown(replay, -1, only_replay)?);
     let (stream, of_replay) = (String::new(), String::new());
     Ok(StreamCompared { stream, of_replay, same: rows.0 - only_live, only_live, only_replay, live_rows, replay_rows })
 }

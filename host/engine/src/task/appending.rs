@@ -42,7 +42,8 @@ impl Task {
         let are_apart = written > 0 || bytes(&output.rows) > self.parts.entry_bytes_max;
         let Frames { rows, marks } = self.frames(sources, &output, outcome, are_apart, written)?;
         let can_be_cut = are_apart || self.placing.is_none();
-        let mut entries = if can_be_cut { cut(rows, written, self.parts.entry_bytes_max) } else { vec![rows] };
+        let is_cut = can_be_cut && (written > 0 || !fits(&rows, self.parts.entry_bytes_max));
+        let mut entries = if is_cut { cut(rows, written, self.parts.entry_bytes_max) } else { vec![rows] };
         let mut last = entries.pop().unwrap_or_default();
         let mut written = written;
         for frames in entries {
@@ -121,6 +122,11 @@ impl Task {
         }
         Ok(Frames { rows: frames, marks: apart })
     }
+}
+
+/// Whether frames take so many bytes at most, all together.
+fn fits(frames: &[FrameRows], bytes_max: usize) -> bool {
+    frames.iter().map(FrameRows::encoded_bytes_max).sum::<usize>() <= bytes_max
 }
 
 /// Frames without their first `written` rows, as entries of `bytes_max` at most, unless a row has more.
