@@ -60,13 +60,23 @@ macro_rules! __export {
     };
 }
 
-/// The exports that take a batch.
+/// The exports that take a batch and nothing else.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_calls {
     ($($main:literal $method:ident),+) => {
-        $(#[unsafe(export_name = $main)]
+        $($crate::__export_call!($main $method(; batch;) => GUEST.get().$method(batch));)+
+    };
+}
+
+/// One export that takes a batch, and what comes before and behind it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_call {
+    ($main:literal $method:ident($($before:ident: $before_type:ty)?; $batch:ident; $($behind:ident: $behind_type:ty),*) => $call:expr) => {
+        #[unsafe(export_name = $main)]
         unsafe extern "C" fn $method(
+            $($before: $before_type,)?
             rows: usize,
             columns: *const $crate::abi::bindings::Column,
             columns_length: usize,
@@ -76,8 +86,9 @@ macro_rules! __export_calls {
             state_length: usize,
             data: *const u8,
             data_length: usize,
+            $($behind: $behind_type,)*
         ) -> *const u8 {
-            let batch = guest::RawBatch {
+            let $batch = guest::RawBatch {
                 rows,
                 columns: (columns, columns_length),
                 keys,
@@ -85,8 +96,8 @@ macro_rules! __export_calls {
                 state: (state, state_length),
                 data: (data, data_length),
             };
-            unsafe { GUEST.get().$method(batch) }.cast()
-        })+
+            unsafe { $call }.cast()
+        }
     };
 }
 
@@ -97,57 +108,13 @@ macro_rules! __export_process {
     ($component:ty) => {
         const _: () = {
             $crate::__export_base!(ProcessGuest, $component);
-
-            #[unsafe(export_name = "wants")]
-            unsafe extern "C" fn wants(
-                subject: u32,
-                rows: usize,
-                columns: *const $crate::abi::bindings::Column,
-                columns_length: usize,
-                keys: usize,
-                row_keys: u32,
-                state: *const $crate::abi::bindings::Column,
-                state_length: usize,
-                data: *const u8,
-                data_length: usize,
-            ) -> *const u8 {
-                let batch = guest::RawBatch {
-                    rows,
-                    columns: (columns, columns_length),
-                    keys,
-                    row_keys,
-                    state: (state, state_length),
-                    data: (data, data_length),
-                };
-                unsafe { GUEST.get().wants(subject == 1, batch) }.cast()
-            }
-
-            #[unsafe(export_name = "process")]
-            unsafe extern "C" fn process(
-                subject: u32,
-                rows: usize,
-                columns: *const $crate::abi::bindings::Column,
-                columns_length: usize,
-                keys: usize,
-                row_keys: u32,
-                state: *const $crate::abi::bindings::Column,
-                state_length: usize,
-                data: *const u8,
-                data_length: usize,
-                entries: u32,
-                found: *const $crate::abi::bindings::Column,
-                found_length: usize,
-            ) -> *const u8 {
-                let batch = guest::RawBatch {
-                    rows,
-                    columns: (columns, columns_length),
-                    keys,
-                    row_keys,
-                    state: (state, state_length),
-                    data: (data, data_length),
-                };
-                unsafe { GUEST.get().process(subject == 1, batch, entries, (found, found_length)) }.cast()
-            }
+    $crate::__export_call!("wants" wants(subject: u32; batch;) => GUEST.get().wants(subject == 1, batch));
+            $crate::__export_call!(
+                "process" process(
+                    subject: u32; batch;
+                    entries: u32, found: *const $crate::abi::bindings::Column, found_length: usize
+                ) => GUEST.get().process(subject == 1, batch, entries, (found, found_length))
+            );
         };
     };
 }
