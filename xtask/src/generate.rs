@@ -17,7 +17,10 @@ pub(crate) fn generate(check: bool) -> Result<()> {
     let host = Host::start(&binary, &folder.join("data"))?;
     let openapi = host.must("GET", "/v1/openapi.json", "", b"")?;
     drop(host);
-    let mut files = vec![("docs/openapi.json", serde_json::to_string_pretty(&openapi)? + "\n")];
+    let mut files = vec![
+        ("docs/openapi.json", serde_json::to_string_pretty(&openapi)? + "\n"),
+        ("sdk/rust/src/abi/bindings.rs", tidemill_build::bindings::generate()?),
+    ];
     files.extend(reference::pages(&binary, &openapi)?);
     let mut differing = Vec::new();
     for (path, text) in files {

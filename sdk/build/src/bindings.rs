@@ -12,7 +12,7 @@ use crate::wit::Packages;
 const HEAD: &str = "\
 //! The WIT's records as the canonical ABI lays them out. Generated from `wit/`; do not edit.
 //!
-//! `cargo run -p tidemill-build --example bindings` writes this file, and a test of `tidemill-build` compares it with the WIT.
+//! `cargo xtask generate` writes this file, and a test of `tidemill-build` compares it with the WIT.
 ";
 
 /// The file's text.
@@ -188,7 +188,7 @@ mod tests {
     fn the_committed_bindings_are_the_wits() {
         let generated = super::generate().expect("the WIT is whole");
         let committed = include_str!("../../rust/src/abi/bindings.rs");
-        let advice = "the WIT changed: `cargo run -p tidemill-build --example bindings`, then look at sdk/rust/src/abi";
+        let advice = "the WIT changed: `cargo xtask generate`, then look at sdk/rust/src/abi";
         assert!(generated == committed, "{advice}");
     }
 }

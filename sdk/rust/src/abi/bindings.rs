@@ -1,6 +1,6 @@
 //! The WIT's records as the canonical ABI lays them out. Generated from `wit/`; do not edit.
 //!
-//! `cargo run -p tidemill-build --example bindings` writes this file, and a test of `tidemill-build` compares it with the WIT.
+//! `cargo xtask generate` writes this file, and a test of `tidemill-build` compares it with the WIT.
 
 /// A column a component needs or makes.
 #[derive(Debug, Clone, Copy)]
