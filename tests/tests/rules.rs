@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidemill_event::{Field, FieldType};
+use tidemill_runtime::testing::TextGuest;
 use tidemill_tests::{Host, eventually};
 
 fn host() -> Host {
@@ -158,11 +160,100 @@ to:
             "9 steps[0].rules[5].route: no target takes rows of the route `nowhere`",
         ]
     );
-    let problem = host
-        .apply("wrong", "from: payments\nsteps:\n- rules:\n  - {name: a, rule: x@1}\n  - {name: b, alert: me}\nto:\n- stdout\n")
-        .expect(422)
-        .json();
-    let remedies: Vec<&str> =
+    host.push_guest("test-count-per-key", "1.0.0").expect(201);
+    let text = "\
+from: payments
+steps:
+- rules:
+  - {name: a, rule: test-count-per-key@1}
+  - {name: b, rule: nowhere@1}
+to: [stdout]
+";
+    let problem = host.apply("wrong", text).expect(422).json();
+    let errors: Vec<&str> =
         problem["faults"].as_array().expect("faults").iter().filter_map(|fault| fault["error"].as_str()).collect();
-    assert_eq!(remedies, ["a component is not asked from inside a rule set", "`alert` is not in this version"]);
+    assert_eq!(errors.len(), 2, "{problem}");
+    assert!(errors[0].contains("keeps state, and a rule set keeps none"), "{errors:?}");
+}
+
+/// A rule that says yes to every price, with the price as `score`; 666 traps as long as it is broken.
+fn scoring(broken: bool) -> Vec<u8> {
+    let poison = if broken { "666" } else { "-1" };
+    let body = "
+        (local $bits i32) (local $length i32) (local $scores i32) (local $bytes i32) (local $row i32) (local $layout i32)
+        (local.set $length (i32.shr_u (i32.add (local.get $rows) (i32.const 7)) (i32.const 3)))
+        (local.set $bits (call $take (local.get $length)))
+        (memory.fill (local.get $bits) (i32.const 255) (local.get $length))
+        (local.set $bytes (i32.shl (local.get $rows) (i32.const 3)))
+        (local.set $scores (call $take (i32.add (local.get $bytes) (i32.const 32))))
+        (memory.copy (local.get $scores) (i32.add (local.get $data) (i32.load offset=8 (local.get $columns))) (local.get $bytes))
+        (loop $next
+          (if (f64.eq (f64.load (i32.add (local.get $scores) (i32.shl (local.get $row) (i32.const 3)))) (f64.const POISON))
+            (then unreachable))
+          (local.set $row (i32.add (local.get $row) (i32.const 1)))
+          (br_if $next (i32.lt_u (local.get $row) (local.get $rows))))
+        (drop (call $answer (local.get $bits) (local.get $length)))
+        (local.set $layout (i32.add (local.get $scores) (local.get $bytes)))
+        (memory.fill (local.get $layout) (i32.const 0) (i32.const 28))
+        (i32.store8 (local.get $layout) (i32.const 1))
+        (i32.store offset=4 (local.get $layout) (i32.const -1))
+        (i32.store offset=12 (global.get $ret) (local.get $layout))
+        (i32.store offset=16 (global.get $ret) (i32.const 1))
+        (i32.store offset=28 (global.get $ret) (local.get $scores))
+        (i32.store offset=32 (global.get $ret) (local.get $bytes))
+        (global.get $ret)";
+    TextGuest::rule(vec![Field::new("price", FieldType::Float64, true)])
+        .outputs(vec![Field::new("score", FieldType::Float64, false)])
+        .call(&body.replace("POISON", poison))
+        .build()
+}
+
+#[test]
+fn a_rule_asks_a_component_about_the_rows_that_need_it_and_no_others() {
+    let mut host = host();
+    host.push("scoring", "1.0.0", &scoring(true)).expect(201);
+    let text = |version: &str| {
+        format!(
+            "pipeline: scored
+from: payments
+steps:
+  - extend: {{price: cast(amount as double)}}
+  - rules:
+      - {{name: known, when: \"merchant = 'm1'\", priority: 9}}
+      - {{name: risky, when: amount > 100, rule: scoring@{version}, set: {{risk: score * 2 + parts}}, tag: [asked]}}
+      - {{name: rest}}
+    trace: true
+to: [{{stream: judged}}]
+"
+        )
+    };
+    host.apply("scored", &text("1.0.0")).expect(201);
+    send(&host, &[(Some("m1"), 666, 0), (Some("m2"), 66, 0), (Some("m2"), 666, 3), (Some("m2"), 200, 1)]);
+    let judged = host.wait_rows("judged", 3);
+    let of = |rows: &[Value], amount: i64| rows.iter().find(|row| row["amount"] == amount).expect("it is there").clone();
+    assert_eq!((&of(&judged, 666)["rule"], &of(&judged, 666)["risk"]), (&json!("known"), &Value::Null));
+    assert_eq!((&of(&judged, 66)["rule"], &of(&judged, 66)["tags"]), (&json!("rest"), &json!([])));
+    let risky = of(&judged, 200);
+    assert_eq!((&risky["rule"], &risky["risk"], &risky["tags"]), (&json!("risky"), &json!(401.0), &json!(["asked"])), "{risky}");
+    assert_eq!(risky["trace"]["yes"][0]["because"], json!(["amount > 100", "scoring@1.0.0"]), "{risky}");
+    assert!(risky.get("score").is_none(), "what the component says is for `set`: {risky}");
+    let dead = host.wait_rows("scored.dead-letters", 1);
+    assert_eq!((&dead[0]["step"], &dead[0]["reason"]), (&json!("steps[1].rules"), &json!("trap")), "{dead:?}");
+    assert_eq!((&dead[0]["component"], &dead[0]["version"]), (&json!("scoring"), &json!("1.0.0")), "{dead:?}");
+    assert!(dead[0]["error"].as_str().expect("why").starts_with("rule `risky`: "), "{dead:?}");
+    let step = host.get("/v1/pipelines/scored/status").expect(200).json()["steps"][0].clone();
+    assert_eq!((&step["component"], &step["endings"]["trap"]), (&json!("scoring@1.0.0"), &json!(1)), "{step}");
+
+    // Killed: the ending was recorded, and nothing is said twice. Another version is a change that names it.
+    host.kill();
+    host.launch();
+    host.push("scoring", "1.0.1", &scoring(false)).expect(201);
+    let plan = host.apply("scored", &text("1.0.1")).expect(200).json();
+    assert!(plan.to_string().contains("scoring@1.0.1"), "{plan}");
+    send(&host, &[(Some("m2"), 666, 4)]);
+    let judged = host.wait_rows("judged", 4);
+    assert_eq!(judged.iter().filter(|row| row["risk"] == 1336.0).count(), 1, "{judged:?}");
+    assert_eq!(host.rows("scored.dead-letters").len(), 1);
+    let status = host.get("/v1/pipelines/scored/status").expect(200).json();
+    assert_eq!(status["divergences"], json!([]), "{status}");
 }

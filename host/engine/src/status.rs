@@ -274,15 +274,15 @@ pub struct LookupStatus {
 }
 
 /// Whether a component is taken out because it keeps failing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerStatus {
     /// It is not.
     Closed,
-    /// It is: rows pass, wait or stop, as `on_failing` says.
-    Open,
     /// It is tried with a few rows.
     HalfOpen,
+    /// It is: rows pass, wait or stop, as `on_failing` says.
+    Open,
 }
 
 impl From<BreakerState> for BreakerStatus {
@@ -297,10 +297,9 @@ impl From<BreakerState> for BreakerStatus {
 
 impl StepStatus {
     pub(crate) fn new(plan: &Plan, step: u32) -> Self {
-        let component = plan.components().find(|(at, _)| *at == step).map_or_else(String::new, |(_, planned)| planned.label());
         Self {
             step: plan.step_name(step),
-            component,
+            component: plan.components_shown(step),
             calls: 0,
             rows: 0,
             endings: BTreeMap::new(),

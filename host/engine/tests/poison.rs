@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::moody::{Dice, moody_rule};
+use support::moody::{Dice, moody_rule, picky_rule};
 use support::{Host, Setup, pipeline, tenant};
 use tidemill_engine::{BreakerStatus, DeadLetterChoice, DeadLetterId, DeadLetterQuery, PipelineState};
 use tidemill_event::{Offset, PartitionId};
@@ -301,5 +301,53 @@ fn a_task_with_poison_killed_at_random_loses_and_doubles_nothing() {
             .collect();
         assert_eq!(fates(&host), expected, "seed {seed}");
         assert_eq!((status.rows_in, status.rows_out + status.dead_letters), (600, 600), "seed {seed}");
+    }
+}
+
+/// Two components in one step, asked about different rows, of which some fail in one and some in the other.
+const ASKING: &str = "
+from: events
+steps:
+- rules:
+  - {name: third, when: n % 3 = 0, priority: 2, set: {asked: 0}}
+  - {name: even, when: n % 2 = 0, rule: picky@1, set: {asked: 1}}
+  - {name: all, rule: picky@1}
+  match: all
+to: [{stream: out}]
+";
+
+#[test]
+fn a_rule_set_that_asks_components_killed_at_random_loses_and_doubles_nothing() {
+    for seed in [4, 5] {
+        let mut dice = Dice(seed);
+        let mut host = Host::new(Setup { batch_rows: 16, checkpoint_after: Duration::from_micros(300), ..Setup::default() });
+        host.make_stream("events", EVENTS);
+        host.publish("picky", "1.0.0", &picky_rule());
+        host.apply("p", ASKING);
+        let is_poison = |n: i64| matches!(n * 7919 % 20, 3 | 10);
+        let mut sent = 0;
+        while sent < 400 {
+            let until = (sent + 1 + dice.roll(60) as i64).min(400);
+            host.send("events", &(sent..until).map(|n| event(n, if is_poison(n) { 666 } else { 1 })).collect::<Vec<_>>());
+            sent = until;
+            std::thread::sleep(Duration::from_micros(dice.roll(3000)));
+            host = match dice.roll(8) {
+                0 => host.restart(),
+                _ => host.crash(),
+            };
+            assert!(host.status("p").divergences.is_empty(), "seed {seed}");
+        }
+        let status = host.settle("p");
+        assert!(status.divergences.is_empty(), "seed {seed}: {:#?}", status.divergences);
+        let fate = |n: i64| vec![if is_poison(n) { "trap" } else { "out" }.to_owned()];
+        assert_eq!(fates(&host), (0..400).map(|n| (n, fate(n))).collect(), "seed {seed}");
+        let fine = (0..400).filter(|n| !is_poison(*n)).collect::<Vec<_>>();
+        assert_eq!(numbers(&host, "out"), fine, "seed {seed}: in their order");
+        // Each letter names the rule that asked: the first of them, since rows that died are asked about no more.
+        let errors = host.column("p.dead-letters", "error");
+        let rule = |n: i64| if n % 2 == 0 { "rule `even`: " } else { "rule `all`: " };
+        for (n, error) in numbers(&host, "p.dead-letters").into_iter().zip(errors) {
+            assert!(error.as_str().is_some_and(|error| error.starts_with(rule(n))), "{n}: {error}");
+        }
     }
 }

@@ -4,6 +4,18 @@ use tidemill_event::{Breaker, EventTime};
 
 use crate::{FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
+/// What takes a component of a step out.
+pub struct StepBreaker<'a> {
+    /// The step.
+    pub step: StepId,
+    /// Which of its components, as the plan lists them.
+    pub component: u32,
+    /// The breaker.
+    pub breaker: &'a mut Breaker,
+    /// What happens while it is open.
+    pub on_failing: OnFailing,
+}
+
 /// All steps of one task, with their state.
 #[derive(Default)]
 pub struct Chain {
@@ -30,11 +42,12 @@ impl Chain {
         self.steps.iter_mut().filter(|step| step.step() >= first).fold(input, |batch, step| step.apply(batch, output))
     }
 
-    /// The breakers of the component steps, by number, with what happens while one is open.
-    pub fn breakers(&mut self) -> impl Iterator<Item = (StepId, &mut Breaker, OnFailing)> {
-        self.steps.iter_mut().filter_map(|step| {
+    /// The breakers of the steps' components, by number, then in the order in which the plan lists the components of a step.
+    pub fn breakers(&mut self) -> impl Iterator<Item = StepBreaker<'_>> {
+        self.steps.iter_mut().flat_map(|step| {
             let id = step.step();
-            step.breaker().map(|(breaker, on_failing)| (id, breaker, on_failing))
+            let one = |(component, (breaker, on_failing))| StepBreaker { step: id, component, breaker, on_failing };
+            (0..).zip(step.breakers()).map(one).collect::<Vec<_>>()
         })
     }
 

@@ -26,6 +26,11 @@ impl Columns {
         Self { fields, found: None }
     }
 
+    /// Their names, in its order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+        self.fields.iter().map(|field| field.name.clone())
+    }
+
     /// Those of a batch that has them all.
     pub(crate) fn of(&mut self, rows: &RecordBatch) -> RecordBatch {
         if let Some(Found { within, places, schema }) = &self.found

@@ -14,17 +14,17 @@ use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array, new_empty_array
 use arrow_buffer::BooleanBuffer;
 use arrow_select::filter::filter;
 use arrow_select::take::{take, take_record_batch};
-use tidemill_event::{Breaker, BreakerState, CallFailure, EventTime, Field, RuleCall, Usage, Values};
+use tidemill_event::{Breaker, BreakerState, CallFailure, EventTime, Field, Reason, RuleCall, Usage, Values};
 
 use crate::aside::set_aside;
 use crate::batch::field_of;
 use crate::calls::{Answer, Calls};
 use crate::select::compute;
 use crate::where_step::without;
-use crate::{FlowBatch, Guest, Isolation, NamedProjection, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
+use crate::{DeadRow, FlowBatch, Guest, Isolation, NamedProjection, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
-/// Calls of one step have numbers of their own for each function.
-const CALLS_MAX: u32 = 1 << 20;
+/// Calls of one step have numbers of their own for each function, and for each other component.
+pub(crate) const CALLS_MAX: u32 = 1 << 20;
 
 /// A call of a function component in the expressions of a step.
 pub struct FunctionCall {
@@ -72,8 +72,20 @@ impl Operator for WithFunctions {
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let before = Marked::of(output);
-        let rows = self.functions.iter_mut().fold(input, |rows, function| function.apply(rows, output));
+        let mut ends = Vec::with_capacity(self.functions.len());
+        let mut rows = input;
+        for (place, function) in (0..).zip(&mut self.functions) {
+            let of_others = Marked::of(output);
+            rows = function.apply(rows, output);
+            of_others.blame(place, output);
+            ends.push(output.put_back.len());
+        }
+        let of_functions = output.dead.len();
         let rows = self.operator.apply(rows, output);
+        // The operator counts its own components.
+        let functions = self.functions.len() as u32;
+        output.dead[of_functions..].iter_mut().filter_map(|dead| dead.component.as_mut()).for_each(|place| *place += functions);
+        before.turn(ends, output);
         before.hide(&self.hidden, output);
         FlowBatch { rows: without_columns(&rows.rows, &self.hidden), origin: rows.origin }
     }
@@ -82,12 +94,14 @@ impl Operator for WithFunctions {
         self.operator.state()
     }
 
-    /// That of a function that is taken out, if one is.
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
-        let is_open = |function: &Asking| function.calls.isolation.breaker.state() != BreakerState::Closed;
-        let at = self.functions.iter().position(is_open).unwrap_or(0);
-        let Isolation { on_failing, breaker } = &mut self.functions.get_mut(at)?.calls.isolation;
-        Some((breaker, *on_failing))
+        let mut breakers = self.breakers();
+        let at = breakers.iter().position(|(breaker, _)| breaker.state() != BreakerState::Closed).unwrap_or(0);
+        (at < breakers.len()).then(|| breakers.swap_remove(at))
+    }
+
+    fn breakers(&mut self) -> Vec<(&mut Breaker, OnFailing)> {
+        self.functions.iter_mut().map(Asking::breaker).chain(self.operator.breakers()).collect()
     }
 
     fn due(&self) -> Option<Watermark> {
@@ -123,6 +137,11 @@ impl Asking {
         // Rows that skip the call have no value.
         let value = Field { nullable: value.nullable || calls.isolation.on_failing == OnFailing::Pass, ..value };
         Self { step, value, arguments, argument_names, calls, guest: NullFree { guest, never_null } }
+    }
+
+    fn breaker(&mut self) -> (&mut Breaker, OnFailing) {
+        let Isolation { on_failing, breaker } = &mut self.calls.isolation;
+        (breaker, *on_failing)
     }
 
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
@@ -199,6 +218,23 @@ pub(crate) struct Marked {
 impl Marked {
     pub(crate) fn of(output: &Outcome) -> Self {
         Self { dead: output.dead.len(), late: output.late.len(), put_back: output.put_back.len() }
+    }
+
+    /// What died since did so in that component of the step, if it was not the step's own doing.
+    fn blame(&self, component: u32, output: &mut Outcome) {
+        let of_call = |dead: &&mut DeadRow| !matches!(dead.reason, Reason::Expression);
+        output.dead[self.dead..].iter_mut().filter(of_call).for_each(|dead| dead.component = Some(component));
+    }
+
+    /// Rows that one function put back stand behind those that the next one did: it was given those before them. `ends`: how many there
+    /// were when each was through.
+    fn turn(&self, ends: Vec<usize>, output: &mut Outcome) {
+        let mut turned = Vec::with_capacity(output.put_back.len() - self.put_back);
+        for end in ends.into_iter().rev() {
+            turned.extend(output.put_back.drain(end..));
+        }
+        turned.extend(output.put_back.drain(self.put_back..));
+        output.put_back.extend(turned);
     }
 
     pub(crate) fn hide(&self, names: &[Arc<str>], output: &mut Outcome) {

@@ -74,7 +74,7 @@ pub use aggregate::{
 pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};
 pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX};
-pub use chain::Chain;
+pub use chain::{Chain, StepBreaker};
 pub use cold::{ColdEntries, Spills};
 pub use composed::Composed;
 pub use functions::{FunctionCall, WithFunctions};

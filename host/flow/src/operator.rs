@@ -21,8 +21,14 @@ pub trait Operator: Send {
     /// Its state, for checkpoints; `None` for steps without.
     fn state(&mut self) -> Option<&mut dyn StepState>;
 
-    /// What takes its component out when it keeps failing, with what happens then; `None` for steps without a component.
+    /// What takes its component out when it keeps failing, with what happens then; `None` for steps without a component. Of several, one
+    /// that is taken out if there is one.
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)>;
+
+    /// All of them, for a step that calls several components: in the order in which the plan lists those.
+    fn breakers(&mut self) -> Vec<(&mut Breaker, OnFailing)> {
+        self.breaker().into_iter().collect()
+    }
 
     /// The least watermark at which it would do something though no row comes; `None`: it waits for no time. Time that a clock makes go by
     /// goes by only if somebody waits for it.

@@ -46,6 +46,8 @@ pub struct DeadRow {
     pub origin: u32,
     /// The step it failed in.
     pub step: StepId,
+    /// In which of the step's components, as the plan lists them; `None`: in the step itself, or in the only one it is.
+    pub component: Option<u32>,
     /// Why.
     pub reason: Reason,
     /// The expression's, component's or host's words.
@@ -339,6 +341,7 @@ impl Outcome {
         self.dead.extend(input.origin.iter().enumerate().map(|(row, origin)| DeadRow {
             origin: *origin,
             step,
+            component: None,
             reason: Reason::Ending(ended.ending),
             error: ended.message.clone(),
             backtrace: ended.backtrace.clone(),
@@ -355,6 +358,7 @@ impl Outcome {
         self.dead.extend(lost.into_iter().map(|Lost { row, reason, error, backtrace }| DeadRow {
             origin: input.origin[row],
             step,
+            component: None,
             reason,
             error,
             backtrace,
@@ -372,6 +376,7 @@ impl Outcome {
         self.dead.extend(errors.into_iter().map(|(row, reason, error)| DeadRow {
             origin: input.origin[row],
             step,
+            component: None,
             reason,
             error: error.into(),
             backtrace: none.clone(),

@@ -370,6 +370,7 @@ fn bury(output: &mut Outcome, group: &Group, origins: &[u32], error: &str) {
     output.dead.extend(origins.iter().enumerate().map(|(row, origin)| DeadRow {
         origin: *origin,
         step: group.step,
+        component: None,
         reason: Reason::RejectedByComponent,
         error: error.clone(),
         backtrace: "".into(),

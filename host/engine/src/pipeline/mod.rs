@@ -43,7 +43,7 @@ pub(crate) use machine::{MachineText, StateText, TransitionText};
 pub(crate) use meters::{MeterKind, MeterStep};
 pub(crate) use parse::{Reading, STEP_WORDS, parse, read_pipeline};
 pub(crate) use pattern::{PatternComponent, PatternDefinition, SkipTo};
-pub(crate) use rules::{RuleText, RulesStep};
+pub(crate) use rules::{KEEPS_NONE, RuleText, RulesStep};
 pub use schema::PIPELINE_SCHEMA;
 pub(crate) use stages::{Body as StageBody, Element as StageElement};
 pub(crate) use suggest::nearest;

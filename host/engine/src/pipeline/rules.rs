@@ -4,6 +4,7 @@
 //! - rules:
 //!     - {name: known, when: "merchant in ('m1', 'm2')", priority: 10, drop: true}
 //!     - {name: large, when: amount > 1000 and country = 'DE', set: {risk: 0.9}, tag: [money], route: review}
+//!     - {name: odd, when: amount > 100, rule: unusual@1, config: {share: 0.01}, set: {risk: score}}
 //!     - {name: sale, when: amount > 200, enabled: {from: 2026-11-27T00:00:00Z, until: 2026-12-01T00:00:00Z, tags: [strict]}}
 //!   match: all
 //!   keep: all
@@ -14,10 +15,10 @@ use tidemill_event::EventTime;
 use tidemill_flow::rule_set::{Emit, MatchRules};
 
 use crate::Fault;
-use crate::pipeline::Text;
 use crate::pipeline::document::{Node, NodeValue};
 use crate::pipeline::object::{Object, text_of};
-use crate::pipeline::parse::{columns, list, names};
+use crate::pipeline::parse::{columns, component, list, names};
+use crate::pipeline::{ComponentStep, Text};
 
 /// A `rules` step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) struct RuleText {
     pub(crate) name: Text,
     /// `None`: it says yes to every row.
     pub(crate) when: Option<Text>,
+    /// The component that is asked about rows that `when` says yes to.
+    pub(crate) component: Option<ComponentStep>,
     pub(crate) enabled: Enabled,
     pub(crate) set: Vec<(Text, Text)>,
     pub(crate) tag: Vec<Text>,
@@ -59,6 +62,12 @@ pub(crate) struct Enabled {
     /// Only while the pipeline has one of these tags; none: always.
     pub(crate) tags: Vec<Text>,
 }
+
+/// What to write instead of a component with state in a rule set.
+pub(crate) const KEEPS_NONE: &str =
+    "ask it in a step before, `- rule: …` with `by`, `keep: all` and `as: hit`, and write `when: hit` here";
+const KEYS: [&str; 12] =
+    ["name", "when", "rule", "config", "limits", "on_failing", "priority", "enabled", "set", "tag", "route", "drop"];
 
 /// More are refused.
 const RULES_MAX: usize = 10_000;
@@ -136,17 +145,23 @@ fn rule(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<(RuleText,
         let error = "a row that is dropped has no use for `set`, `tag` and `route`";
         faults.push(Fault::new(object.member("drop"), node.line, error, "remove them, or remove `drop`"));
     }
-    if let Some(component) = object.take("rule") {
-        let error = "a component is not asked from inside a rule set";
-        let remedy =
-            "ask it in a step before, `- rule: high-value@1` with `keep: all` and `as: high_value`, and write `when: high_value`";
-        faults.push(Fault::new(object.member("rule"), component.line, error, remedy));
-    }
-    object.finish(&["name", "when", "priority", "enabled", "set", "tag", "route", "drop"], faults);
+    let component = object.take("rule").and_then(|reference| asked(reference, &mut object, faults));
+    object.finish(&KEYS, faults);
     if faults.len() > faults_before {
         return None;
     }
-    Some((RuleText { name: name?, when, enabled: enabled?, set: set?, tag: tag?, route, drops, path }, priority?))
+    Some((RuleText { name: name?, when, component, enabled: enabled?, set: set?, tag: tag?, route, drops, path }, priority?))
+}
+
+/// A component that a rule asks, which keeps nothing between rows.
+fn asked(reference: &Node, object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<ComponentStep> {
+    let asked = component(reference, &object.member("rule"), object, faults)?;
+    let keeps = [("by", asked.by.is_some()), ("ttl", asked.ttl.is_some())];
+    for (key, _) in keeps.into_iter().filter(|(_, is_there)| *is_there) {
+        let error = format!("`{key}` is for components that keep state, and a rule set keeps none");
+        faults.push(Fault::new(object.member(key), asked.by_line, error, KEEPS_NONE));
+    }
+    Some(asked)
 }
 
 impl Enabled {
@@ -228,7 +243,7 @@ mod tests {
             expect![[r#"
                 4: steps[0].rules[0].name: `name` is missing -> add `name: large`
                 4: steps[0].rules[0].nam: there is no `nam` -> did you mean `name`?
-                5: steps[0].rules[1].alert: `alert` is not in this version -> here it can be `name`, `when`, `priority`, `enabled`, `set`, `tag`, `route` or `drop`
+                5: steps[0].rules[1].alert: `alert` is not in this version -> here it can be `name`, `when`, `rule`, `config`, `limits`, `on_failing`, `priority`, `enabled`, `set`, `tag`, `route` or `drop`
                 6: steps[0].rules[2].priority: `high` is no priority -> write a whole number: `priority: 10`; the greatest comes first
                 7: steps[0].rules[3].enabled: the rule would never be on: `from` is not before `until` -> swap the two, or write `enabled: false`
                 8: steps[0].rules[4].drop: a row that is dropped has no use for `set`, `tag` and `route` -> remove them, or remove `drop`

@@ -121,7 +121,7 @@ mod tests {
         check("transition", &mut json!({"on": "a = 1"}), |transition| with("transitions", json!([transition])));
         let rules = |rule| json!({"from": "a", "steps": [{"rules": [rule]}], "to": to()});
         check("rules", &mut json!({"rules": [{"name": "r"}]}), |step| json!({"from": "a", "steps": [step], "to": to()}));
-        check("rule-of-set", &mut json!({"name": "r"}), rules);
+        check("rule-of-set", &mut json!({"name": "r", "rule": "a@1"}), rules);
         check("enabled", &mut json!({}), |enabled| rules(json!({"name": "r", "enabled": enabled})));
         check("to-stream", &mut json!({"stream": "s"}), |target| json!({"from": "a", "to": [target]}));
         let lookup = |lookup| json!({"from": "a", "steps": [{"lookup": lookup}], "to": ["stdout"]});

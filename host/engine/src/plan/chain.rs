@@ -9,7 +9,7 @@ use tidemill_expr::Expression;
 use tidemill_flow::correlate::{CorrelateSettings, CorrelateStep, EventKind};
 use tidemill_flow::machine::{Assigned, MachineSettings, MachineState, MachineStep, MachineTimeout, Transition};
 use tidemill_flow::recognize::{Definition, MatchLimits, MatchSettings, MatchStep, NamedTerm, TermPredicate};
-use tidemill_flow::rule_set::{RuleSet, RuleSetSettings, SharedPredicate, SharedValue};
+use tidemill_flow::rule_set::{RuleComponent, RuleSet, RuleSetSettings, SharedPredicate, SharedValue};
 use tidemill_flow::{
     AsOfJoin, AsOfSettings, ByClock, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall,
     IntervalJoin, Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
@@ -26,6 +26,7 @@ use crate::plan::machine::{PlannedState, PlannedTimeout, PlannedTransition};
 use crate::plan::meters::{PlannedMeter, StepMeters};
 use crate::plan::pattern;
 use crate::plan::process::settings;
+use crate::plan::rules::PlannedValue;
 use crate::plan::{
     Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedCorrelate, PlannedDefinition,
     PlannedJoin, PlannedKind, PlannedLimit, PlannedMachine, PlannedMatch, PlannedOrigin, PlannedOver, PlannedRules, PlannedSide,
@@ -117,7 +118,7 @@ pub(crate) fn chain(
                     Box::new(Origin::new(id, stream.clone(), partition.clone(), offset.clone()))
                 }
                 PlannedKind::Machine(planned) => Box::new(machine(id, planned)),
-                PlannedKind::Rules(planned) => Box::new(rules(id, planned)),
+                PlannedKind::Rules(planned) => Box::new(rules(id, planned, call)),
                 PlannedKind::Sample(planned) => {
                     Box::new(Sample::new(id, planned.by.clone(), planned.rate).expect("a rate was read as one"))
                 }
@@ -348,18 +349,29 @@ fn machine(step: StepId, planned: &PlannedMachine) -> MachineStep {
     })
 }
 
-fn rules(step: StepId, planned: &PlannedRules) -> RuleSet {
+fn rules(step: StepId, planned: &PlannedRules, call: &MakeCall<'_>) -> RuleSet {
     let predicate = |expression: &Expression| SharedPredicate {
         columns: expression.columns().to_vec(),
         predicate: Box::new(Condition(expression.clone())),
     };
-    let value = |(field, expression): &(Field, Expression)| SharedValue {
+    let value = |PlannedValue { field, expression, of }: &PlannedValue| SharedValue {
         columns: expression.columns().to_vec(),
         value: NamedProjection { field: field.clone(), projection: Box::new(Column(expression.clone())) },
+        of: *of,
+    };
+    let component = |planned: &Arc<PlannedComponent>| {
+        let description = planned.component.description();
+        RuleComponent {
+            columns: description.columns.clone(),
+            outputs: description.outputs.clone(),
+            isolation: Isolation::new(planned.on_failing),
+            guest: Box::new(call(step.0, planned)),
+        }
     };
     RuleSet::new(RuleSetSettings {
         predicates: planned.predicates.iter().map(predicate).collect(),
         values: planned.values.iter().map(value).collect(),
+        components: planned.components.iter().map(component).collect(),
         ..planned.settings(step)
     })
 }

@@ -10,7 +10,7 @@ use tidemill_event::{Field, FieldType, PipelineName, StreamName, StreamSchema, T
 use tidemill_expr::Expression;
 use tidemill_flow::{Judged, OnFailing, RuleStep};
 use tidemill_log::Log;
-use tidemill_runtime::{Component, Grants, Instance, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
+use tidemill_runtime::{Component, Description, Grants, Instance, InstanceSettings, Kind, MEMORY_BYTES_MAX, Runtime, SilentLog};
 
 use crate::pipeline::{ComponentStep, KeepRows, PipelineDefinition, Step, StepKind, Text, nearest};
 use crate::plan::columns::Columns;
@@ -333,7 +333,7 @@ impl Checker<'_> {
                 Some((PlannedKind::Machine(Box::new(planned)), columns))
             }
             StepKind::Rules(wanted) => {
-                let (planned, columns) = self.rules(step, wanted, columns)?;
+                let (planned, columns) = self.rules(at, step, wanted, columns)?;
                 Some((PlannedKind::Rules(Box::new(planned)), columns))
             }
             StepKind::Metrics(wanted) => {
@@ -396,46 +396,11 @@ impl Checker<'_> {
         columns: Option<&Columns>,
     ) -> Option<Arc<PlannedComponent>> {
         let path = step.name();
-        let (mut pin, component) = self.resolve(at, None, &path, wanted)?;
-        if component.kind() != kind {
-            let there = component.kind().as_str();
-            self.fault(
-                path,
-                wanted.reference.line,
-                format!("`{}` is {}", wanted.reference.text, a(component.kind())),
-                match component.kind() {
-                    Kind::Rule | Kind::Transform | Kind::Process | Kind::Pattern => format!("write `- {there}: …`"),
-                    Kind::Function | Kind::Aggregate => {
-                        format!(
-                            "give it a name beside `from`, `functions: {{name: {}}}`, and call that in expressions",
-                            wanted.reference.text
-                        )
-                    }
-                },
-            );
-            return None;
-        }
+        let (mut pin, component) = self.of_kind(at, &path, wanted, kind)?;
         let description = component.description();
         let faults_before = self.faults.len();
         if let Some(columns) = columns {
-            for needed in &description.columns {
-                match columns.field(&needed.name) {
-                    None => {
-                        let remedy = match nearest(&needed.name, columns.names()) {
-                            Some(near) => format!("make it in a step before: `extend: {{{}: {near}}}`", needed.name),
-                            None => format!("make it in a step before: `extend: {{{}: …}}`", needed.name),
-                        };
-                        let error = format!("`{}` needs a column `{}`, and there is none", wanted.reference.text, needed.name);
-                        self.fault(&path, wanted.reference.line, error, remedy);
-                    }
-                    Some(there) => {
-                        if let Err(error) = column_fits(needed, there) {
-                            let remedy = format!("make it fit in a step before: `extend: {{{}: …}}`", needed.name);
-                            self.fault(&path, wanted.reference.line, error, remedy);
-                        }
-                    }
-                }
-            }
+            self.columns_there(&path, wanted, description, columns);
         }
         let is_stateful = !description.state.is_empty() || kind == Kind::Process;
         // What is kept of a pattern is the host's own: its state has another name.
@@ -459,6 +424,52 @@ impl Checker<'_> {
         let planned = PlannedComponent { step_name: path, pin, component, config, limits, by, ttl, on_failing };
         self.open(&step.path, wanted, &planned)?;
         Some(Arc::new(planned))
+    }
+
+    /// What a reference means where a component of one kind has to stand.
+    pub(super) fn of_kind(&mut self, at: u32, path: &str, wanted: &ComponentStep, kind: Kind) -> Option<(Pin, Arc<Component>)> {
+        let (pin, component) = self.resolve(at, None, path, wanted)?;
+        if component.kind() != kind {
+            let there = component.kind().as_str();
+            self.fault(
+                path,
+                wanted.reference.line,
+                format!("`{}` is {}", wanted.reference.text, a(component.kind())),
+                match component.kind() {
+                    Kind::Rule | Kind::Transform | Kind::Process | Kind::Pattern => format!("write `- {there}: …`"),
+                    Kind::Function | Kind::Aggregate => {
+                        format!(
+                            "give it a name beside `from`, `functions: {{name: {}}}`, and call that in expressions",
+                            wanted.reference.text
+                        )
+                    }
+                },
+            );
+            return None;
+        }
+        Some((pin, component))
+    }
+
+    /// Whether the columns that a component reads are there.
+    pub(super) fn columns_there(&mut self, path: &str, wanted: &ComponentStep, description: &Description, columns: &Columns) {
+        for needed in &description.columns {
+            match columns.field(&needed.name) {
+                None => {
+                    let remedy = match nearest(&needed.name, columns.names()) {
+                        Some(near) => format!("make it in a step before: `extend: {{{}: {near}}}`", needed.name),
+                        None => format!("make it in a step before: `extend: {{{}: …}}`", needed.name),
+                    };
+                    let error = format!("`{}` needs a column `{}`, and there is none", wanted.reference.text, needed.name);
+                    self.fault(path, wanted.reference.line, error, remedy);
+                }
+                Some(there) => {
+                    if let Err(error) = column_fits(needed, there) {
+                        let remedy = format!("make it fit in a step before: `extend: {{{}: …}}`", needed.name);
+                        self.fault(path, wanted.reference.line, error, remedy);
+                    }
+                }
+            }
+        }
     }
 
     /// What a reference means, of a step or of a name that expressions call.

@@ -26,7 +26,7 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 described["version"] = json!(version.number);
                 described["rows"] = json!(version.rows_len());
             }
-            if let Some((_, component)) = plan.components().find(|(place, _)| *place == at as u32) {
+            if let Some(component) = plan.component_of(at as u32, None) {
                 described["component"] = json!(component.label());
                 described["digest"] = json!(component.pin.digest);
                 if let Some(ttl) = component.ttl {

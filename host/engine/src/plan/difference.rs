@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::pipeline::{OnDivergence, OnTrim, PipelineDefinition, Run, STEP_WORDS, Target, document, parse};
 use crate::plan::describe::length;
-use crate::plan::{KeptState, Plan, PlannedTarget};
-use crate::stored::StoredPipeline;
+use crate::plan::{KeptState, Plan, PlannedKind, PlannedTarget};
+use crate::stored::{Pin, StoredPipeline};
 
 /// What becomes of one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -239,6 +239,7 @@ fn steps(
                 {
                     details.insert(0, format!("{}@{} → {}", pin.name, pin.version, planned.label()));
                 }
+                details.splice(0..0, asked_changed(plan, before, was, is));
                 Change::new(ChangeKind::Changed, place, shown(&new[is])).with(details)
             }
             (None, None) => continue,
@@ -262,6 +263,22 @@ fn steps(
             changes.push(change);
         }
     }
+}
+
+/// Versions that the rules of a set ask now instead of others.
+fn asked_changed(plan: &Plan, before: &StoredPipeline, was: usize, is: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let Some(PlannedKind::Rules(rules)) = plan.steps.get(is).map(|step| &step.kind) else { return lines };
+    for planned in &rules.components {
+        let is_it =
+            |pin: &&Pin| pin.step == was as u32 && pin.reference == planned.pin.reference && pin.digest != planned.pin.digest;
+        let Some(pin) = before.pinned.iter().find(is_it) else { continue };
+        let line = format!("{}@{} → {}", pin.name, pin.version, planned.label());
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// Members that differ, `by: ["user"] → ["card"]`; of a step that is one object, that object's.

@@ -119,8 +119,13 @@ impl Checker<'_> {
 
     /// Reads an expression of the step in hand.
     pub(super) fn expression(&mut self, text: &Text, path: &str, columns: &Columns) -> Option<Expression> {
+        self.expression_over(text, path, columns, columns)
+    }
+
+    /// Reads one over more columns than its function calls may be told: those are made before the step.
+    pub(super) fn expression_over(&mut self, text: &Text, path: &str, told: &Columns, columns: &Columns) -> Option<Expression> {
         let planned = Part::parse(&text.text)
-            .and_then(|part| self.without_calls(&part, columns))
+            .and_then(|part| self.without_calls(&part, told))
             .and_then(|rest| rest.plan(&self.scope(columns)));
         match planned {
             Ok(expression) => Some(expression),

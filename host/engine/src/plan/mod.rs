@@ -27,6 +27,7 @@ mod pattern;
 mod process;
 mod recognize;
 mod recognize_names;
+mod rule_component;
 mod rules;
 mod source;
 mod stage;
@@ -94,14 +95,36 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The steps that call a component, with their place and it; of several, the first that the step's expressions call.
+    /// The steps that are a component or whose expressions call one, with their place and it; of several, the first. Not rule sets: of what their
+    /// rules ask none is the step's.
     pub(crate) fn components(&self) -> impl Iterator<Item = (u32, &Arc<PlannedComponent>)> {
-        (0u32..).zip(&self.steps).filter_map(|(at, step)| Some((at, step.components().next()?)))
+        (0u32..).zip(&self.steps).filter_map(|(at, step)| Some((at, step.component()?)))
+    }
+
+    /// One of a step's components by its place; `None`: that of the step.
+    pub(crate) fn component_of(&self, step: u32, place: Option<u32>) -> Option<&Arc<PlannedComponent>> {
+        let step = self.steps.get(step as usize)?;
+        match place {
+            Some(place) => step.components().nth(place as usize),
+            None => step.component(),
+        }
+    }
+
+    /// `high-value@1.0.0`; of a rule set, all that its rules ask, each once.
+    pub(crate) fn components_shown(&self, step: u32) -> String {
+        let Some(step) = self.steps.get(step as usize) else { return String::new() };
+        let mut labels: Vec<String> = match step.component() {
+            Some(component) => vec![component.label()],
+            None => step.components().map(|component| component.label()).collect(),
+        };
+        labels.sort_unstable();
+        labels.dedup();
+        labels.join(", ")
     }
 
     /// What its component references mean: those of steps, then those that expressions call.
     pub(crate) fn pins(&self) -> impl Iterator<Item = &Pin> {
-        let of_steps = self.steps.iter().filter_map(|step| Some(&step.kind.component()?.pin));
+        let of_steps = self.steps.iter().flat_map(PlannedStep::pins);
         of_steps.chain(self.functions.iter().map(|function| &function.component.pin))
     }
 
@@ -220,11 +243,24 @@ impl PlannedStep {
         self.components().count() + detector.map_or(0, |detector| detector.calls().count() - 1)
     }
 
-    /// Every component it calls.
+    /// Every component it calls, in the order of their places: first what is called before the step.
     fn components(&self) -> impl Iterator<Item = &Arc<PlannedComponent>> {
         let called = self.calls.iter().map(|call| &call.component);
         let aggregates = self.kind.aggregates().into_iter().flat_map(|aggregates| &aggregates.components);
-        self.kind.component().into_iter().chain(called).chain(aggregates.map(|call| &call.component))
+        called.chain(self.kind.component()).chain(aggregates.map(|call| &call.component)).chain(self.kind.asked())
+    }
+
+    /// The one that it is, else the first that its expressions call.
+    fn component(&self) -> Option<&Arc<PlannedComponent>> {
+        self.kind.component().or_else(|| match self.kind {
+            PlannedKind::Rules(_) => None,
+            _ => self.components().next(),
+        })
+    }
+
+    /// What the references in its text mean, but for those that `functions` names.
+    fn pins(&self) -> impl Iterator<Item = &Pin> {
+        self.kind.component().into_iter().chain(self.kind.asked()).map(|component| &component.pin)
     }
 }
 
@@ -279,6 +315,12 @@ impl PlannedKind {
             | Self::Origin(_)
             | Self::Metrics(_) => None,
         }
+    }
+
+    /// What its rules ask.
+    fn asked(&self) -> &[Arc<PlannedComponent>] {
+        let Self::Rules(rules) = self else { return &[] };
+        &rules.components
     }
 
     /// What it computes over many rows.

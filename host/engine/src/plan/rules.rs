@@ -15,9 +15,11 @@ use tidemill_flow::StepId;
 use tidemill_flow::rule_set::{Constant, Emit, MatchRules, RuleSet, RuleSetSettings, RuleTest, SetRule, TestKind};
 
 use crate::pipeline::{RuleText, RulesStep, Step, Text};
+use crate::plan::PlannedComponent;
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::{plain, type_name};
+use crate::plan::rule_component::Asking;
 
 /// How many rules that are off a dry run names.
 const LISTED_MAX: usize = 20;
@@ -28,7 +30,9 @@ pub(crate) struct PlannedRules {
     /// What rules test.
     pub(crate) predicates: Vec<Expression>,
     /// What rules set columns to.
-    pub(crate) values: Vec<(Field, Expression)>,
+    pub(crate) values: Vec<PlannedValue>,
+    /// What rules ask, by their places.
+    pub(crate) components: Vec<Arc<PlannedComponent>>,
     /// The columns that rules set.
     pub(crate) columns: Vec<Field>,
     pub(crate) matches: MatchRules,
@@ -38,14 +42,23 @@ pub(crate) struct PlannedRules {
     pub(crate) traces: bool,
 }
 
+/// What a rule sets a column to.
+pub(crate) struct PlannedValue {
+    pub(crate) field: Field,
+    pub(crate) expression: Expression,
+    /// It reads what the component of this rule says.
+    pub(crate) of: Option<u32>,
+}
+
 impl PlannedRules {
-    /// The rules as a step has them; without the expressions, which each task has for itself.
+    /// The rules as a step has them; without the expressions and components, which each task has for itself.
     pub(crate) fn settings(&self, step: StepId) -> RuleSetSettings {
         RuleSetSettings {
             step,
             rules: self.rules.clone(),
             predicates: Vec::new(),
             values: Vec::new(),
+            components: Vec::new(),
             columns: self.columns.clone(),
             matches: self.matches,
             emit: self.emit,
@@ -53,6 +66,15 @@ impl PlannedRules {
             named: self.named.clone(),
             traces: self.traces,
         }
+    }
+
+    /// Which rule asks which component.
+    fn asked(&self) -> Vec<Value> {
+        let asked = |rule: &SetRule| {
+            let component = &self.components[rule.asks.as_ref()?.place as usize];
+            Some(json!({"rule": &*rule.name, "component": component.label(), "digest": component.pin.digest}))
+        };
+        self.rules.iter().filter_map(asked).collect()
     }
 
     /// What a dry run says of it.
@@ -70,6 +92,7 @@ impl PlannedRules {
             "off_rules": off,
             "found_by_value": self.rules.iter().filter(is_indexed).count(),
             "predicates": self.predicates.len(),
+            "components": self.asked(),
             "match": match self.matches { MatchRules::First => "first", MatchRules::All => "all" },
             "emit": match self.emit { Emit::Rows => "rows", Emit::Matches => "matches" },
         })
@@ -82,15 +105,17 @@ struct Shared {
     predicates: Vec<Expression>,
     /// By their text.
     predicate_numbers: HashMap<String, u32>,
-    values: Vec<(Field, Expression)>,
-    /// By the column, for the type it asks for, and their text.
-    value_numbers: HashMap<(u32, String), u32>,
+    values: Vec<PlannedValue>,
+    /// By the column, for the type it asks for, and their text; and the rule, if it alone has it.
+    value_numbers: HashMap<(u32, String, Option<u32>), u32>,
     columns: Vec<Field>,
+    components: Vec<Arc<PlannedComponent>>,
 }
 
 impl Checker<'_> {
     pub(super) fn rules(
         &mut self,
+        at: u32,
         step: &Step,
         wanted: &RulesStep,
         columns: Option<&Columns>,
@@ -107,7 +132,7 @@ impl Checker<'_> {
         }
         let mut shared = Shared::default();
         let mut rules = Vec::with_capacity(wanted.rules.len());
-        for rule in &wanted.rules {
+        for (number, rule) in (0u32..).zip(&wanted.rules) {
             for (name, _) in &rule.set {
                 if own.contains(&name.text.as_str()) || name.text == *named {
                     let error = format!("`{}` is a column that the step makes itself", name.text);
@@ -115,13 +140,24 @@ impl Checker<'_> {
                 }
             }
             let tests = self.tests(rule, columns, &mut shared);
-            let sets = self.sets(rule, columns, &mut shared);
+            let asking = self.asked(at, rule, columns, shared.components.len());
+            // What a component would say is not known where it is wrong, and that was said.
+            let sets = if asking.is_none() && rule.component.is_some() {
+                Vec::new()
+            } else {
+                self.sets(rule, columns, asking.as_ref().map(|asking| (number, asking)), &mut shared)
+            };
+            let asks = asking.map(|Asking { asks, component }| {
+                shared.components.push(component);
+                asks
+            });
             rules.push(SetRule {
                 name: rule.name.text.as_str().into(),
                 off: self.off(rule),
                 from: rule.enabled.from.map(|time| time.0),
                 until: rule.enabled.until.map(|time| time.0),
                 tests,
+                asks,
                 sets,
                 tags: rule.tag.iter().map(|tag| tag.text.as_str().into()).collect(),
                 route: rule.route.as_ref().map(|route| route.text.as_str().into()),
@@ -131,9 +167,10 @@ impl Checker<'_> {
         if self.faults.len() > faults_before {
             return None;
         }
-        let Shared { predicates, values, columns: set, .. } = shared;
+        let Shared { predicates, values, columns: set, components, .. } = shared;
         let RulesStep { matches, emit, keeps_all, traces, .. } = *wanted;
-        let planned = PlannedRules { rules, predicates, values, columns: set, matches, emit, keeps_all, named, traces };
+        let planned =
+            PlannedRules { rules, predicates, values, components, columns: set, matches, emit, keeps_all, named, traces };
         let added: Vec<_> = RuleSet::added(&planned.settings(StepId(0))).into_iter().map(|field| (field, None)).collect();
         let columns = columns.extended(&added);
         Some((planned, columns))
@@ -198,25 +235,35 @@ impl Checker<'_> {
         tests
     }
 
-    /// What a rule sets.
-    fn sets(&mut self, rule: &RuleText, columns: &Columns, shared: &mut Shared) -> Vec<(u32, u32)> {
+    /// What a rule sets; `asking`: its number and component.
+    fn sets(
+        &mut self,
+        rule: &RuleText,
+        columns: &Columns,
+        asking: Option<(u32, &Asking)>,
+        shared: &mut Shared,
+    ) -> Vec<(u32, u32)> {
         let mut sets = Vec::with_capacity(rule.set.len());
+        let said = asking.map(|(_, asking)| asking.columns(columns));
+        let number = asking.map(|(number, _)| number);
         for (name, text) in &rule.set {
             let path = format!("{}.set.{}", rule.path, name.text);
             let place = shared.columns.iter().position(|column| *column.name == *name.text);
             if let Some(place) = place
-                && let Some(value) = shared.value_numbers.get(&(place as u32, text.text.clone()))
+                && let Some(value) = shared.value_numbers.get(&(place as u32, text.text.clone(), number))
             {
                 sets.push((place as u32, *value));
                 continue;
             }
-            let Some(mut expression) = self.expression(text, &path, columns) else { continue };
+            let Some(mut expression) = self.expression_over(text, &path, columns, said.as_ref().unwrap_or(columns)) else {
+                continue;
+            };
             let there = columns.field(&name.text);
             let ty = place.map(|place| shared.columns[place].ty).or(there.map(|field| field.ty));
             let ty = ty.unwrap_or(expression.field_type());
             if (ty, expression.field_type()) == (FieldType::Float64, FieldType::Int64) {
                 let cast = Text { text: format!("cast(({}) as double)", text.text), line: text.line };
-                let Some(wide) = self.expression(&cast, &path, columns) else { continue };
+                let Some(wide) = self.expression_over(&cast, &path, columns, said.as_ref().unwrap_or(columns)) else { continue };
                 expression = wide;
             }
             let (is, needed) = (type_name(plain(expression.field_type())), type_name(plain(ty)));
@@ -233,10 +280,15 @@ impl Checker<'_> {
             });
             shared.columns[place].nullable |= expression.nullable();
             let field = Field::new(&name.text, expression.field_type(), expression.nullable());
-            shared.values.push((field, expression));
-            let number = shared.values.len() as u32 - 1;
-            shared.value_numbers.insert((place as u32, text.text.clone()), number);
-            sets.push((place as u32, number));
+            let reads = |(number, asking): &(u32, &Asking)| {
+                let is_said = |name: &Arc<str>| asking.outputs().iter().any(|output| output.name == *name);
+                expression.columns().iter().any(is_said).then_some(*number)
+            };
+            let of = asking.as_ref().and_then(reads);
+            shared.values.push(PlannedValue { field, expression, of });
+            let value = shared.values.len() as u32 - 1;
+            shared.value_numbers.insert((place as u32, text.text.clone(), number), value);
+            sets.push((place as u32, value));
         }
         sets
     }

@@ -10,7 +10,7 @@ use tidemill_event::{BreakerState, EventTime, Offset};
 use tidemill_flow::{FlowBatch, Outcome, Sources, StepId};
 
 use crate::planted::Planted;
-use crate::status::StepStatus;
+use crate::status::{BreakerStatus, StepStatus};
 use crate::task::machine::{Task, cpu_time};
 use crate::task::record::{Back, Commit, Hex, TimeStep};
 
@@ -160,8 +160,7 @@ impl Task {
         self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
         let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();
         let plan = &self.plan;
-        let breakers: Vec<(u32, BreakerState)> =
-            self.chain.breakers().map(|(step, breaker, _)| (step.0, breaker.state())).collect();
+        let breakers: Vec<(u32, BreakerState)> = self.chain.breakers().map(|of| (of.step.0, of.breaker.state())).collect();
         let waiting = self.waiting.rows() as u64;
         let waited = std::mem::take(&mut self.waited);
         let time = self.time.seen();
@@ -201,8 +200,11 @@ impl Task {
             for (step, keys) in keys {
                 seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
             }
-            for (step, breaker) in breakers {
-                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).breaker = breaker.into();
+            // Of a step with several components, the breaker that is furthest from closed.
+            for of_step in breakers.chunk_by(|(a, _), (b, _)| a == b) {
+                let step = of_step[0].0;
+                let worst = of_step.iter().map(|(_, state)| BreakerStatus::from(*state)).max().unwrap_or(BreakerStatus::Closed);
+                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).breaker = worst;
             }
         });
     }

@@ -3,7 +3,6 @@
 //! `event` is the event as the pipeline read it, and its place is told; `row` is the row as it stood before the step, where that is
 //! something else (`letters.rs`). So a reader sees what was sent, and a replay goes on at the step.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -24,12 +23,12 @@ pub(crate) fn dead_letter_definition(partitions: u32) -> StreamDefinition {
 ///
 /// A dead row keeps the event time of the event it came from: the same rows give the same dead letters, however often they are taken.
 pub(crate) fn rows(plan: &Plan, dead: &[DeadRow], sources: &Sources, schema: &StreamSchema) -> RecordBatch {
-    let components: HashMap<u32, &Arc<PlannedComponent>> = plan.components().collect();
     let letters = letters(dead.iter().map(|row| (row.origin, &row.event)), sources);
     let time = letters.iter().map(|letter| letter.time.0);
     let times = Arc::new(TimestampMicrosecondArray::from_iter_values(time).with_timezone("UTC")) as ArrayRef;
-    let component =
-        |row: &DeadRow, part: fn(&PlannedComponent) -> String| components.get(&row.step.0).map(|planned| part(planned));
+    let component = |row: &DeadRow, part: fn(&PlannedComponent) -> String| {
+        plan.component_of(row.step.0, row.component).map(|planned| part(planned))
+    };
     let text = |value: &dyn Fn(&DeadRow) -> Option<String>| Arc::new(dead.iter().map(value).collect::<StringArray>()) as ArrayRef;
     let of_letter = |value: fn(&Letter) -> Option<&str>| Arc::new(letters.iter().map(value).collect::<StringArray>()) as ArrayRef;
     let number = |value: fn(&Letter) -> Option<i64>| Arc::new(letters.iter().map(value).collect::<Int64Array>()) as ArrayRef;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use tidemill_event::Breaker;
-use tidemill_flow::{BREAKER, Chain, Group, Waiting};
+use tidemill_flow::{BREAKER, Chain, Group, StepBreaker, Waiting};
 use tidemill_state::{Change, Stored};
 
 use crate::plan::Plan;
@@ -15,7 +15,7 @@ use crate::task::waiting_record::{decode, encode};
 
 /// Rows that wait (`waiting_record.rs`).
 const WAITING: u32 = u32::MAX;
-/// Per step with a component (its number, big-endian): [`Breaker::to_bytes`].
+/// Per component of a step (the step's number and the component's place, big-endian): [`Breaker::to_bytes`].
 const BREAKERS: u32 = u32::MAX - 1;
 /// Dead letters that were replayed, under no key.
 pub(crate) const REPLAYED: u32 = u32::MAX - 2;
@@ -43,9 +43,9 @@ pub(super) fn changes(plan: &Plan, chain: &mut Chain, waiting: &mut Waiting, rep
             own(WAITING, change.number.to_be_bytes().to_vec(), value)
         })
         .collect();
-    for (step, breaker, _) in chain.breakers() {
+    for StepBreaker { step, component, breaker, .. } in chain.breakers() {
         let value = Some(breaker.to_bytes().to_vec());
-        changes.push(own(BREAKERS, step.0.to_be_bytes().to_vec(), value));
+        changes.push(own(BREAKERS, [step.0.to_be_bytes(), component.to_be_bytes()].concat(), value));
     }
     changes.push(own(TIME, Vec::new(), Some(time)));
     if *replayed != Replayed::default() {
@@ -66,13 +66,14 @@ pub(super) fn restore(
     (time, inputs): (&mut TaskTime, &Inputs),
     state: &[Change],
 ) -> Result<Kept, String> {
-    let kept: HashMap<u32, &[u8]> = state
+    let kept: HashMap<&[u8], &[u8]> = state
         .iter()
         .filter(|change| change.operator == BREAKERS)
-        .filter_map(|change| Some((u32::from_be_bytes(change.key.as_slice().try_into().ok()?), change.value.as_deref()?)))
+        .filter_map(|change| Some((change.key.as_slice(), change.value.as_deref()?)))
         .collect();
-    for (step, breaker, _) in chain.breakers() {
-        if let Some(was) = kept.get(&step.0).and_then(|value| Breaker::from_bytes(BREAKER, value)) {
+    for StepBreaker { step, component, breaker, .. } in chain.breakers() {
+        let key = [step.0.to_be_bytes(), component.to_be_bytes()].concat();
+        if let Some(was) = kept.get(key.as_slice()).and_then(|value| Breaker::from_bytes(BREAKER, value)) {
             *breaker = was;
         }
     }

@@ -143,7 +143,7 @@ pub(crate) struct Task {
     /// That happened, and no commit says so yet.
     pub(super) probed: bool,
     /// Steps whose component is taken out, as was told.
-    pub(super) out: Vec<StepId>,
+    pub(super) out: Vec<(StepId, u32)>,
     /// Others see that it waits for a component.
     pub(super) blocked: bool,
     pub(super) totals: Totals,

@@ -182,7 +182,7 @@ impl Task {
         let Some((step, detail)) = difference(committed, again) else { return };
         let name = step.map_or_else(|| "output".to_owned(), |step| self.plan.step_name(step));
         let component = step.and_then(|step| {
-            let (_, planned) = self.plan.components().find(|(at, _)| *at == step)?;
+            let planned = self.plan.component_of(step, None)?;
             Some(format!("{} ({})", planned.label(), planned.pin.digest))
         });
         self.parts.metrics.divergences.inc();

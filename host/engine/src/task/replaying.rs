@@ -196,9 +196,13 @@ impl Task {
             return Err(format!("it is of partition {of}, and its task takes {}", self.place));
         };
         let step = word("step").unwrap_or_default();
-        let components: BTreeMap<u32, &str> = self.plan.components().map(|(at, planned)| (at, &*planned.pin.name)).collect();
+        // A rule set is asked again whatever its rules ask now.
+        let is_of = |at: u32, component| match self.plan.steps[at as usize].kind {
+            PlannedKind::Rules(_) => true,
+            _ => self.plan.component_of(at, None).map(|planned| &*planned.pin.name) == component,
+        };
         let at = (0..self.plan.steps.len() as u32)
-            .find(|at| self.plan.step_name(*at) == step && components.get(at).copied() == word("component"))
+            .find(|at| self.plan.step_name(*at) == step && is_of(*at, word("component")))
             .ok_or_else(|| format!("the pipeline has no such step any more ({step})"))?;
         if !self.plan.stages[self.stage].steps.contains(&at) {
             return Err(format!("`{step}` is a step of another stage now: a replay of the pipeline takes its event again"));

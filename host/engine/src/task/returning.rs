@@ -8,7 +8,7 @@
 //! ```
 
 use tidemill_event::{Breaker, BreakerState, EventTime};
-use tidemill_flow::{BREAKER, Group, OnFailing, Outcome, StepId};
+use tidemill_flow::{BREAKER, Group, OnFailing, Outcome, StepBreaker, StepId};
 
 use crate::task::TaskState;
 use crate::task::committing::Taken;
@@ -78,7 +78,7 @@ impl Task {
 
     fn next(&mut self, now: EventTime) -> Next {
         let mut shut: Vec<(StepId, EventTime)> = Vec::new();
-        for (step, breaker, on_failing) in self.chain.breakers() {
+        for StepBreaker { step, breaker, on_failing, .. } in self.chain.breakers() {
             let BreakerState::Open { until } = breaker.state() else { continue };
             match on_failing {
                 OnFailing::Pass => {}
@@ -104,7 +104,7 @@ impl Task {
     /// A change of plan closes every breaker: it may bring what was wrong to an end, and whoever made it wants to see.
     pub(super) fn enter(&mut self, plan: u64) {
         if std::mem::replace(&mut self.breakers_of, plan) != plan {
-            for (_, breaker, _) in self.chain.breakers() {
+            for StepBreaker { breaker, .. } in self.chain.breakers() {
                 *breaker = Breaker::new(BREAKER);
             }
         }
@@ -113,7 +113,7 @@ impl Task {
     /// Open breakers let a probe through now. Answers whether there was one.
     pub(super) fn probe(&mut self) -> bool {
         let mut any = false;
-        for (_, breaker, _) in self.chain.breakers() {
+        for StepBreaker { breaker, .. } in self.chain.breakers() {
             any |= matches!(breaker.state(), BreakerState::Open { .. });
             breaker.probe();
         }
@@ -176,21 +176,21 @@ impl Task {
         if self.silent {
             return;
         }
-        for step in self.out.iter().filter(|step| !before.contains(step)) {
-            tracing::warn!(task = %self.shared.id, "{} keeps failing and is taken out", self.label(*step));
-            if let Some((_, planned)) = self.plan.components().find(|(at, _)| *at == step.0) {
+        for (step, component) in self.out.iter().filter(|out| !before.contains(out)) {
+            tracing::warn!(task = %self.shared.id, "{} keeps failing and is taken out", self.label_of(*step, Some(*component)));
+            if let Some(planned) = self.plan.component_of(step.0, Some(*component)) {
                 self.calls.of(&self.plan.tenant, &self.plan.definition.name, planned).taken_out.inc();
             }
         }
-        for step in before.iter().filter(|step| !self.out.contains(step)) {
-            tracing::info!(task = %self.shared.id, "{} is back", self.label(*step));
+        for (step, component) in before.iter().filter(|out| !self.out.contains(out)) {
+            tracing::info!(task = %self.shared.id, "{} is back", self.label_of(*step, Some(*component)));
         }
     }
 
-    /// Steps whose component is taken out now.
-    pub(super) fn open_breakers(&mut self) -> Vec<StepId> {
-        let is_open = |state| matches!(state, BreakerState::Open { .. });
-        self.chain.breakers().filter(|(_, breaker, _)| is_open(breaker.state())).map(|(step, ..)| step).collect()
+    /// Components that are taken out now: their step, and their place in it.
+    pub(super) fn open_breakers(&mut self) -> Vec<(StepId, u32)> {
+        let is_open = |of: &StepBreaker<'_>| matches!(of.breaker.state(), BreakerState::Open { .. });
+        self.chain.breakers().filter(is_open).map(|of| (of.step, of.component)).collect()
     }
 
     /// Shows that it waits for a component.
@@ -222,8 +222,15 @@ impl Task {
 
     /// `steps[1].rule (geo@1.0.0)`.
     pub(super) fn label(&self, step: StepId) -> String {
-        let component = self.plan.components().find(|(at, _)| *at == step.0).map(|(_, planned)| planned.label());
-        format!("{} ({})", self.plan.step_name(step.0), component.unwrap_or_default())
+        format!("{} ({})", self.plan.step_name(step.0), self.plan.components_shown(step.0))
+    }
+
+    /// The same of one of its components: `steps[1].rules[3].rule (geo@1.0.0)`.
+    fn label_of(&self, step: StepId, component: Option<u32>) -> String {
+        match self.plan.component_of(step.0, component) {
+            Some(planned) => format!("{} ({})", planned.step_name, planned.label()),
+            None => self.label(step),
+        }
     }
 
     /// What happened before a committed batch, beside its rows.

@@ -13,6 +13,23 @@ pub(crate) fn moody_rule(poison: u32) -> Vec<u8> {
         .build()
 }
 
+/// Says yes to every row and keeps nothing. By amount: 666 traps.
+pub(crate) fn picky_rule() -> Vec<u8> {
+    TextGuest::rule(vec![Field::new("amount", FieldType::Float64, false)]).call(PICKY).build()
+}
+
+const PICKY: &str = r#"
+    (local $row i32) (local $length i32)
+    (loop $next
+      (if (f64.eq (f64.load (i32.add (i32.add (local.get $data) (i32.load offset=8 (local.get $columns))) (i32.shl (local.get $row) (i32.const 3)))) (f64.const 666))
+        (then unreachable))
+      (local.set $row (i32.add (local.get $row) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $row) (local.get $rows))))
+    (local.set $length (i32.shr_u (i32.add (local.get $rows) (i32.const 7)) (i32.const 3)))
+    (local.set $row (call $take (local.get $length)))
+    (memory.fill (local.get $row) (i32.const 255) (local.get $length))
+    (call $answer (local.get $row) (local.get $length))"#;
+
 const MOODY: &str = r#"
     (local $bits i32) (local $length i32) (local $row i32) (local $counts i32) (local $bytes i32) (local $at i32)
     (local $values i32) (local $notes i32) (local $noted i32) (local $note i32) (local $v f64) (local $again i32)

@@ -91,6 +91,7 @@ impl ProcessStep {
             is_chain: false,
             chains: Chains::default(),
             rows_max: usize::MAX,
+            answers_since: None,
         };
         Self {
             making: Making { step, by, outputs, sides },
@@ -173,8 +174,8 @@ impl Operator for ProcessStep {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let marks = output.marks();
         let (mut made, mut held, mut from) = (Vec::new(), BTreeSet::new(), 0);
-        (self.calls.first_number, self.calls.memory.rows_max) = (0, usize::MAX);
-        self.calls.memory.chains.begin();
+        self.calls.first_number = 0;
+        self.calls.memory.begin_batch();
         while from < input.len() {
             self.fire(marks.before(input.origin[from]), &mut held, output, &mut made);
             from += self.take_rows(&input.part(&(from..input.len())), output, &mut made);

@@ -42,7 +42,13 @@ pub(crate) struct Remembered {
     pub(crate) chains: Chains,
     /// No call takes more rows, until it has shown that it may. Per batch: how calls were cut is part of what a replay repeats.
     pub(crate) rows_max: usize,
+    /// A call of this batch has not returned: so many have since, of which none may take more rows than the one before.
+    pub(crate) answers_since: Option<u32>,
 }
+
+/// So many calls have to return after one that did not, before one may take twice as many rows: where every answer is near its bound, a fourth of
+/// the calls is lost to looking, and a poisoned row costs its neighbours a few calls.
+const ANSWERS_TO_GROW: u32 = 4;
 
 impl Answer for ProcessAnswer {
     fn usage(&self) -> Usage {
@@ -109,6 +115,9 @@ impl Remembers<ProcessAnswer> for Remembered {
             Ok(answer) => answer,
             Err(ended) => {
                 self.rows.abandon(gathered);
+                // The rest of the batch is not halved from the top again.
+                self.rows_max = (input.len() / 2).max(1);
+                self.answers_since = Some(0);
                 return Called::Ended(ended);
             }
         };
@@ -126,13 +135,31 @@ impl Remembers<ProcessAnswer> for Remembered {
             self.rows_max = 2 * row;
             return Called::Until(row);
         }
-        self.rows_max = self.rows_max.max(input.len().saturating_mul(2));
+        self.grow(input.len());
         self.write(input, gathered, &watermarks, &keys, found, lives.into_iter().map(|(lives, _)| lives), &mut answer);
         Called::Answered(answer)
     }
 }
 
 impl Remembered {
+    /// A batch begins: nothing is known of how many rows a call may take.
+    pub(crate) fn begin_batch(&mut self) {
+        (self.rows_max, self.answers_since) = (usize::MAX, None);
+        self.chains.begin();
+    }
+
+    /// A call of so many rows returned.
+    fn grow(&mut self, rows: usize) {
+        if let Some(answers) = &mut self.answers_since {
+            *answers += 1;
+            if *answers < ANSWERS_TO_GROW {
+                return;
+            }
+            *answers = 0;
+        }
+        self.rows_max = self.rows_max.max(rows.saturating_mul(2));
+    }
+
     /// What rows see: the watermark before each. A timer sees what there was at its time, however far the watermark jumped.
     fn watermarks(&self, input: &FlowBatch, output: &Outcome) -> Vec<Watermark> {
         match self.subject {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
@@ -233,6 +234,10 @@ pub(super) struct Row {
 }
 
 fn step() -> ProcessStep {
+    step_of(Box::new(Native))
+}
+
+fn step_of(guest: Box<dyn ProcessGuest>) -> ProcessStep {
     let ttl = |micros: i64| Some(Ttl::new(Duration::from_micros(micros as u64), TtlClock::EventTime));
     let int = |name: &str, nullable| Field::new(name, FieldType::Int64, nullable);
     let settings = ProcessSettings {
@@ -251,7 +256,7 @@ fn step() -> ProcessStep {
         sides: vec![vec![int("n", false)]],
         isolation: Isolation::never_out(),
     };
-    ProcessStep::new(settings, Box::new(Native))
+    ProcessStep::new(settings, guest)
 }
 
 pub(super) fn batch(rows: &[Row]) -> FlowBatch {
@@ -436,4 +441,39 @@ proptest! {
         prop_assert_eq!(process.due(), None);
         prop_assert_eq!(process.state().expect("it remembers").len(), 0, "at the end of time nothing lives");
     }
+}
+
+/// [`Native`], whose answers have no room for more than two rows; counts what it is asked.
+struct Narrow(Arc<AtomicUsize>);
+
+impl ProcessGuest for Narrow {
+    fn wants(&mut self, subject: Subject, call: &RuleCall) -> Result<Wanted, CallFailure> {
+        Native.wants(subject, call)
+    }
+
+    fn process(&mut self, subject: Subject, call: &RuleCall, found: &[TableEntries]) -> Result<ProcessAnswer, CallFailure> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        if call.columns.num_rows() > 2 {
+            let (ending, message, backtrace) = (Ending::TooMuchOutput, "full".to_owned(), String::new());
+            return Err(CallFailure { ending, message, backtrace, usage: Usage::default() });
+        }
+        Native.process(subject, call, found)
+    }
+
+    fn replace(&mut self) {}
+}
+
+#[test]
+fn answers_near_their_bound_do_not_cost_a_search_each() {
+    let rows: Vec<Row> = (0..300).map(|at| Row { key: (at % 7) as u8, value: 0, time: at }).collect();
+    let run = |guest: Box<dyn ProcessGuest>| {
+        let mut output = Outcome::new(EventTime(0));
+        let out = step_of(guest).apply(batch(&rows), &mut output);
+        assert_eq!((out.len() >= rows.len(), output.dead.len()), (true, 0));
+        shown(&out)
+    };
+    let calls = Arc::new(AtomicUsize::new(0));
+    assert_eq!(run(Box::new(Narrow(calls.clone()))), run(Box::new(Native)));
+    // 150 that return, a fourth as many that look whether more would fit, and the way down from 300.
+    assert!((150..=200).contains(&calls.load(Ordering::Relaxed)), "{calls:?}");
 }

@@ -12,6 +12,7 @@ use tidemill_event::{Field, FieldType};
 
 use crate::Computed;
 use crate::batch::{columns_named, pick};
+use crate::rule_set::component::{Asked, Said};
 use crate::rule_set::{Emit, MatchRules, RuleSetSettings, SetRule};
 
 /// The column of all rules that said yes, in order.
@@ -76,7 +77,13 @@ pub(crate) struct Values {
 
 impl Values {
     /// Computes what the rows need and nothing else.
-    pub(crate) fn new(set: &RuleSetSettings, pairs: &[(u32, u32)], leaving: &[Leaving], rows: &RecordBatch) -> Self {
+    pub(crate) fn new(
+        set: &RuleSetSettings,
+        pairs: &[(u32, u32)],
+        leaving: &[Leaving],
+        rows: &RecordBatch,
+        (components, said): (&[Asked], &[Said]),
+    ) -> Self {
         let mut wanted: Vec<Vec<(u32, u32)>> = vec![Vec::new(); set.values.len()];
         for column in 0..set.columns.len() as u32 {
             for row in leaving {
@@ -95,8 +102,14 @@ impl Values {
             wanted.sort_unstable();
             wanted.dedup_by_key(|(row, _)| *row);
             let picked: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
-            let columns = columns_named(rows, shared.columns.iter().cloned());
-            let some = if picked.len() == rows.num_rows() { columns } else { pick(&columns, &picked) };
+            let of = shared.of.and_then(|rule| Some(set.rules[rule as usize].asks.as_ref()?.place as usize));
+            let some = match of {
+                Some(of) => components[of].columns(&said[of], &shared.columns, &picked, rows),
+                None => {
+                    let columns = columns_named(rows, shared.columns.iter().cloned());
+                    if picked.len() == rows.num_rows() { columns } else { pick(&columns, &picked) }
+                }
+            };
             let Computed { values, failed: errors } = shared.value.projection.compute(&some);
             let error =
                 |(at, error): (usize, String)| (picked[at], wanted[at].1, format!("`{}`: {error}", shared.value.field.name));

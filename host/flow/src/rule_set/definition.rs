@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidemill_event::Field;
 
+use crate::rule_set::RuleComponent;
 use crate::{NamedProjection, Predicate, StepId};
 
 /// A value that a column is compared with.
@@ -72,6 +73,17 @@ pub struct SharedValue {
     pub columns: Vec<Arc<str>>,
     /// The expression, with the field of its values.
     pub value: NamedProjection,
+    /// It also reads what the component of this rule says: columns that are called so are that. No other rule has such a value.
+    pub of: Option<u32>,
+}
+
+/// The component that a rule asks.
+#[derive(Debug, Clone)]
+pub struct AskedComponent {
+    /// Its place among those of the set; no other rule has it.
+    pub place: u32,
+    /// As it was written, for whoever asks why.
+    pub text: Arc<str>,
 }
 
 /// One rule.
@@ -87,6 +99,8 @@ pub struct SetRule {
     pub until: Option<i64>,
     /// All must hold; none at all: it says yes to every row.
     pub tests: Vec<RuleTest>,
+    /// The component that is asked about the rows that all tests let through: it must say yes too.
+    pub asks: Option<AskedComponent>,
     /// Which columns it sets (by their place in `columns`), to which values (by their place in `values`).
     pub sets: Vec<(u32, u32)>,
     /// Put on the row.
@@ -107,6 +121,8 @@ pub struct RuleSetSettings {
     pub predicates: Vec<SharedPredicate>,
     /// What rules set columns to.
     pub values: Vec<SharedValue>,
+    /// What rules ask.
+    pub components: Vec<RuleComponent>,
     /// The columns that rules set, as they come out. One that the rows have already keeps its value where no rule sets it.
     pub columns: Vec<Field>,
     /// Which rules count.

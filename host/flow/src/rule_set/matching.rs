@@ -5,9 +5,11 @@ use hashbrown::HashMap;
 use tidemill_event::batch::times;
 
 use crate::rule_set::answers::Answers;
+use crate::rule_set::component::{Asked, Said};
 use crate::rule_set::index::ColumnIndex;
 use crate::rule_set::row_set::RowSet;
 use crate::rule_set::{MatchRules, SetRule, SharedPredicate, TestKind};
+use crate::{FlowBatch, Outcome, Wait};
 
 /// A rule, ready to be asked.
 struct Ready {
@@ -17,6 +19,8 @@ struct Ready {
     predicates: Vec<u32>,
     /// It is found by rows of some value; else it is asked about every row.
     is_indexed: bool,
+    /// Asked last, if there is one.
+    component: Option<u32>,
 }
 
 /// All rules, ready to be asked.
@@ -33,10 +37,25 @@ pub(crate) struct Matcher {
 
 /// What the rules said.
 pub(crate) struct Matches {
-    /// (row, rule), ascending; only of rows that nothing failed on.
+    /// (row, rule), ascending; only of rows that are decided, and that nothing failed on.
     pub(crate) pairs: Vec<(u32, u32)>,
-    /// Rows that a rule failed on, ascending: which rule, and why.
+    /// Rows that a rule's test failed on, ascending: which rule, and why.
     pub(crate) failed: Vec<(u32, u32, String)>,
+    /// Rows that a component has dealt with, ascending: they are dead, or come back by themselves.
+    pub(crate) gone: Vec<u32>,
+    /// From this row on a component did not decide, and when the rows shall come back. Those of them that failed or are gone do not.
+    pub(crate) undecided: Option<(u32, Wait)>,
+    /// What components said, by their place.
+    pub(crate) said: Vec<Said>,
+}
+
+/// What rules are asked about, and what asks them with it.
+pub(crate) struct Batch<'a> {
+    pub(crate) input: &'a FlowBatch,
+    /// Of each index, the numbers of the rows' values.
+    pub(crate) numbers: &'a [Vec<u32>],
+    pub(crate) components: &'a mut [Asked],
+    pub(crate) output: &'a mut Outcome,
 }
 
 impl Matcher {
@@ -47,7 +66,8 @@ impl Matcher {
         // How many rules have each value of each column: a rule is found by the one that fewest others have.
         let mut shared: HashMap<(u32, u32), u32> = HashMap::default();
         for rule in rules {
-            let mut one = Ready { is: Vec::new(), predicates: Vec::new(), is_indexed: false };
+            let mut one = Ready { is: Vec::new(), predicates: Vec::new(), is_indexed: false, component: None };
+            one.component = rule.asks.as_ref().map(|asks| asks.place);
             for test in &rule.tests {
                 match &test.kind {
                     TestKind::Is { column, any_of } => {
@@ -94,30 +114,31 @@ impl Matcher {
         Answers::new(rows, predicates, &self.uses)
     }
 
-    /// Asks the rules. `numbers`: of each index, the numbers of the rows' values.
+    /// Asks the rules.
     pub(crate) fn matches(
         &mut self,
         rules: &[SetRule],
         predicates: &[SharedPredicate],
         mode: MatchRules,
-        rows: &RecordBatch,
-        numbers: &[Vec<u32>],
+        batch: Batch<'_>,
     ) -> Matches {
         let mut found = std::mem::take(&mut self.found);
-        let asked = self.candidates(numbers, &mut found);
+        let asked = self.candidates(batch.numbers, &mut found);
+        let said = batch.components.iter().map(|_| Said::default()).collect();
         let mut asking = Asking {
-            answers: self.answers(rows, predicates),
-            open: RowSet::all(rows.num_rows()),
+            answers: self.answers(&batch.input.rows, predicates),
+            open: RowSet::all(batch.input.len()),
             mode,
-            matches: Matches { pairs: Vec::new(), failed: Vec::new() },
+            matches: Matches { pairs: Vec::new(), failed: Vec::new(), gone: Vec::new(), undecided: None, said },
+            batch,
         };
         for rule in asked {
             let (ready, candidates) = (&self.rules[rule as usize], std::mem::take(&mut found[rule as usize]));
-            let SetRule { from, until, .. } = rules[rule as usize];
+            let set_rule = &rules[rule as usize];
             if ready.is_indexed {
-                asking.some_rows(rule, ready, candidates, (from, until), rows, numbers);
+                asking.some_rows(rule, ready, candidates, set_rule);
             } else {
-                asking.every_row(rule, ready, (from, until), rows);
+                asking.every_row(rule, ready, set_rule);
             }
             if mode == MatchRules::First && asking.open.is_empty() {
                 break;
@@ -128,9 +149,12 @@ impl Matcher {
         self.found = found;
         matches.pairs.sort_unstable();
         matches.failed.sort_unstable_by_key(|(row, ..)| *row);
-        if !matches.failed.is_empty() {
-            let failed = &matches.failed;
-            matches.pairs.retain(|(row, _)| failed.binary_search_by_key(row, |(row, ..)| *row).is_err());
+        matches.gone.sort_unstable();
+        if !matches.failed.is_empty() || !matches.gone.is_empty() || matches.undecided.is_some() {
+            let Matches { failed, gone, undecided, pairs, .. } = &mut matches;
+            let is_decided = |row: &u32| undecided.as_ref().is_none_or(|(from, _)| row < from);
+            let has_failed = |row: &u32| failed.binary_search_by_key(row, |(row, ..)| *row).is_ok();
+            pairs.retain(|(row, _)| is_decided(row) && !has_failed(row) && gone.binary_search(row).is_err());
         }
         matches
     }
@@ -157,23 +181,17 @@ impl Matcher {
 /// The rules being asked about one batch.
 struct Asking<'a> {
     answers: Answers<'a>,
-    /// Rows that nothing failed on and, where the first rule counts, that no rule said yes to.
+    /// Rows that nothing failed on, that no component left undecided and, where the first rule counts, that no rule said yes to.
     open: RowSet,
     mode: MatchRules,
     matches: Matches,
+    batch: Batch<'a>,
 }
 
 impl Asking<'_> {
-    fn some_rows(
-        &mut self,
-        rule: u32,
-        ready: &Ready,
-        mut candidates: Vec<u32>,
-        on: (Option<i64>, Option<i64>),
-        rows: &RecordBatch,
-        numbers: &[Vec<u32>],
-    ) {
-        let times = times(rows).values();
+    fn some_rows(&mut self, rule: u32, ready: &Ready, mut candidates: Vec<u32>, text: &SetRule) {
+        let (on, numbers) = ((text.from, text.until), self.batch.numbers);
+        let times = times(&self.batch.input.rows).values();
         candidates.retain(|row| {
             let at = *row as usize;
             let is = |(column, values): &(u32, Vec<u32>)| values.binary_search(&numbers[*column as usize][at]).is_ok();
@@ -189,15 +207,16 @@ impl Asking<'_> {
                 failed.push((row, rule, error.to_owned()));
             });
         }
-        for row in candidates {
-            self.matched(row, rule);
+        match ready.component {
+            Some(component) => self.ask(rule, component, &candidates, &text.name),
+            None => candidates.into_iter().for_each(|row| self.matched(row, rule)),
         }
     }
 
-    fn every_row(&mut self, rule: u32, ready: &Ready, on: (Option<i64>, Option<i64>), rows: &RecordBatch) {
-        let mut left = self.open.clone();
+    fn every_row(&mut self, rule: u32, ready: &Ready, text: &SetRule) {
+        let (mut left, on) = (self.open.clone(), (text.from, text.until));
         if on != (None, None) {
-            let bits = times(rows).values().iter().map(|time| is_on(on, *time)).collect();
+            let bits = times(&self.batch.input.rows).values().iter().map(|time| is_on(on, *time)).collect();
             left.keep(&RowSet::of(&bits));
         }
         for predicate in &ready.predicates {
@@ -213,9 +232,28 @@ impl Asking<'_> {
             }
             left.keep(&answer.yes);
         }
-        for row in left.iter() {
-            self.matched(row, rule);
+        match ready.component {
+            Some(component) => self.ask(rule, component, &left.iter().collect::<Vec<_>>(), &text.name),
+            None => left.iter().for_each(|row| self.matched(row, rule)),
         }
+    }
+
+    /// The component of a rule has the last word on the rows that its tests let through.
+    fn ask(&mut self, rule: u32, component: u32, rows: &[u32], name: &str) {
+        if rows.is_empty() {
+            return;
+        }
+        let Batch { input, components, output, .. } = &mut self.batch;
+        let said = components[component as usize].ask(name, rows, input, output);
+        said.gone.iter().for_each(|row| self.open.remove(*row));
+        self.matches.gone.extend(&said.gone);
+        if let Some((from, wait)) = said.undecided {
+            // It was asked about rows before the last such row alone: this one is before it.
+            self.open.cut(from);
+            self.matches.undecided = Some((from, wait));
+        }
+        said.yes.iter().for_each(|row| self.matched(*row, rule));
+        self.matches.said[component as usize] = said;
     }
 
     fn matched(&mut self, row: u32, rule: u32) {

@@ -5,7 +5,7 @@
 //! rows ──────────────────────► candidates ──► other tests, shared ──► (row, rule) ──► set · tags · route · drop ──► rows
 //!            index.rs                         answers.rs              matching.rs     actions.rs
 //! ```
-//! A rule is tests joined by `and`. Those that compare a column with constants come first: they cannot fail, and a rule is looked at only for
+//! A rule is tests joined by `and`, and perhaps a component behind them (`component.rs`). Those that compare a column with constants come first: they cannot fail, and a rule is looked at only for
 //! rows that have one of its constants, so that a rule nobody needs costs nothing. The others are asked in the order of the text, each of them
 //! once for a batch, however many rules have it. A test that is false or null ends its rule; one that fails ends the row.
 //!
@@ -13,6 +13,7 @@
 
 mod actions;
 mod answers;
+mod component;
 mod definition;
 mod index;
 mod matching;
@@ -26,7 +27,9 @@ mod model_tests;
 mod step_tests;
 
 pub use actions::ROUTE;
+pub use component::RuleComponent;
 pub use definition::{
-    Constant, Emit, MatchRules, RuleSetSettings, RuleTest, RulesReport, SetRule, SharedPredicate, SharedValue, TestKind,
+    AskedComponent, Constant, Emit, MatchRules, RuleSetSettings, RuleTest, RulesReport, SetRule, SharedPredicate, SharedValue,
+    TestKind,
 };
 pub use step::RuleSet;

@@ -34,6 +34,15 @@ impl RowSet {
         self.words[row as usize / 64] &= !(1 << (row % 64));
     }
 
+    /// Removes a row and all behind it.
+    pub(crate) fn cut(&mut self, from: u32) {
+        let word = from as usize / 64;
+        if let Some(first) = self.words.get_mut(word) {
+            *first &= (1 << (from % 64)) - 1;
+            self.words[word + 1..].fill(0);
+        }
+    }
+
     pub(crate) fn keep(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(mine, other)| *mine &= other);
     }
@@ -73,6 +82,11 @@ mod tests {
             let left: Vec<u32> = (0..rows as u32).filter(|row| row % 2 == 0 && *row != 2).collect();
             assert_eq!(set.iter().collect::<Vec<_>>(), left);
             assert_eq!(set.is_empty(), left.is_empty());
+            for from in [0, 1, 64, 65, 200] {
+                let mut cut = set.clone();
+                cut.cut(from);
+                assert!(cut.iter().eq(set.iter().filter(|row| *row < from)), "{from} of {rows}");
+            }
             // Bits of a buffer need not begin at a byte.
             assert_eq!(
                 RowSet::of(&even.slice(rows / 3, rows - rows / 3)).iter().count(),

@@ -2,11 +2,12 @@
 
 use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBufferBuilder;
-use tidemill_event::{Breaker, Field, Reason};
+use tidemill_event::{Breaker, BreakerState, Field, Reason};
 
 use crate::batch::pick;
 use crate::rule_set::actions::{Leaving, TRACE, Values, added_fields, columns};
-use crate::rule_set::matching::{Matcher, Matches};
+use crate::rule_set::component::Asked;
+use crate::rule_set::matching::{Batch, Matcher, Matches};
 use crate::rule_set::trace::traces;
 use crate::rule_set::{Emit, RuleSetSettings, RulesReport};
 use crate::{FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
@@ -15,16 +16,19 @@ use crate::{FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermar
 pub struct RuleSet {
     set: RuleSetSettings,
     matcher: Matcher,
+    components: Vec<Asked>,
 }
 
 impl RuleSet {
     /// A step of these settings.
     ///
     /// # Panics
-    /// If a rule names a predicate, a value or a column that the settings do not have.
-    pub fn new(set: RuleSetSettings) -> Self {
+    /// If a rule names a predicate, a value, a column or a component that the settings do not have.
+    pub fn new(mut set: RuleSetSettings) -> Self {
         let matcher = Matcher::new(&set.rules, set.predicates.len());
-        Self { set, matcher }
+        let asked = |(place, component)| Asked::new(set.step, place, component);
+        let components = (0..).zip(std::mem::take(&mut set.components)).map(asked).collect();
+        Self { set, matcher, components }
     }
 
     /// The columns that a step of these settings adds, for planning.
@@ -33,12 +37,16 @@ impl RuleSet {
     }
 
     /// What becomes of each row; counts the rows that a rule dropped.
-    fn leaving(&self, rows: usize, Matches { pairs, failed }: &Matches) -> (Vec<Leaving>, usize) {
+    fn leaving(&self, rows: u32, Matches { pairs, failed, gone, .. }: &Matches) -> (Vec<Leaving>, usize) {
         let (mut leaving, mut dropped) = (Vec::new(), 0);
         let (mut start, mut failed) = (0, failed.iter().map(|(row, ..)| *row).peekable());
-        for row in 0..rows as u32 {
+        let mut gone = gone.iter().copied().peekable();
+        for row in 0..rows {
             if failed.next_if_eq(&row).is_some() {
                 while failed.next_if_eq(&row).is_some() {}
+                continue;
+            }
+            if gone.next_if_eq(&row).is_some() {
                 continue;
             }
             let end = start + pairs[start..].iter().take_while(|(of, _)| *of == row).count();
@@ -58,12 +66,21 @@ impl RuleSet {
         (leaving, dropped)
     }
 
-    fn report(&self, rows: usize, pairs: &[(u32, u32)]) -> RulesReport {
+    /// Rows that a component did not decide come back to the step, in their order.
+    fn put_back(&self, input: &FlowBatch, Matches { undecided, failed, gone, .. }: &Matches, output: &mut Outcome) {
+        let Some((from, wait)) = *undecided else { return };
+        let has_ended = |row: &u32| failed.binary_search_by_key(row, |(row, ..)| *row).is_ok() || gone.binary_search(row).is_ok();
+        let back: Vec<u32> = (from..input.len() as u32).filter(|row| !has_ended(row)).collect();
+        let attempts = output.attempts(self.set.step);
+        output.put_back(self.set.step, input.picked(&back), wait, attempts);
+    }
+
+    fn report(&self, rows: u32, pairs: &[(u32, u32)]) -> RulesReport {
         let mut rules: Vec<u32> = pairs.iter().map(|(_, rule)| *rule).collect();
         rules.sort_unstable();
         let by_rule = rules.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u64)).collect();
         let matched = pairs.chunk_by(|(a, _), (b, _)| a == b).count() as u64;
-        RulesReport { step: self.set.step, rows: rows as u64, matched, by_rule }
+        RulesReport { step: self.set.step, rows: u64::from(rows), matched, by_rule }
     }
 }
 
@@ -75,14 +92,17 @@ impl Operator for RuleSet {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let numbers: Vec<Vec<u32>> = self.matcher.indexes.iter().map(|index| index.numbers(&input.rows)).collect();
         let RuleSetSettings { rules, predicates, matches, .. } = &self.set;
-        let said = self.matcher.matches(rules, predicates, *matches, &input.rows, &numbers);
-        if !input.is_empty() {
-            output.rules.push(self.report(input.len(), &said.pairs));
+        let batch = Batch { input: &input, numbers: &numbers, components: &mut self.components, output };
+        let matches = self.matcher.matches(rules, predicates, *matches, batch);
+        let decided = matches.undecided.map_or(input.len() as u32, |(from, _)| from);
+        if decided > 0 {
+            output.rules.push(self.report(decided, &matches.pairs));
         }
-        let (mut leaving, dropped) = self.leaving(input.len(), &said);
+        self.put_back(&input, &matches, output);
+        let (mut leaving, dropped) = self.leaving(decided, &matches);
         output.drop_rows(self.set.step, dropped);
-        let Matches { pairs, mut failed } = said;
-        let mut values = Values::new(&self.set, &pairs, &leaving, &input.rows);
+        let Matches { pairs, mut failed, said, .. } = matches;
+        let mut values = Values::new(&self.set, &pairs, &leaving, &input.rows, (&self.components, &said));
         failed.append(&mut values.failed);
         failed.sort_by_key(|(row, ..)| *row);
         failed.dedup_by_key(|(row, ..)| *row);
@@ -97,7 +117,7 @@ impl Operator for RuleSet {
         if self.set.traces {
             let field =
                 added_fields(&self.set).pop().filter(|field| &*field.name == TRACE).expect("the trace is the last column");
-            added.push((field.arrow(), traces(&self.set, &self.matcher, &pairs, &leaving, &input.rows)));
+            added.push((field.arrow(), traces(&self.set, &self.matcher, &pairs, &leaving, (&input.rows, &said))));
         }
         picked(&input, &leaving).with_columns(added)
     }
@@ -107,7 +127,13 @@ impl Operator for RuleSet {
     }
 
     fn breaker(&mut self) -> Option<(&mut Breaker, OnFailing)> {
-        None
+        let is_out = |asked: &mut Asked| asked.breaker().0.state() != BreakerState::Closed;
+        let at = self.components.iter_mut().position(is_out).unwrap_or(0);
+        self.components.get_mut(at).map(Asked::breaker)
+    }
+
+    fn breakers(&mut self) -> Vec<(&mut Breaker, OnFailing)> {
+        self.components.iter_mut().map(Asked::breaker).collect()
     }
 
     fn due(&self) -> Option<Watermark> {

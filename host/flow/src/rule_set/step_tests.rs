@@ -5,14 +5,17 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{BooleanArray, Int64Array, RecordBatch};
 use expect_test::{Expect, expect};
-use tidemill_event::{EventTime, Field, FieldType};
+use tidemill_event::{BreakerState, EventTime, Field, FieldType};
 
 use crate::example::{batch, show};
 use crate::rule_set::model_tests::settings;
-use crate::rule_set::{Constant, Emit, MatchRules, RuleSet, RuleTest, SetRule, SharedPredicate, SharedValue, TestKind};
-use crate::{Computed, NamedProjection, Operator, Outcome, Predicate, Projection, Tested};
+use crate::rule_set::{
+    AskedComponent, Constant, Emit, MatchRules, RuleSet, RuleTest, SetRule, SharedPredicate, SharedValue, TestKind,
+};
+use crate::{Computed, Isolation, NamedProjection, OnFailing, Operator, Outcome, Predicate, Projection, Tested, Wait};
 
-/// `name k=a,b v<0 set=w:0 tag=t route=r drop off from=3`: `v<0` is the predicate of that place.
+/// `name k=a,b v<0 odd set=w:0 tag=t route=r drop off from=3`: `v<0` is the predicate of that place, `odd` the component; `set=w:2` takes its
+/// score.
 fn rule(text: &str) -> SetRule {
     let mut words = text.split_whitespace();
     let name = words.next().expect("a name");
@@ -22,6 +25,7 @@ fn rule(text: &str) -> SetRule {
         from: None,
         until: None,
         tests: Vec::new(),
+        asks: None,
         sets: Vec::new(),
         tags: Vec::new(),
         route: None,
@@ -42,6 +46,7 @@ fn rule(text: &str) -> SetRule {
                 let (column, at) = value().split_once(':').expect("column:value");
                 rule.sets.push((u32::from(column == "w"), at.parse().expect("a place")));
             }
+            "odd" => rule.asks = Some(AskedComponent { place: 0, text: "odd@1".into() }),
             "tag" => rule.tags.push(value().into()),
             "route" => rule.route = Some(value().into()),
             "drop" => rule.drops = true,
@@ -155,6 +160,133 @@ fn a_rule_that_fails_ends_the_row_if_it_is_asked() {
     );
 }
 
+#[test]
+fn a_component_is_asked_about_what_the_tests_leave_and_ends_rows_in_the_name_of_its_rule() {
+    check(
+        &["first k=b", "odd k=a odd set=w:2", "rest"],
+        FIRST,
+        "a:1 b:5 a:5 a:7 a:17 a:19 a:2 a:-",
+        expect![[r#"
+        0:a=1,rule=odd,w=11
+        1:b=5,rule=first,w=-
+        6:a=2,rule=rest,w=-
+        7:a=-,rule=rest,w=-
+        |
+        2:a=5
+        step
+        1
+        trap
+        rule
+        `odd`:
+        boom,
+        3:a=7
+        step
+        1
+        rejected_by_component
+        rule
+        `odd`:
+        unlucky,
+        5:a=19
+        step
+        1
+        invalid_output
+        rule
+        `odd`:
+        the
+        component
+        gave
+        null
+        for
+        `score`,
+        which
+        it
+        declared
+        as
+        never
+        null
+        |
+        4:a=17
+        again
+        in
+        1000
+        ms,
+        1
+        4/8 [(0, 1), (1, 1), (2, 2)] dropped 0"#]],
+    );
+    check(
+        &["one k=a", "odd odd tag=t", "any"],
+        (MatchRules::All, Emit::Rows, true),
+        "a:5 a:3 b:17 b:4",
+        expect![[r#"
+        1:a=3,rule=one,rules=["one","odd","any"],w=-,tags=["t"]
+        3:b=4,rule=any,rules=["any"],w=-,tags=[]
+        |
+        0:a=5
+        step
+        1
+        trap
+        rule
+        `odd`:
+        boom
+        |
+        2:b=17
+        again
+        in
+        1000
+        ms,
+        1
+        2/4 [(0, 1), (1, 1), (2, 2)] dropped 0"#]],
+    );
+}
+
+/// Batches (one a line) through two rules that ask, of which the first is taken out: what comes out, what waits and what each breaker thinks.
+#[test]
+fn a_component_that_keeps_failing_is_taken_out_alone() {
+    // Few enough that a batch may isolate each.
+    let all_fail = vec!["a:5"; 20].join(" ");
+    for on_failing in [OnFailing::Hold, OnFailing::Pass] {
+        let rules = ["odd k=a odd set=w:2", "even k=b odd", "rest"].map(rule).into();
+        let mut set = settings(rules, MatchRules::First, Emit::Rows, true, true);
+        set.components.iter_mut().for_each(|component| component.isolation = Isolation::new(on_failing));
+        let mut step = RuleSet::new(set);
+        let mut output = Outcome::new(EventTime(0));
+        (0..2).for_each(|_| drop(step.apply(batch(&all_fail), &mut output)));
+        let states: Vec<bool> = step.breakers().iter().map(|(breaker, _)| breaker.state() == BreakerState::Closed).collect();
+        assert_eq!(states, [false, true]);
+        // Where it holds, rows stop at the first that needs it; the one before goes on. Where rows pass, the rule says no.
+        let mut output = Outcome::new(EventTime(1));
+        let out = step.apply(batch("b:3 a:3 b:9"), &mut output);
+        let rows: Vec<&str> = out.rows.column_by_name("rule").expect("a rule").as_string::<i32>().iter().flatten().collect();
+        let waits: Vec<(u32, Wait)> = output.put_back.iter().map(|back| (back.rows.origin[0], back.wait)).collect();
+        let trace = out.rows.column_by_name("trace").expect("a trace").as_string::<i32>();
+        match on_failing {
+            OnFailing::Hold | OnFailing::Stop => assert_eq!((rows, waits), (vec!["even"], vec![(1, Wait::Held)])),
+            OnFailing::Pass => {
+                assert_eq!((rows, waits), (vec!["even", "rest", "even"], Vec::new()));
+                assert!(trace.value(1).contains(r#"{"at":"odd@1","is":"skipped","rule":"odd"}"#), "{}", trace.value(1));
+            }
+        }
+    }
+}
+
+#[test]
+fn recorded_endings_cut_rows_as_they_did() {
+    let rules = || ["odd k=a odd set=w:2", "even odd", "rest"].map(rule).into();
+    let run = |output: &mut Outcome| {
+        let out = RuleSet::new(settings(rules(), MatchRules::All, Emit::Matches, true, false))
+            .apply(batch("a:1 a:5 b:5 b:3 a:4"), output);
+        show(&out, output).split(" | ").next().unwrap_or_default().to_owned()
+    };
+    let mut first = Outcome::new(EventTime(0));
+    let shown = run(&mut first);
+    let mut again = Outcome::replay(EventTime(0), first.endings.clone());
+    assert_eq!(run(&mut again), shown);
+    assert_eq!(again.endings, first.endings);
+    // The dead say in which of the step's components they died.
+    let died = |output: &Outcome| output.dead.iter().map(|dead| (dead.origin, dead.component)).collect::<Vec<_>>();
+    assert_eq!((died(&first), died(&again)), (vec![(1, Some(0)), (2, Some(1))], vec![(1, Some(0)), (2, Some(1))]));
+}
+
 /// Needs no column: seven for each row, or yes.
 struct Constant7;
 
@@ -176,6 +308,7 @@ fn an_expression_without_columns_is_asked_about_as_many_rows() {
     set.values[0] = SharedValue {
         columns: Vec::new(),
         value: NamedProjection { field: Field::new("w", FieldType::Int64, true), projection: Box::new(Constant7) },
+        of: None,
     };
     set.predicates[0] = SharedPredicate { columns: Vec::new(), predicate: Box::new(Constant7) };
     let mut output = Outcome::new(EventTime(0));

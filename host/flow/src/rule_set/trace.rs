@@ -4,7 +4,8 @@
 //! {"asked": 4, "yes": [{"rule": "b", "because": ["country = 'DE'", "amount > 100"]}],
 //!  "no": [{"rule": "a", "at": "amount > 1000", "is": "false"}], "unlisted": 2}
 //! ```
-//! `no` lists the most important ones; `unlisted` counts the others. A test that an earlier one settled has no answer.
+//! `no` lists the most important ones; `unlisted` counts the others. A test that an earlier one settled has no answer. A rule's component comes
+//! last, by its name; `skipped`: it was taken out, and the row passed without an answer.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use tidemill_event::batch::times;
 use crate::batch::columns_named;
 use crate::rule_set::actions::Leaving;
 use crate::rule_set::answers::Answers;
+use crate::rule_set::component::Said;
 use crate::rule_set::index::{ColumnIndex, OTHER};
 use crate::rule_set::matching::{Matcher, is_on};
 use crate::rule_set::{Constant, MatchRules, RuleSetSettings, SetRule, TestKind};
@@ -28,9 +30,9 @@ pub(crate) fn traces(
     matcher: &Matcher,
     pairs: &[(u32, u32)],
     leaving: &[Leaving],
-    rows: &RecordBatch,
+    (rows, said): (&RecordBatch, &[Said]),
 ) -> ArrayRef {
-    let mut tracing = Tracing { set, rows, answers: matcher.answers(rows, &set.predicates) };
+    let mut tracing = Tracing { set, rows, said, answers: matcher.answers(rows, &set.predicates) };
     // Of rows that come out several times, the last one.
     let mut last: Option<(u32, String)> = None;
     let mut all = |row: &Leaving| match &last {
@@ -51,6 +53,8 @@ pub(crate) fn traces(
 struct Tracing<'a> {
     set: &'a RuleSetSettings,
     rows: &'a RecordBatch,
+    /// What the components said, by their place.
+    said: &'a [Said],
     answers: Answers<'a>,
 }
 
@@ -58,7 +62,10 @@ impl Tracing<'_> {
     /// `said`: the rules that said yes, ascending.
     fn trace(&mut self, row: u32, said: &[u32]) -> Value {
         let set = self.set;
-        let because = |rule: &SetRule| rule.tests.iter().map(|test| Value::from(&*test.text)).collect::<Value>();
+        let because = |rule: &SetRule| {
+            let component = rule.asks.iter().map(|asks| &asks.text);
+            rule.tests.iter().map(|test| &test.text).chain(component).map(|text| Value::from(&**text)).collect::<Value>()
+        };
         let yes: Vec<Value> = said
             .iter()
             .map(|rule| &set.rules[*rule as usize])
@@ -114,7 +121,9 @@ impl Tracing<'_> {
                 None => return (test.text.to_string(), "null".to_owned()),
             }
         }
-        unreachable!("a rule that is on and whose every test is true says yes")
+        let asks = rule.asks.as_ref().expect("a rule that is on and whose every test is true says yes, if it asks no component");
+        let is_skipped = self.said[asks.place as usize].passed.binary_search(&row).is_ok();
+        (asks.text.to_string(), if is_skipped { "skipped" } else { "false" }.to_owned())
     }
 
     fn is(&self, column: &Arc<str>, any_of: &[Constant], row: u32) -> Option<&'static str> {
