@@ -13,7 +13,9 @@ use tidemill_log::{Stream, StreamError, Visibility};
 use crate::deployed::{Deployed, Role};
 use crate::deployments::Deployments;
 use crate::pipeline::{PipelineDefinition, Reading, Run, document, read_pipeline};
-use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
+use crate::plan::{
+    Graph, Pinning, Plan, PlannedSource, PlannedTarget, alert_definition, describe, difference, made, owner, owner_key,
+};
 use crate::sinks::marks_of_added;
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
@@ -241,6 +243,9 @@ impl Deployments {
         self.make_stream(&plan.tenant, StreamName::derived(name, "dead-letters"), dead_letter_definition(partitions))?;
         if plan.has_late_rows() {
             self.make_stream(&plan.tenant, StreamName::derived(name, "late"), late_definition(partitions))?;
+        }
+        if plan.has_alerts() {
+            self.make_stream(&plan.tenant, StreamName::derived(name, "alerts"), alert_definition(partitions))?;
         }
         if let Some(last) = plan.stages.last().filter(|_| plan.has_sinks()) {
             let output =

@@ -212,6 +212,7 @@ impl Deployments {
         let output = |stream: StreamName| found(role.output(stream, stored.run));
         let dead_letters = output(StreamName::derived(name, "dead-letters"))?;
         let late = if plan.has_late_rows() { Some(output(StreamName::derived(name, "late"))?) } else { None };
+        let alerts = if plan.has_alerts() { Some(output(StreamName::derived(name, "alerts"))?) } else { None };
         let mut outputs = Vec::new();
         for target in &plan.targets {
             if let PlannedTarget::Stream { name, of, .. } = target {
@@ -254,6 +255,7 @@ impl Deployments {
                     progress: progress.clone(),
                     dead_letters: dead_letters.clone(),
                     late: late.clone(),
+                    alerts: alerts.clone(),
                     // A stage before the last one writes only what its steps give to outputs of their own.
                     outputs: outputs.iter().filter(|(_, of)| is_last || of.is_some()).cloned().collect(),
                     next: next.clone(),

@@ -314,6 +314,9 @@ pub(crate) fn outputs(plan: &Plan, run: u64) -> Vec<(StreamName, StreamName)> {
     if plan.has_late_rows() {
         streams.push(StreamName::derived(name, "late"));
     }
+    if plan.has_alerts() {
+        streams.push(StreamName::derived(name, "alerts"));
+    }
     if plan.has_sinks() {
         streams.push(StreamName::derived(name, "output"));
     }

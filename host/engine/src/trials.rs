@@ -15,7 +15,7 @@ use crate::apply::{Documents, owned};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
 use crate::pipeline::{Run, read_pipeline};
-use crate::plan::{Plan, PlannedTarget, made};
+use crate::plan::{Plan, PlannedTarget, alert_definition, made};
 use crate::sinks::marks_of_added;
 use crate::stored::StoredPipeline;
 use crate::task::{dead_letter_definition, late_definition};
@@ -53,6 +53,9 @@ impl Deployments {
         }
         if *stream == derived("late") {
             return Some(late_definition(plan.tasks()));
+        }
+        if *stream == derived("alerts") {
+            return Some(alert_definition(plan.tasks()));
         }
         if *stream == derived("output") {
             return plan.stages.last().map(|last| made(&plan.output, Vec::new(), last.tasks));

@@ -13,6 +13,7 @@
 //! rows, of its state, and of what the task recorded ([`RecordedEnding`]); never of hash order, of time, or of where a batch was cut.
 
 mod aggregate;
+mod alert;
 mod aside;
 mod batch;
 mod calls;
@@ -71,6 +72,7 @@ pub use aggregate::{
     Accumulators, Aggregate, AggregateArgument, AggregateCall, AggregateGuest, AggregateRefused, Aggregates, ComponentAggregate,
     Finished, Reversible,
 };
+pub use alert::{ALERTS, AlertSettings, AlertStep};
 pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};
 pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX};

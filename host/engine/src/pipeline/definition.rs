@@ -6,7 +6,7 @@ use tidemill_event::{EventTime, PipelineName, StreamName};
 use tidemill_flow::{OnFailing, TimeSettings, Ttl};
 
 use crate::pipeline::{
-    CorrelateText, JoinStep, LimitStep, LookupStep, MachineText, MeterStep, OriginStep, OverStep, PatternComponent,
+    AlertText, CorrelateText, JoinStep, LimitStep, LookupStep, MachineText, MeterStep, OriginStep, OverStep, PatternComponent,
     PatternDefinition, RulesStep, SampleStep, Target, WindowStep,
 };
 
@@ -158,6 +158,8 @@ pub(crate) enum StepKind {
     Sample(SampleStep),
     /// Finds rows of a key that stand behind each other as SQL's `MATCH_RECOGNIZE` says: the text of its clauses.
     MatchRecognize(Text),
+    /// Tells of rows in the stream of alerts.
+    Alert(Box<AlertText>),
     /// Measures rows.
     Metrics(Vec<MeterStep>),
     /// Finds events of a key that come together.
@@ -189,6 +191,7 @@ impl StepKind {
             Self::Rate(_) => "rate",
             Self::Sample(_) => "sample",
             Self::MatchRecognize(_) => "match_recognize",
+            Self::Alert(_) => "alert",
             Self::Metrics(_) => "metrics",
             Self::Rules(_) => "rules",
             Self::Machine(_) => "machine",

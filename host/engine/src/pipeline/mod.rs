@@ -5,6 +5,7 @@
 //! ```
 //! Nothing here knows which streams, columns or components there are: that is [`crate::plan`]'s.
 
+mod alert;
 mod correlate;
 mod definition;
 pub(crate) mod document;
@@ -32,6 +33,7 @@ mod time;
 mod ttl;
 mod window;
 
+pub(crate) use alert::{AlertText, Severity};
 pub(crate) use correlate::{CorrelateText, KindsText, OriginStep};
 pub(crate) use definition::{
     ComponentStep, FunctionUse, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step,

@@ -13,12 +13,13 @@ use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, correlate, join,
+    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, alert, correlate, join,
     machine, meters, pattern, rules, target, thin, window,
 };
 
 /// What a step may be.
-pub(crate) const STEP_WORDS: [&str; 20] = [
+pub(crate) const STEP_WORDS: [&str; 21] = [
+    "alert",
     "where",
     "select",
     "extend",
@@ -219,6 +220,7 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         },
         "dedupe" => thin::dedupe(value, &path, faults).map(StepKind::Dedupe),
         "rate" => thin::rate(value, &path, faults).map(StepKind::Rate),
+        "alert" => alert::alert(value, &path, faults).map(|alert| StepKind::Alert(Box::new(alert))),
         "metrics" => meters::meters(value, &path, faults).map(StepKind::Metrics),
         "match_recognize" => text_of(value, &path, faults).map(StepKind::MatchRecognize),
         "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
@@ -370,14 +372,14 @@ mod tests {
     #[test]
     fn every_fault_is_found_at_once_with_its_line() {
         check(
-            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: never\nsteps:\n- were: a > 1\n- alert: {define: a}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
+            "pipeline: q\nrun: sometimes\nfrom:\n  stream: Clicks\n  idle: never\nsteps:\n- were: a > 1\n- canary: {define: a}\n- rule: r@1\n  kep: all\n  as: hit\n- where: a\n  select: {b: a}\n- rule: r@1\n  limits: {memory: 5MB}\n  on_failing: wait\n- where: a\n  by: [a]\n- select: {_time: a}\nto:\n- results\n- file: {path: ../x}\n- stream: a.rejected\n- stdout\n- stdout\nextra: 1\n",
             expect![[r#"
                 1: pipeline: the text says `q`, the address says `p` -> make them the same, or leave `pipeline` out
                 2: run: `sometimes` is none of the values there are -> use `live` or `once`
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].alert: `alert` is not in this version -> a step is one of `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `machine`, `correlate`, `origin`, `metrics`, `pattern`, `process`, `match_recognize` or `rules`
+                8: steps[1].canary: `canary` is not in this version -> a step is one of `alert`, `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `machine`, `correlate`, `origin`, `metrics`, `pattern`, `process`, `match_recognize` or `rules`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`

@@ -145,6 +145,11 @@ fn rule(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<(RuleText,
         let error = "a row that is dropped has no use for `set`, `tag` and `route`";
         faults.push(Fault::new(object.member("drop"), node.line, error, "remove them, or remove `drop`"));
     }
+    if let Some(alert) = object.take("alert") {
+        let error = "a rule raises no alert itself";
+        let remedy = "write a step behind the rules: `- alert: {when: rule = 'large', severity: critical, summary: …}`";
+        faults.push(Fault::new(object.member("alert"), alert.line, error, remedy));
+    }
     let component = object.take("rule").and_then(|reference| asked(reference, &mut object, faults));
     object.finish(&KEYS, faults);
     if faults.len() > faults_before {
@@ -243,7 +248,7 @@ mod tests {
             expect![[r#"
                 4: steps[0].rules[0].name: `name` is missing -> add `name: large`
                 4: steps[0].rules[0].nam: there is no `nam` -> did you mean `name`?
-                5: steps[0].rules[1].alert: `alert` is not in this version -> here it can be `name`, `when`, `rule`, `config`, `limits`, `on_failing`, `priority`, `enabled`, `set`, `tag`, `route` or `drop`
+                5: steps[0].rules[1].alert: a rule raises no alert itself -> write a step behind the rules: `- alert: {when: rule = 'large', severity: critical, summary: …}`
                 6: steps[0].rules[2].priority: `high` is no priority -> write a whole number: `priority: 10`; the greatest comes first
                 7: steps[0].rules[3].enabled: the rule would never be on: `from` is not before `until` -> swap the two, or write `enabled: false`
                 8: steps[0].rules[4].drop: a row that is dropped has no use for `set`, `tag` and `route` -> remove them, or remove `drop`

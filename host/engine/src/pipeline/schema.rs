@@ -123,6 +123,8 @@ mod tests {
         check("rules", &mut json!({"rules": [{"name": "r"}]}), |step| json!({"from": "a", "steps": [step], "to": to()}));
         check("rule-of-set", &mut json!({"name": "r", "rule": "a@1"}), rules);
         check("enabled", &mut json!({}), |enabled| rules(json!({"name": "r", "enabled": enabled})));
+        let alert = |alert| json!({"from": "a", "steps": [{"alert": alert}], "to": to()});
+        check("alert-of-row", &mut json!({"summary": "a"}), alert);
         check("to-stream", &mut json!({"stream": "s"}), |target| json!({"from": "a", "to": [target]}));
         let lookup = |lookup| json!({"from": "a", "steps": [{"lookup": lookup}], "to": ["stdout"]});
         check("looked-up", &mut json!({"table": "t", "on": "a = b", "take": ["c"]}), lookup);

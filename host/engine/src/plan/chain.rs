@@ -11,11 +11,12 @@ use tidemill_flow::machine::{Assigned, MachineSettings, MachineState, MachineSte
 use tidemill_flow::recognize::{Definition, MatchLimits, MatchSettings, MatchStep, NamedTerm, TermPredicate};
 use tidemill_flow::rule_set::{RuleComponent, RuleSet, RuleSetSettings, SharedPredicate, SharedValue};
 use tidemill_flow::{
-    AsOfJoin, AsOfSettings, ByClock, Chain, ComponentAggregate, Composed, Computed, CountWindow, Extend, FunctionCall,
-    IntervalJoin, Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings, Lookup, LookupSettings,
-    Meter, Metering, NamedProjection, OnFailing, Operator, Origin, Over, OverSettings, PanedWindow, PanedWindows, Predicate,
-    ProcessStep, Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin, SlicedWindow, StepId, Tested,
-    TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings, WithFunctions,
+    AlertSettings, AlertStep, AsOfJoin, AsOfSettings, ByClock, Chain, ComponentAggregate, Composed, Computed, CountWindow,
+    Extend, FunctionCall, IntervalJoin, Isolation, JoinKind, JoinSettings, JoinSide, Keyed, KeyedTable, Limit, LimitSettings,
+    Lookup, LookupSettings, Meter, Metering, NamedProjection, OnFailing, Operator, Origin, Over, OverSettings, PanedWindow,
+    PanedWindows, Predicate, ProcessStep, Projection, RuleSettings, RuleStep, Sample, Select, SessionWindow, SidedJoin,
+    SlicedWindow, StepId, Tested, TransformSettings, TransformStep, Where, WindowJoin, WindowJoinSettings, WindowSettings,
+    WithFunctions,
 };
 use tidemill_runtime::{Grants, Runtime};
 
@@ -28,9 +29,9 @@ use crate::plan::pattern;
 use crate::plan::process::settings;
 use crate::plan::rules::PlannedValue;
 use crate::plan::{
-    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedCall, PlannedComponent, PlannedCorrelate, PlannedDefinition,
-    PlannedJoin, PlannedKind, PlannedLimit, PlannedMachine, PlannedMatch, PlannedOrigin, PlannedOver, PlannedRules, PlannedSide,
-    PlannedWindow, Stage, Windows,
+    Bounds, CallControl, CallMetricsFamilies, Plan, PlannedAlert, PlannedCall, PlannedComponent, PlannedCorrelate,
+    PlannedDefinition, PlannedJoin, PlannedKind, PlannedLimit, PlannedMachine, PlannedMatch, PlannedOrigin, PlannedOver,
+    PlannedRules, PlannedSide, PlannedWindow, Stage, Windows,
 };
 
 /// Makes them. State is empty; instances are made at their first call.
@@ -103,6 +104,7 @@ pub(crate) fn chain(
                 PlannedKind::Window(planned) => window(id, planned, call),
                 PlannedKind::Over(planned) => over(id, planned, call),
                 PlannedKind::Limit(planned) => Box::new(limit(id, planned)),
+                PlannedKind::Alert(planned) => Box::new(alert(plan, id, planned)),
                 PlannedKind::Metrics(planned) => {
                     let to = metrics.user.of_step(plan.tenant.as_str(), plan.definition.name.as_str(), &plan.step_name(id.0));
                     Box::new(metering(id, planned, StepMeters::new(to, control.clone(), planned)))
@@ -346,6 +348,24 @@ fn machine(step: StepId, planned: &PlannedMachine) -> MachineStep {
         variables: planned.variables.clone(),
         columns: planned.columns.clone(),
         tells_illegal: planned.tells_illegal,
+    })
+}
+
+fn alert(plan: &Plan, step: StepId, planned: &PlannedAlert) -> AlertStep {
+    let text = |(field, expression): &(Field, Expression)| NamedProjection {
+        field: field.clone(),
+        projection: Box::new(Column(expression.clone())),
+    };
+    let pipeline: Arc<str> = plan.definition.name.as_str().into();
+    AlertStep::new(AlertSettings {
+        step,
+        name: planned.name.clone().unwrap_or_else(|| pipeline.clone()),
+        severity: planned.severity.as_str().into(),
+        pipeline,
+        step_name: plan.step_name(step.0).into(),
+        when: planned.when.clone().map(|when| Box::new(Condition(when)) as Box<dyn Predicate>),
+        summary: text(&planned.summary),
+        labels: planned.labels.iter().map(text).collect(),
     })
 }
 

@@ -336,6 +336,10 @@ impl Checker<'_> {
                 let (planned, columns) = self.rules(at, step, wanted, columns)?;
                 Some((PlannedKind::Rules(Box::new(planned)), columns))
             }
+            StepKind::Alert(wanted) => {
+                let planned = self.alert(step, wanted, columns)?;
+                Some((PlannedKind::Alert(Box::new(planned)), columns?.clone()))
+            }
             StepKind::Metrics(wanted) => {
                 let planned = self.meters(step, wanted, columns)?;
                 Some((PlannedKind::Metrics(planned), columns?.clone()))

@@ -79,6 +79,10 @@ impl Checker<'_> {
             targets.push(planned);
         }
         self.refuse_lost_routes(definition);
+        for step in definition.steps.iter().filter(|step| matches!(step.kind, StepKind::Alert(_))) {
+            let alerts = StreamName::derived(definition.name.as_str(), "alerts");
+            self.refuse_cycle(definition, &alerts, &step.name(), step.line);
+        }
         targets
     }
 

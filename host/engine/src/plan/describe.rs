@@ -72,6 +72,10 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             if let PlannedKind::Rules(rules) = &step.kind {
                 described["rules"] = rules.described();
             }
+            if let PlannedKind::Alert(alert) = &step.kind {
+                described["severity"] = json!(alert.severity.as_str());
+                described["alerts"] = json!(format!("{}.alerts", plan.definition.name));
+            }
             if let PlannedKind::Metrics(meters) = &step.kind {
                 described["metrics"] = json!(meters.iter().map(|meter| &meter.name).collect::<Vec<_>>());
             }

@@ -7,6 +7,7 @@
 //! ```
 
 mod aggregates;
+mod alert;
 mod call;
 mod chain;
 mod check;
@@ -48,6 +49,7 @@ use crate::pipeline::{KeepRows, PipelineDefinition, Route};
 use crate::plan::aggregates::PlannedAggregates;
 use crate::stored::Pin;
 
+pub(crate) use alert::{PlannedAlert, alert_definition, alert_schema};
 pub(crate) use call::{Answer, CallControl, CallMetricsFamilies, Voice};
 pub(crate) use chain::chain;
 pub(crate) use check::{Catalog, Graph, Pinning, check};
@@ -141,6 +143,7 @@ impl Plan {
             | PlannedKind::Sample(_)
             | PlannedKind::Rules(_)
             | PlannedKind::Origin(_)
+            | PlannedKind::Alert(_)
             | PlannedKind::Metrics(_) => false,
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             // Rows in order of arrival are never late.
@@ -285,6 +288,7 @@ pub(crate) enum PlannedKind {
     Origin(PlannedOrigin),
     Lookup(Arc<PlannedLookup>),
     Metrics(Vec<PlannedMeter>),
+    Alert(Box<PlannedAlert>),
 }
 
 impl PlannedKind {
@@ -313,6 +317,7 @@ impl PlannedKind {
             | Self::Machine(_)
             | Self::Correlate(_)
             | Self::Origin(_)
+            | Self::Alert(_)
             | Self::Metrics(_) => None,
         }
     }
@@ -342,6 +347,7 @@ impl PlannedKind {
             | Self::Correlate(_)
             | Self::Origin(_)
             | Self::Metrics(_)
+            | Self::Alert(_)
             | Self::Rule { .. }
             | Self::Transform { .. }
             | Self::Process { .. } => None,

@@ -41,6 +41,7 @@ impl Plan {
             | PlannedKind::Sample(_)
             | PlannedKind::Rules(_)
             | PlannedKind::Origin(_)
+            | PlannedKind::Alert(_)
             | PlannedKind::Metrics(_) => None,
         }
     }
@@ -69,6 +70,7 @@ impl Plan {
             | PlannedKind::Sample(_)
             | PlannedKind::Rules(_)
             | PlannedKind::Origin(_)
+            | PlannedKind::Alert(_)
             | PlannedKind::Metrics(_) => None,
         }
     }
@@ -116,6 +118,7 @@ impl PlannedKind {
             | Self::Sample(_)
             | Self::Rules(_)
             | Self::Origin(_)
+            | Self::Alert(_)
             | Self::Metrics(_) => false,
         }
     }

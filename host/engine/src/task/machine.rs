@@ -71,6 +71,8 @@ pub(crate) struct TaskSeed {
     pub(crate) dead_letters: Arc<tidemill_log::Stream>,
     /// `{pipeline}.late`, if rows can be late.
     pub(crate) late: Option<Arc<tidemill_log::Stream>>,
+    /// `{pipeline}.alerts`, if a step raises any.
+    pub(crate) alerts: Option<Arc<tidemill_log::Stream>>,
     /// Each with the step's output that it takes rows of; `None`: those behind the last step.
     pub(crate) outputs: Vec<(Arc<tidemill_log::Stream>, Option<SideOf>)>,
     /// What the stage behind its own reads; empty for the last.
@@ -198,7 +200,7 @@ impl Task {
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, String> {
         let (letters_from, accept_divergence) = (seed.letters_from, seed.accept_divergence);
-        let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, outputs, next, inputs, logs, .. } = seed;
+        let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, alerts, outputs, next, inputs, logs, .. } = seed;
         let partition = shared.id.partition;
         let (stage, place) = plan.stage_of(partition);
         let placing = (!next.is_empty()).then(|| Placing::new(next, place, plan.stages[stage].judged));
@@ -258,7 +260,7 @@ impl Task {
         let share = parts.state_budget.share(&shared.id.tenant);
         let routes: Vec<_> = plan.routes().collect();
         let mut task = Self {
-            sides: Sides::new(&plan, &outputs),
+            sides: Sides::new(&plan, &outputs, alerts),
             plan,
             plan_number,
             parts,

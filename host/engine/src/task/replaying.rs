@@ -259,6 +259,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Machine(_)
             | PlannedKind::Correlate(_)
             | PlannedKind::Origin(_)
+            | PlannedKind::Alert(_)
             | PlannedKind::Metrics(_),
         )
         | None => None,
