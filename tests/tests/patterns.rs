@@ -119,6 +119,57 @@ fn matches_survive_kills_and_are_told_once() {
     assert_eq!(found, expected);
 }
 
+const MANY: &str = "
+from: payments
+time: {bound: off}
+steps:
+  - patterns:
+      - {name: three, stages: [{begin: refusal, where: declined, times: 3}], within: 60s, skip: past_last, select: {first: first(refusal.no), last: last(refusal.no)}}
+      - {name: OTHER, stages: [{begin: a, where: declined}, {next: b, where: not declined}], within: 60s, select: {b: b.no}}
+    by: [user]
+to: [{stream: alerts}]
+";
+
+/// Two patterns as one step: each finds what it finds alone; a kill and another pattern in the other's place leave the first one's partial matches.
+#[test]
+fn patterns_of_a_list_keep_what_they_hold_when_others_come_and_go() {
+    let mut host = Host::start();
+    payments(&host);
+    host.apply("many", &MANY.replace("OTHER", "mended")).expect(201);
+    let row = |no: usize, declined: bool, at: i64| {
+        format!(
+            "{{\"no\": {no}, \"user\": \"user-1\", \"declined\": {declined}, \"ts_ms\": {}}}\n",
+            1_700_000_000_000 + at * 1000
+        )
+    };
+    let found = |host: &Host, pattern: &str| -> Vec<Value> {
+        host.rows("alerts").into_iter().filter(|row| row["pattern"] == pattern).collect()
+    };
+    host.send_as("payments", "application/x-ndjson", (row(0, true, 0) + &row(1, false, 1) + &row(2, true, 2)).as_bytes())
+        .expect(200);
+    eventually("the second pattern matches", PATIENCE, || found(&host, "mended").len() == 1);
+    assert_eq!(found(&host, "mended")[0]["b"], 1);
+    assert_eq!(found(&host, "mended")[0]["first"], Value::Null);
+    let status = host.get("/v1/pipelines/many/status").json();
+    assert_eq!(status["steps"][0]["pattern"]["matches"], 1, "{status}");
+    let held = host.get("/v1/pipelines/many/steps/0/state?key=user-1").json();
+    assert!(held.to_string().contains("\"pattern\":\"three\""), "{held}");
+
+    host.kill();
+    host.launch();
+    host.apply("many", &MANY.replace("OTHER", "renamed")).expect(200);
+    host.send_as("payments", "application/x-ndjson", (row(3, true, 3) + &row(4, false, 4)).as_bytes()).expect(200);
+    eventually("the first pattern matches, over the kill and the change", PATIENCE, || !found(&host, "three").is_empty());
+    assert_eq!((&found(&host, "three")[0]["first"], &found(&host, "three")[0]["last"]), (&json!(0), &json!(3)));
+    eventually("the new one matches what began behind it", PATIENCE, || !found(&host, "renamed").is_empty());
+    assert_eq!(found(&host, "renamed")[0]["b"], 4);
+    assert_eq!(found(&host, "mended").len(), 1, "the one that is gone matches no more");
+
+    let twice = MANY.replace("OTHER", "three");
+    let refused = host.apply("twice", &twice).expect(422).json();
+    assert!(refused.to_string().contains("`three` is another pattern of the list"), "{refused}");
+}
+
 #[test]
 fn a_match_leaves_at_once_and_status_and_metrics_tell_what_is_open() {
     let host = Host::start();

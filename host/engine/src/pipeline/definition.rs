@@ -7,7 +7,7 @@ use tidemill_flow::{OnFailing, TimeSettings, Ttl};
 
 use crate::pipeline::{
     AlertText, CorrelateText, JoinStep, LimitStep, LookupStep, MachineText, MeterStep, OriginStep, OverStep, PatternComponent,
-    PatternDefinition, RulesStep, SampleStep, Target, WindowStep,
+    PatternDefinition, PatternsStep, RulesStep, SampleStep, Target, WindowStep,
 };
 
 /// A text with its line.
@@ -168,6 +168,8 @@ pub(crate) enum StepKind {
     Origin(OriginStep),
     /// Moves a machine for each key.
     Machine(Box<MachineText>),
+    /// Finds rows that follow each other, in many ways.
+    Patterns(PatternsStep),
     /// Asks many rules.
     Rules(RulesStep),
 }
@@ -187,6 +189,7 @@ impl StepKind {
             Self::Window(_) => "window",
             Self::Over(_) => "over",
             Self::Pattern(_) | Self::PatternComponent(_) => "pattern",
+            Self::Patterns(_) => "patterns",
             Self::Dedupe(_) => "dedupe",
             Self::Rate(_) => "rate",
             Self::Sample(_) => "sample",

@@ -14,11 +14,11 @@ use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
     ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, alert, correlate, join,
-    machine, meters, pattern, rules, target, thin, window,
+    machine, meters, pattern, patterns, rules, target, thin, window,
 };
 
 /// What a step may be.
-pub(crate) const STEP_WORDS: [&str; 21] = [
+pub(crate) const STEP_WORDS: [&str; 22] = [
     "alert",
     "where",
     "select",
@@ -37,6 +37,7 @@ pub(crate) const STEP_WORDS: [&str; 21] = [
     "origin",
     "metrics",
     "pattern",
+    "patterns",
     "process",
     "match_recognize",
     "rules",
@@ -200,6 +201,7 @@ fn known_keys(word: &str, is_named: bool) -> &'static [&'static str] {
         "transform" => &["transform", "config", "by", "ttl", "keep_input", "limits", "on_failing"],
         "process" => &["process", "config", "by", "ttl", "outputs", "limits", "on_failing"],
         "pattern" if is_named => &pattern::KEYS_BESIDE,
+        "patterns" => &patterns::KEYS_BESIDE,
         "rules" => &["rules", "match", "emit", "keep", "as", "trace"],
         _ => &[],
     }
@@ -228,6 +230,7 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "correlate" => correlate::correlate(value, &path, faults).map(|correlate| StepKind::Correlate(Box::new(correlate))),
         "origin" => correlate::origin(value, &path, faults).map(StepKind::Origin),
         "machine" => machine::machine(value, &path, faults).map(|machine| StepKind::Machine(Box::new(machine))),
+        "patterns" => patterns::patterns(value, &path, object, faults).map(StepKind::Patterns),
         "rules" => rules::rules(value, &path, object, faults).map(StepKind::Rules),
         "rule" => {
             let component = component(value, &path, object, faults);
@@ -379,7 +382,7 @@ mod tests {
                 4: from.stream: `Clicks` has 'C' at position 0: a name is a letter a-z, then letters a-z, digits, `_` or `-` (at most 63) -> name a stream: `clicks`
                 5: from.idle: `never` is no such value -> write an integer and ms, s, m, h or d, `30s`, or `off`
                 7: steps[0].were: there is no `were` -> did you mean `where`?
-                8: steps[1].canary: `canary` is not in this version -> a step is one of `alert`, `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `machine`, `correlate`, `origin`, `metrics`, `pattern`, `process`, `match_recognize` or `rules`
+                8: steps[1].canary: `canary` is not in this version -> a step is one of `alert`, `where`, `select`, `extend`, `rule`, `transform`, `window`, `over`, `join`, `dedupe`, `rate`, `sample`, `lookup`, `machine`, `correlate`, `origin`, `metrics`, `pattern`, `patterns`, `process`, `match_recognize` or `rules`
                 10: steps[2].kep: there is no `kep` -> did you mean `keep`?
                 11: steps[2].as: `as` without `keep: all`: every row left would have the same answer -> add `keep: all`, or remove `as`
                 12: steps[3]: `where` and `select` in one step -> begin a new step with `- select:`

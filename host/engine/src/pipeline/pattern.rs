@@ -78,7 +78,7 @@ const KEYS_OF_COMPONENT: [&str; 6] = ["stages", "within", "within_last", "skip",
 /// What may stand beside a component's name.
 pub(super) const KEYS_BESIDE: [&str; 9] =
     ["pattern", "config", "by", "order", "runs_max", "events_max", "too_many", "limits", "on_failing"];
-const ORDERS: [(&str, PatternOrder); 2] = [("time", PatternOrder::Time), ("arrival", PatternOrder::Arrival)];
+pub(super) const ORDERS: [(&str, PatternOrder); 2] = [("time", PatternOrder::Time), ("arrival", PatternOrder::Arrival)];
 
 /// What a pattern is, whoever says it.
 struct Said {
@@ -100,6 +100,24 @@ pub(super) fn pattern(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
     let limits = limits(&mut object, faults);
     object.finish(&KEYS, faults);
     Some(of(said?, by?, order, limits, node.line))
+}
+
+/// What one of a list says: the key and the order are the list's.
+const KEYS_IN_LIST: [&str; 10] =
+    ["name", "stages", "within", "within_last", "skip", "select", "timeouts", "runs_max", "events_max", "too_many"];
+
+/// Reads one of a list.
+pub(super) fn in_list(
+    mut object: Object<'_>,
+    by: &[Text],
+    order: PatternOrder,
+    line: usize,
+    faults: &mut Vec<Fault>,
+) -> Option<PatternDefinition> {
+    let said = said(&mut object, faults);
+    let limits = limits(&mut object, faults);
+    object.finish(&KEYS_IN_LIST, faults);
+    Some(of(said?, by.to_vec(), order, limits, line))
 }
 
 /// Reads a step whose pattern a component has.

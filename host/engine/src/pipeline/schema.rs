@@ -98,6 +98,16 @@ mod tests {
         let pattern = |pattern| json!({"from": "a", "steps": [{"pattern": pattern}], "to": to()});
         check("followed", &mut json!({"stages": [{"begin": "b"}]}), pattern);
         check("stage", &mut json!({"begin": "b"}), |stage| pattern(json!({"stages": [stage]})));
+        check(
+            "patterns",
+            &mut json!({"patterns": [{"name": "n", "stages": [{"begin": "b"}]}]}),
+            |step| json!({"from": "a", "steps": [step], "to": to()}),
+        );
+        check(
+            "pattern-of-list",
+            &mut json!({"name": "n", "stages": [{"begin": "b"}]}),
+            |one| json!({"from": "a", "steps": [{"patterns": [one]}], "to": to()}),
+        );
         let several = |several| pattern(json!({"stages": [{"begin": several}]}));
         check("several", &mut json!({"any_order": [{"next": "b"}]}), several);
         check("skip-to", &mut json!({"last": "b"}), |skip| pattern(json!({"stages": [{"begin": "b"}], "skip": skip})));

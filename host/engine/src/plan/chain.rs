@@ -114,6 +114,7 @@ pub(crate) fn chain(
                     let isolation = || Isolation::new(on_failing);
                     pattern::operator(id, planned, &isolation, &|which, detector| detector.guest(which, id, call))
                 }
+                PlannedKind::Patterns(planned) => pattern::list_operator(id, planned),
                 PlannedKind::Match(planned) => recognize(id, planned),
                 PlannedKind::Correlate(planned) => Box::new(correlate(id, planned)),
                 PlannedKind::Origin(PlannedOrigin { stream, partition, offset }) => {

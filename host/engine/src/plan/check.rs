@@ -312,6 +312,10 @@ impl Checker<'_> {
                 let (planned, columns) = self.pattern(at, step, wanted, columns)?;
                 Some((PlannedKind::Pattern(Box::new(planned)), columns))
             }
+            StepKind::Patterns(wanted) => {
+                let (planned, columns) = self.pattern_list(at, step, wanted, columns)?;
+                Some((PlannedKind::Patterns(Box::new(planned)), columns))
+            }
             StepKind::PatternComponent(wanted) => {
                 let (planned, columns) = self.pattern_component(at, step, wanted, columns)?;
                 Some((PlannedKind::Pattern(Box::new(planned)), columns))

@@ -91,6 +91,9 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                     described["warnings"] = json!(pattern.warnings);
                 }
             }
+            if let PlannedKind::Patterns(patterns) = &step.kind {
+                described["patterns"] = patterns.described();
+            }
             if let PlannedKind::Match(planned) = &step.kind {
                 described["variables"] = json!(planned.variables.iter().map(|name| &**name).collect::<Vec<_>>());
                 described["within"] = json!(length(planned.within));

@@ -65,7 +65,7 @@ pub(crate) use lookup::PlannedLookup;
 pub(crate) use machine::PlannedMachine;
 pub(crate) use meters::PlannedMeter;
 pub use pattern::PatternCall;
-pub(crate) use pattern::PlannedPattern;
+pub(crate) use pattern::{PlannedPattern, PlannedPatterns};
 pub(crate) use recognize::{PlannedDefinition, PlannedMatch};
 pub(crate) use rules::PlannedRules;
 pub(crate) use source::{PlannedSource, Sources};
@@ -148,6 +148,7 @@ impl Plan {
             PlannedKind::Window(window) => !matches!(window.windows, Windows::Count(_)),
             // Rows in order of arrival are never late.
             PlannedKind::Pattern(pattern) => pattern.order == PatternOrder::Time,
+            PlannedKind::Patterns(patterns) => patterns.order == PatternOrder::Time,
             PlannedKind::Machine(machine) => machine.order == PatternOrder::Time,
             PlannedKind::Join(_)
             | PlannedKind::Over(_)
@@ -280,6 +281,7 @@ pub(crate) enum PlannedKind {
     Over(Box<PlannedOver>),
     Limit(Box<PlannedLimit>),
     Pattern(Box<PlannedPattern>),
+    Patterns(Box<PlannedPatterns>),
     Sample(PlannedSample),
     Match(Box<PlannedMatch>),
     Rules(Box<PlannedRules>),
@@ -311,6 +313,7 @@ impl PlannedKind {
             | Self::Window(_)
             | Self::Over(_)
             | Self::Limit(_)
+            | Self::Patterns(_)
             | Self::Sample(_)
             | Self::Match(_)
             | Self::Rules(_)
@@ -340,6 +343,7 @@ impl PlannedKind {
             | Self::Join(_)
             | Self::Limit(_)
             | Self::Pattern(_)
+            | Self::Patterns(_)
             | Self::Sample(_)
             | Self::Match(_)
             | Self::Rules(_)

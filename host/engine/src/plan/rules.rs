@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemill_event::{Field, FieldType};
-use tidemill_expr::{Expression, ExpressionError, Part};
+use tidemill_expr::{Expression, ExpressionError, Part, Scope};
 use tidemill_flow::StepId;
 use tidemill_flow::rule_set::{Constant, Emit, MatchRules, RuleSet, RuleSetSettings, RuleTest, SetRule, TestKind};
 
@@ -99,12 +99,44 @@ impl PlannedRules {
     }
 }
 
+/// Predicates that several conditions have in common, each once.
+#[derive(Default)]
+pub(super) struct SharedPredicates {
+    pub(super) list: Vec<Expression>,
+    /// By their text.
+    numbers: HashMap<String, u32>,
+}
+
+impl SharedPredicates {
+    /// A part of a condition as a test. Errors: it is no condition over these columns.
+    pub(super) fn test(&mut self, part: &Part, scope: &Scope) -> Result<RuleTest, ExpressionError> {
+        let text: Arc<str> = part.to_string().into();
+        if let Some(found) = part.membership(scope) {
+            let constant = |constant| match constant {
+                tidemill_expr::Constant::Text(text) => Constant::Text(text.into()),
+                tidemill_expr::Constant::Int(int) => Constant::Int(int),
+                tidemill_expr::Constant::Bool(bool) => Constant::Bool(bool),
+            };
+            let any_of = found.any_of.into_iter().map(constant).collect();
+            return Ok(RuleTest { text, kind: TestKind::Is { column: found.column, any_of } });
+        }
+        let number = match self.numbers.get(&*text) {
+            Some(number) => *number,
+            None => {
+                self.list.push(part.plan(scope).and_then(is_condition)?);
+                let number = self.list.len() as u32 - 1;
+                self.numbers.insert(text.to_string(), number);
+                number
+            }
+        };
+        Ok(RuleTest { text, kind: TestKind::Predicate(number) })
+    }
+}
+
 /// What the rules of a step have in common.
 #[derive(Default)]
 struct Shared {
-    predicates: Vec<Expression>,
-    /// By their text.
-    predicate_numbers: HashMap<String, u32>,
+    predicates: SharedPredicates,
     values: Vec<PlannedValue>,
     /// By the column, for the type it asks for, and their text; and the rule, if it alone has it.
     value_numbers: HashMap<(u32, String, Option<u32>), u32>,
@@ -169,8 +201,18 @@ impl Checker<'_> {
         }
         let Shared { predicates, values, columns: set, components, .. } = shared;
         let RulesStep { matches, emit, keeps_all, traces, .. } = *wanted;
-        let planned =
-            PlannedRules { rules, predicates, values, components, columns: set, matches, emit, keeps_all, named, traces };
+        let planned = PlannedRules {
+            rules,
+            predicates: predicates.list,
+            values,
+            components,
+            columns: set,
+            matches,
+            emit,
+            keeps_all,
+            named,
+            traces,
+        };
         let added: Vec<_> = RuleSet::added(&planned.settings(StepId(0))).into_iter().map(|field| (field, None)).collect();
         let columns = columns.extended(&added);
         Some((planned, columns))
@@ -203,34 +245,10 @@ impl Checker<'_> {
         let scope = self.scope(columns);
         let mut tests = Vec::with_capacity(parts.len());
         for part in parts {
-            let text: Arc<str> = part.to_string().into();
-            if let Some(found) = part.membership(&scope) {
-                let constant = |constant| match constant {
-                    tidemill_expr::Constant::Text(text) => Constant::Text(text.into()),
-                    tidemill_expr::Constant::Int(int) => Constant::Int(int),
-                    tidemill_expr::Constant::Bool(bool) => Constant::Bool(bool),
-                };
-                let any_of = found.any_of.into_iter().map(constant).collect();
-                tests.push(RuleTest { text, kind: TestKind::Is { column: found.column, any_of } });
-                continue;
+            match shared.predicates.test(&part, &scope) {
+                Ok(test) => tests.push(test),
+                Err(error) => self.expression_fault(&path, when, error),
             }
-            let known = shared.predicate_numbers.get(&*text).copied();
-            let number = match known {
-                Some(number) => number,
-                None => match part.plan(&scope).and_then(is_condition) {
-                    Ok(expression) => {
-                        shared.predicates.push(expression);
-                        let number = shared.predicates.len() as u32 - 1;
-                        shared.predicate_numbers.insert(text.to_string(), number);
-                        number
-                    }
-                    Err(error) => {
-                        self.expression_fault(&path, when, error);
-                        continue;
-                    }
-                },
-            };
-            tests.push(RuleTest { text, kind: TestKind::Predicate(number) });
         }
         tests
     }

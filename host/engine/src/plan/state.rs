@@ -31,6 +31,7 @@ impl Plan {
             PlannedKind::Over(over) => Some(over.state.clone()),
             PlannedKind::Limit(limit) => Some(limit.state.clone()),
             PlannedKind::Pattern(pattern) => Some(pattern.state.clone()),
+            PlannedKind::Patterns(patterns) => Some(patterns.state.clone()),
             PlannedKind::Match(planned) => Some(planned.state.clone()),
             PlannedKind::Machine(machine) => Some(machine.state.clone()),
             PlannedKind::Correlate(correlate) => Some(correlate.state.clone()),
@@ -60,6 +61,7 @@ impl Plan {
             PlannedKind::Over(over) => Some(over.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Limit(limit) => Some(limit.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Pattern(pattern) => Some(pattern.by.iter().map(|field| &*field.name).collect()),
+            PlannedKind::Patterns(patterns) => Some(patterns.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Match(planned) => Some(planned.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Machine(machine) => Some(machine.by.iter().map(|field| &*field.name).collect()),
             PlannedKind::Correlate(correlate) => Some(correlate.by.iter().map(|field| &*field.name).collect()),
@@ -86,6 +88,7 @@ impl Plan {
                     | PlannedKind::Over(_)
                     | PlannedKind::Limit(_)
                     | PlannedKind::Pattern(_)
+                    | PlannedKind::Patterns(_)
                     | PlannedKind::Match(_)
                     | PlannedKind::Machine(_)
                     | PlannedKind::Correlate(_)
@@ -104,7 +107,12 @@ impl PlannedKind {
     /// Whether its state can be asked what it holds of a key.
     pub(crate) fn says_what_it_holds(&self) -> bool {
         match self {
-            Self::Rule { .. } | Self::Transform { .. } | Self::Pattern(_) | Self::Machine(_) | Self::Correlate(_) => true,
+            Self::Rule { .. }
+            | Self::Transform { .. }
+            | Self::Pattern(_)
+            | Self::Patterns(_)
+            | Self::Machine(_)
+            | Self::Correlate(_) => true,
             Self::Where(_)
             | Self::Select(_)
             | Self::Extend(_)

@@ -253,6 +253,7 @@ fn behind(plan: &Plan, step: u32) -> Result<u32, String> {
             | PlannedKind::Over(_)
             | PlannedKind::Limit(_)
             | PlannedKind::Pattern(_)
+            | PlannedKind::Patterns(_)
             | PlannedKind::Sample(_)
             | PlannedKind::Match(_)
             | PlannedKind::Rules(_)

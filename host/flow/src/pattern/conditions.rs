@@ -24,6 +24,8 @@ pub(crate) const FRESH: u32 = 1 << 31;
 pub enum StageCondition {
     /// Over the row alone.
     Row(Box<dyn Predicate>),
+    /// Over the row alone, answered for several patterns at once: which of the list's conditions.
+    Shared(u32),
     /// Over the row and what a run has taken.
     Run(Box<dyn RunPredicate>),
     /// The same, answered by a component.
@@ -139,7 +141,7 @@ pub(crate) fn test_rows(conditions: &[StageCondition], rows: &RecordBatch) -> Te
 fn gates(conditions: &[StageCondition]) -> impl Iterator<Item = (usize, &str)> {
     conditions.iter().enumerate().filter_map(|(number, condition)| match condition {
         StageCondition::Asked(AskedCondition { gate: Some(gate), .. }) => Some((number, &**gate)),
-        StageCondition::Asked(_) | StageCondition::Row(_) | StageCondition::Run(_) => None,
+        StageCondition::Asked(_) | StageCondition::Row(_) | StageCondition::Shared(_) | StageCondition::Run(_) => None,
     })
 }
 
@@ -167,7 +169,7 @@ impl RunJudge for Judging<'_> {
             StageCondition::Asked(_) => {
                 return self.answers.holds(Question { row: event.row & !FRESH, node: run.node, predicate });
             }
-            StageCondition::Row(_) => panic!("{predicate:?} was answered for the whole batch"),
+            StageCondition::Row(_) | StageCondition::Shared(_) => panic!("{predicate:?} was answered for the whole batch"),
         };
         let candidate =
             RunCandidate { rows: self.rows, row: (event.row & !FRESH) as usize, run, kept: self.kept, running: self.running };

@@ -10,6 +10,7 @@
 //! | `step` | the step: rows of many keys in, matches and timeouts out |
 //! | `order` · `conditions` · `output` · `kept` | rows in their order · what stages ask · rows of matches · state as entries |
 //! | `round` · `asking` · `by_component` | how rows come to runs · conditions that a component answers · a step around a component |
+//! | `list` | many patterns over the same rows as one step |
 //! | `running` | what conditions ask of runs: counts, sums, first and last values |
 
 mod asking;
@@ -24,6 +25,7 @@ mod flatten;
 mod groups;
 mod kept;
 mod leaving;
+mod list;
 mod matcher;
 #[cfg(test)]
 mod matcher_tests;
@@ -50,6 +52,7 @@ pub use by_component::{ByComponent, ComponentPattern};
 pub use conditions::{RunCandidate, RunExpression, RunPredicate, StageCondition};
 pub use examined::{Examined, PatternWarning};
 pub use leaving::SkipFailed;
+pub use list::{ListedPattern, PATTERN, PatternList, PatternListSettings, SharedConditions};
 pub use order::PatternOrder;
 pub(crate) use order::{Ordered, Waiting};
 pub use output::{MATCH_END, MATCH_START, Measure, TIMED_OUT};

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use arrow_array::TimestampMicrosecondArray;
 use arrow_schema::Field as ArrowField;
 use tidemill_event::Field;
-use tidemill_event::batch::{time_field, times};
+use tidemill_event::batch::{TIME_COLUMN, time_field, times};
 
-use crate::batch::assemble;
+use crate::batch::{assemble, columns_named, pick};
 use crate::checksum::checksum;
 use crate::entries::Entries;
 use crate::group::ordered::{ordered_int, plain_int};
@@ -40,9 +40,20 @@ pub enum PatternOrder {
 }
 
 /// Rows in their order, with the input row that let each out.
+#[derive(Clone)]
 pub(crate) struct Ordered {
     pub(crate) rows: FlowBatch,
     pub(crate) moments: Vec<Moment>,
+}
+
+impl Ordered {
+    /// Some of them, ascending, with these columns and the time.
+    pub(crate) fn picked(&self, picked: &[u32], fields: &[Field]) -> Self {
+        let names = fields.iter().map(|field| field.name.clone()).chain([TIME_COLUMN.into()]);
+        let rows = pick(&columns_named(&self.rows.rows, names), picked);
+        let origin = picked.iter().map(|row| self.rows.origin[*row as usize]).collect();
+        Self { rows: FlowBatch { rows, origin }, moments: picked.iter().map(|row| self.moments[*row as usize]).collect() }
+    }
 }
 
 /// Rows whose time has not come.
@@ -71,6 +82,11 @@ impl Waiting {
             count: 0,
             is_count_changed: false,
         }
+    }
+
+    /// The columns of rows, `_time` aside.
+    pub(crate) fn fields(&self) -> &[Field] {
+        self.rows.fields()
     }
 
     /// The next watermark that lets a row out.

@@ -75,7 +75,9 @@ impl Meeting<'_> {
         let Self { conditions, rows, buffer, stored, running, failed, .. } = self;
         let number = |predicate: PredicateId| match &conditions[usize::from(predicate.0)] {
             StageCondition::Asked(AskedCondition { number, .. }) => *number,
-            StageCondition::Row(_) | StageCondition::Run(_) => unreachable!("only what the component answers is asked"),
+            StageCondition::Row(_) | StageCondition::Shared(_) | StageCondition::Run(_) => {
+                unreachable!("only what the component answers is asked")
+            }
         };
         let places = || Places { batch: Some(&rows.rows), kept: stored };
         asking.ask(questions, rows, number, |at, node| running.value(at, node, buffer, places()), failed, output)

@@ -88,6 +88,21 @@ pub struct PatternTally {
 }
 
 impl PatternTally {
+    /// That of another pattern with it.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        Self {
+            matches: self.matches + other.matches,
+            timeouts: self.timeouts + other.timeouts,
+            bounded: Tally {
+                ended: self.bounded.ended + other.bounded.ended,
+                refused: self.bounded.refused + other.bounded.refused,
+                skip_failed: self.bounded.skip_failed + other.bounded.skip_failed,
+            },
+            failed: self.failed + other.failed,
+            runs: self.runs + other.runs,
+        }
+    }
+
     /// What came to it since it was `before`. Runs are those there are.
     fn since(&self, before: &Self) -> Self {
         Self {
@@ -192,6 +207,36 @@ impl PatternStep {
     /// What it did so far.
     pub fn tally(&self) -> PatternTally {
         PatternTally { bounded: self.kept.matcher.tally, runs: self.kept.open, ..self.tally }
+    }
+
+    /// Entries of its runs, and how many of them changed.
+    pub(crate) fn entries(&self) -> (usize, usize) {
+        (self.kept.entries.len(), self.kept.entries.changed_len())
+    }
+
+    /// Whether a row of which these predicates hold may begin a run.
+    pub(crate) fn begins(&self, holds: u64) -> bool {
+        self.kept.matcher.automaton.may_begin(Bits { holds, unknown: self.of_runs })
+    }
+
+    /// Whether rows of which no predicate holds need not be looked at.
+    pub(crate) fn passes_over(&self) -> bool {
+        self.of_runs == 0 && self.kept.matcher.automaton.passes_over && self.order == PatternOrder::Time
+    }
+
+    /// Whether the clock ends a run.
+    pub(crate) fn is_due(&self, end: Watermark) -> bool {
+        self.kept.deadlines.seen().is_some_and(|due| due <= end.0)
+    }
+
+    /// The columns of rows that it looks at.
+    pub(crate) fn looks_at(&self) -> &[Field] {
+        self.kept.waiting.fields()
+    }
+
+    /// A predicate that somebody else asked failed on a row.
+    pub(crate) fn count_failed(&mut self) {
+        self.tally.failed += 1;
     }
 
     /// What it did since it was last asked, if it did anything.

@@ -19,7 +19,7 @@ use crate::{Aggregate, AggregateCall, Guest, Judged, Predicate, StepId, Tested};
 
 /// v lies between.
 #[derive(Debug, Clone, Copy)]
-struct Between(i64, i64);
+pub(in crate::pattern) struct Between(i64, i64);
 
 impl Between {
     fn holds(self, value: Option<i64>) -> bool {
@@ -62,19 +62,19 @@ impl RunJudge for RisingOf<'_> {
     fn took(&mut self, _: &RunView<'_>) {}
 }
 
-const BITS: [Between; 3] = [Between(-5, 1), Between(0, 4), Between(3, 9)];
+pub(in crate::pattern) const BITS: [Between; 3] = [Between(-5, 1), Between(0, 4), Between(3, 9)];
 /// The predicate that looks at the run.
 const RISING: u8 = 3;
 
 #[derive(Debug, Clone)]
-struct Case {
-    pattern: Pattern,
-    order: PatternOrder,
-    keyed: bool,
-    timeouts: bool,
+pub(in crate::pattern) struct Case {
+    pub(in crate::pattern) pattern: Pattern,
+    pub(in crate::pattern) order: PatternOrder,
+    pub(in crate::pattern) keyed: bool,
+    pub(in crate::pattern) timeouts: bool,
 }
 
-fn any_case() -> impl Strategy<Value = Case> {
+pub(in crate::pattern) fn any_case() -> impl Strategy<Value = Case> {
     let contiguity = || prop_oneof![Just(Contiguity::Next), Just(Contiguity::FollowedBy), Just(Contiguity::FollowedByAny)];
     let quantifier = || {
         let inner = prop_oneof![Just(Inner::Relaxed), Just(Inner::Consecutive), Just(Inner::Combinations)];
@@ -125,6 +125,10 @@ impl Guest<RuleAnswer> for RisingGuest {
 }
 
 fn step(case: &Case, by_component: bool) -> PatternStep {
+    PatternStep::new(settings(case, by_component)).expect("a sound pattern")
+}
+
+pub(in crate::pattern) fn settings(case: &Case, by_component: bool) -> PatternSettings {
     let value = Field::new("v", FieldType::Int64, true);
     let measure = |name: &str, stage: Option<&str>, aggregate, of: Option<&Field>| Measure {
         stage: stage.map(Into::into),
@@ -148,7 +152,7 @@ fn step(case: &Case, by_component: bool) -> PatternStep {
         so_far: vec![(0, Field::new("last(s0.v)", FieldType::Int64, true))],
         conditions: 1,
     });
-    PatternStep::new(PatternSettings {
+    PatternSettings {
         step: StepId(1),
         by: if case.keyed { vec![Field::new("k", FieldType::String, true)] } else { Vec::new() },
         fields: vec![Field::new("k", FieldType::String, true), value.clone()],
@@ -162,8 +166,7 @@ fn step(case: &Case, by_component: bool) -> PatternStep {
         measures: vec![measure("n", Some("s1"), Aggregate::Count, None), measure("sum", None, Aggregate::Sum, Some(&value))],
         timeouts: case.timeouts,
         judged: Judged::ByLane,
-    })
-    .expect("a sound pattern")
+    }
 }
 
 /// One matcher per key; what it finds as the step's rows.

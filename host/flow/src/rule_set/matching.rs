@@ -23,6 +23,15 @@ struct Ready {
     component: Option<u32>,
 }
 
+/// What a test that fails on a row means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailedTest {
+    /// Nothing is known of the row: no rule says yes to it.
+    EndsTheRow,
+    /// That rule does not say yes to it.
+    IsNo,
+}
+
 /// All rules, ready to be asked.
 pub(crate) struct Matcher {
     pub(crate) indexes: Vec<ColumnIndex>,
@@ -31,6 +40,7 @@ pub(crate) struct Matcher {
     everywhere: Vec<u32>,
     /// How many rules have each predicate.
     uses: Vec<u32>,
+    failing: FailedTest,
     /// Per rule, the rows that an index led to; empty between two batches.
     found: Vec<Vec<u32>>,
 }
@@ -49,12 +59,20 @@ pub(crate) struct Matches {
     pub(crate) said: Vec<Said>,
 }
 
-/// What rules are asked about, and what asks them with it.
+/// What rules are asked about.
 pub(crate) struct Batch<'a> {
-    pub(crate) input: &'a FlowBatch,
+    pub(crate) rows: &'a RecordBatch,
     /// Of each index, the numbers of the rows' values.
     pub(crate) numbers: &'a [Vec<u32>],
+    /// `None` where no rule asks one.
+    pub(crate) guests: Option<Guests<'a>>,
+}
+
+/// Components that rules ask, and what they answer about.
+pub(crate) struct Guests<'a> {
     pub(crate) components: &'a mut [Asked],
+    /// The rows of the batch.
+    pub(crate) input: &'a FlowBatch,
     pub(crate) output: &'a mut Outcome,
 }
 
@@ -106,7 +124,12 @@ impl Matcher {
             }
         }
         let found = rules.iter().map(|_| Vec::new()).collect();
-        Self { indexes, rules: ready, everywhere, uses, found }
+        Self { indexes, rules: ready, everywhere, uses, failing: FailedTest::EndsTheRow, found }
+    }
+
+    /// The same, where a test that fails means that.
+    pub(crate) fn failing(self, failing: FailedTest) -> Self {
+        Self { failing, ..self }
     }
 
     /// The answers that are yet to be asked for.
@@ -124,13 +147,16 @@ impl Matcher {
     ) -> Matches {
         let mut found = std::mem::take(&mut self.found);
         let asked = self.candidates(batch.numbers, &mut found);
-        let said = batch.components.iter().map(|_| Said::default()).collect();
+        let said = batch.guests.iter().flat_map(|guests| guests.components.iter().map(|_| Said::default())).collect();
         let mut asking = Asking {
-            answers: self.answers(&batch.input.rows, predicates),
-            open: RowSet::all(batch.input.len()),
+            answers: self.answers(batch.rows, predicates),
+            open: RowSet::all(batch.rows.num_rows()),
             mode,
+            failing: self.failing,
             matches: Matches { pairs: Vec::new(), failed: Vec::new(), gone: Vec::new(), undecided: None, said },
-            batch,
+            guests: batch.guests,
+            rows: batch.rows,
+            numbers: batch.numbers,
         };
         for rule in asked {
             let (ready, candidates) = (&self.rules[rule as usize], std::mem::take(&mut found[rule as usize]));
@@ -150,10 +176,11 @@ impl Matcher {
         matches.pairs.sort_unstable();
         matches.failed.sort_unstable_by_key(|(row, ..)| *row);
         matches.gone.sort_unstable();
-        if !matches.failed.is_empty() || !matches.gone.is_empty() || matches.undecided.is_some() {
+        let ends = self.failing == FailedTest::EndsTheRow && !matches.failed.is_empty();
+        if ends || !matches.gone.is_empty() || matches.undecided.is_some() {
             let Matches { failed, gone, undecided, pairs, .. } = &mut matches;
             let is_decided = |row: &u32| undecided.as_ref().is_none_or(|(from, _)| row < from);
-            let has_failed = |row: &u32| failed.binary_search_by_key(row, |(row, ..)| *row).is_ok();
+            let has_failed = |row: &u32| ends && failed.binary_search_by_key(row, |(row, ..)| *row).is_ok();
             pairs.retain(|(row, _)| is_decided(row) && !has_failed(row) && gone.binary_search(row).is_err());
         }
         matches
@@ -184,14 +211,17 @@ struct Asking<'a> {
     /// Rows that nothing failed on, that no component left undecided and, where the first rule counts, that no rule said yes to.
     open: RowSet,
     mode: MatchRules,
+    failing: FailedTest,
     matches: Matches,
-    batch: Batch<'a>,
+    rows: &'a RecordBatch,
+    numbers: &'a [Vec<u32>],
+    guests: Option<Guests<'a>>,
 }
 
 impl Asking<'_> {
     fn some_rows(&mut self, rule: u32, ready: &Ready, mut candidates: Vec<u32>, text: &SetRule) {
-        let (on, numbers) = ((text.from, text.until), self.batch.numbers);
-        let times = times(&self.batch.input.rows).values();
+        let (on, numbers) = ((text.from, text.until), self.numbers);
+        let times = times(self.rows).values();
         candidates.retain(|row| {
             let at = *row as usize;
             let is = |(column, values): &(u32, Vec<u32>)| values.binary_search(&numbers[*column as usize][at]).is_ok();
@@ -201,9 +231,11 @@ impl Asking<'_> {
             if candidates.is_empty() {
                 return;
             }
-            let (open, failed) = (&mut self.open, &mut self.matches.failed);
+            let (open, failing, failed) = (&mut self.open, self.failing, &mut self.matches.failed);
             self.answers.keep(*predicate, &mut candidates, |row, error| {
-                open.remove(row);
+                if failing == FailedTest::EndsTheRow {
+                    open.remove(row);
+                }
                 failed.push((row, rule, error.to_owned()));
             });
         }
@@ -216,7 +248,7 @@ impl Asking<'_> {
     fn every_row(&mut self, rule: u32, ready: &Ready, text: &SetRule) {
         let (mut left, on) = (self.open.clone(), (text.from, text.until));
         if on != (None, None) {
-            let bits = times(&self.batch.input.rows).values().iter().map(|time| is_on(on, *time)).collect();
+            let bits = times(self.rows).values().iter().map(|time| is_on(on, *time)).collect();
             left.keep(&RowSet::of(&bits));
         }
         for predicate in &ready.predicates {
@@ -226,7 +258,9 @@ impl Asking<'_> {
             let answer = self.answers.answer_for_all(*predicate);
             if answer.has_failed() {
                 for (row, error) in left.iter().filter_map(|row| Some((row, answer.failure(row)?))) {
-                    self.open.remove(row);
+                    if self.failing == FailedTest::EndsTheRow {
+                        self.open.remove(row);
+                    }
                     self.matches.failed.push((row, rule, error.to_owned()));
                 }
             }
@@ -240,10 +274,7 @@ impl Asking<'_> {
 
     /// The component of a rule has the last word on the rows that its tests let through.
     fn ask(&mut self, rule: u32, component: u32, rows: &[u32], name: &str) {
-        if rows.is_empty() {
-            return;
-        }
-        let Batch { input, components, output, .. } = &mut self.batch;
+        let Some(Guests { components, input, output }) = self.guests.as_mut().filter(|_| !rows.is_empty()) else { return };
         let said = components[component as usize].ask(name, rows, input, output);
         said.gone.iter().for_each(|row| self.open.remove(*row));
         self.matches.gone.extend(&said.gone);

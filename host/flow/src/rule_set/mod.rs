@@ -32,4 +32,5 @@ pub use definition::{
     AskedComponent, Constant, Emit, MatchRules, RuleSetSettings, RuleTest, RulesReport, SetRule, SharedPredicate, SharedValue,
     TestKind,
 };
+pub(crate) use matching::{Batch, FailedTest, Matcher};
 pub use step::RuleSet;

@@ -7,7 +7,7 @@ use tidemill_event::{Breaker, BreakerState, Field, Reason};
 use crate::batch::pick;
 use crate::rule_set::actions::{Leaving, TRACE, Values, added_fields, columns};
 use crate::rule_set::component::Asked;
-use crate::rule_set::matching::{Batch, Matcher, Matches};
+use crate::rule_set::matching::{Batch, Guests, Matcher, Matches};
 use crate::rule_set::trace::traces;
 use crate::rule_set::{Emit, RuleSetSettings, RulesReport};
 use crate::{FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
@@ -92,7 +92,8 @@ impl Operator for RuleSet {
     fn apply(&mut self, input: FlowBatch, output: &mut Outcome) -> FlowBatch {
         let numbers: Vec<Vec<u32>> = self.matcher.indexes.iter().map(|index| index.numbers(&input.rows)).collect();
         let RuleSetSettings { rules, predicates, matches, .. } = &self.set;
-        let batch = Batch { input: &input, numbers: &numbers, components: &mut self.components, output };
+        let guests = Some(Guests { components: &mut self.components, input: &input, output });
+        let batch = Batch { rows: &input.rows, numbers: &numbers, guests };
         let matches = self.matcher.matches(rules, predicates, *matches, batch);
         let decided = matches.undecided.map_or(input.len() as u32, |(from, _)| from);
         if decided > 0 {

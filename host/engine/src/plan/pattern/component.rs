@@ -172,7 +172,8 @@ impl Checker<'_> {
             so_far: if text.conditions > 0 { matching.so_far.clone() } else { Vec::new() },
         };
         let (mut planned, so_far, behind) =
-            self.patterned(at, step, &definition, &columns.extended(&predicates), Some(answered))?;
+            self.patterned(&step.name(), &definition, &columns.extended(&predicates), (Some(answered), &mut None))?;
+        planned.state = self.native_state(at, "pattern", planned.state.shape);
         let told = match matching.shapes {
             true => self.shaped(step, &planned, &description)?,
             false => planned.columns.clone(),

@@ -2,12 +2,14 @@
 //!
 //! Equal conditions are one predicate, and equal questions to a run one value, however many stages have them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidemill_event::{Field, FieldType};
-use tidemill_expr::{Expression, ExpressionError, Scope, ScopeColumn, StageCall, Staged};
+use tidemill_expr::{Expression, ExpressionError, Part, Scope, ScopeColumn, StageCall, Staged};
 use tidemill_flow::Aggregate;
 use tidemill_flow::pattern::{PREDICATES_MAX, PredicateId, RunValue};
+use tidemill_flow::rule_set::TestKind;
 
 use crate::pipeline::{StageElement, Text};
 use crate::plan::aggregates::aggregate_of;
@@ -16,11 +18,14 @@ use crate::plan::columns::Columns;
 use crate::plan::component::type_name;
 use crate::plan::pattern::component::Answered;
 use crate::plan::pattern::predicate;
+use crate::plan::rules::SharedPredicates;
 
 /// A condition of a stage.
 pub(crate) enum PlannedCondition {
     /// Over the row.
     Row(Expression),
+    /// Over the row, asked for all patterns of a list: which of its conditions.
+    Shared(u32),
     /// Over the row and values of the run.
     Run {
         expression: Expression,
@@ -45,6 +50,8 @@ impl PlannedCondition {
     pub(super) fn columns(&self) -> &[Arc<str>] {
         match self {
             Self::Row(expression) => expression.columns(),
+            // The list looks at rows as they are.
+            Self::Shared(_) => &[],
             Self::Run { columns, .. } | Self::Asked { columns, .. } => columns,
             Self::Judged(column) => column,
         }
@@ -62,6 +69,33 @@ pub(super) struct Asking {
     pub(super) before: Vec<(Field, Expression)>,
     /// What a component answers.
     pub(super) answered: Option<Answered>,
+    /// What the patterns of a list have in common, if it is one of a list.
+    pub(super) shared: Option<SharedTests>,
+}
+
+/// The conditions of a list of patterns.
+#[derive(Default)]
+pub(super) struct SharedTests {
+    pub(super) predicates: SharedPredicates,
+    pub(super) conditions: Vec<Vec<TestKind>>,
+    /// By their text.
+    numbers: HashMap<String, u32>,
+}
+
+impl SharedTests {
+    /// The number of a condition.
+    fn number(&mut self, condition: &Part, scope: &Scope) -> Result<u32, ExpressionError> {
+        let text = condition.to_string();
+        if let Some(number) = self.numbers.get(&text) {
+            return Ok(*number);
+        }
+        let tests = condition.clone().conjuncts().into_iter().map(|part| Ok(self.predicates.test(&part, scope)?.kind));
+        let tests = tests.collect::<Result<Vec<_>, ExpressionError>>()?;
+        self.conditions.push(tests);
+        let number = self.conditions.len() as u32 - 1;
+        self.numbers.insert(text, number);
+        Ok(number)
+    }
 }
 
 impl Asking {
@@ -80,6 +114,7 @@ impl Asking {
             values: Vec::new(),
             before: Vec::new(),
             answered,
+            shared: None,
         }
     }
 
@@ -159,7 +194,11 @@ impl Checker<'_> {
             return Err(ExpressionError::new(error, "compare it with something: `amount > 0`"));
         }
         if calls.is_empty() {
-            return Ok((rest.to_string(), PlannedCondition::Row(expression)));
+            let condition = match &mut asking.shared {
+                Some(shared) => PlannedCondition::Shared(shared.number(&rest, &scope)?),
+                None => PlannedCondition::Row(expression),
+            };
+            return Ok((rest.to_string(), condition));
         }
         let is_value = |name: &Arc<str>| values.iter().any(|(_, field)| field.name == *name);
         let read = expression.columns().iter().filter(|name| !is_value(name)).cloned().collect();

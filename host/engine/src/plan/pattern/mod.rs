@@ -11,6 +11,7 @@ mod component;
 mod conditions;
 mod described;
 mod guest;
+mod list;
 mod measures;
 mod operator;
 mod refused;
@@ -31,7 +32,7 @@ use crate::pipeline::{PatternDefinition, SkipTo, StageBody, StageElement, Step, 
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::pattern::component::Answered;
-use crate::plan::pattern::conditions::Asking;
+use crate::plan::pattern::conditions::{Asking, SharedTests};
 use crate::plan::pattern::described::described;
 use crate::plan::state::KeptState;
 use crate::plan::window::named;
@@ -39,7 +40,8 @@ use crate::plan::window::named;
 pub(crate) use component::PlannedDetector;
 pub(crate) use conditions::PlannedCondition;
 pub use guest::PatternCall;
-pub(crate) use operator::operator;
+pub(crate) use list::PlannedPatterns;
+pub(crate) use operator::{list_operator, operator};
 
 /// A `pattern` step.
 pub(crate) struct PlannedPattern {
@@ -97,29 +99,32 @@ impl Checker<'_> {
         columns: Option<&Columns>,
     ) -> Option<(PlannedPattern, Columns)> {
         self.refuse_clock_times(&step.name(), step.line);
-        let (planned, _, behind) = self.patterned(at, step, wanted, columns?, None)?;
+        let (mut planned, _, behind) = self.patterned(&step.name(), wanted, columns?, (None, &mut None))?;
+        planned.state = self.native_state(at, "pattern", planned.state.shape);
         Some((planned, behind))
     }
 
-    /// The same, with what a component answers: the second value is what it reads of runs.
+    /// The same, with what a component answers: the second value is what it reads of runs. Or as one of a list, with what its patterns share. Its state
+    /// has no number yet.
     fn patterned(
         &mut self,
-        at: u32,
-        step: &Step,
+        path: &str,
         wanted: &PatternDefinition,
         columns: &Columns,
-        answered: Option<Answered>,
+        (answered, shared): (Option<Answered>, &mut Option<SharedTests>),
     ) -> Option<Patterned> {
-        let (path, faults_before) = (step.name(), self.faults.len());
+        let faults_before = self.faults.len();
         let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         let mut names = Vec::new();
         StageElement::names(&wanted.stages, &mut names);
         self.refuse_stage_names(&names, columns);
         let mut asking = Asking::new(&names, answered);
-        let so_far = self.so_far(&path, &mut asking, columns);
+        asking.shared = shared.take();
+        let so_far = self.so_far(path, &mut asking, columns);
         let elements = self.elements(&wanted.stages, &mut asking, columns);
-        let beside = self.beside(&path, wanted, &by);
+        let beside = self.beside(path, wanted, &by);
         let measured = self.measures(wanted, &format!("{path}.select"), &mut asking, columns, &beside);
+        *shared = asking.shared.take();
         let pattern = Pattern {
             elements: elements.into_iter().flatten().collect(),
             within: wanted.within,
@@ -133,7 +138,7 @@ impl Checker<'_> {
         let examined = match pattern.examine() {
             Ok(examined) => examined,
             Err(refused) => {
-                self.refuse_pattern(&path, wanted, &names, &refused);
+                self.refuse_pattern(path, wanted, &names, &refused);
                 return None;
             }
         };
@@ -150,7 +155,7 @@ impl Checker<'_> {
             named(&fields),
             examined.fingerprint
         );
-        let state = self.native_state(at, "pattern", shape);
+        let state = KeptState { operator: 0, shape };
         self.last_by = Some(by.iter().map(|field| field.name.clone()).collect());
         let passed: Vec<(Field, Option<Arc<str>>)> =
             told.iter().map(|field| (field.clone(), by.contains(field).then(|| field.name.clone()))).collect();

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
+use tidemill_expr::Expression;
 use tidemill_flow::pattern::{
-    AskedCondition, ByComponent, ComponentPattern, ConditionGuest, PatternSettings, PatternStep, RunExpression, StageCondition,
+    AskedCondition, ByComponent, ComponentPattern, ConditionGuest, ListedPattern, PatternList, PatternListSettings,
+    PatternSettings, PatternStep, RunExpression, SharedConditions, StageCondition,
 };
+use tidemill_flow::rule_set::SharedPredicate;
 use tidemill_flow::{Composed, Isolation, Judge, Operator, Predicate, StepId, Tested};
 
 use crate::plan::chain::{Condition, extend};
-use crate::plan::pattern::{PatternCall, PlannedCondition, PlannedDetector, PlannedPattern};
+use crate::plan::pattern::{PatternCall, PlannedCondition, PlannedDetector, PlannedPattern, PlannedPatterns};
 
 /// Makes it. It has seen no row.
 ///
@@ -45,9 +48,56 @@ pub(crate) fn operator(
     }))
 }
 
+/// Many of them.
+pub(crate) fn list_operator(step: StepId, planned: &PlannedPatterns) -> Box<dyn Operator> {
+    let predicate = |expression: &Expression| SharedPredicate {
+        columns: expression.columns().to_vec(),
+        predicate: Box::new(Condition(expression.clone())),
+    };
+    let conditions = SharedConditions {
+        conditions: planned.conditions.clone(),
+        predicates: planned.predicates.iter().map(predicate).collect(),
+    };
+    let listed = |(name, pattern): &(Arc<str>, PlannedPattern)| ListedPattern {
+        name: name.clone(),
+        shape: pattern.state.shape.clone(),
+        settings: settings(step, pattern, None),
+        after: extend(step, &pattern.after),
+    };
+    let list = PatternList::new(PatternListSettings {
+        step,
+        fields: planned.fields.clone(),
+        order: planned.order,
+        judged: planned.judged,
+        conditions,
+        patterns: planned.patterns.iter().map(listed).collect(),
+        columns: planned.columns.clone(),
+    });
+    let list = list.expect("the patterns were examined, and their measures typed");
+    if planned.before.is_empty() {
+        return Box::new(list);
+    }
+    let hidden = planned.before.iter().map(|(field, _)| field.name.clone()).collect();
+    let columns = list.fields().iter().map(|field| field.name.clone()).collect();
+    Box::new(Composed::new(extend(step, &planned.before), Box::new(list), None, hidden, columns))
+}
+
 /// The pattern alone.
 fn matching(step: StepId, planned: &PlannedPattern, asked: Option<ConditionGuest>) -> Box<dyn Operator> {
+    let operator =
+        Box::new(PatternStep::new(settings(step, planned, asked)).expect("the pattern was examined, and its measures typed"));
+    if planned.before.is_empty() && planned.after.is_empty() {
+        return operator;
+    }
+    let hidden = planned.before.iter().map(|(field, _)| field.name.clone()).collect();
+    let columns = planned.columns.iter().map(|field| field.name.clone()).collect();
+    let (before, after) = (extend(step, &planned.before), extend(step, &planned.after));
+    Box::new(Composed::new(before, operator, after, hidden, columns))
+}
+
+fn settings(step: StepId, planned: &PlannedPattern, asked: Option<ConditionGuest>) -> PatternSettings {
     let condition = |planned: &PlannedCondition| match planned {
+        PlannedCondition::Shared(number) => StageCondition::Shared(*number),
         PlannedCondition::Row(expression) => StageCondition::Row(Box::new(Condition(expression.clone()))),
         PlannedCondition::Run { expression, columns, values } => StageCondition::Run(Box::new(RunExpression {
             columns: columns.clone(),
@@ -59,7 +109,7 @@ fn matching(step: StepId, planned: &PlannedPattern, asked: Option<ConditionGuest
             StageCondition::Asked(AskedCondition { gate: gate.clone(), number: *number })
         }
     };
-    let settings = PatternSettings {
+    PatternSettings {
         step,
         by: planned.by.clone(),
         fields: planned.fields.clone(),
@@ -73,15 +123,7 @@ fn matching(step: StepId, planned: &PlannedPattern, asked: Option<ConditionGuest
         measures: planned.measures.clone(),
         timeouts: planned.timeouts,
         judged: planned.judged,
-    };
-    let operator = Box::new(PatternStep::new(settings).expect("the pattern was examined, and its measures typed"));
-    if planned.before.is_empty() && planned.after.is_empty() {
-        return operator;
     }
-    let hidden = planned.before.iter().map(|(field, _)| field.name.clone()).collect();
-    let columns = planned.columns.iter().map(|field| field.name.clone()).collect();
-    let (before, after) = (extend(step, &planned.before), extend(step, &planned.after));
-    Box::new(Composed::new(before, operator, after, hidden, columns))
 }
 
 /// A column that says it.

@@ -1,0 +1,129 @@
+//! What a list of patterns keeps: rows that wait, once for all; and each pattern's entries behind its mark.
+//!
+//! ```text
+//! waiting row, count    as of one pattern (`order.rs`)
+//! MEMBER mark entry     mark: 8 bytes, of the pattern's name and what its state hangs on; entry: as of one pattern (`kept.rs`)
+//! ```
+//! Entries of a mark that nobody has are of a pattern that was removed or changed: they are not taken back, and go from the store with the next
+//! checkpoint.
+
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, StringArray};
+use arrow_select::concat::concat_batches;
+use tidemill_event::FieldType;
+use tidemill_event::batch::times;
+
+use crate::checksum::checksum;
+use crate::key_state::column;
+use crate::pattern::PatternStep;
+use crate::pattern::list::rows::PATTERN;
+use crate::pattern::order::Waiting;
+use crate::state::corrupt;
+use crate::{InStore, KeyChange, KeyState, Operator, Save, StateCorrupt, StepState};
+
+/// What the keys of patterns' entries begin with in the store.
+const MEMBER: u8 = 0x22;
+
+/// A pattern with its mark.
+pub(super) struct Member {
+    pub(super) name: Arc<str>,
+    mark: [u8; 8],
+    pub(super) step: PatternStep,
+}
+
+impl Member {
+    /// `shape`: what its state hangs on.
+    pub(super) fn new(name: Arc<str>, shape: &str, step: PatternStep) -> Self {
+        let mark = checksum(checksum(0, name.as_bytes()), shape.as_bytes()).to_be_bytes();
+        Self { name, mark, step }
+    }
+
+    fn state(&mut self) -> &mut dyn StepState {
+        self.step.state().expect("a pattern has state")
+    }
+
+    fn key(&self, key: &[u8]) -> Box<[u8]> {
+        [&[MEMBER], &self.mark[..], key].concat().into()
+    }
+}
+
+/// All of it.
+pub(super) struct Kept {
+    pub(super) waiting: Waiting,
+    pub(super) members: Vec<Member>,
+    /// Keys of entries that are nobody's any more.
+    gone: Vec<Box<[u8]>>,
+}
+
+impl Kept {
+    pub(super) fn new(waiting: Waiting, members: Vec<Member>) -> Self {
+        Self { waiting, members, gone: Vec::new() }
+    }
+}
+
+impl StepState for Kept {
+    fn len(&self) -> usize {
+        self.waiting.len() + self.members.iter().map(|member| member.step.entries().0).sum::<usize>()
+    }
+
+    fn changed_len(&self) -> usize {
+        self.waiting.changed_len() + self.gone.len() + self.members.iter().map(|member| member.step.entries().1).sum::<usize>()
+    }
+
+    fn take_some(&mut self, most: usize, save: Save) -> Vec<KeyChange> {
+        let gone = self.gone.drain(..).map(|key| KeyChange { key, value: None, stored: InStore::Unknown });
+        let mut changes: Vec<KeyChange> = gone.collect();
+        changes.extend(self.waiting.take_some(most, save));
+        for member in &mut self.members {
+            let left = most.saturating_sub(changes.len());
+            if left == 0 {
+                break;
+            }
+            if member.step.entries().1 > 0 {
+                let taken = member.state().take_some(left, save);
+                changes.extend(taken.into_iter().map(|change| KeyChange { key: member.key(&change.key), ..change }));
+            }
+        }
+        changes
+    }
+
+    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
+        match key.strip_prefix(&[MEMBER]).and_then(<[u8]>::split_first_chunk::<8>) {
+            Some((mark, rest)) => match self.members.iter_mut().find(|member| member.mark == *mark) {
+                Some(member) => member.state().restore_entry(rest, value),
+                None => {
+                    self.gone.push(key.into());
+                    Ok(())
+                }
+            },
+            None => self.waiting.restore(key, value).ok_or_else(|| corrupt(key, "patterns of a list", 0)),
+        }
+    }
+
+    /// As of one pattern, with the name of each.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let (mut names, mut held): (Vec<&str>, Vec<KeyState>) = (Vec::new(), Vec::new());
+        for member in &mut self.members {
+            let state = member.step.state().expect("a pattern has state").of_key(key)?;
+            names.resize(names.len() + state.rows.num_rows(), &*member.name);
+            held.push(state);
+        }
+        let KeyState { fields, rows } = held.first()?;
+        let rows = concat_batches(rows.schema_ref(), held.iter().map(|held| &held.rows)).expect("the same columns");
+        let times = times(&rows).values().to_vec();
+        let named = column(PATTERN, FieldType::String, StringArray::from(names));
+        let columns = [named].into_iter().chain(fields.iter().cloned().zip(rows.columns().iter().cloned()));
+        Some(KeyState::new(columns.collect(), times))
+    }
+
+    fn checksum(&mut self) -> u64 {
+        let waiting = self.waiting.checksum();
+        // The same run of two patterns is two entries. A pattern without any adds nothing, so that one may come and go.
+        let with_entries = self.members.iter_mut().filter(|member| member.step.entries().0 > 0);
+        with_entries.fold(waiting, |sum, member| {
+            let own = checksum(0, &member.mark) | 1;
+            sum.wrapping_add(member.state().checksum().wrapping_mul(own))
+        })
+    }
+}
