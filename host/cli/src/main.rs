@@ -70,6 +70,7 @@ fn run(typed: &Tidemill, output: Output) -> Result<(), Failure> {
         Command::Table(command) => commands::tables::run(command, &client()?, output),
         Command::Status(args) => commands::status::run(args, &client()?, output),
         Command::State(args) => commands::state::run(args, &client()?, output),
+        Command::Explain(command) => commands::explain::run(command, &client()?, output),
         Command::DeadLetters(args) => commands::dead_letters::run(args, &client()?, output),
         Command::Schema(args) => commands::schema::run(args, output),
         Command::Pause(args) => commands::control::pause(args, &client()?, output),

@@ -19,7 +19,7 @@ use crate::plan::{
 use crate::sinks::marks_of_added;
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
-use crate::task::{dead_letter_definition, inner_definition, late_definition, progress_definition};
+use crate::task::{dead_letter_definition, inner_definition, late_definition, matches_definition, progress_definition};
 use crate::{Applied, ApplyError, Fault};
 
 /// Documents to change, by key; `None` removes one.
@@ -246,6 +246,9 @@ impl Deployments {
         }
         if plan.has_alerts() {
             self.make_stream(&plan.tenant, StreamName::derived(name, "alerts"), alert_definition(partitions))?;
+        }
+        if let Some(matches) = plan.matches_stream() {
+            self.make_stream(&plan.tenant, matches, matches_definition(partitions))?;
         }
         if let Some(last) = plan.stages.last().filter(|_| plan.has_sinks()) {
             let output =

@@ -213,6 +213,7 @@ impl Deployments {
         let dead_letters = output(StreamName::derived(name, "dead-letters"))?;
         let late = if plan.has_late_rows() { Some(output(StreamName::derived(name, "late"))?) } else { None };
         let alerts = if plan.has_alerts() { Some(output(StreamName::derived(name, "alerts"))?) } else { None };
+        let matches = plan.matches_stream().map(output).transpose()?;
         let mut outputs = Vec::new();
         for target in &plan.targets {
             if let PlannedTarget::Stream { name, of, .. } = target {
@@ -256,6 +257,7 @@ impl Deployments {
                     dead_letters: dead_letters.clone(),
                     late: late.clone(),
                     alerts: alerts.clone(),
+                    matches: matches.clone(),
                     // A stage before the last one writes only what its steps give to outputs of their own.
                     outputs: outputs.iter().filter(|(_, of)| is_last || of.is_some()).cloned().collect(),
                     next: next.clone(),

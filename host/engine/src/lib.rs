@@ -21,10 +21,12 @@ mod dead_letters;
 mod deployed;
 mod deployments;
 mod engine;
+mod explain_key;
 mod fault;
 mod letter_replays;
 mod logs;
 mod machine_status;
+mod matches;
 mod metrics;
 mod pattern_status;
 mod pipeline;
@@ -54,9 +56,11 @@ pub use components::{ComponentEntry, Components, DeleteComponentError, PublishEr
 pub use correlate_status::CorrelateStatus;
 pub use dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterIdError, DeadLetterQuery, RefusedLetter, ReplayedLetters};
 pub use engine::{Drained, Engine, OpenError};
+pub use explain_key::ExplainedKey;
 pub use fault::Fault;
 pub use logs::{FOLLOW_EVERY, LogLine, LogPage};
 pub use machine_status::{MachineStateStatus, MachineStatus};
+pub use matches::ExplainedMatch;
 pub use pattern_status::PatternStatus;
 pub use pipeline::PIPELINE_SCHEMA;
 pub use pipelines::{Applied, ApplyError, ControlError, DeleteStreamError, PipelineEntry, Pipelines};
@@ -77,3 +81,4 @@ pub use tables::{
     DeleteTableError, FromStream, KeptStatus, PutTable, PutTableError, TableContent, TableEntry, TableFormat, TablePut,
     TableRowFault, TableRows, Tables, TablesHold, fields_json, parse_fields,
 };
+pub use tidemill_flow::{MatchId, MatchIdError};

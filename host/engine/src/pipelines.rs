@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemill_event::{PipelineName, StreamName, TableName, TenantName};
+use tidemill_flow::MatchId;
 
 use crate::checkpoints::{CheckpointName, NamedCheckpoint, Restored, SnapshotError, SnapshotFile};
 use crate::dead_letters::{DeadLetterChoice, DeadLetterId, DeadLetterQuery, ReplayedLetters};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
+use crate::explain_key::ExplainedKey;
+use crate::matches::ExplainedMatch;
 use crate::pipeline::document;
 use crate::{
     BeginReplay, Change, CompareReplay, DeleteTableError, Fault, FromStream, LogLine, LogPage, Promoted, PutTable, PutTableError,
@@ -174,6 +177,16 @@ impl Pipelines {
         self.deployments.replay_letters(tenant, name, choice, force)
     }
 
+    /// Why a match was told; `None`: there is no such match, or nothing was kept of it. Blocking.
+    pub fn explain_match(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        id: MatchId,
+    ) -> Result<Option<ExplainedMatch>, ControlError> {
+        self.deployments.explain_match(tenant, name, id)
+    }
+
     /// What a step holds of a key. `step` is its number from 0, its name, or its word where there is one of it; `key` as [`StateOfKeyError::BadKey`]
     /// says. Blocking, until what it says is on disk.
     pub fn state_of_key(
@@ -184,6 +197,16 @@ impl Pipelines {
         key: Option<&str>,
     ) -> Result<StateOfKey, StateOfKeyError> {
         self.deployments.state_of_key(tenant, name, step, key)
+    }
+
+    /// What all steps of a pipeline hold of a key, those that hold something first. Blocking, until what they say is on disk.
+    pub fn explain_key(
+        &self,
+        tenant: &TenantName,
+        name: &PipelineName,
+        key: Option<&str>,
+    ) -> Result<ExplainedKey, StateOfKeyError> {
+        self.deployments.explain_key(tenant, name, key)
     }
 
     /// What its components said: the last `limit` lines from sequence `from` on that `wanted` takes; `None` if there is no such pipeline.

@@ -317,6 +317,7 @@ pub(crate) fn outputs(plan: &Plan, run: u64) -> Vec<(StreamName, StreamName)> {
     if plan.has_alerts() {
         streams.push(StreamName::derived(name, "alerts"));
     }
+    streams.extend(plan.matches_stream());
     if plan.has_sinks() {
         streams.push(StreamName::derived(name, "output"));
     }

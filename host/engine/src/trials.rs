@@ -18,7 +18,7 @@ use crate::pipeline::{Run, read_pipeline};
 use crate::plan::{Plan, PlannedTarget, alert_definition, made};
 use crate::sinks::marks_of_added;
 use crate::stored::StoredPipeline;
-use crate::task::{dead_letter_definition, late_definition};
+use crate::task::{dead_letter_definition, late_definition, matches_definition};
 
 impl Deployments {
     /// The plan of a text that is tried, and its document as it would be if it were applied now.
@@ -56,6 +56,9 @@ impl Deployments {
         }
         if *stream == derived("alerts") {
             return Some(alert_definition(plan.tasks()));
+        }
+        if *stream == derived("matches") {
+            return Some(matches_definition(plan.tasks()));
         }
         if *stream == derived("output") {
             return plan.stages.last().map(|last| made(&plan.output, Vec::new(), last.tasks));

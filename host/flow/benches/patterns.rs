@@ -55,6 +55,7 @@ fn pattern_step(
         order: PatternOrder::Time,
         limits: RunLimits::default(),
         measures,
+        explained: None,
         timeouts: false,
         judged: Judged::ByLane,
     })

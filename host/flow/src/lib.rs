@@ -25,6 +25,7 @@ mod composed;
 pub mod correlate;
 mod deadlines;
 mod entries;
+mod evidence;
 mod functions;
 mod gathered;
 mod group;
@@ -79,6 +80,7 @@ pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX}
 pub use chain::{Chain, StepBreaker};
 pub use cold::{ColdEntries, Spills};
 pub use composed::Composed;
+pub use evidence::{Evidence, Explained, MATCH_ID, MatchId, MatchIdError};
 pub use functions::{FunctionCall, WithFunctions};
 pub use join::{
     AsOf, AsOfJoin, AsOfSettings, IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings,

@@ -18,7 +18,7 @@ use crate::machine::MachineReport;
 use crate::pattern::PatternReport;
 use crate::rule_set::RulesReport;
 use crate::window::LateRows;
-use crate::{FlowBatch, Guest, Marks, Place, Sources, Watermark};
+use crate::{Evidence, FlowBatch, Guest, Marks, Place, Sources, Watermark};
 
 /// A step of a pipeline, counted from 0 in the order of `steps`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -160,6 +160,8 @@ pub struct Outcome {
     pub dropped: Vec<(StepId, u64)>,
     /// What pattern steps did, by step.
     pub patterns: Vec<PatternReport>,
+    /// What the matches of explained steps are made of, by step, in the order of their rows.
+    pub evidence: Vec<Evidence>,
     marks: Arc<Marks>,
     side: Side,
     sources: Option<Sources>,
@@ -189,6 +191,7 @@ impl Outcome {
             sides: Vec::new(),
             dropped: Vec::new(),
             patterns: Vec::new(),
+            evidence: Vec::new(),
             marks: Arc::new(Marks::steady(Watermark::NONE, 0)),
             side: Side::Left,
             sources: None,

@@ -69,11 +69,17 @@ pub(crate) async fn get_key_state(
     let KeyParameters { key } = parameters(&uri, "the parameter is `key`")?;
     let (tenant, name) = (caller.tenant().clone(), parse(&name)?);
     let found = blocking(&host, move |pipelines| pipelines.state_of_key(&tenant, &name, &step, key.as_deref())).await?;
-    let StateOfKey { pipeline, step, key, partition, watermark, state } = found.map_err(problem)?;
-    Ok(Json(KeyStateAnswer { pipeline, step, key, partition, watermark, state }))
+    Ok(Json(found.map_err(problem)?.into()))
 }
 
-fn problem(error: StateOfKeyError) -> Problem {
+impl From<StateOfKey> for KeyStateAnswer {
+    fn from(held: StateOfKey) -> Self {
+        let StateOfKey { pipeline, step, key, partition, watermark, state } = held;
+        Self { pipeline, step, key, partition, watermark, state }
+    }
+}
+
+pub(crate) fn problem(error: StateOfKeyError) -> Problem {
     let detail = error.to_string();
     match error {
         StateOfKeyError::Control(error) => refused(error),

@@ -6,8 +6,8 @@ use utoipa::OpenApi;
 
 use crate::problem::{Kind, Problem};
 use crate::{
-    backup, checkpoints, components, consumers, dead_letters, health, ingest, key_state, metrics, pipeline_logs, pipelines,
-    problem, read, replays, streams, tables, tokens,
+    backup, checkpoints, components, consumers, dead_letters, explain_key, health, ingest, key_state, matches, metrics,
+    pipeline_logs, pipelines, problem, read, replays, streams, tables, tokens,
 };
 
 #[derive(OpenApi)]
@@ -45,6 +45,8 @@ use crate::{
         pipelines::pause_pipeline,
         pipelines::resume_pipeline,
         key_state::get_key_state,
+        explain_key::get_key,
+        matches::get_match,
         dead_letters::list_dead_letters,
         dead_letters::get_dead_letter,
         dead_letters::replay_dead_letters,

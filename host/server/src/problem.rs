@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     UnknownStep,
     /// A key of which a step holds nothing.
     UnknownKey,
+    /// No such match, or nothing is kept of it.
+    UnknownMatch,
     /// No such consumer of the stream.
     UnknownConsumer,
     /// No such table.
@@ -91,6 +93,7 @@ impl Kind {
             Self::UnknownPipeline => (StatusCode::NOT_FOUND, "unknown-pipeline", "unknown pipeline"),
             Self::UnknownStep => (StatusCode::NOT_FOUND, "unknown-step", "unknown step"),
             Self::UnknownKey => (StatusCode::NOT_FOUND, "unknown-key", "nothing is held of this key"),
+            Self::UnknownMatch => (StatusCode::NOT_FOUND, "unknown-match", "nothing is kept of this match"),
             Self::UnknownConsumer => (StatusCode::NOT_FOUND, "unknown-consumer", "unknown consumer"),
             Self::UnknownTable => (StatusCode::NOT_FOUND, "unknown-table", "unknown table"),
             Self::UnknownToken => (StatusCode::NOT_FOUND, "unknown-token", "unknown token"),

@@ -9,8 +9,8 @@ use http::{Method, Uri};
 use crate::host::Host;
 use crate::problem::{Kind, Problem};
 use crate::{
-    backup, checkpoints, components, consumers, dead_letters, health, ingest, key_state, metrics, openapi, pipeline_logs,
-    pipelines, read, replays, streams, tables, tokens,
+    backup, checkpoints, components, consumers, dead_letters, explain_key, health, ingest, key_state, matches, metrics, openapi,
+    pipeline_logs, pipelines, read, replays, streams, tables, tokens,
 };
 
 /// Every route. Requests with events come here only if the accept loop did not answer them already.
@@ -39,6 +39,8 @@ pub(crate) fn router(host: Host) -> Router {
         )
         .route("/v1/pipelines/{name}/status", get(pipelines::get_status))
         .route("/v1/pipelines/{name}/steps/{step}/state", get(key_state::get_key_state))
+        .route("/v1/pipelines/{name}/state", get(explain_key::get_key))
+        .route("/v1/pipelines/{name}/matches/{id}", get(matches::get_match))
         .route("/v1/pipelines/{name}/dead-letters", get(dead_letters::list_dead_letters))
         .route("/v1/pipelines/{name}/dead-letters/replay", post(dead_letters::replay_dead_letters))
         .route("/v1/pipelines/{name}/dead-letters/{id}", get(dead_letters::get_dead_letter))

@@ -8,6 +8,7 @@ mod component;
 mod connections;
 mod consumers;
 mod dead_letters;
+mod explain;
 mod log;
 mod pipeline;
 mod schema;
@@ -28,6 +29,7 @@ pub(crate) use self::component::{
 use self::connections::ConnectionArgs;
 pub(crate) use self::consumers::ConsumersCommand;
 pub(crate) use self::dead_letters::{DeadLetterFilter, DeadLettersArgs, DeadLettersCommand};
+pub(crate) use self::explain::{ExplainCommand, ExplainKeyArgs, ExplainMatchArgs};
 pub(crate) use self::log::{LogCommand, RepairArgs};
 pub(crate) use self::pipeline::{
     ApplyArgs, BacktestArgs, BetweenArgs, DeleteArgs, LogsArgs, PipelinesArgs, ReplayAction, ReplayArgs, StateArgs, StatusArgs,
@@ -119,6 +121,9 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show what a step of a pipeline holds of a key: its machine's state, its partial matches.
     State(StateArgs),
+    /// Show why a match was told, and what is open of a key.
+    #[command(subcommand)]
+    Explain(ExplainCommand),
     /// Look at rows that a pipeline could not handle, and send them through again.
     DeadLetters(DeadLettersArgs),
     /// Stop pipelines behind a checkpoint.

@@ -8,6 +8,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod consumers;
 pub(crate) mod control;
 pub(crate) mod dead_letters;
+pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod new;

@@ -32,7 +32,7 @@ fn shown(held: &Value) -> String {
 }
 
 /// A line for each member; rows inside of it stand below, indented.
-fn members(indent: &str, row: &Value, lines: &mut Vec<String>) {
+pub(super) fn members(indent: &str, row: &Value, lines: &mut Vec<String>) {
     let width = row.as_object().into_iter().flatten().map(|(name, _)| name.len()).max().unwrap_or(0).max(10);
     for (name, value) in row.as_object().into_iter().flatten() {
         match value {

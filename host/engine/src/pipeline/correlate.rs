@@ -54,6 +54,8 @@ pub(crate) struct CorrelateText {
     /// Columns of each event.
     pub(crate) evidence: Vec<Text>,
     pub(crate) events_max: u32,
+    /// Whether somebody may ask later why a match was told.
+    pub(crate) explain: bool,
 }
 
 /// More are refused: a kind is a bit of an event.
@@ -122,7 +124,9 @@ pub(super) fn correlate(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Opt
             EVENTS_MAX
         }
     };
-    object.finish(&["by", "within", "kinds", "streams", "at_least", "in_order", "distinct", "evidence", "events_max"], faults);
+    let explain = object.flag("explain", faults).unwrap_or(false);
+    let known = ["by", "within", "kinds", "streams", "at_least", "in_order", "distinct", "evidence", "events_max", "explain"];
+    object.finish(&known, faults);
     let wrong = if count > KINDS_MAX {
         Some((format!("{count} kinds of events"), format!("at most {KINDS_MAX} are possible")))
     } else if count == 0 && distinct.is_none() {
@@ -143,7 +147,8 @@ pub(super) fn correlate(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Opt
         return None;
     }
     let distinct = distinct.flatten();
-    Some(CorrelateText { by: by?, within: within?, kinds, kinds_at_least, in_order, distinct, evidence: evidence?, events_max })
+    let (by, within, evidence) = (by?, within?, evidence?);
+    Some(CorrelateText { by, within, kinds, kinds_at_least, in_order, distinct, evidence, events_max, explain })
 }
 
 fn distinct(node: &Node, path: String, faults: &mut Vec<Fault>) -> Option<(Text, u32)> {
@@ -188,13 +193,13 @@ mod tests {
         check(
             "{by: [u], within: 10m, kinds: {a: x = 1, b: x = 2}, in_order: true, distinct: {of: ip, at_least: 2}, evidence: [ip], events_max: 50}",
             expect![[r#"
-                Correlate(CorrelateText { by: [Text { text: "u", line: 3 }], within: 600s, kinds: Said([(Text { text: "a", line: 3 }, Text { text: "x = 1", line: 3 }), (Text { text: "b", line: 3 }, Text { text: "x = 2", line: 3 })]), kinds_at_least: None, in_order: true, distinct: Some((Text { text: "ip", line: 3 }, 2)), evidence: [Text { text: "ip", line: 3 }], events_max: 50 })
+                Correlate(CorrelateText { by: [Text { text: "u", line: 3 }], within: 600s, kinds: Said([(Text { text: "a", line: 3 }, Text { text: "x = 1", line: 3 }), (Text { text: "b", line: 3 }, Text { text: "x = 2", line: 3 })]), kinds_at_least: None, in_order: true, distinct: Some((Text { text: "ip", line: 3 }, 2)), evidence: [Text { text: "ip", line: 3 }], events_max: 50, explain: false })
             "#]],
         );
         check(
             "{by: [u], within: 10m, streams: [a, b, c], at_least: 2}",
             expect![[r#"
-            Correlate(CorrelateText { by: [Text { text: "u", line: 3 }], within: 600s, kinds: Streams([Text { text: "a", line: 3 }, Text { text: "b", line: 3 }, Text { text: "c", line: 3 }]), kinds_at_least: Some(2), in_order: false, distinct: None, evidence: [], events_max: 1000 })
+            Correlate(CorrelateText { by: [Text { text: "u", line: 3 }], within: 600s, kinds: Streams([Text { text: "a", line: 3 }, Text { text: "b", line: 3 }, Text { text: "c", line: 3 }]), kinds_at_least: Some(2), in_order: false, distinct: None, evidence: [], events_max: 1000, explain: false })
         "#]],
         );
         check(

@@ -157,7 +157,7 @@ pub(crate) enum StepKind {
     /// Lets a share of the keys, or of the rows, through.
     Sample(SampleStep),
     /// Finds rows of a key that stand behind each other as SQL's `MATCH_RECOGNIZE` says: the text of its clauses.
-    MatchRecognize(Text),
+    MatchRecognize(MatchRecognizeText),
     /// Tells of rows in the stream of alerts.
     Alert(Box<AlertText>),
     /// Measures rows.
@@ -172,6 +172,14 @@ pub(crate) enum StepKind {
     Patterns(PatternsStep),
     /// Asks many rules.
     Rules(RulesStep),
+}
+
+/// A `match_recognize` step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MatchRecognizeText {
+    pub(crate) text: Text,
+    /// Whether somebody may ask later why a match was told.
+    pub(crate) explain: bool,
 }
 
 impl StepKind {

@@ -37,8 +37,8 @@ mod window;
 pub(crate) use alert::{AlertText, Severity};
 pub(crate) use correlate::{CorrelateText, KindsText, OriginStep};
 pub(crate) use definition::{
-    ComponentStep, FunctionUse, KeepRows, LimitOverrides, OnDivergence, OnTrim, PipelineDefinition, Run, Source, Start, Step,
-    StepKind, Text,
+    ComponentStep, FunctionUse, KeepRows, LimitOverrides, MatchRecognizeText, OnDivergence, OnTrim, PipelineDefinition, Run,
+    Source, Start, Step, StepKind, Text,
 };
 pub(crate) use join::{JoinBound, JoinStep, direction_word, kind_word};
 pub(crate) use lookup::{LookupStep, Matching};

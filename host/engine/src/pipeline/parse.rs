@@ -13,7 +13,7 @@ use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, alert, correlate, join,
+    ComponentStep, KeepRows, LimitOverrides, MatchRecognizeText, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, alert, correlate, join,
     machine, meters, pattern, patterns, rules, target, thin, window,
 };
 
@@ -202,6 +202,7 @@ fn known_keys(word: &str, is_named: bool) -> &'static [&'static str] {
         "process" => &["process", "config", "by", "ttl", "outputs", "limits", "on_failing"],
         "pattern" if is_named => &pattern::KEYS_BESIDE,
         "patterns" => &patterns::KEYS_BESIDE,
+        "match_recognize" => &["match_recognize", "explain"],
         "rules" => &["rules", "match", "emit", "keep", "as", "trace"],
         _ => &[],
     }
@@ -224,7 +225,10 @@ fn step_kind(word: &str, value: &Node, object: &mut Object<'_>, faults: &mut Vec
         "rate" => thin::rate(value, &path, faults).map(StepKind::Rate),
         "alert" => alert::alert(value, &path, faults).map(|alert| StepKind::Alert(Box::new(alert))),
         "metrics" => meters::meters(value, &path, faults).map(StepKind::Metrics),
-        "match_recognize" => text_of(value, &path, faults).map(StepKind::MatchRecognize),
+        "match_recognize" => {
+            let explain = object.flag("explain", faults).unwrap_or(false);
+            text_of(value, &path, faults).map(|text| StepKind::MatchRecognize(MatchRecognizeText { text, explain }))
+        }
         "sample" => thin::sample(value, &path, faults).map(StepKind::Sample),
         "lookup" => lookup(value, &path, faults).map(StepKind::Lookup),
         "correlate" => correlate::correlate(value, &path, faults).map(|correlate| StepKind::Correlate(Box::new(correlate))),

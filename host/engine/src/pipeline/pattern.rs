@@ -45,6 +45,8 @@ pub(crate) struct PatternDefinition {
     pub(crate) select: Vec<(Text, Text)>,
     /// Whether runs whose time was over come out too.
     pub(crate) timeouts: bool,
+    /// Whether somebody may ask later why a match was told.
+    pub(crate) explain: bool,
     pub(crate) limits: RunLimits,
     pub(crate) line: usize,
 }
@@ -68,16 +70,29 @@ pub(crate) enum SkipTo {
 pub(crate) struct PatternComponent {
     pub(crate) component: ComponentStep,
     pub(crate) order: PatternOrder,
+    pub(crate) explain: bool,
     pub(crate) limits: RunLimits,
 }
 
-const KEYS: [&str; 11] =
-    ["by", "stages", "within", "within_last", "skip", "order", "select", "timeouts", "runs_max", "events_max", "too_many"];
+const KEYS: [&str; 12] = [
+    "by",
+    "stages",
+    "within",
+    "within_last",
+    "skip",
+    "order",
+    "select",
+    "timeouts",
+    "explain",
+    "runs_max",
+    "events_max",
+    "too_many",
+];
 /// What a component says of its pattern; the rest is the pipeline's.
 const KEYS_OF_COMPONENT: [&str; 6] = ["stages", "within", "within_last", "skip", "select", "timeouts"];
 /// What may stand beside a component's name.
-pub(super) const KEYS_BESIDE: [&str; 9] =
-    ["pattern", "config", "by", "order", "runs_max", "events_max", "too_many", "limits", "on_failing"];
+pub(super) const KEYS_BESIDE: [&str; 10] =
+    ["pattern", "config", "by", "order", "explain", "runs_max", "events_max", "too_many", "limits", "on_failing"];
 pub(super) const ORDERS: [(&str, PatternOrder); 2] = [("time", PatternOrder::Time), ("arrival", PatternOrder::Arrival)];
 
 /// What a pattern is, whoever says it.
@@ -97,9 +112,10 @@ pub(super) fn pattern(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
     let by = by(&mut object, faults);
     let said = said(&mut object, faults);
     let order = object.choice("order", &ORDERS, faults).unwrap_or(PatternOrder::Time);
+    let explain = object.flag("explain", faults).unwrap_or(false);
     let limits = limits(&mut object, faults);
     object.finish(&KEYS, faults);
-    Some(of(said?, by?, order, limits, node.line))
+    Some(of(said?, by?, (order, explain, limits), node.line))
 }
 
 /// What one of a list says: the key and the order are the list's.
@@ -117,7 +133,8 @@ pub(super) fn in_list(
     let said = said(&mut object, faults);
     let limits = limits(&mut object, faults);
     object.finish(&KEYS_IN_LIST, faults);
-    Some(of(said?, by.to_vec(), order, limits, line))
+    // Evidence is of a step's matches; a list has none to show yet.
+    Some(of(said?, by.to_vec(), (order, false, limits), line))
 }
 
 /// Reads a step whose pattern a component has.
@@ -129,8 +146,9 @@ pub(super) fn of_component(
 ) -> Option<PatternComponent> {
     let component = component(value, path, object, faults);
     let order = object.choice("order", &ORDERS, faults).unwrap_or(PatternOrder::Time);
+    let explain = object.flag("explain", faults).unwrap_or(false);
     let limits = limits(object, faults);
-    Some(PatternComponent { component: component?, order, limits })
+    Some(PatternComponent { component: component?, order, explain, limits })
 }
 
 impl PatternComponent {
@@ -146,7 +164,7 @@ impl PatternComponent {
             limits: LimitOverrides::default(),
             on_failing: OnFailing::Hold,
         };
-        Self { component, order: PatternOrder::Time, limits: RunLimits::default() }
+        Self { component, order: PatternOrder::Time, explain: false, limits: RunLimits::default() }
     }
 
     /// The pattern that the component says it is, as if it stood in the pipeline. Errors: every fault of form, with places within that text.
@@ -160,15 +178,19 @@ impl PatternComponent {
         });
         let by = self.component.by.clone().unwrap_or_default();
         match said {
-            Some(said) if faults.is_empty() => Ok(of(said, by, self.order, self.limits, self.component.reference.line)),
+            Some(said) if faults.is_empty() => {
+                let beside = (self.order, self.explain, self.limits);
+                Ok(of(said, by, beside, self.component.reference.line))
+            }
             Some(_) | None => Err(faults),
         }
     }
 }
 
-fn of(said: Said, by: Vec<Text>, order: PatternOrder, limits: RunLimits, line: usize) -> PatternDefinition {
+/// `order`, `explain` and the bounds are the user's to say, whoever says the pattern.
+fn of(said: Said, by: Vec<Text>, (order, explain, limits): (PatternOrder, bool, RunLimits), line: usize) -> PatternDefinition {
     let Said { stages, within, within_last, skip, select, timeouts } = said;
-    PatternDefinition { by, stages, within, within_last, skip, order, select, timeouts, limits, line }
+    PatternDefinition { by, stages, within, within_last, skip, order, select, timeouts, explain, limits, line }
 }
 
 fn said(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<Said> {

@@ -259,6 +259,7 @@ fn recognize(step: StepId, planned: &PlannedMatch) -> Box<dyn Operator> {
         rows: planned.rows,
         terms: planned.terms.clone(),
         measures: projections(&planned.measures),
+        explained: planned.explained.as_ref().map(|explained| explained.shown.clone()),
         limits: MatchLimits::default(),
         judged: planned.judged,
     };
@@ -297,7 +298,9 @@ fn correlate(step: StepId, planned: &PlannedCorrelate) -> CorrelateStep {
         step,
         by: planned.by.clone(),
         fields: planned.fields.clone(),
+        kept: planned.kept.clone(),
         shown: planned.shown.clone(),
+        explained: planned.explained.as_ref().map(|explained| explained.shown.clone()),
         judged: planned.judged,
         kinds: planned.kinds.iter().map(kind).collect(),
         value: planned.value.as_ref().map(|value| Box::new(Column(value.clone())) as Box<dyn Projection>),

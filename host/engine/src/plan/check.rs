@@ -348,8 +348,8 @@ impl Checker<'_> {
                 let planned = self.meters(step, wanted, columns)?;
                 Some((PlannedKind::Metrics(planned), columns?.clone()))
             }
-            StepKind::MatchRecognize(text) => {
-                let (planned, columns) = self.match_recognize(at, step, text, columns)?;
+            StepKind::MatchRecognize(wanted) => {
+                let (planned, columns) = self.match_recognize(at, step, wanted, columns)?;
                 Some((PlannedKind::Match(Box::new(planned)), columns))
             }
             StepKind::Sample(wanted) => {

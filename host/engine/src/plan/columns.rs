@@ -6,6 +6,14 @@ use tidemill_event::{Field, StreamSchema, UnknownFields};
 use tidemill_expr::{Scope, ScopeColumn};
 use tidemill_flow::extended_fields;
 
+/// What a column of `origin` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlaceColumn {
+    Stream,
+    Partition,
+    Offset,
+}
+
 /// Columns at one place of a pipeline.
 #[derive(Debug, Clone)]
 pub(crate) struct Columns {
@@ -14,6 +22,8 @@ pub(crate) struct Columns {
     pub(crate) unknown: bool,
     /// Columns that hold a source field unchanged: (name here, name there). Partitioning by the field is partitioning by the column.
     untouched: Vec<(Arc<str>, Arc<str>)>,
+    /// Columns that say where the event of a row stands.
+    places: Vec<(Arc<str>, PlaceColumn)>,
     /// `as` of the source, good until a step replaces the row.
     alias: Option<String>,
 }
@@ -25,13 +35,14 @@ impl Columns {
             fields: schema.fields.clone(),
             unknown: schema.unknown == UnknownFields::Keep,
             untouched: schema.fields.iter().map(|field| (field.name.clone(), field.name.clone())).collect(),
+            places: Vec::new(),
             alias,
         }
     }
 
     /// What comes out of a join; `untouched` says which of them still tell in which task a row is.
     pub(crate) fn of_join(fields: Vec<Field>, untouched: Vec<(Arc<str>, Arc<str>)>) -> Self {
-        Self { fields, unknown: false, untouched, alias: None }
+        Self { fields, unknown: false, untouched, places: Vec::new(), alias: None }
     }
 
     /// The same columns where rows are placed by some of them: each is its own source now.
@@ -76,6 +87,7 @@ impl Columns {
             fields: made.iter().map(|(field, _)| field.clone()).collect(),
             unknown: false,
             untouched: self.copies(made),
+            places: self.copied_places(made),
             alias: None,
         }
     }
@@ -86,7 +98,26 @@ impl Columns {
         let mut untouched: Vec<_> =
             self.untouched.iter().filter(|(here, _)| added.iter().all(|field| field.name != *here)).cloned().collect();
         untouched.extend(self.copies(made));
-        Self { fields: extended_fields(&self.fields, &added), unknown: self.unknown, untouched, alias: self.alias.clone() }
+        let mut places: Vec<_> =
+            self.places.iter().filter(|(here, _)| added.iter().all(|field| field.name != *here)).cloned().collect();
+        places.extend(self.copied_places(made));
+        let (unknown, alias) = (self.unknown, self.alias.clone());
+        Self { fields: extended_fields(&self.fields, &added), unknown, untouched, places, alias }
+    }
+
+    /// These of its columns say where the event of a row stands.
+    pub(crate) fn with_places(self, places: Vec<(Arc<str>, PlaceColumn)>) -> Self {
+        Self { places, ..self }
+    }
+
+    /// The column that says this of where the event of a row stands.
+    pub(crate) fn place(&self, of: PlaceColumn) -> Option<&Arc<str>> {
+        self.places.iter().find(|(_, says)| *says == of).map(|(name, _)| name)
+    }
+
+    fn copied_places(&self, made: &[(Field, Option<Arc<str>>)]) -> Vec<(Arc<str>, PlaceColumn)> {
+        let says = |from: &str| self.places.iter().find(|(here, _)| **here == *from).map(|(_, says)| *says);
+        made.iter().filter_map(|(field, from)| Some((field.name.clone(), says(from.as_deref()?)?))).collect()
     }
 
     fn copies(&self, made: &[(Field, Option<Arc<str>>)]) -> Vec<(Arc<str>, Arc<str>)> {

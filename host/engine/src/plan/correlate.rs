@@ -12,9 +12,10 @@ use tidemill_flow::correlate::{CorrelateStep, Needed};
 
 use crate::pipeline::{CorrelateText, KindsText, OriginStep, Step, Text};
 use crate::plan::check::Checker;
-use crate::plan::columns::Columns;
+use crate::plan::columns::{Columns, PlaceColumn};
 use crate::plan::component::type_name;
 use crate::plan::describe::length;
+use crate::plan::explained::{PlannedExplain, kept_fields};
 use crate::plan::state::KeptState;
 use crate::plan::window::named;
 
@@ -30,7 +31,9 @@ pub(crate) struct PlannedCorrelate {
     pub(crate) by: Vec<Field>,
     /// What a row has while it waits for its time.
     pub(crate) fields: Vec<Field>,
-    /// What evidence shows.
+    /// What is kept of an event.
+    pub(crate) kept: Vec<Field>,
+    /// What evidence shows of it.
     pub(crate) shown: Vec<Field>,
     pub(crate) judged: Judged,
     pub(crate) kinds: Vec<(String, Expression)>,
@@ -38,6 +41,7 @@ pub(crate) struct PlannedCorrelate {
     pub(crate) needed: Needed,
     pub(crate) within: std::time::Duration,
     pub(crate) events_max: u32,
+    pub(crate) explained: Option<PlannedExplain>,
     /// As it was written, for whoever looks at the plan.
     pub(crate) value_text: Option<String>,
     pub(crate) state: KeptState,
@@ -73,16 +77,18 @@ impl Checker<'_> {
             return None;
         }
         let mut added = Vec::new();
-        let mut column = |checker: &mut Self, name: &Option<Text>, ty| -> Option<Option<Arc<str>>> {
+        let mut places = Vec::new();
+        let mut column = |checker: &mut Self, name: &Option<Text>, ty, of| -> Option<Option<Arc<str>>> {
             let Some(name) = name else { return Some(None) };
             let name = checker.column_name(step, name).ok()?;
             added.push((Field::new(&name, ty, false), None));
+            places.push((name.clone(), of));
             Some(Some(name))
         };
-        let stream = column(self, &wanted.stream, FieldType::String)?;
-        let partition = column(self, &wanted.partition, FieldType::Int64)?;
-        let offset = column(self, &wanted.offset, FieldType::Int64)?;
-        let behind = columns.extended(&added);
+        let stream = column(self, &wanted.stream, FieldType::String, PlaceColumn::Stream)?;
+        let partition = column(self, &wanted.partition, FieldType::Int64, PlaceColumn::Partition)?;
+        let offset = column(self, &wanted.offset, FieldType::Int64, PlaceColumn::Offset)?;
+        let behind = columns.extended(&added).with_places(places);
         self.stream_column = stream.clone().or_else(|| self.stream_column.take());
         Some((PlannedOrigin { stream, partition, offset }, behind))
     }
@@ -99,6 +105,12 @@ impl Checker<'_> {
         let columns = columns?;
         let by = self.key_fields(&wanted.by, &format!("{path}.by"), columns);
         let shown = self.named_fields(&wanted.evidence, &format!("{path}.evidence"), columns);
+        let explained = wanted.explain.then(|| {
+            let sought = self.sought(wanted);
+            self.explained((&path, step.line), columns, sought, Some(wanted.within), None)
+        });
+        // What explains a match is all there is, evidence with it.
+        let kept = if explained.is_some() { kept_fields(explained.as_ref(), columns) } else { shown.clone() };
         self.refuse_evidence_names(&path, wanted, !matches!(&wanted.kinds, KindsText::Said(said) if said.is_empty()));
         let kinds = self.kinds(&path, wanted, columns)?;
         let value = match &wanted.distinct {
@@ -117,7 +129,7 @@ impl Checker<'_> {
             kinds.iter().map(|(_, kind)| kind).chain(&value).flat_map(Expression::columns).map(|name| &**name).collect();
         let own = self.calls.iter().map(|call| &call.value);
         let is_needed = |field: &&Field| {
-            *field.name != *TIME_COLUMN && (asked.contains(&*field.name) || by.contains(field) || shown.contains(field))
+            *field.name != *TIME_COLUMN && (asked.contains(&*field.name) || by.contains(field) || kept.contains(field))
         };
         let fields: Vec<Field> = columns.fields.iter().chain(own).filter(is_needed).cloned().collect();
         // What is kept of an event: which kinds it is of, a hash of its value, and what evidence shows. With another `within` older events
@@ -130,7 +142,7 @@ impl Checker<'_> {
             value_text.as_deref().unwrap_or_default(),
             length(Some(wanted.within)),
             named(&by),
-            named(&shown),
+            named(&kept),
             named(&fields)
         );
         let state = self.native_state(at, step.kind.word(), shape);
@@ -142,7 +154,21 @@ impl Checker<'_> {
             .map(|field| (field.clone(), by.contains(&field).then(|| field.name.clone())))
             .collect();
         let (within, events_max) = (wanted.within, wanted.events_max);
-        let planned = PlannedCorrelate { by, fields, shown, judged, kinds, value, needed, within, events_max, value_text, state };
+        let planned = PlannedCorrelate {
+            by,
+            fields,
+            kept,
+            shown,
+            judged,
+            kinds,
+            value,
+            needed,
+            within,
+            events_max,
+            explained,
+            value_text,
+            state,
+        };
         Some((planned, columns.replaced(&passed)))
     }
 
@@ -199,6 +225,20 @@ impl Checker<'_> {
                 self.fault(format!("{path}.evidence"), name.line, error, remedy);
             }
         }
+    }
+
+    /// What is looked for, in a line.
+    fn sought(&self, wanted: &CorrelateText) -> String {
+        let kinds = self.kind_texts(wanted);
+        let mut parts = Vec::new();
+        if !kinds.is_empty() {
+            let at_least = wanted.kinds_at_least.map_or_else(|| "all".to_owned(), |at_least| format!("{at_least}"));
+            let order = if wanted.in_order { " in this order" } else { "" };
+            parts.push(format!("{at_least} of [{}]{order}", kinds.join(", ")));
+        }
+        parts.extend(wanted.distinct.as_ref().map(|(of, at_least)| format!("{at_least} different `{}`", of.text)));
+        parts.push(format!("within {}", length(Some(wanted.within))));
+        parts.join(", ")
     }
 
     fn kind_texts(&self, wanted: &CorrelateText) -> Vec<String> {

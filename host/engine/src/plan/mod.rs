@@ -17,6 +17,7 @@ mod component;
 mod correlate;
 mod describe;
 mod difference;
+pub(crate) mod explained;
 mod functions;
 mod join;
 mod key;

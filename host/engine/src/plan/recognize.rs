@@ -15,12 +15,13 @@ use tidemill_expr::{Expression, ExpressionError, Part, Scope, ScopeColumn};
 use tidemill_flow::recognize::{
     AfterMatch, End, NamedTerm, Place, RowPattern, RowPatternRefused, RowsPerMatch, Term, VariableSet,
 };
-use tidemill_flow::{Aggregate, AggregateCall, Judged};
+use tidemill_flow::{Aggregate, AggregateCall, Judged, MATCH_ID};
 
-use crate::pipeline::{Step, Text};
+use crate::pipeline::{MatchRecognizeText, Step, Text};
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::type_name;
+use crate::plan::explained::{PlannedExplain, kept_fields as explained_fields};
 use crate::plan::recognize_names::{Variables, pattern_of};
 use crate::plan::state::KeptState;
 use crate::plan::window::named;
@@ -43,6 +44,7 @@ pub(crate) struct PlannedMatch {
     pub(crate) rows: RowsPerMatch,
     pub(crate) terms: Vec<NamedTerm>,
     pub(crate) measures: Vec<(Field, Expression)>,
+    pub(crate) explained: Option<PlannedExplain>,
     pub(crate) judged: Judged,
     /// The columns that come out, in order, `_unknown` aside.
     pub(crate) columns: Vec<Field>,
@@ -76,7 +78,7 @@ impl Checker<'_> {
         &mut self,
         at: u32,
         step: &Step,
-        text: &Text,
+        MatchRecognizeText { text, explain }: &MatchRecognizeText,
         columns: Option<&Columns>,
     ) -> Option<(PlannedMatch, Columns)> {
         let (path, faults_before) = (step.name(), self.faults.len());
@@ -108,8 +110,15 @@ impl Checker<'_> {
             RowsText::AllOmitEmpty => RowsPerMatch::AllOmitEmpty,
             RowsText::AllWithUnmatched => RowsPerMatch::AllWithUnmatched,
         };
+        let explained = explain.then(|| {
+            let sought = squeezed(&text.text);
+            self.explained((&clause.path, step.line), columns, sought, read.within, None)
+        });
         let beside = if rows == RowsPerMatch::One { &by } else { &columns.fields };
-        self.refuse_names(&read, &clause, beside);
+        // A row that no match has has no id either.
+        let id = explain.then(|| Field::new(MATCH_ID, FieldType::String, rows == RowsPerMatch::AllWithUnmatched));
+        let beside: Vec<Field> = beside.iter().chain(&id).cloned().collect();
+        self.refuse_names(&read, &clause, &beside);
         if rows == RowsPerMatch::AllWithUnmatched && read.pattern.has_exclusion() {
             let remedy = "leave one of the two out: an excluded row would be neither matched nor unmatched";
             let error =
@@ -136,11 +145,13 @@ impl Checker<'_> {
             return None;
         }
         let Clause { variables, before, used, .. } = clause;
+        let used = explained_fields(explained.as_ref(), columns).into_iter().chain(used).collect();
         let (fields, kept) = kept_fields(rows, &by, columns, &before, used);
         // Whatever the text says decides which rows are kept and how far a search has come.
         let shape = format!("{} by [{}] of rows [{}]", squeezed(&text.text), named(&by), named(&kept));
         let state = self.native_state(at, step.kind.word(), shape);
-        let made: Vec<(Field, Option<Arc<str>>)> = measures.iter().map(|(field, _)| (field.clone(), None)).collect();
+        let made: Vec<(Field, Option<Arc<str>>)> =
+            id.iter().chain(measures.iter().map(|(field, _)| field)).map(|field| (field.clone(), None)).collect();
         let behind = if rows == RowsPerMatch::One {
             let key = by.iter().map(|field| (field.clone(), Some(field.name.clone())));
             columns.replaced(&key.chain(made).collect::<Vec<_>>())
@@ -166,6 +177,7 @@ impl Checker<'_> {
             rows,
             terms,
             measures,
+            explained,
             judged,
             columns: behind.fields.clone(),
             state,

@@ -18,7 +18,7 @@ use tidemill_log::{Append, FrameRows};
 use crate::planted::Planted;
 use crate::task::machine::Task;
 use crate::task::record::{Commit, Part, Record, encode};
-use crate::task::{dead_letters, late_rows};
+use crate::task::{dead_letters, late_rows, matches};
 
 /// What a batch made, as frames.
 struct Frames {
@@ -75,7 +75,7 @@ impl Task {
         Ok(())
     }
 
-    /// Rows that came out, of all outputs; dead letters; late rows.
+    /// Rows that came out, of all outputs; dead letters; late rows; what matches are made of.
     fn frames(
         &mut self,
         sources: &Sources,
@@ -119,6 +119,13 @@ impl Task {
         {
             let rows = late_rows::rows(&self.plan, &outcome.late, sources, late.schema());
             frames.push(late.frame(late.place(self.partition), rows));
+        }
+        if let Some(matches) = &mut self.matches
+            && !outcome.evidence.is_empty()
+        {
+            let schema = matches.schema().clone();
+            let rows = matches::rows(&self.plan, &outcome.evidence, &schema);
+            matches.frames(&rows, &schema, self.partition, &mut frames)?;
         }
         Ok(Frames { rows: frames, marks: apart })
     }

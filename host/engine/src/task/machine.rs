@@ -73,6 +73,8 @@ pub(crate) struct TaskSeed {
     pub(crate) late: Option<Arc<tidemill_log::Stream>>,
     /// `{pipeline}.alerts`, if a step raises any.
     pub(crate) alerts: Option<Arc<tidemill_log::Stream>>,
+    /// `{pipeline}.matches`, if a step explains its matches.
+    pub(crate) matches: Option<Arc<tidemill_log::Stream>>,
     /// Each with the step's output that it takes rows of; `None`: those behind the last step.
     pub(crate) outputs: Vec<(Arc<tidemill_log::Stream>, Option<SideOf>)>,
     /// What the stage behind its own reads; empty for the last.
@@ -116,6 +118,7 @@ pub(crate) struct Task {
     pub(super) progress: Arc<Output>,
     pub(super) dead_letters: Output,
     pub(super) late: Option<Output>,
+    pub(super) matches: Option<Output>,
     pub(super) outputs: Vec<Output>,
     /// What it writes for the next stage; `None` in the last.
     pub(super) placing: Option<Placing>,
@@ -200,7 +203,7 @@ impl Task {
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, String> {
         let (letters_from, accept_divergence) = (seed.letters_from, seed.accept_divergence);
-        let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, alerts, outputs, next, inputs, logs, .. } = seed;
+        let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, alerts, matches, outputs, next, inputs, logs, .. } = seed;
         let partition = shared.id.partition;
         let (stage, place) = plan.stage_of(partition);
         let placing = (!next.is_empty()).then(|| Placing::new(next, place, plan.stages[stage].judged));
@@ -273,6 +276,7 @@ impl Task {
             progress: Arc::new(Output::new(progress)),
             dead_letters: Output::new(dead_letters),
             late: late.map(Output::new),
+            matches: matches.map(Output::new),
             outputs: outputs
                 .iter()
                 .zip(routes)

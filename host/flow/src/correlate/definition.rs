@@ -2,7 +2,7 @@
 
 use tidemill_event::Field;
 
-use crate::{Judged, Predicate, Projection, StepId};
+use crate::{Explained, Judged, Predicate, Projection, StepId};
 
 /// A kind of event.
 pub struct EventKind {
@@ -31,8 +31,12 @@ pub struct CorrelateSettings {
     pub by: Vec<Field>,
     /// The columns of rows that anything looks at: what a row has while it waits for its time.
     pub fields: Vec<Field>,
-    /// Those of them that evidence shows.
+    /// Those of them that are kept of an event.
+    pub kept: Vec<Field>,
+    /// Those of these that evidence shows.
     pub shown: Vec<Field>,
+    /// What is shown of events to whoever asks why; of `kept`.
+    pub explained: Explained,
     /// What decides that a row is late.
     pub judged: Judged,
     /// At most 64; none: every row is an event.

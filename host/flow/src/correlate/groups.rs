@@ -149,10 +149,21 @@ impl StepState for Groups {
     fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
         let slot = self.index.asked(key);
         let there: Vec<&Group> = self.of.get(slot as usize).filter(|group| !group.is_empty()).into_iter().collect();
-        let shown = Shown { kinds: &self.names };
+        let shown = Shown { kinds: &self.names, columns: self.rows.fields() };
         let events = |group: &&Group| Some(format!("[{}]", evidence(group.events.iter(), &shown, &self.rows).join(",")));
         let columns = vec![
             column("quiet_until", FieldType::Timestamp(None), times_of(there.iter().map(|group| group.quiet_until))),
+            column(
+                "kinds",
+                FieldType::Json,
+                there.iter().map(|group| Some(shown.names(group.told().0))).collect::<StringArray>(),
+            ),
+            column(
+                "missing",
+                FieldType::Json,
+                there.iter().map(|group| Some(shown.names(!group.told().0))).collect::<StringArray>(),
+            ),
+            column("distinct", FieldType::Int64, there.iter().map(|group| i64::from(group.told().1)).collect::<Int64Array>()),
             column("count", FieldType::Int64, there.iter().map(|group| group.events.len() as i64).collect::<Int64Array>()),
             column("events", FieldType::Json, there.iter().map(events).collect::<StringArray>()),
         ];

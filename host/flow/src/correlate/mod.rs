@@ -19,5 +19,5 @@ mod step;
 mod model_tests;
 
 pub use definition::{CorrelateReport, CorrelateSettings, EventKind, Needed, TooManyKinds};
-pub use output::{DISTINCT, EVENTS, EVIDENCE, KINDS, MATCH_ID};
+pub use output::{DISTINCT, EVENTS, EVIDENCE, KINDS};
 pub use step::CorrelateStep;

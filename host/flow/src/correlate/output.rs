@@ -3,7 +3,7 @@
 //! ```text
 //! evidence   [{"at": "2026-11-22T10:00:00.000000Z", "kinds": ["login"], "source": "logins", "partition": 3, "offset": 4711}, …]
 //! ```
-//! The id is a hash of the step, the key and the events' numbers in their task: a run that is taken again after a crash says the same one.
+//! The id is as those of patterns are (`evidence.rs`).
 
 use std::sync::Arc;
 
@@ -12,20 +12,19 @@ use arrow_schema::Field as ArrowField;
 use serde_json::json;
 use tidemill_event::batch::time_field;
 use tidemill_event::json::RowEncoder;
-use tidemill_event::{Field, FieldType, StreamSchema, UnknownFields};
+use tidemill_event::{EventTime, Field, FieldType, StreamSchema, UnknownFields};
 
-use crate::FlowBatch;
 use crate::batch::{assemble, field_of};
-use crate::checksum::checksum;
 use crate::correlate::CorrelateSettings;
 use crate::correlate::group::Event;
+use crate::correlate::groups::Groups;
+use crate::evidence::{Identity, events_shown, keys_shown};
 use crate::group::KeyIndex;
 use crate::key_state::times_of;
 use crate::pattern::{MATCH_END, MATCH_START};
 use crate::rows::Rows;
+use crate::{Evidence, FlowBatch, MATCH_ID, MatchId, StepId};
 
-/// The column of a match's id.
-pub const MATCH_ID: &str = "match_id";
 /// The kinds of events that are there, where there are kinds.
 pub const KINDS: &str = "kinds";
 /// How many different values there are, where they count.
@@ -70,8 +69,11 @@ pub(crate) fn evidence<'a>(events: impl Iterator<Item = &'a Event> + Clone, set:
         shown.push(Field::new(KINDS, FieldType::Json, false));
         columns.push(Arc::new(events.clone().map(|event| Some(set.names(event.kinds))).collect::<StringArray>()));
     }
-    shown.extend(kept.fields().iter().cloned());
-    columns.extend(kept.gather(events.clone().map(|event| Some(event.row))));
+    let gathered = kept.fields().iter().zip(kept.gather(events.clone().map(|event| Some(event.row))));
+    for (field, column) in gathered.filter(|(field, _)| set.columns.contains(field)) {
+        shown.push(field.clone());
+        columns.push(column);
+    }
     let count = columns[0].len();
     columns.push(Arc::new(times_of(events.map(|event| Some(event.moment.time)))));
     let arrow =
@@ -81,14 +83,15 @@ pub(crate) fn evidence<'a>(events: impl Iterator<Item = &'a Event> + Clone, set:
     (0..count).map(|row| encoder.one(&batch, row)).collect()
 }
 
-/// The names of kinds.
+/// The names of kinds, and the columns of events.
 pub(crate) struct Shown<'a> {
     pub(crate) kinds: &'a [Box<str>],
+    pub(crate) columns: &'a [Field],
 }
 
 impl Shown<'_> {
     /// Those of some bits, as a JSON array.
-    fn names(&self, bits: u64) -> String {
+    pub(crate) fn names(&self, bits: u64) -> String {
         let named = self.kinds.iter().enumerate().filter(|(number, _)| bits >> number & 1 == 1);
         json!(named.map(|(_, name)| &**name).collect::<Vec<&str>>()).to_string()
     }
@@ -96,7 +99,7 @@ impl Shown<'_> {
 
 /// A row for each, in the order in which they were found.
 pub(crate) fn rows(matches: &[Match], set: &CorrelateSettings, names: &[Box<str>], index: &KeyIndex, kept: &Rows) -> FlowBatch {
-    let shown = Shown { kinds: names };
+    let shown = Shown { kinds: names, columns: &set.shown };
     let evidence = evidence(matches.iter().flat_map(|one| &one.events), &shown, kept);
     let mut rest = &evidence[..];
     let lists: StringArray = matches
@@ -108,7 +111,7 @@ pub(crate) fn rows(matches: &[Match], set: &CorrelateSettings, names: &[Box<str>
         })
         .collect();
     let time = |at: fn(&[Event]) -> Option<&Event>| matches.iter().map(move |one| at(&one.events).map(|event| event.moment.time));
-    let ids: StringArray = matches.iter().map(|one| Some(id(one, set.step.0, index))).collect();
+    let ids: StringArray = matches.iter().map(|one| Some(id(one, set.step, index).to_string())).collect();
     let mut made: Vec<ArrayRef> = index.columns(matches.iter().map(|one| one.slot));
     made.push(Arc::new(ids));
     made.push(Arc::new(times_of(time(<[Event]>::first))));
@@ -128,9 +131,34 @@ pub(crate) fn rows(matches: &[Match], set: &CorrelateSettings, names: &[Box<str>
     FlowBatch { rows: assemble(arrow, made, matches.len()), origin: matches.iter().map(|one| one.origin).collect() }
 }
 
-fn id(one: &Match, step: u32, index: &KeyIndex) -> String {
-    let mut bytes = step.to_le_bytes().to_vec();
-    index.put_key(one.slot, &mut bytes);
-    one.events.iter().for_each(|event| bytes.extend_from_slice(&event.moment.number.to_le_bytes()));
-    format!("{:016x}", checksum(0, &bytes))
+/// What each is made of, for whoever asks why.
+pub(crate) fn explained(matches: &[Match], step: StepId, shown: &[Arc<str>], groups: &Groups) -> Vec<Evidence> {
+    let Groups { index, rows, names, .. } = groups;
+    let keys = keys_shown(index, matches.iter().map(|one| one.slot));
+    let of = |(one, key): (&Match, String)| {
+        let times: Vec<i64> = one.events.iter().map(|event| event.moment.time).collect();
+        let kinds = Shown { kinds: names, columns: &[] };
+        let taken_for: StringArray = one.events.iter().map(|event| Some(kinds.names(event.kinds))).collect();
+        let of_event = one.events.iter().map(|event| event.row);
+        let is_shown = |name: &str| shown.iter().any(|shown| **shown == *name);
+        let end = |time: Option<&i64>| EventTime(time.copied().unwrap_or_default());
+        Evidence {
+            step,
+            id: id(one, step, index),
+            origin: one.origin,
+            key,
+            is_timeout: false,
+            by_time: false,
+            time: end(times.last()),
+            span: (end(times.first()), end(times.last())),
+            events: events_shown((KINDS, FieldType::Json, taken_for), &times, rows, of_event, is_shown),
+        }
+    };
+    matches.iter().zip(keys).map(of).collect()
+}
+
+fn id(one: &Match, step: StepId, index: &KeyIndex) -> MatchId {
+    let mut identity = Identity::new(step, index, one.slot);
+    one.events.iter().for_each(|event| identity.add(event.moment, event.kinds));
+    identity.id(one.events.last().map_or(0, |event| event.moment.time))
 }

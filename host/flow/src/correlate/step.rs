@@ -39,7 +39,7 @@ impl CorrelateStep {
         }
         let waiting = Waiting::new(PatternOrder::Time, set.judged, set.fields.clone());
         let names = set.kinds.iter().map(|kind| kind.name.clone()).collect();
-        let rows = Rows::new(set.shown.clone());
+        let rows = Rows::new(set.kept.clone());
         let groups = Groups::new(KeyIndex::new(set.by.clone()), waiting, rows, names, set.within_micros);
         Ok(Self { set, groups, open: 0 })
     }
@@ -125,6 +125,9 @@ impl Operator for CorrelateStep {
             groups.note(slot);
         }
         let report = CorrelateReport { step: set.step, matches: matches.len() as u64, quiet, dropped, open: 0 };
+        if let Some(shown) = &set.explained {
+            output.evidence.extend(output::explained(&matches, set.step, shown, groups));
+        }
         let made = output::rows(&matches, set, &groups.names, &groups.index, &groups.rows);
         groups.drop_rows(&gone);
         groups.forget(marks.end().0);

@@ -11,21 +11,22 @@
 
 use std::collections::HashMap;
 
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
-use tidemill_event::json::RowEncoder;
-use tidemill_event::{Field, FieldType, StreamSchema, UnknownFields};
+use arrow_array::{BooleanArray, Int64Array, RecordBatch, StringArray};
+use serde_json::json;
+use tidemill_event::{Field, FieldType};
 
 use crate::aggregate::bytes::{take_i64, take_u32};
 use crate::deadlines::Deadlines;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::key_state::{column, times_of};
-use crate::pattern::automaton::{StageId, StateId};
+use crate::pattern::automaton::{Automaton, StageId, StateId, Then};
 use crate::pattern::buffer::{Buffer, Moment, NO_NODE};
 use crate::pattern::matcher::Matcher;
 use crate::pattern::order::Waiting;
 use crate::pattern::run::{Held, KeyRuns, Run};
 use crate::pattern::running::{Places, Running};
+use crate::pattern::telling::chain_shown;
 use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
@@ -170,22 +171,30 @@ impl Kept {
 impl Kept {
     /// The events of a chain as a JSON array: stage, time, and the kept columns as `row`.
     fn events_shown(&self, node: u32) -> String {
-        let mut events: Vec<(StageId, Moment, u32)> =
-            self.buffer.chain(node).map(|(stage, taken)| (stage, taken.moment, taken.row)).collect();
-        events.reverse();
-        let times = || events.iter().map(|(_, moment, _)| Some(moment.time));
-        let stages = events.iter().map(|(stage, ..)| Some(&*self.matcher.automaton.stages[usize::from(stage.0)]));
-        let mut columns: Vec<(Field, ArrayRef)> = vec![
-            column("stage", FieldType::String, stages.collect::<StringArray>()),
-            column("at", FieldType::Timestamp(None), times_of(times())),
-        ];
-        let kept = self.rows.gather(events.iter().map(|(.., row)| Some(*row)));
-        let inside = |field: &Field| Field::new(&format!("row.{}", field.name), field.ty, true);
-        columns.extend(self.rows.fields().iter().map(inside).zip(kept));
-        let KeyState { fields, rows } = KeyState::new(columns, times().flatten().collect());
-        let encoder = RowEncoder::new(&StreamSchema { fields, unknown: UnknownFields::Drop, infer: false }, None);
-        let shown: Vec<String> = (0..rows.num_rows()).map(|row| encoder.one(&rows, row)).collect();
+        let shown = chain_shown(node, &self.buffer, &self.matcher.automaton.stages, &self.rows, |_| true);
         format!("[{}]", shown.join(","))
+    }
+
+    /// The stages that a run in this state waits for, by name, each once.
+    fn awaited(&self, state: StateId) -> String {
+        let automaton = &self.matcher.automaton;
+        let mut stages: Vec<StageId> = Vec::new();
+        for step in &automaton.state(state).moves {
+            match step.then {
+                Then::Take(stage, _) if !stages.contains(&stage) => stages.push(stage),
+                Then::Take(..) | Then::Ignore(_) | Then::Stop => {}
+            }
+        }
+        json!(stages.iter().map(|stage| &*automaton.stages[usize::from(stage.0)]).collect::<Vec<_>>()).to_string()
+    }
+
+    /// What a run that still waits in this state becomes when its time is over.
+    fn ends_as(&self, state: StateId) -> &'static str {
+        match &self.matcher.automaton {
+            automaton if automaton.state(state).is_absence => "match",
+            Automaton { within: Some(_), .. } => "timeout",
+            Automaton { within: None, .. } => "none",
+        }
     }
 }
 
@@ -262,22 +271,32 @@ impl StepState for Kept {
         read.ok_or_else(|| corrupt(key, "runs of a pattern", 0))
     }
 
-    /// A row for each partial match: the stage it came to, when it began, until when it may go on, and its events. A match that waits for one that
+    /// A row for each partial match: the stage it came to, those it waits for, when it began, until when it may go on, what becomes of it then, and its events. A match that waits for one that
     /// began before it is `complete`.
     fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
         let slot = self.index.asked(key);
         let none = KeyRuns::default();
         let runs = self.slots.get(slot as usize).map_or(&none, |slot| &slot.runs);
-        let open = runs.runs.iter().map(|run| (run.node, run.begun, Some(run.last), false));
-        let held = runs.held.iter().map(|held| (held.node, held.begun, None, true));
-        let all: Vec<(u32, Moment, Option<i64>, bool)> = open.chain(held).collect();
+        let open = runs.runs.iter().map(|run| (run.node, run.begun, Some(run.last), Some(run.state)));
+        let held = runs.held.iter().map(|held| (held.node, held.begun, None, None));
+        let all: Vec<(u32, Moment, Option<i64>, Option<StateId>)> = open.chain(held).collect();
         let within = self.matcher.automaton.within;
         let stage = |node: u32| Some(&*self.matcher.automaton.stages[usize::from(self.buffer.stage(node).0)]);
         let until = |begun: Moment| within.map(|within| begun.time.saturating_add(within));
         let events = all.iter().map(|(node, ..)| i64::from(self.buffer.length(*node)));
         let columns = vec![
             column("stage", FieldType::String, all.iter().map(|(node, ..)| stage(*node)).collect::<StringArray>()),
-            column("complete", FieldType::Bool, all.iter().map(|(.., complete)| Some(*complete)).collect::<BooleanArray>()),
+            column("complete", FieldType::Bool, all.iter().map(|(.., state)| Some(state.is_none())).collect::<BooleanArray>()),
+            column(
+                "waits_for",
+                FieldType::Json,
+                all.iter().map(|(.., state)| state.map(|state| self.awaited(state))).collect::<StringArray>(),
+            ),
+            column(
+                "at_end",
+                FieldType::String,
+                all.iter().map(|(.., state)| state.map(|state| self.ends_as(state))).collect::<StringArray>(),
+            ),
             column("begun", FieldType::Timestamp(None), times_of(all.iter().map(|(_, begun, ..)| Some(begun.time)))),
             column("last", FieldType::Timestamp(None), times_of(all.iter().map(|(_, _, last, _)| *last))),
             column("until", FieldType::Timestamp(None), times_of(all.iter().map(|(_, begun, ..)| until(*begun)))),

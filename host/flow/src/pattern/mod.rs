@@ -11,6 +11,7 @@
 //! | `order` · `conditions` · `output` · `kept` | rows in their order · what stages ask · rows of matches · state as entries |
 //! | `round` · `asking` · `by_component` | how rows come to runs · conditions that a component answers · a step around a component |
 //! | `list` | many patterns over the same rows as one step |
+//! | `telling` | what a match is made of, for whoever asks why |
 //! | `running` | what conditions ask of runs: counts, sums, first and last values |
 
 mod asking;
@@ -44,6 +45,7 @@ mod single;
 mod step;
 #[cfg(test)]
 mod step_tests;
+mod telling;
 
 pub use asking::{AskedCondition, ConditionGuest};
 pub use automaton::StageId;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, BooleanArray, StringArray, TimestampMicrosecondArray};
 use arrow_schema::Field as ArrowField;
 use tidemill_event::batch::time_field;
 use tidemill_event::{Field, FieldType, Reason};
@@ -15,7 +15,7 @@ use crate::pattern::buffer::Buffer;
 use crate::pattern::order::PatternOrder;
 use crate::pattern::run::Found;
 use crate::rows::Rows;
-use crate::{AggregateCall, FlowBatch};
+use crate::{AggregateCall, FlowBatch, MATCH_ID, MatchId};
 
 /// When the first event of a match was.
 pub const MATCH_START: &str = "match_start";
@@ -49,6 +49,7 @@ pub(crate) struct MatchOutput {
     /// The stages that a measure is over, and the column that says so.
     stages: Vec<(StageId, Arc<str>)>,
     pub(crate) has_timeouts: bool,
+    pub(crate) has_ids: bool,
     order: PatternOrder,
 }
 
@@ -78,12 +79,13 @@ impl MatchOutput {
             }
             calls.push(call);
         }
-        Ok(Self { measures: Aggregates::new(&calls)?, stages, has_timeouts, order })
+        Ok(Self { measures: Aggregates::new(&calls)?, stages, has_timeouts, has_ids: false, order })
     }
 
     /// The columns, `_time` aside.
     pub(crate) fn fields(&self, index: &KeyIndex) -> Vec<Field> {
         let mut fields = index.by().to_vec();
+        fields.extend(self.has_ids.then(|| Field::new(MATCH_ID, FieldType::String, false)));
         fields.push(Field::new(MATCH_START, FieldType::Timestamp(None), false));
         fields.push(Field::new(MATCH_END, FieldType::Timestamp(None), false));
         if self.has_timeouts {
@@ -93,8 +95,8 @@ impl MatchOutput {
         fields
     }
 
-    /// One row for each, in their order.
-    pub(crate) fn rows(&mut self, emitted: &[Emitted], index: &KeyIndex, buffer: &Buffer, kept: &Rows) -> Said {
+    /// One row for each, in their order. `ids` are those of all, or of none.
+    pub(crate) fn rows(&mut self, emitted: &[Emitted], ids: &[MatchId], index: &KeyIndex, buffer: &Buffer, kept: &Rows) -> Said {
         let groups: Vec<u32> = emitted.iter().map(|_| self.measures.allocate()).collect();
         let (mut starts, mut ends) = (Vec::with_capacity(emitted.len()), Vec::with_capacity(emitted.len()));
         let (mut of, mut events) = (Vec::new(), Vec::new());
@@ -114,6 +116,10 @@ impl MatchOutput {
         let mut columns: Vec<(ArrowField, ArrayRef)> = Vec::new();
         for (field, column) in index.by().iter().zip(index.columns(emitted.iter().map(|one| one.slot))) {
             columns.push((field_of(field, &column), column));
+        }
+        if self.has_ids {
+            let ids: ArrayRef = Arc::new(ids.iter().map(|id| Some(id.to_string())).collect::<StringArray>());
+            columns.push((Field::new(MATCH_ID, FieldType::String, false).arrow(), ids));
         }
         let timestamp = |name: &str, times: Vec<i64>| {
             let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"));

@@ -28,8 +28,9 @@ use crate::pattern::round::Meeting;
 use crate::pattern::run::{Found, RunLimits, Tally, Trigger};
 use crate::pattern::running::{RunValue, Running};
 use crate::pattern::shape::Pattern;
+use crate::pattern::telling::Telling;
 use crate::where_step::without;
-use crate::{FlowBatch, Judged, Marks, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
+use crate::{Explained, FlowBatch, Judged, Marks, MatchId, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
 /// What the step does.
 pub struct PatternSettings {
@@ -57,6 +58,8 @@ pub struct PatternSettings {
     pub measures: Vec<Measure>,
     /// Whether runs whose time was over are told too.
     pub timeouts: bool,
+    /// Whether a match has an id, and what is shown of its events; they are among `kept`.
+    pub explained: Explained,
     /// What decides that a row is late.
     pub judged: Judged,
 }
@@ -144,6 +147,7 @@ pub struct PatternStep {
     of_runs: u64,
     asking: Option<Asking>,
     output: MatchOutput,
+    explained: Explained,
     tally: PatternTally,
     /// What was reported last.
     reported: PatternTally,
@@ -173,11 +177,12 @@ impl PatternStep {
     /// If a predicate of the pattern has no condition.
     pub fn new(settings: PatternSettings) -> Result<Self, PatternStepRefused> {
         let PatternSettings { step, by, fields, kept, pattern, conditions, values, order, .. } = settings;
-        let PatternSettings { asked, limits, measures, timeouts, judged, .. } = settings;
+        let PatternSettings { asked, limits, measures, timeouts, explained, judged, .. } = settings;
         let matcher = Matcher::new(&pattern, limits)?;
         assert!(matcher.automaton.predicates <= conditions.len(), "a condition for each predicate");
         let running = Running::new(values, &kept, |stage| matcher.automaton.stage(stage));
-        let output = MatchOutput::new(measures, timeouts, order, |stage| matcher.automaton.stage(stage))?;
+        let mut output = MatchOutput::new(measures, timeouts, order, |stage| matcher.automaton.stage(stage))?;
+        output.has_ids = explained.is_some();
         let of_runs = of_runs(&conditions);
         let kept = Kept::new(KeyIndex::new(by), Waiting::new(order, judged, fields), matcher, kept, running);
         let asking = asked.map(|asked| Asking::new(step, asked));
@@ -188,6 +193,7 @@ impl PatternStep {
             of_runs,
             asking,
             output,
+            explained,
             tally: PatternTally::default(),
             reported: PatternTally::default(),
             kept,
@@ -336,7 +342,7 @@ impl PatternStep {
     fn tell(&mut self, batch: &mut Batch, ordered: &Ordered, output: &mut Outcome) -> FlowBatch {
         let mut emitted = std::mem::take(&mut batch.emitted);
         emitted.sort_by_key(|(rank, _)| *rank);
-        let Kept { buffer, rows: stored, index, .. } = &mut self.kept;
+        let Kept { buffer, rows: stored, index, matcher, .. } = &mut self.kept;
         // Events of this batch that runs or matches hold are kept; the batch itself is not.
         let fresh = buffer.take_fresh(FRESH);
         let places = fresh.iter().map(|event| buffer.taken(*event).row & !FRESH);
@@ -353,7 +359,12 @@ impl PatternStep {
                 told.push(*one);
             }
         }
-        let (rows, unsaid) = self.output.rows(&told, index, buffer, stored);
+        let evidence = self.explained.as_ref().map_or_else(Vec::new, |shown| {
+            Telling { step: self.step, stages: &matcher.automaton.stages, index, buffer, rows: stored, shown }.evidence(&told)
+        });
+        let ids: Vec<MatchId> = evidence.iter().map(|evidence| evidence.id).collect();
+        output.evidence.extend(evidence);
+        let (rows, unsaid) = self.output.rows(&told, &ids, index, buffer, stored);
         emitted.iter().for_each(|(_, one)| buffer.release(one.found.node));
         buffer.take_gone().into_iter().filter(|row| row & FRESH == 0).for_each(|row| stored.remove(row));
         stored.compact(buffer.rows());
@@ -465,6 +476,7 @@ mod tests {
             limits: RunLimits::default(),
             measures: Vec::new(),
             timeouts: false,
+            explained: None,
             judged: Judged::ByTask,
         })
         .expect("a sound pattern");

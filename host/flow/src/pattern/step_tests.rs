@@ -164,6 +164,7 @@ pub(in crate::pattern) fn settings(case: &Case, by_component: bool) -> PatternSe
         order: case.order,
         limits: RunLimits::default(),
         measures: vec![measure("n", Some("s1"), Aggregate::Count, None), measure("sum", None, Aggregate::Sum, Some(&value))],
+        explained: None,
         timeouts: case.timeouts,
         judged: Judged::ByLane,
     }

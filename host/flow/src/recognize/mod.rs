@@ -10,10 +10,12 @@
 //! | `key_rows` · `search` · `skip` | the rows of one key, one start after the other, and where the next one is |
 //! | `terms` · `columns` | what expressions look at in a match, and columns of that |
 //! | `judge` | the conditions of `DEFINE`, for whole batches or row by row |
+//! | `explaining` | what a match is made of, for whoever asks why |
 //! | `step` · `output` · `kept` | the step: rows of many keys in, matches out · their rows · state as entries |
 
 mod attempt;
 mod columns;
+mod explaining;
 mod judge;
 mod kept;
 mod key_rows;

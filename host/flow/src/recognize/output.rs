@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::Field as ArrowField;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take;
 use tidemill_event::batch::{TIME_COLUMN, time_field};
-use tidemill_event::{Field, Reason};
+use tidemill_event::{Field, FieldType, Reason};
 
 use crate::batch::assemble;
 use crate::group::KeyIndex;
 use crate::recognize::columns::TermColumns;
+use crate::recognize::explaining::{Explaining, id};
 use crate::recognize::key_rows::Found;
 use crate::recognize::shape::VariableId;
 use crate::recognize::terms::{Surroundings, Term, View, variables};
 use crate::rows::Rows;
 use crate::where_step::without;
-use crate::{FlowBatch, NamedProjection, Outcome, StepId};
+use crate::{FlowBatch, MATCH_ID, NamedProjection, Outcome, StepId};
 
 /// Which rows come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(crate) struct Emitted {
     pub(crate) slot: u32,
     pub(crate) origin: u32,
     pub(crate) time: i64,
+    /// The clock let it out, or the end of all rows.
+    pub(crate) by_time: bool,
 }
 
 /// Makes rows of what was found.
@@ -56,6 +59,7 @@ pub(crate) struct MatchOutput {
     rows: RowsPerMatch,
     columns: TermColumns,
     measures: Vec<NamedProjection>,
+    explaining: Option<Explaining>,
 }
 
 /// One row that comes out.
@@ -68,8 +72,13 @@ struct Line {
 }
 
 impl MatchOutput {
-    pub(crate) fn new(rows: RowsPerMatch, columns: TermColumns, measures: Vec<NamedProjection>) -> Self {
-        Self { rows, columns, measures }
+    pub(crate) fn new(
+        rows: RowsPerMatch,
+        columns: TermColumns,
+        measures: Vec<NamedProjection>,
+        explaining: Option<Explaining>,
+    ) -> Self {
+        Self { rows, columns, measures, explaining }
     }
 
     /// The columns, `_time` aside.
@@ -78,8 +87,14 @@ impl MatchOutput {
             RowsPerMatch::One => index.by().to_vec(),
             RowsPerMatch::AllShowEmpty | RowsPerMatch::AllOmitEmpty | RowsPerMatch::AllWithUnmatched => input.to_vec(),
         };
+        fields.extend(self.explaining.is_some().then(|| self.id_field()));
         fields.extend(self.measures.iter().map(|measure| measure.field.clone()));
         fields
+    }
+
+    /// A row that no match has has no id.
+    fn id_field(&self) -> Field {
+        Field::new(MATCH_ID, FieldType::String, self.rows == RowsPerMatch::AllWithUnmatched)
     }
 
     fn lines(&self, emitted: &[Emitted]) -> Vec<Line> {
@@ -133,6 +148,15 @@ impl MatchOutput {
             }
         }
         let mut columns = self.beside(&lines, emitted, index, kept);
+        if let Some(explaining) = &self.explaining {
+            // Lines of one match stand together.
+            let mut told: Vec<usize> = lines.iter().filter(|line| line.taken.is_some()).map(|line| line.emitted).collect();
+            told.dedup();
+            let told: Vec<&Emitted> = told.into_iter().map(|at| &emitted[at]).collect();
+            output.evidence.extend(explaining.evidence(step, &told, index, kept));
+            let id = |line: &Line| line.taken.map(|_| id(step, &emitted[line.emitted], index).to_string());
+            columns.push((self.id_field(), Arc::new(lines.iter().map(id).collect::<StringArray>())));
+        }
         for measure in &self.measures {
             let computed = measure.projection.compute(&terms);
             for (view, words) in computed.failed {

@@ -19,6 +19,7 @@ use crate::group::KeyIndex;
 use crate::pattern::order::{Ordered, Waiting};
 use crate::pattern::{Moment, PatternOrder, PatternReport, PatternTally, Tally};
 use crate::recognize::columns::TermColumns;
+use crate::recognize::explaining::Explaining;
 use crate::recognize::judge::{Conditions, Definition, Judging};
 use crate::recognize::kept::{Kept, Slot};
 use crate::recognize::key_rows::{Found, KeyRow};
@@ -28,7 +29,7 @@ use crate::recognize::refused::RowPatternRefused;
 use crate::recognize::search::{MatchLimits, MatchTally, Now, Reach, Search};
 use crate::recognize::shape::{AfterMatch, RowPattern, VariableId};
 use crate::recognize::terms::{Surroundings, Term, View};
-use crate::{FlowBatch, Judged, Marks, NamedProjection, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
+use crate::{Explained, FlowBatch, Judged, Marks, NamedProjection, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
 /// What the step does.
 pub struct MatchSettings {
@@ -56,6 +57,8 @@ pub struct MatchSettings {
     pub terms: Vec<NamedTerm>,
     /// `MEASURES`: computed of the terms.
     pub measures: Vec<NamedProjection>,
+    /// Whether a match has an id, and what is shown of its rows; they are among `kept`.
+    pub explained: Explained,
     /// Bounds for each key.
     pub limits: MatchLimits,
     /// What decides that a row is late.
@@ -107,7 +110,7 @@ impl MatchStep {
     /// If there is not a definition for each variable, or a term is of a column that is not kept: both were checked when the pipeline was applied.
     pub fn new(settings: MatchSettings) -> Result<Self, MatchRefused> {
         let MatchSettings { step, by, fields, mut kept, variables, pattern, definitions, skip, .. } = settings;
-        let MatchSettings { within, rows, terms, measures, limits, judged, .. } = settings;
+        let MatchSettings { within, rows, terms, measures, explained, limits, judged, .. } = settings;
         assert_eq!(definitions.len(), variables.len(), "a definition for each variable");
         let program = Program::new(&pattern, skip)?;
         let micros = within.map(|within| i64::try_from(within.as_micros()).unwrap_or(i64::MAX));
@@ -128,7 +131,8 @@ impl MatchStep {
         let (before, behind) = (furthest(true), furthest(false));
         let has_numbers = all_terms().any(|term| *term == Term::MatchNumber);
         let of = |terms: Vec<NamedTerm>| TermColumns::new(terms, variables.clone(), &kept, micros);
-        let output = MatchOutput::new(rows, of(terms)?, measures);
+        let explaining = explained.map(|shown| Explaining { variables: variables.clone(), shown });
+        let output = MatchOutput::new(rows, of(terms)?, measures, explaining);
         let conditions = Conditions::new(definitions, of)?;
         let has_unmatched = rows == RowsPerMatch::AllWithUnmatched;
         let looks_back = conditions.looks_back();
@@ -264,14 +268,14 @@ impl Batch {
             let by_watermark = marks.lets_out(at.saturating_sub(1)).filter(|out| next.is_none_or(|next| *out <= next));
             let origin = by_watermark.or(next).unwrap_or(0).max(last);
             let rank = (origin, at, false, found.begun);
-            self.emitted.push((rank, Emitted { found, slot, origin, time: at.saturating_sub(1) }));
+            self.emitted.push((rank, Emitted { found, slot, origin, time: at.saturating_sub(1), by_time: true }));
         }
     }
 
     fn by_row(&mut self, slot: u32, origin: u32, moment: Moment) {
         for found in self.found.drain(..) {
             let rank = (origin, moment.time, true, found.begun);
-            self.emitted.push((rank, Emitted { found, slot, origin, time: moment.time }));
+            self.emitted.push((rank, Emitted { found, slot, origin, time: moment.time, by_time: false }));
         }
     }
 
@@ -279,7 +283,7 @@ impl Batch {
     fn by_end(&mut self, slot: u32, last: u32, time: i64, marks: &Marks) {
         let origin = marks.lets_out(i64::MAX - 1).unwrap_or(0).max(last);
         for found in self.found.drain(..) {
-            self.emitted.push(((origin, i64::MAX, true, found.begun), Emitted { found, slot, origin, time }));
+            self.emitted.push(((origin, i64::MAX, true, found.begun), Emitted { found, slot, origin, time, by_time: true }));
         }
     }
 }

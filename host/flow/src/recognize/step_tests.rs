@@ -139,6 +139,7 @@ fn step(case: &Case) -> MatchStep {
         rows: case.rows,
         terms,
         measures,
+        explained: None,
         limits: MatchLimits { rows_max: 8, ways_max: 20 },
         judged: Judged::ByLane,
     })

@@ -197,7 +197,7 @@ impl Checker<'_> {
         }
         let line = definition.line;
         let is_own = |name: &str| {
-            let of_step = PlannedPattern::own_fields(definition.timeouts);
+            let of_step = PlannedPattern::own_fields(definition.timeouts, definition.explain);
             definition.by.iter().any(|by| by.text == name) || of_step.iter().any(|field| *field.name == *name)
         };
         let selected = found.iter().filter(|field| !is_own(&field.name)).map(|field| {
@@ -225,7 +225,7 @@ impl Checker<'_> {
                 }
             }
         }
-        let own = PlannedPattern::own_fields(planned.timeouts);
+        let own = PlannedPattern::own_fields(planned.timeouts, planned.explained.is_some());
         let mut told: Vec<Field> = planned.by.iter().cloned().chain(own).collect();
         for output in &description.outputs {
             if told.iter().any(|field| field.name == output.name) || *output.name == *TIME_COLUMN {

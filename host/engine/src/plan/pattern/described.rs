@@ -10,19 +10,26 @@ pub(super) fn described(pattern: &PatternDefinition) -> String {
     let mut parts = vec![row(&pattern.stages, true)];
     parts.extend(pattern.within.map(|within| format!("within {}", length(Some(within)))));
     parts.extend(pattern.within_last.map(|within| format!("within_last {}", length(Some(within)))));
-    parts.extend(match &pattern.skip {
-        SkipTo::Nothing => None,
-        SkipTo::Next => Some("skip next".to_owned()),
-        SkipTo::PastLast => Some("skip past_last".to_owned()),
-        SkipTo::Stage { stage, is_first, must_exist } => {
-            let (end, must) = (if *is_first { "first" } else { "last" }, if *must_exist { ", which must exist" } else { "" });
-            Some(format!("skip to {end} {}{must}", stage.text))
-        }
-    });
+    if pattern.skip != SkipTo::Nothing {
+        parts.push(format!("skip {}", described_skip(&pattern.skip)));
+    }
     if pattern.order == PatternOrder::Arrival {
         parts.push("in order of arrival".to_owned());
     }
     parts.join(", ")
+}
+
+/// What a match discards.
+pub(super) fn described_skip(skip: &SkipTo) -> String {
+    match skip {
+        SkipTo::Nothing => "none".to_owned(),
+        SkipTo::Next => "next".to_owned(),
+        SkipTo::PastLast => "past_last".to_owned(),
+        SkipTo::Stage { stage, is_first, must_exist } => {
+            let (end, must) = (if *is_first { "first" } else { "last" }, if *must_exist { ", which must exist" } else { "" });
+            format!("to {end} {}{must}", stage.text)
+        }
+    }
 }
 
 fn row(elements: &[StageElement], begins: bool) -> String {

@@ -22,18 +22,19 @@ use std::sync::Arc;
 use tidemill_event::batch::TIME_COLUMN;
 use tidemill_event::{Field, FieldType};
 use tidemill_expr::Expression;
-use tidemill_flow::Judged;
 use tidemill_flow::pattern::{
     Body, Element, MATCH_END, MATCH_START, Measure, Pattern, PatternOrder, PredicateId, RunLimits, RunValue, Skip, SkipTarget,
     Stage, TIMED_OUT,
 };
+use tidemill_flow::{Judged, MATCH_ID};
 
 use crate::pipeline::{PatternDefinition, SkipTo, StageBody, StageElement, Step, Text};
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
+use crate::plan::explained::{PlannedExplain, kept_fields as explained_fields};
 use crate::plan::pattern::component::Answered;
 use crate::plan::pattern::conditions::{Asking, SharedTests};
-use crate::plan::pattern::described::described;
+use crate::plan::pattern::described::{described, described_skip};
 use crate::plan::state::KeptState;
 use crate::plan::window::named;
 
@@ -62,6 +63,7 @@ pub(crate) struct PlannedPattern {
     pub(crate) order: PatternOrder,
     pub(crate) limits: RunLimits,
     pub(crate) timeouts: bool,
+    pub(crate) explained: Option<PlannedExplain>,
     pub(crate) judged: Judged,
     /// The columns that come out, in order.
     pub(crate) columns: Vec<Field>,
@@ -76,9 +78,10 @@ pub(crate) struct PlannedPattern {
 
 impl PlannedPattern {
     /// What a match says of itself, beside its key.
-    fn own_fields(timeouts: bool) -> Vec<Field> {
+    fn own_fields(timeouts: bool, explain: bool) -> Vec<Field> {
         let time = |name| Field::new(name, FieldType::Timestamp(None), false);
-        let mut own = vec![time(MATCH_START), time(MATCH_END)];
+        let mut own: Vec<Field> = explain.then(|| Field::new(MATCH_ID, FieldType::String, false)).into_iter().collect();
+        own.extend([time(MATCH_START), time(MATCH_END)]);
         own.extend(timeouts.then(|| Field::new(TIMED_OUT, FieldType::Bool, false)));
         own
     }
@@ -122,6 +125,10 @@ impl Checker<'_> {
         asking.shared = shared.take();
         let so_far = self.so_far(path, &mut asking, columns);
         let elements = self.elements(&wanted.stages, &mut asking, columns);
+        let explained = wanted.explain.then(|| {
+            let skip = described_skip(&wanted.skip);
+            self.explained((path, wanted.line), columns, described(wanted), wanted.within, Some(skip))
+        });
         let beside = self.beside(path, wanted, &by);
         let measured = self.measures(wanted, &format!("{path}.select"), &mut asking, columns, &beside);
         *shared = asking.shared.take();
@@ -144,7 +151,7 @@ impl Checker<'_> {
         };
         let measured = measured?;
         let Asking { conditions, values, before, .. } = asking;
-        let kept = kept(&values, &measured.measures);
+        let kept = kept(explained_fields(explained.as_ref(), columns), &values, &measured.measures);
         let fields = self.waiting_fields(&by, &kept, &conditions, &before, columns);
         let told: Vec<Field> = beside.iter().chain(&measured.selected).cloned().collect();
         let described = described(wanted);
@@ -175,6 +182,7 @@ impl Checker<'_> {
             order: wanted.order,
             limits: wanted.limits,
             timeouts: wanted.timeouts,
+            explained,
             judged,
             columns: told,
             state,
@@ -188,12 +196,8 @@ impl Checker<'_> {
 
     /// What comes out beside `select`: the key, and when it was.
     fn beside(&mut self, path: &str, wanted: &PatternDefinition, by: &[Field]) -> Vec<Field> {
-        let own = PlannedPattern::own_fields(wanted.timeouts);
-        for (field, text) in by.iter().zip(&wanted.by).filter(|(field, _)| own.iter().any(|own| own.name == field.name)) {
-            let error = format!("`{}` is what this step calls a column of its own", field.name);
-            let remedy = format!("give the column another name in a step before: `extend: {{first_{0}: {0}}}`", field.name);
-            self.fault(format!("{path}.by"), text.line, error, remedy);
-        }
+        let own = PlannedPattern::own_fields(wanted.timeouts, wanted.explain);
+        self.refuse_own_names(path, by, &wanted.by, &own);
         by.iter().cloned().chain(own).collect()
     }
 
@@ -259,9 +263,8 @@ impl Checker<'_> {
     }
 }
 
-/// What is kept of an event: arguments of values and measures.
-fn kept(values: &[RunValue], measures: &[Measure]) -> Vec<Field> {
-    let mut kept: Vec<Field> = Vec::new();
+/// What is kept of an event: what explains it, and arguments of values and measures.
+fn kept(mut kept: Vec<Field>, values: &[RunValue], measures: &[Measure]) -> Vec<Field> {
     let of_measures = measures.iter().filter_map(|measure| measure.call.argument.as_ref());
     for field in values.iter().filter_map(RunValue::argument).chain(of_measures) {
         if kept.iter().all(|known| known.name != field.name) {

@@ -122,6 +122,7 @@ fn settings(step: StepId, planned: &PlannedPattern, asked: Option<ConditionGuest
         limits: planned.limits,
         measures: planned.measures.clone(),
         timeouts: planned.timeouts,
+        explained: planned.explained.as_ref().map(|explained| explained.shown.clone()),
         judged: planned.judged,
     }
 }
