@@ -178,6 +178,16 @@ fn status_shows_who_is_where_and_since_when() {
         state("stuck", 0, Value::Null),
     ];
     assert_eq!((&now["states"], &now["illegal"]), (&json!(expected), &json!(1)), "{now}");
+    let metrics = host.get("/metrics").expect(200).body;
+    for (name, state, value) in [
+        ("tidemill_machine_keys{", "placed", " 2"),
+        ("tidemill_machine_oldest_timestamp_seconds{", "paid", " 1"),
+        ("tidemill_machine_illegal_rows_total{", "", " 1"),
+    ] {
+        let is_it = |line: &&str| line.starts_with(name) && (state.is_empty() || line.contains(&format!("state=\"{state}\"")));
+        let line = metrics.lines().find(is_it).unwrap_or_else(|| panic!("no {name} {state} in\n{metrics}"));
+        assert!(line.contains("steps[0].machine") && (line.ends_with(value) || line.ends_with(&format!("{value}.0"))), "{line}");
+    }
     let state = host.get("/v1/pipelines/orders/steps/machine/state?key=o-1").expect(200).json();
     let held = json!([{"state": "paid", "since": "1970-01-01T00:00:01.000000Z", "until": "1970-01-01T00:02:01.000000Z", "variables": {"paid": 100}}]);
     assert_eq!(

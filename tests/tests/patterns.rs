@@ -246,3 +246,45 @@ fn what_means_nothing_is_refused_where_it_stands() {
     check("{stages: []}", "stages", "there is no stage");
     check("{stages: [{begin: a, tims: 2}]}", "stages[0].tims", "there is no `tims`");
 }
+
+#[test]
+fn a_row_that_begins_one_match_too_many_is_a_dead_letter_and_can_be_sent_again() {
+    let host = Host::start();
+    payments(&host);
+    let text = "
+from: payments
+steps:
+  - pattern:
+      by: [user]
+      stages: [{begin: refusal, where: declined}, {followed_by: paid, where: not declined}]
+      order: arrival
+      runs_max: 2
+      too_many: dead_letter
+      select: {no: first(refusal.no)}
+to: [{stream: alerts}]
+";
+    host.apply("two", text).expect(201);
+    let payment = |no: u64, declined: bool| json!({"no": no, "user": "ann", "declined": declined, "ts_ms": 1_000 * no});
+    host.send("payments", &json!([payment(0, true), payment(1, true), payment(2, true), payment(3, false)])).expect(200);
+    let numbers = |rows: &[Value]| rows.iter().filter_map(|row| row["no"].as_u64()).collect::<Vec<_>>();
+    assert_eq!(numbers(&host.wait_rows("alerts", 2)), [0, 1]);
+    let letters = host.wait_rows("two.dead-letters", 1);
+    assert_eq!(
+        (&letters[0]["reason"], &letters[0]["event"]["no"]),
+        (&json!("too_many_partial_matches"), &json!(2)),
+        "{letters:?}"
+    );
+    assert_eq!(letters[0]["step"], "steps[0].pattern");
+    let status = || host.get("/v1/pipelines/two/status").expect(200).json()["steps"][0]["pattern"].clone();
+    eventually("it is counted", PATIENCE, || status()["buried"] == 1);
+    let metrics = host.get("/metrics").expect(200).body;
+    let counted = metrics.lines().find(|line| line.starts_with("tidemill_pattern_dead_letters_total{")).expect("a counter");
+    assert!(counted.ends_with(" 1"), "{counted}");
+    // There is room again.
+    let replay = json!({"query": {"reason": "too_many_partial_matches"}});
+    host.ask("POST", "/v1/pipelines/two/dead-letters/replay", Some("application/json"), replay.to_string().as_bytes())
+        .expect(200);
+    eventually("the row has begun a match", PATIENCE, || status()["runs"] == 1);
+    host.send("payments", &json!([payment(4, false)])).expect(200);
+    assert_eq!(numbers(&host.wait_rows("alerts", 3)), [0, 1, 2]);
+}

@@ -23,6 +23,7 @@ mod deployments;
 mod engine;
 mod explain_key;
 mod fault;
+mod following_metrics;
 mod letter_replays;
 mod logs;
 mod machine_status;

@@ -17,6 +17,8 @@ pub struct PatternStatus {
     /// Runs that were not followed for the same reason, or because of `events_max`. Of `match_recognize`: rows that were given up because their key
     /// had too many.
     pub refused: u64,
+    /// Rows that would have begun a run and became dead letters, because their key had `runs_max` (`too_many: dead_letter`).
+    pub buried: u64,
     /// Conditions that failed on a row: that is no, and counted here.
     pub failed: u64,
     /// Matches without anything to skip to, though it must exist: they are not told.
@@ -30,6 +32,7 @@ impl PatternStatus {
         self.timeouts += report.timeouts;
         self.ended += report.bounded.ended;
         self.refused += report.bounded.refused;
+        self.buried += report.bounded.buried;
         self.failed += report.failed;
         self.skip_failed += report.bounded.skip_failed;
     }
@@ -41,6 +44,7 @@ impl PatternStatus {
         self.timeouts += other.timeouts;
         self.ended += other.ended;
         self.refused += other.refused;
+        self.buried += other.buried;
         self.failed += other.failed;
         self.skip_failed += other.skip_failed;
     }

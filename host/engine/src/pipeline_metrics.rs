@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::deployments::Deployments;
-use crate::pattern_status::PatternStatus;
+use crate::following_metrics::following;
 use crate::status::{PipelineState, Status};
 
 /// The pipelines as a collector.
@@ -54,11 +54,12 @@ struct OfStep {
     component: String,
 }
 
+/// Of a step that calls no component.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfDropping {
-    tenant: String,
-    pipeline: String,
-    step: String,
+pub(crate) struct OfOwnStep {
+    pub(crate) tenant: String,
+    pub(crate) pipeline: String,
+    pub(crate) step: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,7 +72,7 @@ struct OfEnding {
 }
 
 /// A pipeline's tenant, and how it stands.
-type Shown = (String, Status);
+pub(crate) type Shown = (String, Status);
 
 type Gauge = (&'static str, &'static str, fn(&Status) -> f64);
 type Counter = (&'static str, &'static str, fn(&Status) -> u64);
@@ -142,7 +143,7 @@ impl Collector for PipelineMetrics {
             }
         }
         dropped(&mut encoder, &statuses)?;
-        patterns(&mut encoder, &statuses)?;
+        following(&mut encoder, &statuses)?;
         watermarks(&mut encoder, &statuses)?;
         states(&mut encoder, &statuses)?;
         steps(&mut encoder, &statuses)
@@ -155,42 +156,8 @@ fn dropped(encoder: &mut DescriptorEncoder<'_>, statuses: &[Shown]) -> Result<()
     let mut series = encoder.encode_descriptor("tidemill_pipeline_dropped_rows", help, None, MetricType::Counter)?;
     for (tenant, status) in statuses {
         for (step, rows) in &status.dropped {
-            let labels = OfDropping { tenant: tenant.clone(), pipeline: status.pipeline.clone(), step: step.clone() };
+            let labels = OfOwnStep { tenant: tenant.clone(), pipeline: status.pipeline.clone(), step: step.clone() };
             ConstCounter::new(*rows).encode(series.encode_family(&labels)?)?;
-        }
-    }
-    Ok(())
-}
-
-type PatternCount = (&'static str, &'static str, fn(&PatternStatus) -> u64);
-
-const PATTERN_COUNTERS: [PatternCount; 5] = [
-    ("tidemill_pattern_matches", "Matches of a pattern since the host started", |pattern| pattern.matches),
-    ("tidemill_pattern_timeouts", "Partial matches whose time was over", |pattern| pattern.timeouts),
-    ("tidemill_pattern_ended", "Partial matches that ended because a key had too many", |pattern| pattern.ended),
-    ("tidemill_pattern_refused", "Partial matches that were not followed because of a bound", |pattern| pattern.refused),
-    ("tidemill_pattern_failed_conditions", "Conditions of a pattern that failed on a row", |pattern| pattern.failed),
-];
-
-/// What pattern steps found, and what they hold.
-fn patterns(encoder: &mut DescriptorEncoder<'_>, statuses: &[Shown]) -> Result<(), fmt::Error> {
-    let found = || {
-        statuses.iter().flat_map(|(tenant, status)| {
-            status.steps.iter().filter_map(move |step| {
-                let labels = OfDropping { tenant: tenant.clone(), pipeline: status.pipeline.clone(), step: step.step.clone() };
-                Some((labels, step.pattern.as_ref()?))
-            })
-        })
-    };
-    let help = "Partial matches of a pattern that are open";
-    let mut runs = encoder.encode_descriptor("tidemill_pattern_runs", help, None, MetricType::Gauge)?;
-    for (labels, pattern) in found() {
-        ConstGauge::new(pattern.runs as i64).encode(runs.encode_family(&labels)?)?;
-    }
-    for (name, help, value) in PATTERN_COUNTERS {
-        let mut series = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, pattern) in found() {
-            ConstCounter::new(value(pattern)).encode(series.encode_family(&labels)?)?;
         }
     }
     Ok(())

@@ -15,6 +15,8 @@ pub enum Reason {
     Expression,
     /// A component said so.
     RejectedByComponent,
+    /// Its key has as many partial matches as it may.
+    TooManyPartialMatches,
     /// A receiver said that it will never take it.
     RefusedByTarget,
     /// A call ended so with this row in it.
@@ -29,6 +31,7 @@ impl Reason {
             Self::Schema => "schema",
             Self::Expression => "expression",
             Self::RejectedByComponent => "rejected_by_component",
+            Self::TooManyPartialMatches => "too_many_partial_matches",
             Self::RefusedByTarget => "refused_by_target",
             Self::Ending(ending) => ending.as_str(),
         }

@@ -21,7 +21,7 @@ use crate::problem::{Kind, Problem, ProblemDocument};
 pub(crate) struct KeyParameters {
     /// The key: of one column its value, `o-17`; of several an object of them, `{"shop": 3, "user": "ann"}`, which is also how a null is said.
     /// A step with one key for all takes none.
-    key: Option<String>,
+    pub(crate) key: Option<String>,
 }
 
 /// What a step holds of a key.

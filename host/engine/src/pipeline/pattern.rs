@@ -230,7 +230,11 @@ fn limits(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> RunLimits {
     if let Some(events) = bound("events_max", faults) {
         limits.events_max = events as u32;
     }
-    let policies = [("end_oldest", TooManyRuns::EndOldest), ("refuse_new", TooManyRuns::RefuseNew)];
+    let policies = [
+        ("end_oldest", TooManyRuns::EndOldest),
+        ("refuse_new", TooManyRuns::RefuseNew),
+        ("dead_letter", TooManyRuns::DeadLetter),
+    ];
     limits.too_many = object.choice("too_many", &policies, faults).unwrap_or(limits.too_many);
     limits
 }

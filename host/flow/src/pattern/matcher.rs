@@ -12,7 +12,9 @@ use crate::pattern::automaton::{Automaton, NO_PATIENCE, Then};
 use crate::pattern::buffer::{Buffer, NO_NODE};
 use crate::pattern::condition::{Answers, Bits, Condition};
 use crate::pattern::leaving::{ResolvedSkip, SkipFailed};
-use crate::pattern::run::{Candidate, Found, Held, KeyRuns, Run, RunJudge, RunLimits, RunView, Tally, TooManyRuns, Trigger};
+use crate::pattern::run::{
+    Candidate, Found, Held, KeyRuns, Passed, Run, RunJudge, RunLimits, RunView, Tally, TooManyRuns, Trigger,
+};
 use crate::pattern::shape::{Pattern, PredicateId};
 use crate::pattern::{PatternRefused, compile};
 
@@ -112,18 +114,25 @@ impl Matcher {
         event: &Candidate,
         judge: &mut dyn RunJudge,
         found: &mut Vec<Found>,
-    ) -> Result<(), SkipFailed> {
+    ) -> Passed {
         let bits = Bits { holds: event.holds, unknown: event.unknown };
         let mut moved = std::mem::take(&mut self.room);
         let mut taken = NO_NODE;
-        let mut matches = Vec::new();
+        let (mut matches, mut is_refused) = (Vec::new(), false);
         for run in &key.runs {
             self.step(run, &mut moved, &mut matches, buffer, event, bits, &mut taken, judge);
             buffer.release(run.node);
         }
         if self.automaton.may_begin(bits) {
             let start = Run { state: self.automaton.start, node: NO_NODE, begun: event.moment, last: event.moment.time };
+            let there = moved.len();
             self.step(&start, &mut moved, &mut matches, buffer, event, bits, &mut taken, judge);
+            // What it completes by itself takes nobody's place.
+            is_refused = self.limits.too_many == TooManyRuns::DeadLetter && moved.len() > self.limits.runs_max.max(there);
+            if is_refused {
+                self.tally.buried += 1;
+                moved.drain(there..).for_each(|run| buffer.release(run.node));
+            }
         }
         if taken != NO_NODE {
             buffer.let_go(taken);
@@ -140,7 +149,7 @@ impl Matcher {
             self.let_out(key, buffer, matches, event.moment.time, Trigger::Event, found)
         };
         self.settle(key);
-        left
+        Passed { left, is_refused }
     }
 
     /// What [`Matcher::take`] may ask about the runs of a key: the ends of their chains, and the predicates. Some may come more than once.
@@ -242,7 +251,7 @@ impl Matcher {
                 key.runs.sort_by_key(|run| run.begun);
                 key.runs.drain(..over)
             }
-            TooManyRuns::RefuseNew => {
+            TooManyRuns::RefuseNew | TooManyRuns::DeadLetter => {
                 self.tally.refused += over as u64;
                 let kept = self.limits.runs_max;
                 key.runs.drain(kept..)

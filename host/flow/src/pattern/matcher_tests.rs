@@ -206,6 +206,12 @@ fn bounds_are_kept_and_counted() {
     };
     expect!["b: a2 b; b: a3 b; 1 ended, 0 refused"].assert_eq(&of(TooManyRuns::EndOldest));
     expect!["b: a1 b; b: a2 b; 0 ended, 1 refused"].assert_eq(&of(TooManyRuns::RefuseNew));
+    expect!["b: a1 b; b: a2 b; 0 ended, 0 refused"].assert_eq(&of(TooManyRuns::DeadLetter));
+    // What is no beginning is refused as it was; an event that is a match by itself is one.
+    let (_, tally) = told(&pattern("a ..b+ ..c"), limits(TooManyRuns::DeadLetter), "a1 a2 b1 c");
+    assert_eq!((tally.buried, tally.refused > 0), (0, true), "{tally:?}");
+    let (lines, tally) = told(&pattern("a ..b+ ..c"), limits(TooManyRuns::DeadLetter), "a1 a2 a3 a4");
+    assert_eq!((lines.as_str(), tally.buried, tally.refused), ("", 2, 0));
     let (lines, tally) = told(&pattern("a ..b ..c"), limits(TooManyRuns::EndOldest), "a b c");
     assert_eq!((lines.as_str(), tally.refused), ("", 1));
 }

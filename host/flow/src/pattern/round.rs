@@ -1,5 +1,7 @@
 //! Rows on their way to the runs of their keys: time passes for a key before its row comes, then the row is taken.
 
+use tidemill_event::Reason;
+
 use crate::group::KeyIndex;
 use crate::pattern::asking::{Answers, AskedCondition, Asking, NoAnswer, Question};
 use crate::pattern::buffer::{Buffer, Moment};
@@ -139,8 +141,14 @@ impl Meeting<'_> {
             answers,
             failed: 0,
         };
-        if let Err(error) = self.matcher.take(&mut key.runs, self.buffer, &candidate, &mut judging, &mut batch.found) {
-            batch.failed.push((row, error));
+        let passed = self.matcher.take(&mut key.runs, self.buffer, &candidate, &mut judging, &mut batch.found);
+        if let Err(error) = passed.left {
+            batch.failed.push((row, Reason::Expression, error.to_string()));
+        } else if passed.is_refused {
+            let runs_max = self.matcher.limits.runs_max;
+            let words =
+                format!("it would begin a match, and its key has {runs_max} partial ones: as many as `runs_max` lets it have");
+            batch.failed.push((row, Reason::TooManyPartialMatches, words));
         }
         self.failed += judging.failed;
         batch.by_event(slot, self.rows.origin[row], candidate.moment);

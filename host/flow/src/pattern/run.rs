@@ -2,6 +2,7 @@
 
 use crate::pattern::automaton::{StageId, StateId};
 use crate::pattern::buffer::{Buffer, Moment};
+use crate::pattern::leaving::SkipFailed;
 use crate::pattern::shape::PredicateId;
 
 /// An event on its way through the matcher.
@@ -135,6 +136,8 @@ pub enum TooManyRuns {
     EndOldest,
     /// Runs that come to be over the bound are not followed.
     RefuseNew,
+    /// The same, and an event that would have begun one is told, so that its row can be sent again.
+    DeadLetter,
 }
 
 /// Bounds for one key.
@@ -154,6 +157,15 @@ impl Default for RunLimits {
     }
 }
 
+/// What came of an event beside what it let out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// A match that it completed had nothing to skip to.
+    pub(crate) left: Result<(), SkipFailed>,
+    /// It would have begun a run, and its key had too many.
+    pub(crate) is_refused: bool,
+}
+
 /// What the matcher did beside what it found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -161,6 +173,8 @@ pub struct Tally {
     pub ended: u64,
     /// Runs that were not followed because there were too many, or because they had taken too much.
     pub refused: u64,
+    /// Events that would have begun a run, of keys that had too many: told apart, and not among `refused`.
+    pub buried: u64,
     /// Matches that were not told: nothing to skip to.
     pub skip_failed: u64,
 }

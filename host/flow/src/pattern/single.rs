@@ -55,7 +55,7 @@ impl PatternMatcher {
     /// An event; the clock is at its time already. Errors: as of `advance`.
     pub fn take(&mut self, event: &Candidate, judge: &mut dyn RunJudge) -> (Vec<Finding>, Result<(), SkipFailed>) {
         let mut found = Vec::new();
-        let ended = self.matcher.take(&mut self.key, &mut self.buffer, event, judge, &mut found);
+        let ended = self.matcher.take(&mut self.key, &mut self.buffer, event, judge, &mut found).left;
         (self.told(found), ended)
     }
 

@@ -20,7 +20,6 @@ use crate::pattern::buffer::Moment;
 use crate::pattern::condition::Bits;
 use crate::pattern::conditions::{FRESH, StageCondition, Tested, of_runs, test_rows};
 use crate::pattern::kept::{Kept, Slot};
-use crate::pattern::leaving::SkipFailed;
 use crate::pattern::matcher::Matcher;
 use crate::pattern::order::{Ordered, PatternOrder, Waiting};
 use crate::pattern::output::{Emitted, MatchOutput, Measure};
@@ -114,6 +113,7 @@ impl PatternTally {
             bounded: Tally {
                 ended: self.bounded.ended - before.bounded.ended,
                 refused: self.bounded.refused - before.bounded.refused,
+                buried: self.bounded.buried - before.bounded.buried,
                 skip_failed: self.bounded.skip_failed - before.bounded.skip_failed,
             },
             failed: self.failed - before.failed,
@@ -166,8 +166,8 @@ pub(crate) struct Batch {
     /// The key of each row, as far as it was wanted.
     slots: Vec<u32>,
     pub(crate) found: Vec<Found>,
-    /// Rows that completed a match without anything to skip to.
-    pub(crate) failed: Vec<(usize, SkipFailed)>,
+    /// Rows that completed a match without anything to skip to, and those that would have begun one too many.
+    pub(crate) failed: Vec<(usize, Reason, String)>,
 }
 
 impl PatternStep {
@@ -256,9 +256,8 @@ impl PatternStep {
         self.rows(ordered, tested, marks, &mut batch, output);
         self.time(marks, &mut batch);
         if !batch.failed.is_empty() {
-            batch.failed.sort_by_key(|(row, _)| *row);
-            let why = batch.failed.iter().map(|(row, error)| (*row, Reason::Expression, error.to_string())).collect();
-            output.bury(&ordered.rows, self.step, why);
+            batch.failed.sort_by_key(|(row, ..)| *row);
+            output.bury(&ordered.rows, self.step, std::mem::take(&mut batch.failed));
         }
         let rows = self.tell(&mut batch, ordered, output);
         for slot in batch.touched {

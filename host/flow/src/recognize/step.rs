@@ -156,7 +156,7 @@ impl MatchStep {
     /// are rows that were given up.
     fn report(&mut self) -> Option<PatternReport> {
         let MatchTally { matches, rows_given_up, ways_given_up, failed } = self.tally();
-        let bounded = Tally { ended: ways_given_up, refused: rows_given_up, skip_failed: 0 };
+        let bounded = Tally { ended: ways_given_up, refused: rows_given_up, buried: 0, skip_failed: 0 };
         let now = PatternTally { matches, timeouts: 0, bounded, failed, runs: self.kept.open_keys() };
         PatternReport::of(self.step, now, &mut self.reported)
     }
