@@ -84,7 +84,7 @@ fn states(statuses: &[Shown]) -> impl Iterator<Item = (OfMachineState, &crate::M
 }
 
 /// What steps of one kind say, with their labels.
-fn of_steps<T>(statuses: &[Shown], of: fn(&StepStatus) -> Option<&T>) -> impl Iterator<Item = (OfOwnStep, &T)> {
+fn of_steps<'a, T: 'a>(statuses: &'a [Shown], of: fn(&StepStatus) -> Option<&T>) -> impl Iterator<Item = (OfOwnStep, &'a T)> {
     statuses.iter().flat_map(move |(tenant, status)| {
         status.steps.iter().filter_map(move |step| {
             let labels = OfOwnStep { tenant: tenant.clone(), pipeline: status.pipeline.clone(), step: step.step.clone() };

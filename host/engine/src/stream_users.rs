@@ -64,7 +64,8 @@ impl Deployed {
     /// Whether it reads the stream, writes it, or keeps its own in it.
     fn uses(&self, stream: &StreamName) -> bool {
         let (sources, targets) = self.streams().unwrap_or_default();
-        let own = ["dead-letters", "late", "alerts", "matches", "output"].map(|suffix| StreamName::derived(self.name.as_str(), suffix));
+        let own =
+            ["dead-letters", "late", "alerts", "matches", "output"].map(|suffix| StreamName::derived(self.name.as_str(), suffix));
         let writes = |target: &StreamName| self.role.output(target.clone(), self.stored.run) == *stream;
         sources.contains(stream)
             || targets.iter().any(writes)

@@ -13,8 +13,8 @@ use crate::pipeline::sources::sources;
 use crate::pipeline::time::time;
 use crate::pipeline::ttl::ttl;
 use crate::pipeline::{
-    ComponentStep, KeepRows, LimitOverrides, MatchRecognizeText, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text, alert, correlate, join,
-    machine, meters, pattern, patterns, rules, target, thin, window,
+    ComponentStep, KeepRows, LimitOverrides, MatchRecognizeText, OnDivergence, PipelineDefinition, Run, Step, StepKind, Text,
+    alert, correlate, join, machine, meters, pattern, patterns, rules, target, thin, window,
 };
 
 /// What a step may be.

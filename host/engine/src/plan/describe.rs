@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill_event::Field;
-use tidemill_flow::{AggregateCall, Ttl, TtlClock};
+use tidemill_flow::{AggregateCall, StepId, Ttl, TtlClock};
 
 use crate::pipeline::{Route, Run};
 use crate::plan::aggregates::PlannedAggregates;
@@ -104,6 +104,10 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             if let PlannedKind::Sample(sample) = &step.kind {
                 described["rate"] = json!(sample.rate);
                 described["by"] = json!(sample.by.iter().map(|field| &*field.name).collect::<Vec<_>>());
+            }
+            if let Some(explained) = plan.explained(StepId(at as u32)) {
+                let kept: Vec<&str> = explained.shown.iter().map(|name| &**name).collect();
+                described["explain"] = json!({"stream": plan.matches_stream().map(|stream| stream.to_string()), "kept": kept});
             }
             if let Some(by) = plan.key_of(at as u32) {
                 described["by"] = json!(by);

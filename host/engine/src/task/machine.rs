@@ -203,7 +203,21 @@ impl Task {
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, String> {
         let (letters_from, accept_divergence) = (seed.letters_from, seed.accept_divergence);
-        let TaskSeed { plan, plan_number, shared, progress, dead_letters, late, alerts, matches, outputs, next, inputs, logs, .. } = seed;
+        let TaskSeed {
+            plan,
+            plan_number,
+            shared,
+            progress,
+            dead_letters,
+            late,
+            alerts,
+            matches,
+            outputs,
+            next,
+            inputs,
+            logs,
+            ..
+        } = seed;
         let partition = shared.id.partition;
         let (stage, place) = plan.stage_of(partition);
         let placing = (!next.is_empty()).then(|| Placing::new(next, place, plan.stages[stage].judged));

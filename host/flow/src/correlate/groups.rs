@@ -145,25 +145,19 @@ impl StepState for Groups {
         read.ok_or_else(|| corrupt(key, "the groups of a correlation", 0))
     }
 
-    /// One row: until when the key is quiet, and the events that wait for others.
+    /// One row: until when the key is quiet, the kinds that are there and those that are missing, and the events that wait for others.
     fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
         let slot = self.index.asked(key);
         let there: Vec<&Group> = self.of.get(slot as usize).filter(|group| !group.is_empty()).into_iter().collect();
         let shown = Shown { kinds: &self.names, columns: self.rows.fields() };
         let events = |group: &&Group| Some(format!("[{}]", evidence(group.events.iter(), &shown, &self.rows).join(",")));
+        let kinds = |group: &&Group| Some(shown.names(group.told().0));
+        // A key that is quiet waits for none.
+        let missing = |group: &&Group| group.quiet_until.is_none().then(|| shown.names(!group.told().0));
         let columns = vec![
             column("quiet_until", FieldType::Timestamp(None), times_of(there.iter().map(|group| group.quiet_until))),
-            column(
-                "kinds",
-                FieldType::Json,
-                there.iter().map(|group| Some(shown.names(group.told().0))).collect::<StringArray>(),
-            ),
-            column(
-                "missing",
-                FieldType::Json,
-                there.iter().map(|group| Some(shown.names(!group.told().0))).collect::<StringArray>(),
-            ),
-            column("distinct", FieldType::Int64, there.iter().map(|group| i64::from(group.told().1)).collect::<Int64Array>()),
+            column("kinds", FieldType::Json, there.iter().map(kinds).collect::<StringArray>()),
+            column("missing", FieldType::Json, there.iter().map(missing).collect::<StringArray>()),
             column("count", FieldType::Int64, there.iter().map(|group| group.events.len() as i64).collect::<Int64Array>()),
             column("events", FieldType::Json, there.iter().map(events).collect::<StringArray>()),
         ];

@@ -20,7 +20,7 @@ use crate::deadlines::Deadlines;
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::key_state::{column, times_of};
-use crate::pattern::automaton::{Automaton, StageId, StateId, Then};
+use crate::pattern::automaton::{StageId, StateId, Then};
 use crate::pattern::buffer::{Buffer, Moment, NO_NODE};
 use crate::pattern::matcher::Matcher;
 use crate::pattern::order::Waiting;
@@ -188,12 +188,12 @@ impl Kept {
         json!(stages.iter().map(|stage| &*automaton.stages[usize::from(stage.0)]).collect::<Vec<_>>()).to_string()
     }
 
-    /// What a run that still waits in this state becomes when its time is over.
-    fn ends_as(&self, state: StateId) -> &'static str {
-        match &self.matcher.automaton {
-            automaton if automaton.state(state).is_absence => "match",
-            Automaton { within: Some(_), .. } => "timeout",
-            Automaton { within: None, .. } => "none",
+    /// What a run that still waits becomes when its time is over.
+    fn ends_as(&self, run: &Run) -> &'static str {
+        match self.matcher.automaton.state(run.state).is_absence {
+            true => "match",
+            false if self.matcher.deadline(run) < i64::MAX => "timeout",
+            false => "none",
         }
     }
 }
@@ -277,29 +277,21 @@ impl StepState for Kept {
         let slot = self.index.asked(key);
         let none = KeyRuns::default();
         let runs = self.slots.get(slot as usize).map_or(&none, |slot| &slot.runs);
-        let open = runs.runs.iter().map(|run| (run.node, run.begun, Some(run.last), Some(run.state)));
-        let held = runs.held.iter().map(|held| (held.node, held.begun, None, None));
-        let all: Vec<(u32, Moment, Option<i64>, Option<StateId>)> = open.chain(held).collect();
-        let within = self.matcher.automaton.within;
+        let open = runs.runs.iter().map(|run| (run.node, run.begun, Some(run)));
+        let held = runs.held.iter().map(|held| (held.node, held.begun, None));
+        let all: Vec<(u32, Moment, Option<&Run>)> = open.chain(held).collect();
         let stage = |node: u32| Some(&*self.matcher.automaton.stages[usize::from(self.buffer.stage(node).0)]);
-        let until = |begun: Moment| within.map(|within| begun.time.saturating_add(within));
+        let until = |run: &Run| Some(self.matcher.deadline(run)).filter(|until| *until < i64::MAX);
+        let texts = |of: &dyn Fn(&Run) -> String| all.iter().map(|(.., run)| run.map(of)).collect::<StringArray>();
         let events = all.iter().map(|(node, ..)| i64::from(self.buffer.length(*node)));
         let columns = vec![
             column("stage", FieldType::String, all.iter().map(|(node, ..)| stage(*node)).collect::<StringArray>()),
-            column("complete", FieldType::Bool, all.iter().map(|(.., state)| Some(state.is_none())).collect::<BooleanArray>()),
-            column(
-                "waits_for",
-                FieldType::Json,
-                all.iter().map(|(.., state)| state.map(|state| self.awaited(state))).collect::<StringArray>(),
-            ),
-            column(
-                "at_end",
-                FieldType::String,
-                all.iter().map(|(.., state)| state.map(|state| self.ends_as(state))).collect::<StringArray>(),
-            ),
-            column("begun", FieldType::Timestamp(None), times_of(all.iter().map(|(_, begun, ..)| Some(begun.time)))),
-            column("last", FieldType::Timestamp(None), times_of(all.iter().map(|(_, _, last, _)| *last))),
-            column("until", FieldType::Timestamp(None), times_of(all.iter().map(|(_, begun, ..)| until(*begun)))),
+            column("complete", FieldType::Bool, all.iter().map(|(.., run)| Some(run.is_none())).collect::<BooleanArray>()),
+            column("waits_for", FieldType::Json, texts(&|run| self.awaited(run.state))),
+            column("at_end", FieldType::String, texts(&|run| self.ends_as(run).to_owned())),
+            column("begun", FieldType::Timestamp(None), times_of(all.iter().map(|(_, begun, _)| Some(begun.time)))),
+            column("last", FieldType::Timestamp(None), times_of(all.iter().map(|(.., run)| run.map(|run| run.last)))),
+            column("until", FieldType::Timestamp(None), times_of(all.iter().map(|(.., run)| run.and_then(until)))),
             column("count", FieldType::Int64, events.collect::<Int64Array>()),
             column(
                 "events",

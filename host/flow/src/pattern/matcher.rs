@@ -58,7 +58,7 @@ impl Matcher {
     }
 
     /// When a run's time is over.
-    fn deadline(&self, run: &Run) -> i64 {
+    pub(crate) fn deadline(&self, run: &Run) -> i64 {
         let patience = self.automaton.state(run.state).patience;
         let of_last = if patience == NO_PATIENCE { i64::MAX } else { run.last.saturating_add(patience) };
         self.automaton.within.map_or(of_last, |within| of_last.min(run.begun.time.saturating_add(within)))

@@ -98,6 +98,7 @@ impl PatternTally {
             bounded: Tally {
                 ended: self.bounded.ended + other.bounded.ended,
                 refused: self.bounded.refused + other.bounded.refused,
+                buried: self.bounded.buried + other.bounded.buried,
                 skip_failed: self.bounded.skip_failed + other.bounded.skip_failed,
             },
             failed: self.failed + other.failed,
