@@ -58,6 +58,7 @@ fn step() -> PatternStep {
         order: PatternOrder::Time,
         limits: RunLimits::default(),
         measures: vec![tidemill_flow::pattern::Measure { stage: None, call: last }],
+        explained: None,
         timeouts: false,
         judged: Judged::ByLane,
     })

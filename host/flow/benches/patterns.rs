@@ -15,12 +15,13 @@ use support::cpu;
 use support::payments::{ROWS, Sql, field, fields, payments, run};
 use tidemill_event::{CallFailure, Field, RuleAnswer, RuleCall};
 use tidemill_flow::pattern::{
-    ByComponent, ComponentPattern, Contiguity, Element, Measure, Pattern, PatternOrder, PatternSettings, PatternStep,
-    PredicateId, Quantifier, RunLimits, Skip, StageCondition,
+    ByComponent, ComponentPattern, Contiguity, Element, ListedPattern, Measure, Pattern, PatternList, PatternListSettings,
+    PatternOrder, PatternSettings, PatternStep, PredicateId, Quantifier, RunLimits, SharedConditions, Skip, StageCondition,
 };
 use tidemill_flow::recognize::{
     AfterMatch, Definition, MatchLimits, MatchSettings, MatchStep, RowPattern, RowsPerMatch, VariableId,
 };
+use tidemill_flow::rule_set::{Constant, SharedPredicate, TestKind};
 use tidemill_flow::{Aggregate, AggregateCall, Guest, Isolation, Judge, Judged, Operator, Predicate, StepId, Where};
 use tidemill_runtime::{
     Compiler, Component, Grants, Instance, InstanceSettings, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
@@ -34,22 +35,22 @@ fn measure(name: &str, stage: Option<&str>, aggregate: Aggregate, argument: Opti
     Measure { stage: stage.map(Into::into), call: AggregateCall { name: name.into(), aggregate, argument, filter: None } }
 }
 
-fn pattern_step(
+fn settings(
     by: &str,
     pattern: Pattern,
-    conditions: Vec<Box<dyn Predicate>>,
+    conditions: Vec<StageCondition>,
     asked: &[&str],
     measures: Vec<Measure>,
-) -> PatternStep {
+) -> PatternSettings {
     let kept: Vec<Field> = measures.iter().filter_map(|measure| measure.call.argument.clone()).collect();
     let needed = |one: &Field| &*one.name == by || asked.contains(&&*one.name) || kept.contains(one);
-    PatternStep::new(PatternSettings {
+    PatternSettings {
         step: STEP,
         by: vec![field(by)],
         fields: fields().into_iter().filter(needed).collect(),
         kept: kept.clone(),
         pattern,
-        conditions: conditions.into_iter().map(StageCondition::Row).collect(),
+        conditions,
         values: Vec::new(),
         asked: None,
         order: PatternOrder::Time,
@@ -58,8 +59,18 @@ fn pattern_step(
         explained: None,
         timeouts: false,
         judged: Judged::ByLane,
-    })
-    .expect("a sound pattern")
+    }
+}
+
+fn pattern_step(
+    by: &str,
+    pattern: Pattern,
+    conditions: Vec<Box<dyn Predicate>>,
+    asked: &[&str],
+    measures: Vec<Measure>,
+) -> PatternStep {
+    let conditions = conditions.into_iter().map(StageCondition::Row).collect();
+    PatternStep::new(settings(by, pattern, conditions, asked, measures)).expect("a sound pattern")
 }
 
 /// Three of a user within a minute; the next match begins behind the third.
@@ -98,6 +109,40 @@ fn five() -> Box<dyn Operator> {
     Box::new(pattern_step("user", pattern, conditions, &["kind"], measures))
 }
 
+/// So many patterns as one step: two payments declined at a merchant, beyond an amount, of a user in a minute. Each has a condition of its own; merchants
+/// are found by value, four conditions over amounts are shared.
+fn listed(count: usize) -> Box<dyn Operator> {
+    const LEAST: usize = 4;
+    let is = |column: &str, value: String| TestKind::Is { column: column.into(), any_of: vec![Constant::Text(value.into())] };
+    let tests = |at: usize| {
+        vec![
+            is("merchant", format!("merchant-{}", at % 300)),
+            is("status", "declined".to_owned()),
+            TestKind::Predicate((at / 300 % LEAST) as u32),
+        ]
+    };
+    let least =
+        |at: usize| SharedPredicate { columns: vec!["amount".into()], predicate: Sql::boxed(&format!("amount > {}", at * 100)) };
+    let sum = || vec![measure("spent", None, Aggregate::Sum, Some(field("amount")))];
+    let pattern = |at: usize| {
+        let twice = Element::stage("a", Contiguity::Next, PredicateId(0)).quantified(Quantifier::times(2, Some(2)));
+        let pattern = Pattern { within: Some(WITHIN), skip: Skip::PastLast, ..Pattern::new(vec![twice]) };
+        let settings = settings("user", pattern, vec![StageCondition::Shared(at as u32)], &[], sum());
+        ListedPattern { name: format!("p{at}").into(), shape: String::new(), settings, after: None }
+    };
+    let columns = PatternStep::new(pattern(0).settings).expect("a sound pattern").fields();
+    let list = PatternListSettings {
+        step: STEP,
+        fields: fields(),
+        order: PatternOrder::Time,
+        judged: Judged::ByLane,
+        conditions: SharedConditions { conditions: (0..count).map(tests).collect(), predicates: (0..LEAST).map(least).collect() },
+        patterns: (0..count).map(pattern).collect(),
+        columns,
+    };
+    Box::new(PatternList::new(list).expect("sound patterns"))
+}
+
 /// `where status = 'declined'`, the floor, and what `match_recognize` needs before it to pass over other rows.
 fn filter() -> Box<dyn Operator> {
     Box::new(Where::new(STEP, Sql::boxed(DECLINED)))
@@ -107,6 +152,7 @@ fn filter() -> Box<dyn Operator> {
 fn recognize() -> Box<dyn Operator> {
     let three = (0..3).map(|at| RowPattern::Variable(VariableId(at))).collect();
     let settings = MatchSettings {
+        explained: None,
         step: STEP,
         by: vec![field("user")],
         fields: vec![field("user"), field("amount")],
@@ -210,6 +256,9 @@ fn patterns(criterion: &mut Criterion) {
         bench(&mut group, "three in 60 s, match_recognize behind where", &|| vec![filter(), recognize()]);
         bench(&mut group, "three in 60 s, two measures, SQL", &|| vec![Box::new(failed(Sql::boxed("type = 'auth_failed'")))]);
         bench(&mut group, "three in 60 s, two measures, component", &|| vec![by_component(&component)]);
+        for count in [1, 1_000] {
+            bench(&mut group, &format!("a list of {count}"), &|| vec![listed(count)]);
+        }
         if percent == 5 {
             bench(&mut group, "five stages, the third once or more", &|| vec![five()]);
         }

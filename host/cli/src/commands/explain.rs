@@ -98,7 +98,8 @@ fn partial_match(row: &Value, watermark: &str, lines: &mut Vec<String>) {
         }
         (None, _) => ", however long that takes".to_owned(),
     };
-    lines.push(format!("  waits for {waits} since {}{until}", row["last"].as_str().unwrap_or("-")));
+    let of = row["pattern"].as_str().map_or_else(String::new, |pattern| format!("{pattern} "));
+    lines.push(format!("  {of}waits for {waits} since {}{until}", row["last"].as_str().unwrap_or("-")));
     let events = timed(row["events"].as_array().map_or(&[][..], Vec::as_slice));
     lines.extend(event_lines(&events).into_iter().map(|line| format!("    {line}")));
 }

@@ -82,7 +82,8 @@ impl Checker<'_> {
         }
         let judged = self.judged();
         let mut shared = Some(SharedTests::default());
-        let (mut patterns, mut before): (Vec<(Arc<str>, PlannedPattern)>, Vec<(Field, Expression)>) = (Vec::new(), Vec::new());
+        let mut patterns: Vec<(Arc<str>, PlannedPattern)> = Vec::new();
+        let mut before: Vec<(Field, Expression)> = Vec::new();
         let mut told: Vec<Field> = by.clone();
         for one in &wanted.patterns {
             let Some((planned, ..)) = self.patterned(&one.path, &one.pattern, columns, (None, &mut shared)) else {
