@@ -14,11 +14,12 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use serde_json::Value;
 use tidemill_event::json::RowEncoder;
-use tidemill_event::{PartitionId, PipelineName, StreamName, StreamSchema, TenantName};
+use tidemill_event::{PartitionId, PipelineName, StreamSchema, TenantName};
 use tidemill_log::{Append, FrameRows, Partition, ReadLimit, Stream, Visibility};
 
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
+use crate::own_streams::OwnStream;
 
 /// Rows and bytes that are brought over at a time.
 const READ: ReadLimit = ReadLimit { rows_max: 1_024, bytes_max: 512 << 10 };
@@ -29,7 +30,7 @@ type Event = (String, i64, i64);
 impl Deployments {
     /// Per partition of a pipeline's dead letters, where the next one will stand.
     pub(crate) fn letters_end(&self, tenant: &TenantName, name: &PipelineName) -> Vec<u64> {
-        let letters = self.stream(tenant, StreamName::derived(name.as_str(), "dead-letters"));
+        let letters = self.stream(tenant, OwnStream::DeadLetters.name(name));
         letters.map_or_else(Vec::new, |letters| {
             letters.partitions().iter().map(|partition| partition.end(Visibility::Sequenced).0).collect()
         })
@@ -38,7 +39,7 @@ impl Deployments {
     /// Brings the letters of run `run` over. Nothing runs of either. What does not come, because the log or the host stops, is in the
     /// run's own stream.
     pub(crate) fn adopt_letters(&self, main: &Deployed, run: u64) {
-        let name = StreamName::derived(main.name.as_str(), "dead-letters");
+        let name = OwnStream::DeadLetters.name(&main.name);
         let (of_run, all) = (self.stream(&main.tenant, name.of_run(run)), self.stream(&main.tenant, name));
         let Some((of_run, all)) = of_run.zip(all) else { return };
         let adopted = self

@@ -13,13 +13,11 @@ use tidemill_log::{Stream, StreamError, Visibility};
 use crate::deployed::{Deployed, Role};
 use crate::deployments::Deployments;
 use crate::pipeline::{PipelineDefinition, Reading, Run, document, read_pipeline};
-use crate::plan::{
-    Graph, Pinning, Plan, PlannedSource, PlannedTarget, alert_definition, describe, difference, made, owner, owner_key,
-};
+use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
 use crate::sinks::marks_of_added;
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
-use crate::task::{dead_letter_definition, inner_definition, late_definition, matches_definition, progress_definition};
+use crate::task::{inner_definition, progress_definition};
 use crate::{Applied, ApplyError, Fault};
 
 /// Documents to change, by key; `None` removes one.
@@ -239,20 +237,12 @@ impl Deployments {
             }
         }
         let partitions = plan.tasks();
-        let name = plan.definition.name.as_str();
-        self.make_stream(&plan.tenant, StreamName::derived(name, "dead-letters"), dead_letter_definition(partitions))?;
-        if plan.has_late_rows() {
-            self.make_stream(&plan.tenant, StreamName::derived(name, "late"), late_definition(partitions))?;
-        }
-        if plan.has_alerts() {
-            self.make_stream(&plan.tenant, StreamName::derived(name, "alerts"), alert_definition(partitions))?;
-        }
-        if let Some(matches) = plan.matches_stream() {
-            self.make_stream(&plan.tenant, matches, matches_definition(partitions))?;
+        for own in plan.own_streams() {
+            self.make_stream(&plan.tenant, own.name(&plan.definition.name), own.definition(partitions))?;
         }
         if let Some(last) = plan.stages.last().filter(|_| plan.has_sinks()) {
-            let output =
-                self.make_stream(&plan.tenant, StreamName::derived(name, "output"), made(&plan.output, Vec::new(), last.tasks))?;
+            let name = StreamName::derived(plan.definition.name.as_str(), "output");
+            let output = self.make_stream(&plan.tenant, name, made(&plan.output, Vec::new(), last.tasks))?;
             if output.definition().schema != plan.output {
                 self.threads.log.evolve_stream(output.id(), plan.output.clone())?;
             }

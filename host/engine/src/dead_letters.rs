@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tidemill_event::json::RowEncoder;
-use tidemill_event::{EventTime, Offset, PartitionId, PipelineName, StreamName, TenantName};
+use tidemill_event::{EventTime, Offset, PartitionId, PipelineName, TenantName};
 use tidemill_log::{Partition, ReadLimit, Stream, Visibility};
 
 use crate::ControlError;
 use crate::deployments::Deployments;
+use crate::own_streams::OwnStream;
 use crate::task::Replayed;
 
 /// Dead letters listed unless said otherwise.
@@ -150,7 +151,7 @@ impl Deployments {
     }
 
     fn letters_of(&self, tenant: &TenantName, name: &PipelineName) -> Result<Arc<Stream>, ControlError> {
-        let stream = StreamName::derived(name.as_str(), "dead-letters");
+        let stream = OwnStream::DeadLetters.name(name);
         self.stream(tenant, stream).ok_or_else(|| ControlError::Unknown(name.clone()))
     }
 

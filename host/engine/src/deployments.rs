@@ -16,6 +16,7 @@ use tidemill_state::TaskId;
 use crate::deployed::{Deployed, Role};
 use crate::engine::Threads;
 use crate::logs::PipelineLogs;
+use crate::own_streams::OwnStream;
 use crate::pipeline::{PipelineDefinition, parse};
 use crate::plan::{Catalog, Graph, Pinning, Plan, PlannedTarget, check};
 use crate::sinks::{SinkShared, mark_prefix, start_sinks};
@@ -210,10 +211,11 @@ impl Deployments {
         };
         let progress = found(progress_name(&plan.definition.name, stored.run))?;
         let output = |stream: StreamName| found(role.output(stream, stored.run));
-        let dead_letters = output(StreamName::derived(name, "dead-letters"))?;
-        let late = if plan.has_late_rows() { Some(output(StreamName::derived(name, "late"))?) } else { None };
-        let alerts = if plan.has_alerts() { Some(output(StreamName::derived(name, "alerts"))?) } else { None };
-        let matches = plan.matches_stream().map(output).transpose()?;
+        let own = |own: OwnStream| output(own.name(&plan.definition.name));
+        let if_written = |wanted: OwnStream| plan.own_streams().find(|there| *there == wanted).map(own).transpose();
+        let dead_letters = own(OwnStream::DeadLetters)?;
+        let (late, alerts) = (if_written(OwnStream::Late)?, if_written(OwnStream::Alerts)?);
+        let matches = if_written(OwnStream::Matches)?;
         let mut outputs = Vec::new();
         for target in &plan.targets {
             if let PlannedTarget::Stream { name, of, .. } = target {

@@ -29,6 +29,7 @@ mod logs;
 mod machine_status;
 mod matches;
 mod metrics;
+mod own_streams;
 mod pattern_status;
 mod pipeline;
 mod pipeline_metrics;

@@ -21,7 +21,7 @@ use tidemill_log::{Partition, ReadLimit, Visibility};
 
 use crate::ControlError;
 use crate::deployments::Deployments;
-use crate::plan::explained::matches_name;
+use crate::own_streams::OwnStream;
 
 /// Events that are read again; of a match with more, the others are shown as the step saw them.
 const READ_AGAIN_MAX: usize = 1_000;
@@ -72,7 +72,7 @@ impl Deployments {
         name: &PipelineName,
         id: MatchId,
     ) -> Result<Option<ExplainedMatch>, ControlError> {
-        let Some(stream) = self.stream(tenant, matches_name(name)) else {
+        let Some(stream) = self.stream(tenant, OwnStream::Matches.name(name)) else {
             // The stream outlives the pipeline; without either there is nothing to ask.
             self.find(tenant, name)?;
             return Ok(None);

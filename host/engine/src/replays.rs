@@ -301,7 +301,6 @@ impl Deployments {
 
 /// The streams a plan writes, each with its name in a run that is a replay.
 pub(crate) fn outputs(plan: &Plan, run: u64) -> Vec<(StreamName, StreamName)> {
-    let name = plan.definition.name.as_str();
     let mut streams: Vec<StreamName> = plan
         .targets
         .iter()
@@ -310,16 +309,9 @@ pub(crate) fn outputs(plan: &Plan, run: u64) -> Vec<(StreamName, StreamName)> {
             PlannedTarget::File(_) | PlannedTarget::Webhook(_) | PlannedTarget::Stdout => None,
         })
         .collect();
-    streams.push(StreamName::derived(name, "dead-letters"));
-    if plan.has_late_rows() {
-        streams.push(StreamName::derived(name, "late"));
-    }
-    if plan.has_alerts() {
-        streams.push(StreamName::derived(name, "alerts"));
-    }
-    streams.extend(plan.matches_stream());
+    streams.extend(plan.own_streams().map(|own| own.name(&plan.definition.name)));
     if plan.has_sinks() {
-        streams.push(StreamName::derived(name, "output"));
+        streams.push(StreamName::derived(plan.definition.name.as_str(), "output"));
     }
     streams.into_iter().map(|stream| (stream.clone(), stream.of_run(run))).collect()
 }

@@ -9,6 +9,7 @@ use tidemill_log::StreamError;
 use crate::DeleteStreamError;
 use crate::deployed::{Deployed, Role};
 use crate::deployments::Deployments;
+use crate::own_streams::OwnStream;
 use crate::stored::progress_name;
 
 impl Deployments {
@@ -64,12 +65,12 @@ impl Deployed {
     /// Whether it reads the stream, writes it, or keeps its own in it.
     fn uses(&self, stream: &StreamName) -> bool {
         let (sources, targets) = self.streams().unwrap_or_default();
-        let own =
-            ["dead-letters", "late", "alerts", "matches", "output"].map(|suffix| StreamName::derived(self.name.as_str(), suffix));
+        let mut own =
+            OwnStream::ALL.map(|own| own.name(&self.name)).into_iter().chain([StreamName::derived(self.name.as_str(), "output")]);
         let writes = |target: &StreamName| self.role.output(target.clone(), self.stored.run) == *stream;
         sources.contains(stream)
             || targets.iter().any(writes)
-            || own.iter().any(writes)
+            || own.any(|own| writes(&own))
             || (self.role == Role::Replay && targets.contains(stream))
             || progress_name(&self.name, self.stored.run) == *stream
             || self.stored.inner_streams(&self.name).contains(stream)

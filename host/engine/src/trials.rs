@@ -14,11 +14,11 @@ use crate::ControlError;
 use crate::apply::{Documents, owned};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
+use crate::own_streams::OwnStream;
 use crate::pipeline::{Run, read_pipeline};
-use crate::plan::{Plan, PlannedTarget, alert_definition, made};
+use crate::plan::{Plan, PlannedTarget, made};
 use crate::sinks::marks_of_added;
 use crate::stored::StoredPipeline;
-use crate::task::{dead_letter_definition, late_definition, matches_definition};
 
 impl Deployments {
     /// The plan of a text that is tried, and its document as it would be if it were applied now.
@@ -47,20 +47,11 @@ impl Deployments {
 
     /// The definition of a stream that a plan writes, as the plan would make it.
     pub(crate) fn planned_definition(&self, plan: &Plan, stream: &StreamName) -> Option<StreamDefinition> {
-        let derived = |word| StreamName::derived(plan.definition.name.as_str(), word);
-        if *stream == derived("dead-letters") {
-            return Some(dead_letter_definition(plan.tasks()));
+        let name = &plan.definition.name;
+        if let Some(own) = OwnStream::ALL.into_iter().find(|own| *stream == own.name(name)) {
+            return Some(own.definition(plan.tasks()));
         }
-        if *stream == derived("late") {
-            return Some(late_definition(plan.tasks()));
-        }
-        if *stream == derived("alerts") {
-            return Some(alert_definition(plan.tasks()));
-        }
-        if *stream == derived("matches") {
-            return Some(matches_definition(plan.tasks()));
-        }
-        if *stream == derived("output") {
+        if *stream == StreamName::derived(name.as_str(), "output") {
             return plan.stages.last().map(|last| made(&plan.output, Vec::new(), last.tasks));
         }
         plan.targets.iter().find_map(|target| match target {

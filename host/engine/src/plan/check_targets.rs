@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidemill_connect::{FileSink, WebhookTarget};
 use tidemill_event::{FieldType, PipelineName, StreamId, StreamName, StreamSchema, TenantName};
 
+use crate::own_streams::OwnStream;
 use crate::pipeline::{PipelineDefinition, Route, StepKind, Target, TargetKind, Text};
 use crate::plan::check::Checker;
 use crate::plan::target::{made, misfits};
@@ -80,7 +81,7 @@ impl Checker<'_> {
         }
         self.refuse_lost_routes(definition);
         for step in definition.steps.iter().filter(|step| matches!(step.kind, StepKind::Alert(_))) {
-            let alerts = StreamName::derived(definition.name.as_str(), "alerts");
+            let alerts = OwnStream::Alerts.name(&definition.name);
             self.refuse_cycle(definition, &alerts, &step.name(), step.line);
         }
         targets

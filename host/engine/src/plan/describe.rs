@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidemill_event::Field;
 use tidemill_flow::{AggregateCall, StepId, Ttl, TtlClock};
 
+use crate::own_streams::OwnStream;
 use crate::pipeline::{Route, Run};
 use crate::plan::aggregates::PlannedAggregates;
 use crate::plan::component::type_name;
@@ -74,7 +75,7 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             }
             if let PlannedKind::Alert(alert) = &step.kind {
                 described["severity"] = json!(alert.severity.as_str());
-                described["alerts"] = json!(format!("{}.alerts", plan.definition.name));
+                described["alerts"] = json!(OwnStream::Alerts.name(&plan.definition.name).to_string());
             }
             if let PlannedKind::Metrics(meters) = &step.kind {
                 described["metrics"] = json!(meters.iter().map(|meter| &meter.name).collect::<Vec<_>>());
@@ -107,7 +108,8 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
             }
             if let Some(explained) = plan.explained(StepId(at as u32)) {
                 let kept: Vec<&str> = explained.shown.iter().map(|name| &**name).collect();
-                described["explain"] = json!({"stream": plan.matches_stream().map(|stream| stream.to_string()), "kept": kept});
+                described["explain"] =
+                    json!({"stream": OwnStream::Matches.name(&plan.definition.name).to_string(), "kept": kept});
             }
             if let Some(by) = plan.key_of(at as u32) {
                 described["by"] = json!(by);

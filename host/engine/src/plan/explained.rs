@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_event::{Field, PipelineName, StreamName};
+use tidemill_event::Field;
 use tidemill_flow::StepId;
 
 use crate::pipeline::Text;
@@ -96,14 +96,8 @@ impl Plan {
         }
     }
 
-    /// The stream of what its matches are made of, if any step says that.
-    pub(crate) fn matches_stream(&self) -> Option<StreamName> {
-        let explains = (0..self.steps.len() as u32).any(|step| self.explained(StepId(step)).is_some());
-        explains.then(|| matches_name(&self.definition.name))
+    /// Whether a step explains its matches: then there is a stream of what they are made of.
+    pub(crate) fn has_explained(&self) -> bool {
+        (0..self.steps.len() as u32).any(|step| self.explained(StepId(step)).is_some())
     }
-}
-
-/// `{pipeline}.matches`.
-pub(crate) fn matches_name(pipeline: &PipelineName) -> StreamName {
-    StreamName::derived(pipeline.as_str(), "matches")
 }
