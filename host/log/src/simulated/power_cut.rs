@@ -323,9 +323,11 @@ struct PowerCutFile {
     content: Arc<Mutex<Content>>,
 }
 
+// Every call holds the disk until it is done: one that had begun would otherwise go on behind the power cut.
 impl PowerCutFile {
     fn sync(&self) -> io::Result<()> {
-        let fate = self.shared.lock().enter(Call::Sync);
+        let mut shared = self.shared.lock();
+        let fate = shared.enter(Call::Sync);
         let mut content = self.content.lock();
         match fate {
             Fate::Works => content.sync(),
@@ -340,12 +342,17 @@ impl PowerCutFile {
 
 impl DiskFile for PowerCutFile {
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.shared.lock().enter(Call::Read).result()?;
+        let mut shared = self.shared.lock();
+        shared.enter(Call::Read).result()?;
         self.content.lock().read_at(at, buffer)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let fate = self.shared.lock().enter(Call::Write);
+        let mut shared = self.shared.lock();
+        if shared.off {
+            return Err(power_is_off());
+        }
+        let fate = shared.enter(Call::Write);
         // A write that fails half way has done the first half.
         let done = if fate.begins() { bytes.len() } else { bytes.len() / 2 };
         self.content.lock().pending.push(Pending::Write { at, bytes: bytes[..done].to_owned(), lost: false });
@@ -353,7 +360,8 @@ impl DiskFile for PowerCutFile {
     }
 
     fn preallocate(&self, bytes: u64) -> io::Result<()> {
-        let fate = self.shared.lock().enter(Call::Preallocate);
+        let mut shared = self.shared.lock();
+        let fate = shared.enter(Call::Preallocate);
         if fate.begins() {
             self.content.lock().pending.push(Pending::Length(bytes));
         }
@@ -361,7 +369,8 @@ impl DiskFile for PowerCutFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.shared.lock().enter(Call::Read).result()?;
+        let mut shared = self.shared.lock();
+        shared.enter(Call::Read).result()?;
         self.content.lock().len()
     }
 
