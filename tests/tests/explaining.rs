@@ -82,7 +82,7 @@ fn brute_force_is_explained_by_its_id_behind_kills() {
     let expected: Value =
         serde_json::from_str(&fs::read_to_string(folder.join("expected.json")).expect("the answers")).expect("JSON");
     let triple = |seqs: &Value| -> Vec<i64> { seqs.as_array().expect("a triple").iter().filter_map(Value::as_i64).collect() };
-    let expected: BTreeSet<Vec<i64>> = expected["brute_force"].as_array().expect("triples").iter().map(triple).collect();
+    let expected: BTreeSet<Vec<i64>> = expected["brute_force"]["seqs"].as_array().expect("triples").iter().map(triple).collect();
 
     let mut host = Host::start();
     stream(&host);

@@ -66,8 +66,8 @@ fn a_pattern_says_its_open_partial_matches_and_a_correlation_its_events() {
     let found = ask(&host, "pattern", Some("a")).expect("partial matches");
     expect![[r#"
         {"at_end":"timeout","begun":"1970-01-01T00:00:01.000000Z","complete":false,"count":1,"events":[{"at":"1970-01-01T00:00:01.000000Z","row":{"v":1},"stage":"low"}],"last":"1970-01-01T00:00:01.000000Z","stage":"low","until":"1970-01-01T00:00:21.000000Z","waits_for":["high"]}
-        {"at_end":"timeout","begun":"1970-01-01T00:00:01.000000Z","complete":false,"count":2,"events":[{"at":"1970-01-01T00:00:01.000000Z","row":{"v":1},"stage":"low"},{"at":"1970-01-01T00:00:02.000000Z","row":{"v":2},"stage":"low"}],"last":"1970-01-01T00:00:02.000000Z","stage":"low","until":"1970-01-01T00:00:21.000000Z","waits_for":["low","high"]}
-        {"at_end":"timeout","begun":"1970-01-01T00:00:02.000000Z","complete":false,"count":1,"events":[{"at":"1970-01-01T00:00:02.000000Z","row":{"v":2},"stage":"low"}],"last":"1970-01-01T00:00:02.000000Z","stage":"low","until":"1970-01-01T00:00:22.000000Z","waits_for":["low","high"]}
+        {"at_end":"timeout","begun":"1970-01-01T00:00:01.000000Z","complete":false,"count":2,"events":[{"at":"1970-01-01T00:00:01.000000Z","row":{"v":1},"stage":"low"},{"at":"1970-01-01T00:00:02.000000Z","row":{"v":2},"stage":"low"}],"last":"1970-01-01T00:00:02.000000Z","stage":"low","until":"1970-01-01T00:00:21.000000Z","waits_for":["high","low"]}
+        {"at_end":"timeout","begun":"1970-01-01T00:00:02.000000Z","complete":false,"count":1,"events":[{"at":"1970-01-01T00:00:02.000000Z","row":{"v":2},"stage":"low"}],"last":"1970-01-01T00:00:02.000000Z","stage":"low","until":"1970-01-01T00:00:22.000000Z","waits_for":["high","low"]}
     "#]].assert_eq(&found["state"].as_array().expect("rows").iter().map(|row| format!("{row}\n")).collect::<String>());
     assert!(matches!(ask(&host, "pattern", Some("b")), Err(StateOfKeyError::Nothing { .. })));
     host.apply("p", "from: events\nsteps:\n- correlate: {by: [k], within: 10s, kinds: {low: v < 3, high: v > 7}, evidence: [v]}\nto: [{stream: found}]\n");

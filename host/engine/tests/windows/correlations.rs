@@ -13,8 +13,8 @@ fn kinds_and_values_within_a_time_are_a_match_with_their_events() {
         "- correlate: {by: [k], within: 10s, kinds: {low: v < 3, high: v > 7}, distinct: {of: v, at_least: 3}, evidence: [v]}",
         "a@1=1 b@2=9 a@3=9 a@4=5 a@5=2 b@6=1 a@7=1 a@9=9 a@10=2 b@12=8 a@12=1 a@13=8 a@14=0 b@13=2",
         expect![[r#"
-            {"_time":"00:05","distinct":3,"events":3,"evidence":[{"at":"00:01","kinds":["low"],"v":1},{"at":"00:03","kinds":["high"],"v":9},{"at":"00:05","kinds":["low"],"v":2}],"k":"a","kinds":["low","high"],"match_end":"00:05","match_id":"3948a22bf19259f3","match_start":"00:01"}
-            {"_time":"00:14","distinct":3,"events":3,"evidence":[{"at":"00:12","kinds":["low"],"v":1},{"at":"00:13","kinds":["high"],"v":8},{"at":"00:14","kinds":["low"],"v":0}],"k":"a","kinds":["low","high"],"match_end":"00:14","match_id":"d895ca84ac8044d1","match_start":"00:12"}
+            {"_time":"00:05","distinct":3,"events":3,"evidence":[{"at":"00:01","kinds":["low"],"v":1},{"at":"00:03","kinds":["high"],"v":9},{"at":"00:05","kinds":["low"],"v":2}],"k":"a","kinds":["low","high"],"match_end":"00:05","match_id":"000000001388-4cb6d22213f16231","match_start":"00:01"}
+            {"_time":"00:14","distinct":3,"events":3,"evidence":[{"at":"00:12","kinds":["low"],"v":1},{"at":"00:13","kinds":["high"],"v":8},{"at":"00:14","kinds":["low"],"v":0}],"k":"a","kinds":["low","high"],"match_end":"00:14","match_id":"0000000036b0-1e1ea2ba30cc2ffd","match_start":"00:12"}
         "#]],
     );
     check(
