@@ -21,16 +21,16 @@ fn kinds_and_values_within_a_time_are_a_match_with_their_events() {
         "- correlate: {by: [], within: 5s, kinds: {a: k = 'a', b: k = 'b', c: k = 'c'}, in_order: true, evidence: [k]}",
         "c@1=1 a@2=1 b@3=1 a@5=1 b@6=1 c@6=1 a@7=1 b@8=1 c@9=1",
         expect![[r#"
-            {"_time":"00:06","events":5,"evidence":[{"at":"00:02","k":"a","kinds":["a"]},{"at":"00:03","k":"b","kinds":["b"]},{"at":"00:05","k":"a","kinds":["a"]},{"at":"00:06","k":"b","kinds":["b"]},{"at":"00:06","k":"c","kinds":["c"]}],"kinds":["a","b","c"],"match_end":"00:06","match_id":"27c69c98f235aea0","match_start":"00:02"}
-            {"_time":"00:09","events":3,"evidence":[{"at":"00:07","k":"a","kinds":["a"]},{"at":"00:08","k":"b","kinds":["b"]},{"at":"00:09","k":"c","kinds":["c"]}],"kinds":["a","b","c"],"match_end":"00:09","match_id":"df55ec48f6cd5281","match_start":"00:07"}
+            {"_time":"00:06","events":5,"evidence":[{"at":"00:02","k":"a","kinds":["a"]},{"at":"00:03","k":"b","kinds":["b"]},{"at":"00:05","k":"a","kinds":["a"]},{"at":"00:06","k":"b","kinds":["b"]},{"at":"00:06","k":"c","kinds":["c"]}],"kinds":["a","b","c"],"match_end":"00:06","match_id":"000000001770-5997b53c6cc7cc23","match_start":"00:02"}
+            {"_time":"00:09","events":3,"evidence":[{"at":"00:07","k":"a","kinds":["a"]},{"at":"00:08","k":"b","kinds":["b"]},{"at":"00:09","k":"c","kinds":["c"]}],"kinds":["a","b","c"],"match_end":"00:09","match_id":"000000002328-1a41a9655759b227","match_start":"00:07"}
         "#]],
     );
     check(
         "- correlate: {by: [k], within: 5s, kinds: {one: v = 1, two: v = 2, three: v = 3}, at_least: 2}",
         "a@1=1 a@6=2 a@7=3 b@7=3 b@8=3 b@9=1",
         expect![[r#"
-            {"_time":"00:07","events":2,"evidence":[{"at":"00:06","kinds":["two"]},{"at":"00:07","kinds":["three"]}],"k":"a","kinds":["two","three"],"match_end":"00:07","match_id":"984e2f2eafdf1014","match_start":"00:06"}
-            {"_time":"00:09","events":3,"evidence":[{"at":"00:07","kinds":["three"]},{"at":"00:08","kinds":["three"]},{"at":"00:09","kinds":["one"]}],"k":"b","kinds":["one","three"],"match_end":"00:09","match_id":"c8914209ad6ad7ea","match_start":"00:07"}
+            {"_time":"00:07","events":2,"evidence":[{"at":"00:06","kinds":["two"]},{"at":"00:07","kinds":["three"]}],"k":"a","kinds":["two","three"],"match_end":"00:07","match_id":"000000001b58-4760bcabb6102658","match_start":"00:06"}
+            {"_time":"00:09","events":3,"evidence":[{"at":"00:07","kinds":["three"]},{"at":"00:08","kinds":["three"]},{"at":"00:09","kinds":["one"]}],"k":"b","kinds":["one","three"],"match_end":"00:09","match_id":"000000002328-c1018ec192b5a266","match_start":"00:07"}
         "#]],
     );
 }
