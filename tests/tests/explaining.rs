@@ -139,7 +139,7 @@ fn brute_force_is_explained_by_its_id_behind_kills() {
     let id = row["match_id"].as_str().expect("an id");
     let shown = cli(&host, &["explain", "match", "yaml", id]);
     for wanted in
-        ["begin fails {3} where type = 'auth_failed', within 60s, skip past_last", "an event let it out", "logins 1:", "of 60 s"]
+        ["begin fails {3} where type = 'auth_failed', within 1m, skip past_last", "an event let it out", "logins 1:", "of 60 s"]
     {
         assert!(shown.contains(wanted) || wanted == "logins 1:" && shown.contains("logins 0:"), "no `{wanted}` in\n{shown}");
     }
