@@ -12,6 +12,7 @@ use tidemill_log::{Stream, StreamError, Visibility};
 
 use crate::deployed::{Deployed, Role};
 use crate::deployments::Deployments;
+use crate::own_streams::output_name;
 use crate::pipeline::{PipelineDefinition, Reading, Run, document, read_pipeline};
 use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
 use crate::sinks::marks_of_added;
@@ -241,7 +242,7 @@ impl Deployments {
             self.make_stream(&plan.tenant, own.name(&plan.definition.name), own.definition(partitions))?;
         }
         if let Some(last) = plan.stages.last().filter(|_| plan.has_sinks()) {
-            let name = StreamName::derived(plan.definition.name.as_str(), "output");
+            let name = output_name(&plan.definition.name);
             let output = self.make_stream(&plan.tenant, name, made(&plan.output, Vec::new(), last.tasks))?;
             if output.definition().schema != plan.output {
                 self.threads.log.evolve_stream(output.id(), plan.output.clone())?;

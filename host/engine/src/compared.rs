@@ -23,6 +23,7 @@ use tidemill_log::{Partition, ReadLimit, Stream, Visibility};
 use crate::ControlError;
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
+use crate::own_streams::output_name;
 use crate::plan::{Plan, PlannedTarget};
 
 /// So many rows of each side are compared at most: sixteen bytes of memory each.
@@ -127,7 +128,7 @@ impl Deployments {
             PlannedTarget::Stream { name, .. } => Some(name.clone()),
             PlannedTarget::File(_) | PlannedTarget::Webhook(_) | PlannedTarget::Stdout => None,
         });
-        let output = plan.has_sinks().then(|| StreamName::derived(plan.definition.name.as_str(), "output"));
+        let output = plan.has_sinks().then(|| output_name(&plan.definition.name));
         let named = targets.chain(output).map(|name| (name.clone(), name.of_run(run)));
         named.filter(|(_, of_run)| self.stream(tenant, of_run.clone()).is_some()).collect()
     }

@@ -16,7 +16,7 @@ use tidemill_state::TaskId;
 use crate::deployed::{Deployed, Role};
 use crate::engine::Threads;
 use crate::logs::PipelineLogs;
-use crate::own_streams::OwnStream;
+use crate::own_streams::{OwnStream, output_name};
 use crate::pipeline::{PipelineDefinition, parse};
 use crate::plan::{Catalog, Graph, Pinning, Plan, PlannedTarget, check};
 use crate::sinks::{SinkShared, mark_prefix, start_sinks};
@@ -158,9 +158,7 @@ impl Deployments {
     }
 
     pub(crate) fn output(&self, plan: &Plan) -> Option<Arc<Stream>> {
-        plan.has_sinks()
-            .then(|| self.stream(&plan.tenant, StreamName::derived(plan.definition.name.as_str(), "output")))
-            .flatten()
+        plan.has_sinks().then(|| self.stream(&plan.tenant, output_name(&plan.definition.name))).flatten()
     }
 
     /// Puts a pipeline into the catalog and starts its tasks and sinks unless it is paused.
@@ -204,7 +202,6 @@ impl Deployments {
         before: Option<&Deployed>,
         accept_divergence: bool,
     ) -> Result<(Vec<Arc<TaskShared>>, Vec<Arc<SinkShared>>), String> {
-        let name = plan.definition.name.as_str();
         let found = |stream: StreamName| {
             self.stream(&plan.tenant, stream.clone())
                 .ok_or_else(|| format!("the stream `{stream}` is gone: apply the pipeline again"))
@@ -222,7 +219,7 @@ impl Deployments {
                 outputs.push((output(name.clone())?, of.clone()));
             }
         }
-        let output = if plan.has_sinks() { Some(output(StreamName::derived(name, "output"))?) } else { None };
+        let output = if plan.has_sinks() { Some(output(output_name(&plan.definition.name))?) } else { None };
         outputs.extend(output.clone().map(|output| (output, None)));
         let letters_at = |task: PartitionId| task.0 as usize % dead_letters.partitions().len();
         let letters_from = |task: PartitionId| stored.letters_from.get(letters_at(task)).copied().unwrap_or(0);

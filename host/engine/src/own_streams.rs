@@ -42,6 +42,11 @@ impl OwnStream {
     }
 }
 
+/// `{pipeline}.output`: what files and receivers are given, if there are any. Its columns are those of the last step.
+pub(crate) fn output_name(pipeline: &PipelineName) -> StreamName {
+    StreamName::derived(pipeline.as_str(), "output")
+}
+
 impl Plan {
     /// Those that it writes.
     pub(crate) fn own_streams(&self) -> impl Iterator<Item = OwnStream> + '_ {

@@ -22,6 +22,7 @@ use tidemill_log::{StreamError, Visibility};
 use crate::ControlError;
 use crate::deployed::{Deployed, Role};
 use crate::deployments::{Deployments, STOP_WAIT};
+use crate::own_streams::output_name;
 use crate::pipeline::Start;
 use crate::plan::{Plan, PlannedSource, PlannedTarget};
 use crate::status::PipelineState;
@@ -155,7 +156,7 @@ impl Deployments {
         for (name, of_run) in outputs(plan, run) {
             let planned = self.planned_definition(plan, &name);
             // What files get has this plan's columns; all else goes where the pipeline's own rows would.
-            let is_output = name == StreamName::derived(plan.definition.name.as_str(), "output");
+            let is_output = name == output_name(&plan.definition.name);
             let definition = if is_output { planned } else { there(&name).or(planned) };
             if let Some(definition) = definition {
                 self.make_stream(&plan.tenant, of_run, definition)?;
@@ -311,7 +312,7 @@ pub(crate) fn outputs(plan: &Plan, run: u64) -> Vec<(StreamName, StreamName)> {
         .collect();
     streams.extend(plan.own_streams().map(|own| own.name(&plan.definition.name)));
     if plan.has_sinks() {
-        streams.push(StreamName::derived(plan.definition.name.as_str(), "output"));
+        streams.push(output_name(&plan.definition.name));
     }
     streams.into_iter().map(|stream| (stream.clone(), stream.of_run(run))).collect()
 }

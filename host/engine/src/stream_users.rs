@@ -9,7 +9,7 @@ use tidemill_log::StreamError;
 use crate::DeleteStreamError;
 use crate::deployed::{Deployed, Role};
 use crate::deployments::Deployments;
-use crate::own_streams::OwnStream;
+use crate::own_streams::{OwnStream, output_name};
 use crate::stored::progress_name;
 
 impl Deployments {
@@ -65,8 +65,7 @@ impl Deployed {
     /// Whether it reads the stream, writes it, or keeps its own in it.
     fn uses(&self, stream: &StreamName) -> bool {
         let (sources, targets) = self.streams().unwrap_or_default();
-        let mut own =
-            OwnStream::ALL.map(|own| own.name(&self.name)).into_iter().chain([StreamName::derived(self.name.as_str(), "output")]);
+        let mut own = OwnStream::ALL.map(|own| own.name(&self.name)).into_iter().chain([output_name(&self.name)]);
         let writes = |target: &StreamName| self.role.output(target.clone(), self.stored.run) == *stream;
         sources.contains(stream)
             || targets.iter().any(writes)

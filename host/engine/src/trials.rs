@@ -14,7 +14,7 @@ use crate::ControlError;
 use crate::apply::{Documents, owned};
 use crate::deployed::Deployed;
 use crate::deployments::Deployments;
-use crate::own_streams::OwnStream;
+use crate::own_streams::{OwnStream, output_name};
 use crate::pipeline::{Run, read_pipeline};
 use crate::plan::{Plan, PlannedTarget, made};
 use crate::sinks::marks_of_added;
@@ -51,7 +51,7 @@ impl Deployments {
         if let Some(own) = OwnStream::ALL.into_iter().find(|own| *stream == own.name(name)) {
             return Some(own.definition(plan.tasks()));
         }
-        if *stream == StreamName::derived(name.as_str(), "output") {
+        if *stream == output_name(name) {
             return plan.stages.last().map(|last| made(&plan.output, Vec::new(), last.tasks));
         }
         plan.targets.iter().find_map(|target| match target {
