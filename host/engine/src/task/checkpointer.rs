@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::planted::{Planted, Plants};
 use crate::task::drawing::settled;
 use crate::task::frames::Output;
+use crate::task::machine::cpu_time;
 use crate::task::record::{Checkpoint, Record, encode};
 use crate::task::shared::Saved;
 use crate::task::{TaskShared, TaskState};
@@ -45,8 +46,10 @@ pub(crate) struct Job {
     pub(crate) finishes: bool,
     /// How long rows waited at most while changed state was made bytes.
     pub(crate) pause: Duration,
-    /// Told when it is true, and dropped when it is certain that it never will be.
-    pub(crate) done: Vec<Sender<()>>,
+    /// Told when it is true, with the CPU time that was spent on it here, and dropped when it is certain that it never will be.
+    pub(crate) told: Sender<Duration>,
+    /// The same for whoever asked for it.
+    pub(crate) done: Option<Sender<()>>,
 }
 
 /// Handle to the thread.
@@ -120,6 +123,7 @@ impl Maker {
     fn make(&mut self, group: Vec<Job>) {
         let mut written = Vec::new();
         for mut job in group {
+            let begun = cpu_time();
             // The changes of a checkpoint that failed are in no later one: nothing of this task becomes true any more, and the next start goes
             // on from the last one that did.
             if job.shared.state() == TaskState::Failed {
@@ -142,20 +146,20 @@ impl Maker {
             match self.store.write(&job.shared.id, CheckpointId(job.checkpoint.id), &job.changes) {
                 Ok(what) => {
                     job.checkpoint.set_written(what);
-                    written.push(job);
+                    written.push((job, cpu_time().saturating_sub(begun)));
                 }
                 Err(error) => job.shared.fail(format!("its checkpoint could not be written: {error}")),
             }
         }
         if let Err(error) = self.sync() {
-            for job in &written {
+            for (job, _) in &written {
                 job.shared.fail(format!("its checkpoint could not be written: {error}"));
             }
             return;
         }
         let appended: Vec<_> = written
             .into_iter()
-            .filter_map(|job| {
+            .filter_map(|(job, spent)| {
                 if self.plants.has(Planted::RetiredEarly) {
                     // What it would be told a moment later.
                     let id = CheckpointId(job.checkpoint.id);
@@ -165,7 +169,7 @@ impl Maker {
                 let rows = encode(&Record::Checkpoint(job.checkpoint.clone()), job.output.schema(), self.clock.now());
                 let frame = job.output.frame(job.shared.id.partition, rows);
                 match self.log.append_waiting(Append::atomic(vec![frame])) {
-                    Ok(pending) => Some((job, pending)),
+                    Ok(pending) => Some((job, spent, pending)),
                     Err(error) => {
                         job.shared.fail(format!("its checkpoint could not be recorded: {error}"));
                         None
@@ -173,9 +177,9 @@ impl Maker {
                 }
             })
             .collect();
-        for (job, pending) in appended {
+        for (job, spent, pending) in appended {
             if pending.wait().is_ok() {
-                self.became_true(job);
+                self.became_true(job, spent);
             }
         }
     }
@@ -184,8 +188,10 @@ impl Maker {
         if self.plants.has(Planted::StateNotSynced) { Ok(()) } else { self.store.sync() }
     }
 
-    fn became_true(&mut self, job: Job) {
-        let Job { shared, progress, checkpoint, changes, finishes, pause, done, .. } = job;
+    /// `spent`: what writing it cost.
+    fn became_true(&mut self, job: Job, spent: Duration) {
+        let begun = cpu_time();
+        let Job { shared, progress, checkpoint, changes, finishes, pause, told, done, .. } = job;
         let id = CheckpointId(checkpoint.id);
         let bytes =
             changes.iter().map(|change| change.key.len() + change.value.as_ref().map_or(0, Vec::len)).sum::<usize>() as u64;
@@ -221,8 +227,9 @@ impl Maker {
                 tracing::debug!(task = %shared.id, "progress is not trimmed: {error}");
             }
         }
-        for done in done {
-            // Whoever waited may have given up at its deadline.
+        // Whoever waited may have given up at its deadline.
+        let _ = told.send(spent + cpu_time().saturating_sub(begun));
+        if let Some(done) = done {
             let _ = done.send(());
         }
     }

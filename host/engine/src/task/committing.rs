@@ -58,7 +58,7 @@ impl Task {
         self.keep_within_budget();
         let has_grown =
             self.answered_bytes >= ANSWERED_BYTES_MAX && self.chain.tables().any(|(_, table)| table.changed_len() > 0);
-        if self.cost >= self.parts.checkpoint_after || self.saved_at.elapsed() >= CHECKPOINT_AT_LATEST || has_grown {
+        if self.is_checkpoint_due() || self.saved_at.elapsed() >= CHECKPOINT_AT_LATEST || has_grown {
             self.draw_for_checkpoint();
         }
         Ok(())

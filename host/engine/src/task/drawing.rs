@@ -14,6 +14,7 @@ use tidemill_flow::{Chain, InStore, Save};
 use tidemill_state::{Change, CheckpointId, Stored};
 
 use crate::plan::Plan;
+use crate::task::machine::cpu_time;
 use crate::task::restore::operator_of;
 
 /// Entries that are made bytes at once: some milliseconds.
@@ -29,13 +30,15 @@ pub(super) struct Drawn {
     changes: Vec<Change>,
     /// The longest that rows waited for one draw.
     longest: Duration,
+    /// CPU time of all of them.
+    spent: Duration,
     sizes: Sizes,
 }
 
 impl Drawn {
     /// Takes about so many entries of each step, for the checkpoint of that number. Whether that was everything.
     pub(super) fn draw(&mut self, plan: &Plan, chain: &mut Chain, most: usize, checkpoint: CheckpointId) -> bool {
-        let begun = Instant::now();
+        let (begun, busy) = (Instant::now(), cpu_time());
         let mut left = 0;
         for (step, table) in chain.tables() {
             let Some(operator) = operator_of(plan, step.0) else { continue };
@@ -54,6 +57,7 @@ impl Drawn {
             left += table.changed_len();
         }
         self.longest = self.longest.max(begun.elapsed());
+        self.spent += cpu_time().saturating_sub(busy);
         left == 0
     }
 
@@ -62,9 +66,10 @@ impl Drawn {
         self.changes.extend(changes);
     }
 
-    /// Everything that was drawn, in the order of drawing, and how long rows waited at most; the next checkpoint begins.
-    pub(super) fn take(&mut self) -> (Vec<Change>, Duration) {
-        (std::mem::take(&mut self.changes), std::mem::take(&mut self.longest))
+    /// Everything that was drawn, in the order of drawing; the next checkpoint begins.
+    pub(super) fn take(&mut self) -> Taken {
+        let Self { changes, longest, spent, .. } = self;
+        Taken { changes: std::mem::take(changes), longest: std::mem::take(longest), spent: std::mem::take(spent) }
     }
 
     /// What the state of a step takes in memory, about.
@@ -76,6 +81,15 @@ impl Drawn {
     pub(super) fn saw(&mut self, step: u32, entries: usize, bytes: usize) {
         self.sizes.add(step, entries, bytes);
     }
+}
+
+/// What a checkpoint is made of.
+pub(super) struct Taken {
+    pub(super) changes: Vec<Change>,
+    /// How long rows waited at most for a draw.
+    pub(super) longest: Duration,
+    /// What all draws cost in CPU time.
+    pub(super) spent: Duration,
 }
 
 /// How large entries are, by step, as far as they were seen.

@@ -169,8 +169,10 @@ pub(crate) struct Task {
     pub(super) drawn: Drawn,
     /// When the last one was taken, or the task began.
     pub(super) saved_at: Instant,
-    /// Told when the checkpoint on its way is true.
-    pub(super) under_way: Option<crossbeam_channel::Receiver<()>>,
+    /// Told when the checkpoint on its way is true, with what it cost the checkpointer.
+    pub(super) under_way: Option<crossbeam_channel::Receiver<Duration>>,
+    /// CPU time that the last one cost, drawing and writing.
+    pub(super) saving_cost: Duration,
     pub(super) last_commit: Option<(Pending, usize)>,
     /// Time it waited for room in the log, not told yet.
     pub(super) waited: Duration,
@@ -326,6 +328,7 @@ impl Task {
             drawn,
             saved_at: Instant::now(),
             under_way: None,
+            saving_cost: Duration::ZERO,
             last_commit: None,
             waited: Duration::ZERO,
             held_up: None,

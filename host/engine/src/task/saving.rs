@@ -5,10 +5,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, TryRecvError, bounded};
 
 use crate::task::checkpointer::Job;
-use crate::task::drawing::DRAW_ENTRIES;
+use crate::task::drawing::{DRAW_ENTRIES, Taken};
 use crate::task::machine::Task;
 use crate::task::record::{Checkpoint, Hex};
 use crate::task::{TaskState, keeping};
+
+/// A checkpoint is due when the rows since the last one cost that many times what it cost: at most a fifth of the work is writing state.
+const ROWS_PER_SAVING: u32 = 4;
+/// But replay never costs more than that many times what it may cost where checkpoints are cheap.
+const REPLAY_AT_MOST: u32 = 8;
 
 /// A checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +38,8 @@ impl Task {
     /// What became of the last checkpoint. Whoever asks first hears that it is true, so that is noted here.
     fn hear_of_checkpoint(&mut self) -> Saving {
         match self.under_way.as_ref().map(|under_way| under_way.try_recv()) {
-            Some(Ok(())) => {
-                self.is_true();
+            Some(Ok(spent)) => {
+                self.is_true(spent);
                 Saving::Nothing
             }
             Some(Err(TryRecvError::Disconnected)) => Saving::Failed,
@@ -43,19 +48,26 @@ impl Task {
         }
     }
 
-    /// The last checkpoint that was taken is true, and with it all before.
-    fn is_true(&mut self) {
+    /// The last checkpoint that was taken is true, and with it all before; the checkpointer spent that much CPU time on it.
+    fn is_true(&mut self, spent: Duration) {
         self.under_way = None;
         self.saved = self.checkpoint;
+        self.saving_cost += spent;
+    }
+
+    /// Whether replay would cost enough for a checkpoint. State that goes soon after it came is dear to store and cheap to make again.
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        let after = self.parts.checkpoint_after;
+        self.cost >= after.max((self.saving_cost * ROWS_PER_SAVING).min(after * REPLAY_AT_MOST))
     }
 
     /// Waits until the checkpoint on its way is true. `false`: there is none, or it failed, which the next turn hears.
     pub(super) fn wait_for_checkpoint(&mut self) -> bool {
-        let is_true = self.under_way.as_ref().is_some_and(|under_way| under_way.recv().is_ok());
-        if is_true {
-            self.is_true();
+        let spent = self.under_way.as_ref().and_then(|under_way| under_way.recv().ok());
+        if let Some(spent) = spent {
+            self.is_true(spent);
         }
-        is_true
+        spent.is_some()
     }
 
     /// Draws some of what changed for a checkpoint, and takes it once little is left.
@@ -79,8 +91,9 @@ impl Task {
         let state = self.state_checksum();
         let time = self.time.to_bytes(&self.inputs);
         self.drawn.add(keeping::changes(&self.plan, &mut self.chain, &mut self.waiting, &self.replayed, time));
-        let (changes, longest) = self.drawn.take();
+        let Taken { changes, longest, spent } = self.drawn.take();
         let pause = longest.max(begun.elapsed());
+        self.saving_cost = spent;
         self.checkpoint = self.checkpoint.next();
         let (commit, frame) = self.last_commit.take().map_or((None, 0), |(pending, frame)| (Some(pending), frame));
         let (told, under_way) = bounded(1);
@@ -107,7 +120,8 @@ impl Task {
             frame,
             finishes,
             pause,
-            done: done.into_iter().chain([told]).collect(),
+            told,
+            done,
         };
         (self.cost, self.answered_bytes) = (Duration::ZERO, 0);
         self.saved_at = Instant::now();
