@@ -26,7 +26,7 @@ pub struct EngineSettings {
     pub entry_bytes_max: usize,
     /// How long one batch should take; batches of slow pipelines are cut smaller.
     pub batch_target: Duration,
-    /// CPU time that replay may cost before a task makes a checkpoint; up to eight times of it where its checkpoints are that dear.
+    /// CPU time that replay may cost before a task makes a checkpoint; up to four times of it where its checkpoints are that dear.
     pub checkpoint_after: Duration,
     /// Memory that the state of all tasks may take together, about. Beyond it what can leave memory does, and a task that needs more is held.
     pub state_memory_bytes: u64,

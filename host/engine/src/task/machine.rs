@@ -403,7 +403,7 @@ impl Task {
                 // Whoever waits for silence may have been waiting for this.
                 self.shared.neighbours.wake_behind();
             }
-            return Ok(Turn::Idle);
+            return Ok(if self.saves_while_idle() { Turn::Worked } else { Turn::Idle });
         };
         self.is_quiet = false;
         let input = self.inputs.get(at);

@@ -13,7 +13,7 @@ use crate::task::{TaskState, keeping};
 /// A checkpoint is due when the rows since the last one cost that many times what it cost: at most a fifth of the work is writing state.
 const ROWS_PER_SAVING: u32 = 4;
 /// But replay never costs more than that many times what it may cost where checkpoints are cheap.
-const REPLAY_AT_MOST: u32 = 8;
+const REPLAY_AT_MOST: u32 = 4;
 
 /// A checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,15 @@ impl Task {
             self.is_true(spent);
         }
         spent.is_some()
+    }
+
+    /// A checkpoint that was put off because it is dear costs nobody anything while there are no rows. Whether one was made, or brought nearer.
+    pub(super) fn saves_while_idle(&mut self) -> bool {
+        let is_worth_it = !self.cost.is_zero() && self.cost >= self.parts.checkpoint_after && !self.is_saving();
+        if is_worth_it {
+            self.draw_for_checkpoint();
+        }
+        is_worth_it
     }
 
     /// Draws some of what changed for a checkpoint, and takes it once little is left.
