@@ -7,12 +7,12 @@ use crate::pattern::asking::{Answers, AskedCondition, Asking, NoAnswer, Question
 use crate::pattern::buffer::{Buffer, Moment};
 use crate::pattern::condition::Bits;
 use crate::pattern::conditions::{FRESH, Judging, StageCondition, Tested};
+use crate::pattern::found::Batch;
 use crate::pattern::kept::Slot;
 use crate::pattern::matcher::Matcher;
 use crate::pattern::run::Candidate;
 use crate::pattern::running::{Places, Running};
 use crate::pattern::shape::PredicateId;
-use crate::pattern::step::Batch;
 use crate::rows::Rows;
 use crate::{FlowBatch, Marks, Outcome};
 

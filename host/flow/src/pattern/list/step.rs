@@ -11,7 +11,7 @@ use crate::pattern::list::conditions::Asked;
 use crate::pattern::list::kept::{Kept, Member};
 use crate::pattern::list::rows::{merged, nothing, pattern_field, widened};
 use crate::pattern::order::{Ordered, Waiting};
-use crate::pattern::step::{PatternReport, PatternTally};
+use crate::pattern::tally::{PatternReport, PatternTally};
 use crate::pattern::{PatternOrder, PatternSettings, PatternStep, PatternStepRefused, StageCondition};
 use crate::{Extend, FlowBatch, Judged, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
