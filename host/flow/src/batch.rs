@@ -93,7 +93,7 @@ impl FlowBatch {
 }
 
 /// Dictionaries as plain text: a few rows must not keep alive what all rows of a block said.
-fn plain(rows: &RecordBatch) -> RecordBatch {
+pub(crate) fn plain(rows: &RecordBatch) -> RecordBatch {
     let (fields, columns) = rows
         .schema_ref()
         .fields()

@@ -11,20 +11,21 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_cast::cast;
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field as ArrowField, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
 use arrow_select::take::take as picked_from;
 use tidemill_event::Field;
 
 use crate::aggregate::bytes::{take, take_u32};
-use crate::batch::assemble;
 use crate::group::ordered::put_exact_float;
 use crate::group::{KeyColumns, put_row};
 
 /// Rows held beyond four times of what is needed are gathered anew, but not for fewer.
 const WASTED_ROWS_MIN: usize = 16_384;
+/// The same where others hold rows of the same batches: much of that memory is theirs as well.
+const WASTED_SHARED_ROWS_MIN: usize = 4_096;
 /// Rows that were read alone: so many become one chunk.
 const LOOSE_ROWS_MAX: usize = 1_024;
 
@@ -42,6 +43,10 @@ struct Place {
 #[derive(Debug)]
 pub(crate) struct Rows {
     fields: Vec<Field>,
+    /// Of all chunks.
+    schema: SchemaRef,
+    /// Others keep rows of the same batches.
+    is_shared: bool,
     chunks: Vec<Option<RecordBatch>>,
     /// How many rows of each chunk are needed.
     needed: Vec<u32>,
@@ -57,8 +62,11 @@ pub(crate) struct Rows {
 impl Rows {
     /// Rows of these columns.
     pub(crate) fn new(fields: Vec<Field>) -> Self {
+        let types: Vec<ArrowField> = fields.iter().map(|field| field.arrow().with_nullable(true)).collect();
         Self {
             fields,
+            schema: Arc::new(Schema::new(types)),
+            is_shared: false,
             chunks: Vec::new(),
             needed: Vec::new(),
             places: Vec::new(),
@@ -68,6 +76,12 @@ impl Rows {
             live: 0,
             held: 0,
         }
+    }
+
+    /// The same, where many others keep rows of the same batches, which have nothing but what somebody needs, and no dictionary: a row is not copied
+    /// until its batch is needed for little else.
+    pub(crate) fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 
     /// The columns.
@@ -90,7 +104,7 @@ impl Rows {
             return Vec::new();
         }
         // Few rows of many are copied: they would hold on to all of the batch, and a dictionary need not be spelled out for the others.
-        let few = (picked.len() * FEW <= batch.num_rows()).then(|| UInt32Array::from(picked.clone()));
+        let few = (!self.is_shared && picked.len() * FEW <= batch.num_rows()).then(|| UInt32Array::from(picked.clone()));
         let column = |field: &Field| -> ArrayRef {
             let column = batch.column_by_name(&field.name).unwrap_or_else(|| panic!("no column `{}` in the batch", field.name));
             let column = match &few {
@@ -103,13 +117,12 @@ impl Rows {
                 _ => column,
             }
         };
-        let fields: Vec<_> = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
         let columns = self.fields.iter().map(column).collect();
         let (rows, places) = match few {
             Some(_) => (picked.len(), (0..picked.len() as u32).collect()),
             None => (batch.num_rows(), picked),
         };
-        let chunk = self.add_chunk(assemble(fields, columns, rows));
+        let chunk = self.add_chunk(self.batch_of(columns, rows));
         places.into_iter().map(|row| self.add_row(Place { chunk, row })).collect()
     }
 
@@ -166,13 +179,18 @@ impl Rows {
     /// These rows as a batch.
     fn gathered(&self, rows: impl ExactSizeIterator<Item = u32>) -> RecordBatch {
         let length = rows.len();
-        let fields = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
-        assemble(fields, self.gather(rows.map(Some)), length)
+        self.batch_of(self.gather(rows.map(Some)), length)
+    }
+
+    fn batch_of(&self, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).expect("columns of these types")
     }
 
     /// Gathers what is needed if most of what is held is not. `live`: all rows there are, in any order.
     pub(crate) fn compact(&mut self, live: impl Iterator<Item = u32>) {
-        if self.held <= WASTED_ROWS_MIN + 4 * self.live {
+        let wasted_min = if self.is_shared { WASTED_SHARED_ROWS_MIN } else { WASTED_ROWS_MIN };
+        if self.held <= wasted_min + 4 * self.live {
             return;
         }
         let rows: Vec<u32> = live.collect();
@@ -266,8 +284,7 @@ impl Rows {
         let types: Vec<_> = self.fields.iter().map(|field| field.ty).collect();
         let mut columns = KeyColumns::new(&types);
         columns.push(bytes)?;
-        let fields = self.fields.iter().map(|field| Arc::new(field.arrow().with_nullable(true))).collect();
-        let chunk = self.add_chunk(assemble(fields, columns.finish(), 1));
+        let chunk = self.add_chunk(self.batch_of(columns.finish(), 1));
         let row = self.add_row(Place { chunk, row: 0 });
         self.loose.insert(chunk, row);
         if self.loose.len() >= LOOSE_ROWS_MAX {

@@ -37,7 +37,7 @@ pub(crate) enum Wanted {
 
 /// How keys lie in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     /// One key for all.
     All,
     /// One integer column.
@@ -72,6 +72,10 @@ impl KeyIndex {
     /// The key's columns.
     pub(crate) fn by(&self) -> &[Field] {
         &self.by
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// The slot of a row whose key was not wanted, or is not known.
@@ -151,11 +155,7 @@ impl KeyIndex {
     ) {
         let column = column.as_primitive::<T>();
         let table = &mut self.table;
-        let mut slot = |row: usize, value: i64| match wanted(row) {
-            Wanted::Nothing => Self::NONE,
-            Wanted::Known => table.known_int(value).map_or(Self::NONE, |slot| slot + 1),
-            Wanted::Any => table.int(value) + 1,
-        };
+        let mut slot = |row: usize, value: i64| int_slot(table, value, wanted(row));
         if column.null_count() == 0 {
             slots.extend(column.values().iter().enumerate().map(|(row, value)| slot(row, *value)));
         } else {
@@ -200,6 +200,18 @@ impl KeyIndex {
         } else {
             slots.extend(column.keys().iter().enumerate().map(|(row, entry)| entry.map_or(0, |entry| slot_of(row, entry))));
         }
+    }
+
+    /// The slot of an integer that is the whole key.
+    #[inline]
+    pub(super) fn int_slot(&mut self, value: i64, wanted: Wanted) -> u32 {
+        int_slot(&mut self.table, value, wanted)
+    }
+
+    /// The slot of a key by its bytes in the table.
+    #[inline]
+    pub(super) fn text_slot(&mut self, value: &[u8], wanted: Wanted) -> u32 {
+        text_slot(&mut self.table, value, wanted)
     }
 
     /// One more holder of a key.
@@ -362,6 +374,16 @@ impl KeyIndex {
                 columns.finish()
             }
         }
+    }
+}
+
+/// The slot of a key that is an integer.
+#[inline]
+fn int_slot(table: &mut Intern, value: i64, wanted: Wanted) -> u32 {
+    match wanted {
+        Wanted::Nothing => KeyIndex::NONE,
+        Wanted::Known => table.known_int(value).map_or(KeyIndex::NONE, |slot| slot + 1),
+        Wanted::Any => table.int(value) + 1,
     }
 }
 

@@ -17,8 +17,8 @@ pub(crate) struct Batch {
     pub(super) emitted: Vec<(Rank, Emitted)>,
     /// Keys whose runs may have changed; each is held until the end of the batch.
     pub(crate) touched: Vec<u32>,
-    /// The key of each row, as far as it was wanted.
-    pub(super) slots: Vec<u32>,
+    /// Keys that were touched, as bytes, and whether they have runs now: for whoever wants to hear it.
+    pub(super) keys: Option<Vec<(Box<[u8]>, bool)>>,
     pub(crate) found: Vec<Found>,
     /// Rows that completed a match without anything to skip to, and those that would have begun one too many.
     pub(crate) failed: Vec<(usize, Reason, String)>,

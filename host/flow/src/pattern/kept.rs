@@ -32,7 +32,7 @@ use crate::state::corrupt;
 use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
 
 /// What the keys of entries of runs begin with in the store.
-const RUNS: u8 = 0x20;
+pub(super) const RUNS: u8 = 0x20;
 
 /// A key's runs, and what the step remembers of it.
 #[derive(Debug)]

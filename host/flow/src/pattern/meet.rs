@@ -1,16 +1,21 @@
 //! One batch through a pattern step: rows to the runs of their keys, the clock behind them, and rows of what was found.
+//!
+//! A pattern alone looks its rows up all at once ([`PatternStep::meet`]); one of a list is given those that concern it
+//! ([`PatternStep::arrivals`]). What follows is the same.
 
 use arrow_array::BooleanArray;
 use arrow_buffer::BooleanBuffer;
 
-use crate::group::Wanted;
+use crate::group::{KeyIndex, RowKeys, Wanted};
 use crate::pattern::asking::bury;
+use crate::pattern::automaton::Automaton;
 use crate::pattern::condition::Bits;
 use crate::pattern::conditions::{FRESH, Tested};
 use crate::pattern::found::Batch;
 use crate::pattern::kept::{Kept, Slot};
 use crate::pattern::order::{Ordered, PatternOrder};
-use crate::pattern::round::Meeting;
+use crate::pattern::output::Emitted;
+use crate::pattern::round::{Arrival, Meeting};
 use crate::pattern::step::PatternStep;
 use crate::pattern::telling::Telling;
 use crate::where_step::without;
@@ -18,60 +23,74 @@ use crate::{FlowBatch, Marks, MatchId, Outcome};
 
 impl PatternStep {
     /// Rows in their order, and what the predicates say of them; then the clock behind the batch. Answers with the matches.
-    pub(crate) fn meet(&mut self, ordered: &Ordered, tested: &Tested, marks: &Marks, output: &mut Outcome) -> FlowBatch {
+    pub(super) fn meet(&mut self, ordered: &Ordered, tested: &Tested, marks: &Marks, output: &mut Outcome) -> FlowBatch {
+        self.tally.failed += tested.failed;
+        let bits = |row| tested.bits(row, self.of_runs);
+        let (Kept { index, matcher, .. }, mut slots) = (&mut self.kept, Vec::new());
+        index.slots_wanted(&ordered.rows.rows, |row| wanted(&matcher.automaton, self.order, bits(row)), &mut slots);
+        let known = (0u32..).zip(slots).filter(|(_, slot)| *slot != KeyIndex::NONE);
+        let arrivals: Vec<Arrival> = known.map(|(row, slot)| Arrival { row, slot, bits: bits(row as usize) }).collect();
         let mut batch = Batch::default();
-        self.rows(ordered, tested, marks, &mut batch, output);
-        self.time(marks, &mut batch);
-        if !batch.failed.is_empty() {
-            batch.failed.sort_by_key(|(row, ..)| *row);
-            output.bury(&ordered.rows, self.step, std::mem::take(&mut batch.failed));
+        let rows = self.follow(ordered, &arrivals, marks, &mut batch, output);
+        output.bury(&ordered.rows, self.step, batch.failed);
+        rows.unwrap_or_else(|| self.nothing())
+    }
+
+    /// Those of these rows that concern a run of their key, or begin one. `holds`: the row of the batch, and the predicates that hold of it.
+    pub(super) fn arrivals(&mut self, holds: &[(u32, u64)], keys: &RowKeys, arrivals: &mut Vec<Arrival>) {
+        let Kept { index, matcher, .. } = &mut self.kept;
+        for (row, holds) in holds.iter().copied() {
+            let bits = Bits { holds, unknown: self.of_runs };
+            let slot = index.slot_wanted(keys, row as usize, wanted(&matcher.automaton, self.order, bits));
+            if slot != KeyIndex::NONE {
+                arrivals.push(Arrival { row, slot, bits });
+            }
         }
-        let rows = self.tell(&mut batch, ordered, output);
-        for slot in batch.touched {
-            self.kept.slots[slot as usize].leave();
+    }
+
+    /// Rows to the runs of their keys, then the clock behind the batch. Answers with the matches, if there are any; `batch` is left with the rows that failed,
+    /// ascending.
+    pub(super) fn follow(
+        &mut self,
+        ordered: &Ordered,
+        arrivals: &[Arrival],
+        marks: &Marks,
+        batch: &mut Batch,
+        output: &mut Outcome,
+    ) -> Option<FlowBatch> {
+        self.rows(ordered, arrivals, marks, batch, output);
+        self.time(marks, batch);
+        batch.failed.sort_by_key(|(row, ..)| *row);
+        self.keep_fresh(ordered);
+        let rows = self.tell(batch, output);
+        self.forget_gone();
+        for slot in batch.touched.drain(..) {
+            let key = &mut self.kept.slots[slot as usize];
+            key.leave();
+            if let Some(keys) = &mut batch.keys {
+                let mut bytes = Vec::new();
+                self.kept.index.put_key(slot, &mut bytes);
+                keys.push((bytes.into(), !key.runs.is_empty()));
+            }
             self.kept.note_entry(slot);
             self.kept.index.release(slot);
         }
         // Rows that began nothing leave no key behind.
-        self.kept.index.forget_unheld(&batch.slots);
+        arrivals.iter().for_each(|arrival| self.kept.index.forget_unheld(&[arrival.slot]));
         // What is due is looked up without being able to change anything.
         self.kept.deadlines.next();
         rows
     }
 
     /// Each row to the matcher of its key.
-    fn rows(&mut self, ordered: &Ordered, tested: &Tested, marks: &Marks, batch: &mut Batch, output: &mut Outcome) {
+    fn rows(&mut self, ordered: &Ordered, arrivals: &[Arrival], marks: &Marks, batch: &mut Batch, output: &mut Outcome) {
         let Ordered { rows, moments } = ordered;
-        self.tally.failed += tested.failed;
-        let mut slots = Vec::new();
         let Kept { index, matcher, buffer, rows: stored, slots: keys, running, .. } = &mut self.kept;
         running.meet(&rows.rows);
-        let bits = |row| tested.bits(row, self.of_runs);
-        // By time the clock says the same of a key whether its rows that change nothing are looked at or not; by arrival, rows are its clock.
-        let passes_over = matcher.automaton.passes_over && self.order == PatternOrder::Time;
-        let wanted = |row| match bits(row) {
-            bits if matcher.automaton.may_begin(bits) => Wanted::Any,
-            Bits { holds: 0, unknown: 0 } if passes_over => Wanted::Nothing,
-            _ => Wanted::Known,
-        };
-        index.slots_wanted(&rows.rows, wanted, &mut slots);
         keys.resize_with(index.slots(), Slot::default);
-        let mut meeting = Meeting {
-            conditions: &self.conditions,
-            of_runs: self.of_runs,
-            rows,
-            moments,
-            tested,
-            slots: &slots,
-            marks,
-            index,
-            matcher,
-            buffer,
-            stored,
-            keys,
-            running,
-            failed: 0,
-        };
+        let conditions = &self.conditions;
+        let mut meeting =
+            Meeting { conditions, rows, moments, arrivals, marks, index, matcher, buffer, stored, keys, running, failed: 0 };
         let unanswered = match &mut self.asking {
             Some(asking) => meeting.in_rounds(asking, batch, output),
             None => {
@@ -84,7 +103,6 @@ impl PatternStep {
         for slot in &batch.touched {
             self.kept.note_deadline(*slot);
         }
-        batch.slots = slots;
     }
 
     /// Keys whose runs' time is over by the watermark behind the batch.
@@ -104,16 +122,29 @@ impl PatternStep {
         }
     }
 
-    /// Rows of what was found, in order; then nobody needs it any more.
-    fn tell(&mut self, batch: &mut Batch, ordered: &Ordered, output: &mut Outcome) -> FlowBatch {
-        let mut emitted = std::mem::take(&mut batch.emitted);
-        emitted.sort_by_key(|(rank, _)| *rank);
-        let Kept { buffer, rows: stored, index, matcher, .. } = &mut self.kept;
-        // Events of this batch that runs or matches hold are kept; the batch itself is not.
+    /// Events of this batch that runs or matches hold are kept; the batch itself is not.
+    fn keep_fresh(&mut self, ordered: &Ordered) {
+        let Kept { buffer, rows: stored, .. } = &mut self.kept;
         let fresh = buffer.take_fresh(FRESH);
+        if fresh.is_empty() {
+            return;
+        }
         let places = fresh.iter().map(|event| buffer.taken(*event).row & !FRESH);
         let added = stored.add(&ordered.rows.rows, places);
         fresh.iter().zip(added).for_each(|(event, row)| buffer.rename(*event, row));
+    }
+
+    /// Nobody needs what was found any more, and neither what ended without a word.
+    fn forget_gone(&mut self) {
+        let Kept { buffer, rows: stored, .. } = &mut self.kept;
+        buffer.take_gone().into_iter().filter(|row| row & FRESH == 0).for_each(|row| stored.remove(row));
+        stored.compact(buffer.rows());
+    }
+
+    /// Rows of what was found, in order.
+    fn tell(&mut self, batch: &mut Batch, output: &mut Outcome) -> Option<FlowBatch> {
+        let mut emitted = std::mem::take(&mut batch.emitted);
+        emitted.sort_by_key(|(rank, _)| *rank);
         let mut told = Vec::with_capacity(emitted.len());
         for (_, one) in &emitted {
             if one.found.is_match {
@@ -125,15 +156,19 @@ impl PatternStep {
                 told.push(*one);
             }
         }
+        let rows = (!told.is_empty()).then(|| self.said(&told, output));
+        emitted.iter().for_each(|(_, one)| self.kept.buffer.release(one.found.node));
+        rows
+    }
+
+    fn said(&mut self, told: &[Emitted], output: &mut Outcome) -> FlowBatch {
+        let Kept { buffer, rows: stored, index, matcher, .. } = &self.kept;
         let evidence = self.explained.as_ref().map_or_else(Vec::new, |shown| {
-            Telling { step: self.step, stages: &matcher.automaton.stages, index, buffer, rows: stored, shown }.evidence(&told)
+            Telling { step: self.step, stages: &matcher.automaton.stages, index, buffer, rows: stored, shown }.evidence(told)
         });
         let ids: Vec<MatchId> = evidence.iter().map(|evidence| evidence.id).collect();
         output.evidence.extend(evidence);
-        let (rows, unsaid) = self.output.rows(&told, &ids, index, buffer, stored);
-        emitted.iter().for_each(|(_, one)| buffer.release(one.found.node));
-        buffer.take_gone().into_iter().filter(|row| row & FRESH == 0).for_each(|row| stored.remove(row));
-        stored.compact(buffer.rows());
+        let (rows, unsaid) = self.output.rows(told, &ids, index, buffer, stored);
         if unsaid.is_empty() {
             return rows;
         }
@@ -141,5 +176,22 @@ impl PatternStep {
         let keep = without(all, unsaid.iter().map(|(row, ..)| *row));
         output.bury(&rows, self.step, unsaid);
         rows.filtered(&keep)
+    }
+
+    /// No match, in the columns that matches have.
+    fn nothing(&mut self) -> FlowBatch {
+        let Kept { buffer, rows, index, .. } = &self.kept;
+        let nothing = self.nothing.get_or_insert_with(|| self.output.rows(&[], &[], index, buffer, rows).0.rows);
+        FlowBatch { rows: nothing.clone(), origin: Vec::new() }
+    }
+}
+
+/// What is wanted of a row's key.
+fn wanted(automaton: &Automaton, order: PatternOrder, bits: Bits) -> Wanted {
+    match bits {
+        bits if automaton.may_begin(bits) => Wanted::Any,
+        // By time the clock says the same of a key whether its rows that change nothing are looked at or not; by arrival, rows are its clock.
+        Bits { holds: 0, unknown: 0 } if automaton.passes_over && order == PatternOrder::Time => Wanted::Nothing,
+        _ => Wanted::Known,
     }
 }

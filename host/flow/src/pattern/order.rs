@@ -15,7 +15,7 @@ use arrow_schema::Field as ArrowField;
 use tidemill_event::Field;
 use tidemill_event::batch::{TIME_COLUMN, time_field, times};
 
-use crate::batch::{assemble, columns_named, pick};
+use crate::batch::{assemble, columns_named, pick, plain};
 use crate::checksum::checksum;
 use crate::entries::Entries;
 use crate::group::ordered::{ordered_int, plain_int};
@@ -47,10 +47,10 @@ pub(crate) struct Ordered {
 }
 
 impl Ordered {
-    /// Some of them, ascending, with these columns and the time.
+    /// Some of them, ascending, with these columns and the time, and without dictionaries.
     pub(crate) fn picked(&self, picked: &[u32], fields: &[Field]) -> Self {
         let names = fields.iter().map(|field| field.name.clone()).chain([TIME_COLUMN.into()]);
-        let rows = pick(&columns_named(&self.rows.rows, names), picked);
+        let rows = plain(&pick(&columns_named(&self.rows.rows, names), picked));
         let origin = picked.iter().map(|row| self.rows.origin[*row as usize]).collect();
         Self { rows: FlowBatch { rows, origin }, moments: picked.iter().map(|row| self.moments[*row as usize]).collect() }
     }

@@ -6,7 +6,7 @@ use crate::group::KeyIndex;
 use crate::pattern::asking::{Answers, AskedCondition, Asking, NoAnswer, Question};
 use crate::pattern::buffer::{Buffer, Moment};
 use crate::pattern::condition::Bits;
-use crate::pattern::conditions::{FRESH, Judging, StageCondition, Tested};
+use crate::pattern::conditions::{FRESH, Judging, StageCondition};
 use crate::pattern::found::Batch;
 use crate::pattern::kept::Slot;
 use crate::pattern::matcher::Matcher;
@@ -16,15 +16,24 @@ use crate::pattern::shape::PredicateId;
 use crate::rows::Rows;
 use crate::{FlowBatch, Marks, Outcome};
 
+/// A row that concerns runs of its key, or begins one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    /// Of the batch.
+    pub(crate) row: u32,
+    /// Its key.
+    pub(crate) slot: u32,
+    /// What the predicates say of it.
+    pub(crate) bits: Bits,
+}
+
 /// All that a row meets.
 pub(crate) struct Meeting<'a> {
     pub(crate) conditions: &'a [StageCondition],
-    pub(crate) of_runs: u64,
     pub(crate) rows: &'a FlowBatch,
     pub(crate) moments: &'a [Moment],
-    pub(crate) tested: &'a Tested,
-    /// The key of each row, `NONE` where the row concerns no run and begins none.
-    pub(crate) slots: &'a [u32],
+    /// In the order of their rows.
+    pub(crate) arrivals: &'a [Arrival],
     pub(crate) marks: &'a Marks,
     pub(crate) index: &'a mut KeyIndex,
     pub(crate) matcher: &'a mut Matcher,
@@ -40,9 +49,9 @@ impl Meeting<'_> {
     /// Rows one behind the other.
     pub(crate) fn in_order(&mut self, batch: &mut Batch) {
         let none = Answers::default();
-        for row in 0..self.moments.len() {
-            if self.slots[row] != KeyIndex::NONE && self.arrive(row, batch) {
-                self.take(row, &none, batch);
+        for arrival in self.arrivals {
+            if self.arrive(arrival, batch) {
+                self.take(arrival, &none, batch);
             }
         }
     }
@@ -52,20 +61,20 @@ impl Meeting<'_> {
         asking.begin();
         let mut dead = Vec::new();
         for round in self.rounds() {
-            let arrived: Vec<usize> = round.into_iter().filter(|row| self.arrive(*row, batch)).collect();
+            let arrived: Vec<Arrival> = round.into_iter().filter(|arrival| self.arrive(arrival, batch)).collect();
             let mut questions = Vec::new();
-            for row in &arrived {
-                let (candidate, key) = (self.candidate(*row), &self.keys[self.slots[*row] as usize]);
+            for arrival in &arrived {
+                let (candidate, key) = (self.candidate(arrival), &self.keys[arrival.slot as usize]);
                 self.matcher.questions(&key.runs, &candidate, &mut |node, predicate| {
                     if let StageCondition::Asked(_) = &self.conditions[usize::from(predicate.0)] {
-                        questions.push(Question { row: *row as u32, node, predicate });
+                        questions.push(Question { row: arrival.row, node, predicate });
                     }
                 });
             }
             let mut answers = self.ask(asking, questions, output);
-            for row in arrived {
-                if !answers.is_dead(row as u32) {
-                    self.take(row, &answers, batch);
+            for arrival in &arrived {
+                if !answers.is_dead(arrival.row) {
+                    self.take(arrival, &answers, batch);
                 }
             }
             dead.append(&mut answers.dead);
@@ -86,34 +95,34 @@ impl Meeting<'_> {
     }
 
     /// Rows by how many of their key stand before them.
-    fn rounds(&self) -> Vec<Vec<usize>> {
+    fn rounds(&self) -> Vec<Vec<Arrival>> {
         let mut before = vec![0usize; self.keys.len()];
-        let mut rounds: Vec<Vec<usize>> = Vec::new();
-        for (row, slot) in self.slots.iter().enumerate().filter(|(_, slot)| **slot != KeyIndex::NONE) {
-            let round = &mut before[*slot as usize];
+        let mut rounds: Vec<Vec<Arrival>> = Vec::new();
+        for arrival in self.arrivals {
+            let round = &mut before[arrival.slot as usize];
             if rounds.len() == *round {
                 rounds.push(Vec::new());
             }
-            rounds[*round].push(row);
+            rounds[*round].push(*arrival);
             *round += 1;
         }
         rounds
     }
 
-    fn candidate(&self, row: usize) -> Candidate {
-        let Bits { holds, unknown } = self.tested.bits(row, self.of_runs);
-        Candidate { moment: self.moments[row], row: row as u32 | FRESH, holds, unknown }
+    fn candidate(&self, arrival: &Arrival) -> Candidate {
+        let Arrival { row, bits: Bits { holds, unknown }, .. } = *arrival;
+        Candidate { moment: self.moments[row as usize], row: row | FRESH, holds, unknown }
     }
 
     /// Time has gone on since the key's last row, by the watermark before this one and then by its own time. Answers whether the row
     /// concerns the key at all.
-    fn arrive(&mut self, row: usize, batch: &mut Batch) -> bool {
-        let (candidate, slot) = (self.candidate(row), self.slots[row]);
+    fn arrive(&mut self, arrival: &Arrival, batch: &mut Batch) -> bool {
+        let (candidate, slot) = (self.candidate(arrival), arrival.slot);
         let key = &mut self.keys[slot as usize];
         if key.runs.is_empty() && !self.matcher.may_begin(&candidate) {
             return false;
         }
-        let origin = self.rows.origin[row];
+        let origin = self.rows.origin[arrival.row as usize];
         if key.touch() {
             // Its name is needed until the rows are told.
             self.index.hold(slot);
@@ -130,8 +139,8 @@ impl Meeting<'_> {
         true
     }
 
-    fn take(&mut self, row: usize, answers: &Answers, batch: &mut Batch) {
-        let (candidate, slot) = (self.candidate(row), self.slots[row]);
+    fn take(&mut self, arrival: &Arrival, answers: &Answers, batch: &mut Batch) {
+        let (candidate, slot, row) = (self.candidate(arrival), arrival.slot, arrival.row as usize);
         let key = &mut self.keys[slot as usize];
         let mut judging = Judging {
             conditions: self.conditions,

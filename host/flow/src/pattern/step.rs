@@ -7,6 +7,7 @@
 //! A row that begins no run is looked up among the keys that have one, and leaves nothing behind; where a pattern passes over whatever fits no stage, not even that. What comes out is in the order of (input row that let it out, instant, event), so that
 //! neither the cut of batches nor the order of keys in memory shows.
 
+use arrow_array::RecordBatch;
 use tidemill_event::{Breaker, Field};
 
 use crate::group::KeyIndex;
@@ -21,6 +22,7 @@ use crate::pattern::output::MatchOutput;
 use crate::pattern::running::Running;
 use crate::pattern::settings::{PatternSettings, PatternStepRefused};
 use crate::pattern::tally::{PatternReport, PatternTally};
+use crate::rows::Rows;
 use crate::{Explained, FlowBatch, OnFailing, Operator, Outcome, StepId, StepState, Watermark};
 
 /// The step.
@@ -36,6 +38,8 @@ pub struct PatternStep {
     /// What was reported last.
     reported: PatternTally,
     pub(super) kept: Kept,
+    /// What a batch without a match becomes, once there was one.
+    pub(super) nothing: Option<RecordBatch>,
 }
 
 impl PatternStep {
@@ -65,6 +69,7 @@ impl PatternStep {
             tally: PatternTally::default(),
             reported: PatternTally::default(),
             kept,
+            nothing: None,
         })
     }
 
@@ -98,14 +103,25 @@ impl PatternStep {
         self.of_runs == 0 && self.kept.matcher.automaton.passes_over && self.order == PatternOrder::Time
     }
 
-    /// Whether the clock ends a run.
-    pub(crate) fn is_due(&self, end: Watermark) -> bool {
-        self.kept.deadlines.seen().is_some_and(|due| due <= end.0)
+    /// Its keys.
+    pub(super) fn index(&self) -> &KeyIndex {
+        &self.kept.index
+    }
+
+    /// When the next run's time is over.
+    pub(super) fn deadline(&self) -> Option<i64> {
+        self.kept.deadlines.seen()
     }
 
     /// The columns of rows that it looks at.
     pub(crate) fn looks_at(&self) -> &[Field] {
         self.kept.waiting.fields()
+    }
+
+    /// It is one of many that keep rows of the same batches.
+    pub(super) fn among_others(mut self) -> Self {
+        self.kept.rows = Rows::new(self.kept.rows.fields().to_vec()).shared();
+        self
     }
 
     /// A predicate that somebody else asked failed on a row.

@@ -35,6 +35,11 @@ impl PatternTally {
         }
     }
 
+    /// Where one of several that this is the sum of was `before` and is `now`.
+    pub(crate) fn moved(&self, before: &Self, now: &Self) -> Self {
+        Self { runs: self.runs + now.runs - before.runs, ..self.with(&now.since(before)) }
+    }
+
     /// What came to it since it was `before`. Runs are those there are.
     fn since(&self, before: &Self) -> Self {
         Self {

@@ -7,36 +7,58 @@
 //! Entries of a mark that nobody has are of a pattern that was removed or changed: they are not taken back, and go from the store with the next
 //! checkpoint.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, StringArray};
 use arrow_select::concat::concat_batches;
-use tidemill_event::FieldType;
 use tidemill_event::batch::times;
+use tidemill_event::{Field, FieldType};
 
 use crate::checksum::checksum;
+use crate::deadlines::Deadlines;
 use crate::key_state::column;
 use crate::pattern::PatternStep;
+use crate::pattern::kept::RUNS;
+use crate::pattern::list::holders::Holders;
 use crate::pattern::list::rows::PATTERN;
 use crate::pattern::order::Waiting;
+use crate::pattern::tally::PatternTally;
 use crate::state::corrupt;
 use crate::{InStore, KeyChange, KeyState, Operator, Save, StateCorrupt, StepState};
 
 /// What the keys of patterns' entries begin with in the store.
 const MEMBER: u8 = 0x22;
 
+/// Which rows a pattern has to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sees {
+    /// Those that fit something of it: it passes over all others.
+    Fitting,
+    /// Those too that are of a key it has runs of.
+    ItsKeys,
+    /// All: any may begin a run, as far as the row alone says.
+    All,
+}
+
 /// A pattern with its mark.
 pub(super) struct Member {
     pub(super) name: Arc<str>,
     mark: [u8; 8],
     pub(super) step: PatternStep,
+    pub(super) sees: Sees,
 }
 
 impl Member {
     /// `shape`: what its state hangs on.
     pub(super) fn new(name: Arc<str>, shape: &str, step: PatternStep) -> Self {
         let mark = checksum(checksum(0, name.as_bytes()), shape.as_bytes()).to_be_bytes();
-        Self { name, mark, step }
+        let sees = match step.passes_over() {
+            true => Sees::Fitting,
+            false if step.begins(0) => Sees::All,
+            false => Sees::ItsKeys,
+        };
+        Self { name, mark, step: step.among_others(), sees }
     }
 
     fn state(&mut self) -> &mut dyn StepState {
@@ -52,14 +74,48 @@ impl Member {
 pub(super) struct Kept {
     pub(super) waiting: Waiting,
     pub(super) members: Vec<Member>,
+    /// Members by their marks.
+    by_mark: HashMap<[u8; 8], u32>,
+    /// When the next run of a member is over.
+    pub(super) deadlines: Deadlines,
+    /// Members that see all rows, ascending.
+    pub(super) seeing_all: Vec<u32>,
+    /// Of the members that see all rows of some keys.
+    pub(super) holders: Holders,
+    /// Of all members; not known where entries were put back since somebody asked.
+    pub(super) tally: Option<PatternTally>,
     /// Keys of entries that are nobody's any more.
     gone: Vec<Box<[u8]>>,
 }
 
 impl Kept {
-    pub(super) fn new(waiting: Waiting, members: Vec<Member>) -> Self {
-        Self { waiting, members, gone: Vec::new() }
+    /// `by`: the key of all members.
+    pub(super) fn new(waiting: Waiting, members: Vec<Member>, by: Vec<Field>) -> Self {
+        let by_mark = (0..).zip(&members).map(|(at, member)| (member.mark, at)).collect();
+        let (deadlines, holders) = (Deadlines::default(), Holders::new(by));
+        let seeing_all = (0..).zip(&members).filter(|(_, member)| member.sees == Sees::All).map(|(at, _)| at).collect();
+        Self { waiting, members, by_mark, seeing_all, deadlines, holders, tally: None, gone: Vec::new() }
     }
+
+    /// What all members did so far.
+    pub(super) fn tally(&mut self) -> PatternTally {
+        *self.tally.get_or_insert_with(|| tally_of(&self.members))
+    }
+
+    /// An entry of a member was put back.
+    fn restored(&mut self, at: u32, key: &[u8]) {
+        self.tally = None;
+        let Member { step, sees, .. } = &self.members[at as usize];
+        self.deadlines.set(at, step.deadline());
+        if let (Sees::ItsKeys, [RUNS, key @ ..]) = (sees, key) {
+            self.holders.note(key, at, true);
+        }
+    }
+}
+
+/// What members did so far, together.
+pub(super) fn tally_of(members: &[Member]) -> PatternTally {
+    members.iter().fold(PatternTally::default(), |sum, member| sum.with(&member.step.tally()))
 }
 
 impl StepState for Kept {
@@ -90,8 +146,12 @@ impl StepState for Kept {
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateCorrupt> {
         match key.strip_prefix(&[MEMBER]).and_then(<[u8]>::split_first_chunk::<8>) {
-            Some((mark, rest)) => match self.members.iter_mut().find(|member| member.mark == *mark) {
-                Some(member) => member.state().restore_entry(rest, value),
+            Some((mark, rest)) => match self.by_mark.get(mark).copied() {
+                Some(at) => {
+                    self.members[at as usize].state().restore_entry(rest, value)?;
+                    self.restored(at, rest);
+                    Ok(())
+                }
                 None => {
                     self.gone.push(key.into());
                     Ok(())
