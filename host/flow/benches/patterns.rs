@@ -12,55 +12,20 @@ use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use support::cpu;
-use support::payments::{ROWS, Sql, field, fields, payments, run};
-use tidemill_event::{CallFailure, Field, RuleAnswer, RuleCall};
+use support::patterns::{DECLINED, STEP, WITHIN, measure, settings};
+use support::payments::{ROWS, Sql, field, payments, run};
+use tidemill_event::{CallFailure, RuleAnswer, RuleCall};
 use tidemill_flow::pattern::{
-    ByComponent, ComponentPattern, Contiguity, Element, ListedPattern, Measure, Pattern, PatternList, PatternListSettings,
-    PatternOrder, PatternSettings, PatternStep, PredicateId, Quantifier, RunLimits, SharedConditions, Skip, StageCondition,
+    ByComponent, ComponentPattern, Contiguity, Element, Measure, Pattern, PatternStep, PredicateId, Quantifier, Skip,
+    StageCondition,
 };
 use tidemill_flow::recognize::{
     AfterMatch, Definition, MatchLimits, MatchSettings, MatchStep, RowPattern, RowsPerMatch, VariableId,
 };
-use tidemill_flow::rule_set::{Constant, SharedPredicate, TestKind};
-use tidemill_flow::{Aggregate, AggregateCall, Guest, Isolation, Judge, Judged, Operator, Predicate, StepId, Where};
+use tidemill_flow::{Aggregate, Guest, Isolation, Judge, Judged, Operator, Predicate, Where};
 use tidemill_runtime::{
     Compiler, Component, Grants, Instance, InstanceSettings, Limits, Runtime, RuntimeSettings, SilentLog, SilentMetrics,
 };
-
-const STEP: StepId = StepId(0);
-const WITHIN: Duration = Duration::from_secs(60);
-const DECLINED: &str = "status = 'declined'";
-
-fn measure(name: &str, stage: Option<&str>, aggregate: Aggregate, argument: Option<Field>) -> Measure {
-    Measure { stage: stage.map(Into::into), call: AggregateCall { name: name.into(), aggregate, argument, filter: None } }
-}
-
-fn settings(
-    by: &str,
-    pattern: Pattern,
-    conditions: Vec<StageCondition>,
-    asked: &[&str],
-    measures: Vec<Measure>,
-) -> PatternSettings {
-    let kept: Vec<Field> = measures.iter().filter_map(|measure| measure.call.argument.clone()).collect();
-    let needed = |one: &Field| &*one.name == by || asked.contains(&&*one.name) || kept.contains(one);
-    PatternSettings {
-        step: STEP,
-        by: vec![field(by)],
-        fields: fields().into_iter().filter(needed).collect(),
-        kept: kept.clone(),
-        pattern,
-        conditions,
-        values: Vec::new(),
-        asked: None,
-        order: PatternOrder::Time,
-        limits: RunLimits::default(),
-        measures,
-        explained: None,
-        timeouts: false,
-        judged: Judged::ByLane,
-    }
-}
 
 fn pattern_step(
     by: &str,
@@ -107,40 +72,6 @@ fn five() -> Box<dyn Operator> {
     let conditions = (0..5).map(|kind| Sql::boxed(&format!("kind = {kind}"))).collect();
     let measures = vec![measure("n", None, Aggregate::Count, None), measure("last", None, Aggregate::Last, Some(field("id")))];
     Box::new(pattern_step("user", pattern, conditions, &["kind"], measures))
-}
-
-/// So many patterns as one step: two payments declined at a merchant, beyond an amount, of a user in a minute. Each has a condition of its own; merchants
-/// are found by value, four conditions over amounts are shared.
-fn listed(count: usize) -> Box<dyn Operator> {
-    const LEAST: usize = 4;
-    let is = |column: &str, value: String| TestKind::Is { column: column.into(), any_of: vec![Constant::Text(value.into())] };
-    let tests = |at: usize| {
-        vec![
-            is("merchant", format!("merchant-{}", at % 300)),
-            is("status", "declined".to_owned()),
-            TestKind::Predicate((at / 300 % LEAST) as u32),
-        ]
-    };
-    let least =
-        |at: usize| SharedPredicate { columns: vec!["amount".into()], predicate: Sql::boxed(&format!("amount > {}", at * 100)) };
-    let sum = || vec![measure("spent", None, Aggregate::Sum, Some(field("amount")))];
-    let pattern = |at: usize| {
-        let twice = Element::stage("a", Contiguity::Next, PredicateId(0)).quantified(Quantifier::times(2, Some(2)));
-        let pattern = Pattern { within: Some(WITHIN), skip: Skip::PastLast, ..Pattern::new(vec![twice]) };
-        let settings = settings("user", pattern, vec![StageCondition::Shared(at as u32)], &[], sum());
-        ListedPattern { name: format!("p{at}").into(), shape: String::new(), settings, after: None }
-    };
-    let columns = PatternStep::new(pattern(0).settings).expect("a sound pattern").fields();
-    let list = PatternListSettings {
-        step: STEP,
-        fields: fields(),
-        order: PatternOrder::Time,
-        judged: Judged::ByLane,
-        conditions: SharedConditions { conditions: (0..count).map(tests).collect(), predicates: (0..LEAST).map(least).collect() },
-        patterns: (0..count).map(pattern).collect(),
-        columns,
-    };
-    Box::new(PatternList::new(list).expect("sound patterns"))
 }
 
 /// `where status = 'declined'`, the floor, and what `match_recognize` needs before it to pass over other rows.
@@ -256,9 +187,6 @@ fn patterns(criterion: &mut Criterion) {
         bench(&mut group, "three in 60 s, match_recognize behind where", &|| vec![filter(), recognize()]);
         bench(&mut group, "three in 60 s, two measures, SQL", &|| vec![Box::new(failed(Sql::boxed("type = 'auth_failed'")))]);
         bench(&mut group, "three in 60 s, two measures, component", &|| vec![by_component(&component)]);
-        for count in [1, 1_000] {
-            bench(&mut group, &format!("a list of {count}"), &|| vec![listed(count)]);
-        }
         if percent == 5 {
             bench(&mut group, "five stages, the third once or more", &|| vec![five()]);
         }

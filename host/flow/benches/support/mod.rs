@@ -8,6 +8,7 @@ use std::time::Duration;
 use criterion::Bencher;
 use rustix::time::{ClockId, clock_gettime};
 
+pub(crate) mod patterns;
 pub(crate) mod payments;
 
 /// Measures CPU time of this thread: the same on a busy machine.

@@ -59,7 +59,7 @@ fn one(batch: usize, declined: u64) -> RecordBatch {
     let users: StringArray = rows.iter().map(|row| Some(format!("user-{:05}", mixed(*row) % USERS))).collect();
     let merchants: DictionaryArray<UInt32Type> = rows
         .iter()
-        .map(|row| format!("merchant-{}", mixed(row ^ 0x7171) % 300))
+        .map(|row| format!("merchant-{}", mixed(row ^ 0x7171) % 1_000))
         .collect::<Vec<_>>()
         .iter()
         .map(String::as_str)
