@@ -298,11 +298,38 @@ fn a_once_of_no_rows_ends() {
 
 /// Two streams of one partition, windows of ten seconds over both.
 fn two(time: &str, idle: &str) -> Host {
+    two_through(time, idle, "- window: {tumbling: 10s, select: {n: count(*)}}")
+}
+
+fn two_through(time: &str, idle: &str, steps: &str) -> Host {
     let host = Host::new(Setup { batch_rows: 2, ..Setup::default() });
     host.make_stream("a", ONE);
     host.make_stream("b", ONE);
-    host.apply("p", &format!("{time}from: [{{stream: a, idle: {idle}}}, {{stream: b, idle: {idle}}}]\nsteps:\n- window: {{tumbling: 10s, select: {{n: count(*)}}}}\nto: [{{stream: out}}]\n"));
+    host.apply(
+        "p",
+        &format!(
+            "{time}from: [{{stream: a, idle: {idle}}}, {{stream: b, idle: {idle}}}]\nsteps:\n{steps}\nto: [{{stream: out}}]\n"
+        ),
+    );
     host
+}
+
+/// `a` was ahead when everything fell silent: the windows that its next row closes come to the second window in time.
+#[test]
+fn what_a_stream_lets_out_as_it_wakes_is_on_time_for_the_next_step() {
+    let steps = "- window: {tumbling: 10s, by: [k], select: {n: count(*)}}\n- window: {tumbling: 10s, select: {n: sum(n)}}";
+    let host = two_through("time: {bound: off}\n", "30s", steps);
+    host.send("a", &[event(5, "k", 1), event(25, "l", 1), event(35, "k", 1)]);
+    host.send("b", &[event(7, "l", 1)]);
+    host.settle("p");
+    host.wait("p", "idleness", |status| {
+        host.advance(Duration::from_secs(5));
+        status.tasks[0].inputs.iter().all(|input| input.is_idle)
+    });
+    host.send("a", &[event(100, "k", 1)]);
+    let status = host.settle("p");
+    host.sync();
+    assert_eq!((status.late, host.column("out", "n")), (0, vec![json!(2), json!(1), json!(1)]), "{status:#?}");
 }
 
 #[test]

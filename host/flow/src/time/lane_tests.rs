@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_event::EventTime;
 
-use crate::time::{LaneId, Lanes, TimeSettings, Watermark};
+use crate::time::{ClockStep, LaneId, Lanes, TimeSettings, Watermark};
 
 fn settings(idle: Option<u64>, bound: Option<u64>, drift: Option<u64>) -> TimeSettings {
     let micros = |limit: Option<u64>| limit.map(Duration::from_micros);
@@ -76,6 +76,25 @@ fn an_idle_lane_holds_nothing_back_and_comes_back_at_the_tasks_watermark() {
         "0:5 1-100 tick@109/9 tick@110 tick@110/9 0:7 1:3 1:9 0:12",
         expect![["0:5=-<1 1-100=-<1 tick@109/9=-<1 tick@110=-<1 tick@110/9=5<0 0:7=7<0 1:3=7<0<1 1:9=7<0 0:12=9<1"]],
     );
+}
+
+/// All are idle, and one that is ahead comes back: what it lets out is let out by its first row, and was not passed before it.
+#[test]
+fn what_a_lane_lets_out_as_it_wakes_is_on_time() {
+    let mut by_clients = lanes(settings(Some(10), None, None), &[0, 0]);
+    by_clients.rows(LaneId(0), &[5]);
+    by_clients.rows(LaneId(1), &[50]);
+    let mut by_tasks = by_clients.clone();
+    for lanes in [&mut by_clients, &mut by_tasks] {
+        [LaneId(0), LaneId(1)].into_iter().for_each(|id| lanes.nothing(id, EventTime(100)));
+        // Nobody waits for more than there is: all fall idle, and time stands at 5.
+        lanes.apply(&ClockStep { idle: vec![LaneId(0), LaneId(1)], watermark: None });
+        assert_eq!(lanes.watermark(), Watermark(5));
+    }
+    for marks in [by_clients.rows(LaneId(1), &[60, 70]), by_tasks.written(LaneId(1), &[60, 70], &[], Watermark(70))] {
+        assert_eq!((marks.lets_out(20), marks.before(0)), (Some(0), Watermark(5)));
+        assert_eq!((marks.judge(0), marks.end()), (Watermark(50), Watermark(70)), "the lane's own promise holds");
+    }
 }
 
 #[test]

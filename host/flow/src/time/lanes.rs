@@ -131,7 +131,7 @@ impl Lanes {
         lane.newest = times.iter().fold(lane.newest, |newest, time| newest.max(*time));
         let after = lane.watermark;
         // Before each row the lane itself stands where it stood: the head comes with the last one.
-        let task = vec![start.max(others.min(before)); times.len()];
+        let task = from_start(start, vec![start.max(others.min(before)); times.len()]);
         self.watermark = start.max(others.min(after));
         Marks::new(Watermark(start), task, Some(own), self.watermark())
     }
@@ -154,10 +154,10 @@ impl Lanes {
         self.watermark = start.max(others.min(after));
         let end = self.watermark();
         // One lane alone is the task: nothing is made twice.
-        if others == i64::MAX && own[0] >= start {
+        if others == i64::MAX && own[0] == start {
             return Marks::new(Watermark(start), own, None, end);
         }
-        let task = own.iter().map(|own| start.max(others.min(*own))).collect();
+        let task = from_start(start, own.iter().map(|own| start.max(others.min(*own))).collect());
         Marks::new(Watermark(start), task, Some(own), end)
     }
 
@@ -326,6 +326,15 @@ impl Lanes {
         let others = (0u32..).zip(&self.lanes).filter(|(other, lane)| *other != id.0 && !lane.is_idle);
         others.map(|(_, lane)| lane.watermark).min().unwrap_or(i64::MAX)
     }
+}
+
+/// Before the first row the task stands where the batch begins, also if its lane was ahead of all and idle until now: what such a lane lets out
+/// as it wakes is let out by that row, and on time for whoever comes next.
+fn from_start(start: i64, mut task: Vec<i64>) -> Vec<i64> {
+    if let Some(first) = task.first_mut() {
+        *first = start;
+    }
+    task
 }
 
 /// Settings are bounded far below what i64 µs can hold; a longer one is for ever.
