@@ -31,6 +31,12 @@ impl Placement {
         Self { key: definition.key.iter().map(column).collect(), partitions: definition.partitions, turn: 0 }
     }
 
+    /// Placement by another version of the same stream's schema: a key may have its column only now. The turn goes on.
+    #[must_use]
+    pub fn renewed(&self, definition: &StreamDefinition) -> Self {
+        Self { turn: self.turn % definition.partitions, ..Self::new(definition) }
+    }
+
     /// The rows of a batch by partition: partitions ascending, rows in the order they had. No batch is empty.
     pub fn split(&mut self, batch: RecordBatch) -> Vec<(PartitionId, RecordBatch)> {
         if batch.num_rows() == 0 {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use parking_lot::{Mutex, RwLock};
 use tidemill_event::json::RowDecoder;
-use tidemill_event::{Placement, SchemaVersion, StreamId, StreamName, TenantName, rejection_definition};
+use tidemill_event::{Placement, SchemaVersion, StreamDefinition, StreamId, StreamName, TenantName, rejection_definition};
 use tidemill_log::{Append, AppendError, FrameRows, Gathered, Log, Stream, StreamError};
 use tokio::sync::oneshot;
 
@@ -56,9 +56,13 @@ pub(crate) struct Versioned {
 impl Versioned {
     fn new(stream: &Stream) -> Self {
         let version = stream.version();
-        let definition = stream.definition_at(version).unwrap_or_else(|| stream.definition());
-        Self { version, decoder: RowDecoder::new(definition, DECODE_LIMITS) }
+        Self { version, decoder: RowDecoder::new(definition_at(stream, version), DECODE_LIMITS) }
     }
+}
+
+/// The stream as that version of its schema says; as it is now, if it does not know the version any more.
+fn definition_at(stream: &Stream, version: SchemaVersion) -> Arc<StreamDefinition> {
+    stream.definition_at(version).unwrap_or_else(|| stream.definition())
 }
 
 /// The rows that small requests have added since the writer took the last ones.
@@ -74,7 +78,8 @@ pub(crate) struct Door {
     stream: Arc<Stream>,
     fill: Mutex<Fill>,
     spare: Mutex<Vec<Versioned>>,
-    placement: Mutex<Placement>,
+    /// By the version of the schema that rows were placed by last: an undeclared key has a column only once a row had it.
+    placement: Mutex<(SchemaVersion, Placement)>,
     /// Held while an undeclared stream's schema is widened, so that two requests do not widen the same one.
     pub(crate) widening: Mutex<()>,
     rejected: Mutex<Option<Arc<Stream>>>,
@@ -84,8 +89,9 @@ pub(crate) struct Door {
 
 impl Door {
     fn new(log: Log, stream: Arc<Stream>, teller: Arc<Teller>) -> Self {
-        let fill = Fill { rows: Versioned::new(&stream), waiters: Vec::new(), announced: false };
-        let placement = Mutex::new(Placement::new(&stream.definition()));
+        let rows = Versioned::new(&stream);
+        let placement = Mutex::new((rows.version, Placement::new(&definition_at(&stream, rows.version))));
+        let fill = Fill { rows, waiters: Vec::new(), announced: false };
         Self {
             log,
             fill: Mutex::new(fill),
@@ -173,7 +179,13 @@ impl Door {
 
     /// The rows as frames of the partitions they belong to.
     pub(crate) fn frames(&self, version: SchemaVersion, rows: RecordBatch) -> Vec<FrameRows> {
-        let placed = self.placement.lock().split(rows);
+        let placed = {
+            let mut placement = self.placement.lock();
+            if placement.0 != version {
+                *placement = (version, placement.1.renewed(&definition_at(&self.stream, version)));
+            }
+            placement.1.split(rows)
+        };
         placed
             .into_iter()
             .filter(|(_, rows)| rows.num_rows() > 0)

@@ -1,5 +1,6 @@
 //! Events in: what is taken, what is refused and with which words, and that broken requests take what they may and no more.
 
+use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
@@ -348,6 +349,29 @@ fn an_undeclared_stream_finds_its_fields_and_widens_them() {
     assert_eq!(text.status, 201);
     assert_eq!(server.post("t", TEXT, "one\ntwo").json()["accepted"], 2);
     assert_eq!(server.rows("t"), [r#"{"line":"one"}"#, r#"{"line":"two"}"#]);
+}
+
+/// The key has no column before the first row brings it; and a column that becomes wider is the key all the same.
+#[test]
+fn rows_of_an_undeclared_stream_are_placed_by_their_key_from_the_first_one_on() {
+    let server = Server::start();
+    assert_eq!(server.put("/v1/streams/s", r#"{"schema": "infer", "key": ["k"], "partitions": 8}"#).status, 201);
+    let keys: Vec<String> = (0..20).map(|key| format!("k{key}")).collect();
+    for more in ["", ",\"later\":1", ",\"later\":1.5"] {
+        let rows: String = keys.iter().map(|key| format!("{{\"k\":\"{key}\"{more}}}\n")).collect();
+        assert_eq!(server.post("s", NDJSON, rows).json()["accepted"], 20);
+    }
+    let mut places: Vec<HashSet<usize>> = vec![HashSet::new(); keys.len()];
+    for partition in 0..8 {
+        let rows = server.get(&format!("/v1/streams/s/events?partition={partition}")).body;
+        for row in rows.lines() {
+            let row: Value = serde_json::from_str(row).expect("a row");
+            let key = keys.iter().position(|key| row["k"] == **key).expect("a key that was sent");
+            places[key].insert(partition);
+        }
+    }
+    assert!(places.iter().all(|places| places.len() == 1), "each key has one partition: {places:?}");
+    assert!(places.iter().flatten().collect::<HashSet<_>>().len() > 2, "keys are spread: {places:?}");
 }
 
 #[test]
