@@ -34,6 +34,18 @@ pub(crate) fn lines(plan: &Value) -> String {
     lines.join("\n")
 }
 
+/// What a plan warns of, a line each with the place; nothing if it has no doubts.
+pub(crate) fn warnings(plan: &Value) -> String {
+    let list = |key: &str| plan.get(key).and_then(Value::as_array).into_iter().flatten();
+    let of_steps = list("steps").map(|step| (word(step, "step"), step));
+    let of_targets = list("to").map(|target| (word(target, "stream"), target));
+    let told = of_steps.chain(of_targets).flat_map(|(place, part)| {
+        let warnings = part.get("warnings").and_then(Value::as_array).into_iter().flatten();
+        warnings.map(move |warning| format!("  ! {place}: {}", shown(warning)))
+    });
+    told.collect::<Vec<_>>().join("\n")
+}
+
 /// The step a stage begins with; of the first one, which nothing leads to, none.
 fn first_step(stage: &Value) -> &str {
     let first = stage.pointer("/steps/0").and_then(Value::as_str);
@@ -109,6 +121,16 @@ fn target(target: &Value) -> String {
 mod tests {
     use expect_test::expect;
     use serde_json::json;
+
+    #[test]
+    fn warnings_are_told_with_their_place() {
+        let plan = json!({"steps": [{"step": "steps[0].where"}, {"step": "steps[1].pattern", "warnings": ["a", "b"]}], "to": [{"stream": "out", "warnings": ["c"]}]});
+        assert_eq!(
+            super::warnings(&plan).lines().collect::<Vec<_>>(),
+            ["  ! steps[1].pattern: a", "  ! steps[1].pattern: b", "  ! out: c"]
+        );
+        assert_eq!(super::warnings(&json!({"steps": []})), "");
+    }
 
     #[test]
     fn a_stage_is_told_before_its_first_step() {

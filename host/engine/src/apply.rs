@@ -321,10 +321,18 @@ fn next_source(source: &PlannedSource, run: Run, same_run: Option<&StoredPipelin
 
 /// Whether a plan and its text are what runs already.
 fn is_same(deployed: &Deployed, plan: &Plan, text: &str) -> bool {
+    // A stream that has got a field since then takes a column that it dropped.
+    let taken = |plan: &Plan| {
+        let streams = plan.targets.iter().filter_map(|target| match target {
+            PlannedTarget::Stream { definition, .. } => Some(definition.schema.fields.clone()),
+            PlannedTarget::File(_) | PlannedTarget::Stdout | PlannedTarget::Webhook(_) => None,
+        });
+        streams.collect::<Vec<_>>()
+    };
     let meaning = |text: &str| document::read(text).map(|node| node.json());
     let digests =
         |pins: Vec<&Pin>| pins.iter().map(|pin| (pin.step, pin.function.clone(), pin.digest.clone())).collect::<Vec<_>>();
-    deployed.plan.is_ok()
+    deployed.plan.as_ref().is_ok_and(|before| taken(before) == taken(plan))
         && meaning(&deployed.stored.text).ok() == meaning(text).ok()
         && plan
             .sources

@@ -4,8 +4,9 @@ mod support;
 
 use expect_test::{Expect, expect};
 use serde_json::json;
-use support::{Host, Setup, pipeline, tenant};
+use support::{Host, Setup, pipeline, stream_id, tenant};
 use tidemill_engine::{PipelineState, StateChange};
+use tidemill_event::{Field, FieldType};
 use tidemill_runtime::testing::{counter_rule, threshold_rule};
 
 const PAYMENTS: &str = r#"{"fields": [{"name": "user", "type": "string"}, {"name": "amount", "type": "float64"},
@@ -42,6 +43,35 @@ fn check(host: &Host, text: &str, expected: Expect) {
     }
     expected.assert_eq(&shown);
     assert_eq!(host.status("p").plan, before.plan, "nothing was changed");
+}
+
+/// The stream was made for the columns there were: it drops what is new, and the plan says so.
+#[test]
+fn a_column_that_a_target_drops_is_told() {
+    let host = prepared();
+    let warnings = |text: &str| -> Vec<String> {
+        let plan = host.engine.pipelines().apply(&tenant(), &pipeline("p"), text, true).expect("a plan").plan;
+        let told = plan["to"][0]["warnings"].as_array().into_iter().flatten();
+        told.map(|warning| warning.as_str().expect("a text").split(": ").next().unwrap_or_default().to_owned()).collect()
+    };
+    let less = TEXT.replace("to:", "- select: {n: n}\nto:");
+    let more = TEXT.replace("to:", "- select: {n: n, more: n + 1}\nto:");
+    assert!(warnings(&more).is_empty(), "a declared stream keeps what it does not know");
+    let more = more.replace("stream: out", "stream: made");
+    assert!(warnings(&more).is_empty(), "it is made with all columns");
+    host.apply("q", &less.replace("stream: out", "stream: made"));
+    assert_eq!(warnings(&more), ["`more` is left out"]);
+    // Once the stream has the field, the same text takes it.
+    host.apply("q", &more);
+    let made = host.log.stream(&stream_id("made")).expect("a stream");
+    let mut schema = made.definition().schema.clone();
+    schema.fields.push(Field::new("more", FieldType::Int64, true));
+    host.log.evolve_stream(made.id(), schema).expect("it may have more");
+    host.apply("q", &more);
+    host.send("payments", &[json!({"user": "b", "amount": 2.0, "n": 4})]);
+    host.settle("q");
+    host.sync();
+    assert_eq!(host.column("made", "more").last(), Some(&json!(5)));
 }
 
 #[test]

@@ -43,7 +43,10 @@ pub(crate) fn run(args: &ApplyArgs, client: &Client, output: Output) -> Result<(
 fn told(name: &str, answer: &Value, dry_run: bool) -> String {
     let flag = |key: &str| answer.get(key) == Some(&Value::Bool(true));
     let changes = answer.get("changes").map(|changes| lines(changes, Paint::for_stdout())).unwrap_or_default();
-    let under = |head: String| if changes.is_empty() { head } else { format!("{head}\n{changes}") };
+    let warnings = answer.get("plan").map(crate::plan::warnings).unwrap_or_default();
+    let under = |head: String| {
+        [head, changes.clone(), warnings.clone()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    };
     match (dry_run, flag("created"), flag("changed")) {
         (true, true, _) => {
             let plan = answer.get("plan").map(crate::plan::lines).unwrap_or_default();
@@ -51,7 +54,10 @@ fn told(name: &str, answer: &Value, dry_run: bool) -> String {
         }
         (true, false, true) => under(format!("{name} would change; nothing was changed")),
         (_, false, false) => format!("{name} is as it was"),
-        (false, true, _) => format!("created {name}: see how it does with `tidemill status {name}`"),
+        (false, true, _) => {
+            let created = format!("created {name}: see how it does with `tidemill status {name}`");
+            if warnings.is_empty() { created } else { format!("{created}\n{warnings}") }
+        }
         (false, false, true) => under(format!("changed {name}")),
     }
 }

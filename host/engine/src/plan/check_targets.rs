@@ -8,7 +8,7 @@ use tidemill_event::{FieldType, PipelineName, StreamId, StreamName, StreamSchema
 use crate::own_streams::OwnStream;
 use crate::pipeline::{PipelineDefinition, Route, StepKind, Target, TargetKind, Text};
 use crate::plan::check::Checker;
-use crate::plan::target::{made, misfits};
+use crate::plan::target::{left_out, made, misfits};
 use crate::plan::{Pinning, PlannedTarget};
 use tidemill_flow::rule_set::ROUTE;
 
@@ -74,7 +74,8 @@ impl Checker<'_> {
                     };
                     self.check_routes(target, output);
                     let (of, routes) = (target.side.clone(), target.routes.clone());
-                    PlannedTarget::Stream { name: name.clone(), there, definition, of, routes }
+                    let left_out = left_out(output, &definition);
+                    PlannedTarget::Stream { name: name.clone(), there, definition, of, routes, left_out }
                 }
             };
             targets.push(planned);

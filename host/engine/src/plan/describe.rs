@@ -125,7 +125,7 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
         .targets
         .iter()
         .map(|target| match target {
-            PlannedTarget::Stream { name, there, definition, of, routes } => {
+            PlannedTarget::Stream { name, there, definition, of, routes, left_out } => {
                 let mut described = json!({
                     "stream": name.as_str(),
                     "output": of.as_ref().map(|of| &of.output),
@@ -140,6 +140,11 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                         Route::None => json!("none"),
                     };
                     described["routes"] = routes.iter().map(name).collect();
+                }
+                if !left_out.is_empty() {
+                    described["warnings"] = left_out.iter().map(|column| json!(format!(
+                        "`{column}` is left out: `{name}` has no such field and drops what it does not know; add the field to the stream (`PUT /v1/streams/{name}`) and apply this again, or write to another one"
+                    ))).collect();
                 }
                 described
             }

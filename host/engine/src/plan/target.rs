@@ -19,6 +19,8 @@ pub(crate) enum PlannedTarget {
         of: Option<SideOf>,
         /// It takes rows of these routes alone; none: every row.
         routes: Vec<Route>,
+        /// Columns that come out and that it drops, since it does not know them.
+        left_out: Vec<Arc<str>>,
     },
     /// A folder inside `files/`.
     File(FileTarget),
@@ -72,6 +74,15 @@ pub(crate) fn misfits(output: &StreamSchema, target: &StreamDefinition) -> Vec<(
         }
     }
     misfits
+}
+
+/// Columns of `output` that a stream takes without keeping them.
+pub(crate) fn left_out(output: &StreamSchema, target: &StreamDefinition) -> Vec<Arc<str>> {
+    if target.schema.unknown != UnknownFields::Drop || target.schema.infer {
+        return Vec::new();
+    }
+    let unknown = output.fields.iter().filter(|made| target.schema.field(&made.name).is_none());
+    unknown.map(|made| Arc::clone(&made.name)).collect()
 }
 
 fn type_fits(made: &Field, wanted: &Field) -> bool {
