@@ -45,16 +45,28 @@ impl<'a> Table<'a> {
 
 /// Answers word by word: `ask` is given the rows and a word of ones, and clears those whose answer is no.
 #[inline]
-pub fn judge(call: &Call<'_>, answer: &mut RuleAnswer, mut ask: impl FnMut(Rows, u64) -> u64) {
-    answer.verdicts.reserve(call.rows.div_ceil(64) * 8);
+pub fn judge(call: &Call<'_>, answer: &mut RuleAnswer, ask: impl FnMut(Rows, u64) -> u64) {
+    each_word(call.rows, ask, &mut answer.verdicts);
+}
+
+/// An answer for each row, behind what is there already; every row is asked, in no order.
+#[inline(always)]
+pub(crate) fn every_row(rows: usize, ask: impl Fn(Row) -> bool, to: &mut Vec<u8>) {
+    each_word(rows, |rows, _| every(rows, &ask), to);
+}
+
+#[inline(always)]
+fn each_word(rows: usize, mut ask: impl FnMut(Rows, u64) -> u64, to: &mut Vec<u8>) {
+    let behind = to.len() + rows.div_ceil(8);
+    to.reserve(rows.div_ceil(64) * 8);
     let mut start = 0;
-    while start < call.rows {
-        let rows = Rows { start, end: call.rows.min(start + 64) };
-        let all = u64::MAX >> (64 - (rows.end - rows.start));
-        answer.verdicts.extend_from_slice(&ask(rows, all).to_le_bytes());
-        start = rows.end;
+    while start < rows {
+        let word = Rows { start, end: rows.min(start + 64) };
+        let all = u64::MAX >> (64 - (word.end - word.start));
+        to.extend_from_slice(&ask(word, all).to_le_bytes());
+        start = word.end;
     }
-    answer.verdicts.truncate(call.rows.div_ceil(8));
+    to.truncate(behind);
 }
 
 /// The rows of `word` whose value passes. `ask` must not care how often and for which rows it is asked.

@@ -11,7 +11,8 @@
 
 use std::time::Duration;
 
-use super::{Detector, Fits, FitsRun};
+use super::predicate::Predicate;
+use super::{Detector, FitsRun, RowOf};
 
 /// A pattern under way.
 pub struct Pattern<D: Detector> {
@@ -37,7 +38,7 @@ pub(super) struct Element<D: Detector> {
 }
 
 pub(super) enum Body<D: Detector> {
-    Stage { name: &'static str, fits: Fits<D>, so_far: Option<FitsRun<D>>, until: Option<Fits<D>> },
+    Stage { name: &'static str, fits: Predicate<D>, so_far: Option<FitsRun<D>>, until: Option<Predicate<D>> },
     Part(Part<D>),
 }
 
@@ -63,8 +64,11 @@ impl<D: Detector> Pattern<D> {
         self
     }
 
-    fn stage(name: &'static str, fits: Fits<D>) -> Body<D> {
-        Body::Stage { name, fits, so_far: None, until: None }
+    fn stage<F>(name: &'static str, fits: F) -> Body<D>
+    where
+        F: Fn(&RowOf<'_, D::Event>, &D::Config) -> bool + 'static,
+    {
+        Body::Stage { name, fits: Predicate::new(fits), so_far: None, until: None }
     }
 
     /// The element that was named last.
@@ -82,8 +86,11 @@ impl<D: Detector> Pattern<D> {
         self
     }
 
-    /// The first stage.
-    pub fn begin(name: &'static str, fits: Fits<D>) -> Self {
+    /// The first stage. Whether a row fits is asked for whole batches, and must hang on the row and the configuration alone.
+    pub fn begin<F>(name: &'static str, fits: F) -> Self
+    where
+        F: Fn(&RowOf<'_, D::Event>, &D::Config) -> bool + 'static,
+    {
         Self::of(Self::stage(name, fits))
     }
 
@@ -93,7 +100,10 @@ impl<D: Detector> Pattern<D> {
     }
 
     /// The very next row of the key must fit.
-    pub fn next(self, name: &'static str, fits: Fits<D>) -> Self {
+    pub fn next<F>(self, name: &'static str, fits: F) -> Self
+    where
+        F: Fn(&RowOf<'_, D::Event>, &D::Config) -> bool + 'static,
+    {
         self.with("next", Self::stage(name, fits))
     }
 
@@ -103,7 +113,10 @@ impl<D: Detector> Pattern<D> {
     }
 
     /// Rows that do not fit are passed over; the first that does is taken.
-    pub fn followed_by(self, name: &'static str, fits: Fits<D>) -> Self {
+    pub fn followed_by<F>(self, name: &'static str, fits: F) -> Self
+    where
+        F: Fn(&RowOf<'_, D::Event>, &D::Config) -> bool + 'static,
+    {
         self.with("followed_by", Self::stage(name, fits))
     }
 
@@ -113,7 +126,10 @@ impl<D: Detector> Pattern<D> {
     }
 
     /// Rows that fit may be passed over too.
-    pub fn followed_by_any(self, name: &'static str, fits: Fits<D>) -> Self {
+    pub fn followed_by_any<F>(self, name: &'static str, fits: F) -> Self
+    where
+        F: Fn(&RowOf<'_, D::Event>, &D::Config) -> bool + 'static,
+    {
         self.with("followed_by_any", Self::stage(name, fits))
     }
 
@@ -123,12 +139,18 @@ impl<D: Detector> Pattern<D> {
     }
 
     /// The very next row must not fit.
-    pub fn not_next(self, name: &'static str, fits: Fits<D>) -> Self {
+    pub fn not_next<F>(self, name: &'static str, fits: F) -> Self
+    where
+        F: Fn(&RowOf<'_, D::Event>, &D::Config) -> bool + 'static,
+    {
         self.with("not_next", Self::stage(name, fits))
     }
 
     /// No row fits until the next stage; at the end of a pattern, until `within` is over.
-    pub fn not_followed_by(self, name: &'static str, fits: Fits<D>) -> Self {
+    pub fn not_followed_by<F>(self, name: &'static str, fits: F) -> Self
+    where
+        F: Fn(&RowOf<'_, D::Event>, &D::Config) -> bool + 'static,
+    {
         self.with("not_followed_by", Self::stage(name, fits))
     }
 
@@ -196,9 +218,12 @@ impl<D: Detector> Pattern<D> {
     ///
     /// # Panics
     /// Behind a [`Part`].
-    pub fn until(mut self, ends: Fits<D>) -> Self {
+    pub fn until<F>(mut self, ends: F) -> Self
+    where
+        F: Fn(&RowOf<'_, D::Event>, &D::Config) -> bool + 'static,
+    {
         let Body::Stage { until, .. } = &mut self.last().body else { panic!("`until` ends the loop of a stage") };
-        *until = Some(ends);
+        *until = Some(Predicate::new(ends));
         self
     }
 

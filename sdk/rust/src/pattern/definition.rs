@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::builder::{Body, Element};
-use super::{Detector, Fits, FitsRun, Part, Pattern};
+use super::predicate::Predicate;
+use super::{Detector, FitsRun, Part, Pattern};
 use crate::json::quote;
 
 /// What the host is told, and the functions behind its numbers.
 pub struct Definition<D: Detector> {
     /// The JSON.
     pub text: String,
-    pub(super) predicates: Vec<Fits<D>>,
+    pub(super) predicates: Vec<Predicate<D>>,
     pub(super) conditions: Vec<FitsRun<D>>,
 }
 
@@ -52,12 +53,12 @@ impl<D: Detector> Definition<D> {
         let mut text = format!("{{\"{word}\":");
         match &element.body {
             Body::Stage { name, fits, so_far, until } => {
-                let predicate = self.predicate(*fits);
+                let predicate = self.predicate(fits);
                 let condition = so_far.map_or_else(String::new, |so_far| format!(" and condition({})", self.condition(so_far)));
                 write!(text, "{},\"where\":\"predicate({predicate}){condition}\"", quote(name))
                     .expect("a String takes everything");
                 if let Some(until) = until {
-                    write!(text, ",\"until\":\"predicate({})\"", self.predicate(*until)).expect("a String takes everything");
+                    write!(text, ",\"until\":\"predicate({})\"", self.predicate(until)).expect("a String takes everything");
                 }
             }
             Body::Part(part) => text.push_str(&self.part(part)),
@@ -96,10 +97,10 @@ impl<D: Detector> Definition<D> {
     }
 
     /// The number of a function; stages that ask the same share it.
-    fn predicate(&mut self, fits: Fits<D>) -> usize {
-        let known = self.predicates.iter().position(|known| std::ptr::fn_addr_eq(*known, fits));
+    fn predicate(&mut self, fits: &Predicate<D>) -> usize {
+        let known = self.predicates.iter().position(|known| known.is(fits));
         known.unwrap_or_else(|| {
-            self.predicates.push(fits);
+            self.predicates.push(fits.clone());
             self.predicates.len() - 1
         })
     }

@@ -3,6 +3,7 @@
 
 mod builder;
 mod definition;
+mod predicate;
 
 pub use builder::{Part, Pattern};
 pub use definition::Definition;
@@ -17,9 +18,6 @@ use crate::reject::Reject;
 
 /// A row of `E`, borrowed from a batch.
 pub type RowOf<'a, E> = <E as Event>::Row<'a>;
-
-/// Whether a row fits a stage: it sees the row alone, and is asked for whole batches.
-pub type Fits<D> = for<'b, 'r, 'c> fn(&'b RowOf<'r, <D as Detector>::Event>, &'c <D as Detector>::Config) -> bool;
 
 /// Whether a row fits what a run has taken so far.
 pub type FitsRun<D> = for<'b, 'r, 's, 'c> fn(
@@ -117,8 +115,7 @@ impl<D: Declared> Opened<D> {
     pub fn judge(&self, call: &Call<'_>, answer: &mut PatternAnswer) {
         let columns = D::Event::bind(call);
         for predicate in &self.definition.predicates {
-            let fits = |row| predicate(&D::Event::row(&columns, Row::of(row, call.rows)), &self.config);
-            bits(call.rows, fits, &mut answer.bits);
+            predicate.judge(&columns, call.rows, &self.config, &mut answer.bits);
         }
     }
 
