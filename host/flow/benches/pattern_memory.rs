@@ -1,10 +1,11 @@
-//! What an open partial match takes: a million of them, as bytes of resident memory, first one of each of a million users, then a hundred of each
-//! of 10,000.
+//! What an open partial match takes, as bytes of resident memory: first one of each of a million users, then a hundred of each of 10,000, then one
+//! without its event and its key.
 //!
 //! `cargo bench -p tidemill-flow --bench pattern_memory`
 //!
-//! Their events are counted with them: of each a time, a link and eight bytes of a kept column. Each case is a process of its own, for what one frees
-//! another takes.
+//! In the first two their events are counted with them: of each a time, a link and eight bytes of a kept column. For the last, each event of a user of
+//! its own begins one partial match, and then eight: what the other seven take is theirs alone. Each case is a process of its own, for what
+//! one frees another takes.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use arrow_schema::Schema;
 use tidemill_event::batch::{time_field, times};
 use tidemill_event::{EventTime, Field, FieldType};
 use tidemill_flow::pattern::{
-    Contiguity, Element, Pattern, PatternOrder, PatternSettings, PatternStep, PredicateId, RunLimits, StageCondition,
+    Body, Contiguity, Element, Pattern, PatternOrder, PatternSettings, PatternStep, PredicateId, Quantifier, RunLimits,
+    StageCondition,
 };
 use tidemill_flow::{
     Aggregate, AggregateCall, FlowBatch, Judged, LaneId, Lanes, Operator, Outcome, Predicate, StepId, Tested, TimeSettings,
@@ -40,11 +42,16 @@ impl Predicate for KindIs {
     }
 }
 
-/// Kind 0, then kind 1, which never comes.
-fn step() -> PatternStep {
-    let elements = ["a", "b"].iter().zip(0u8..).map(|(name, at)| Element::stage(name, Contiguity::FollowedBy, PredicateId(at)));
-    let mut elements: Vec<Element> = elements.collect();
-    elements[0].contiguity = Contiguity::Next;
+/// Kind 0, as so many stages as there are to choose from, then kind 1, which never comes.
+fn step(choices: u64) -> PatternStep {
+    let stage = |at: u64| vec![Element::stage(&format!("a{at}"), Contiguity::Next, PredicateId(0))];
+    let choice = Element {
+        contiguity: Contiguity::Next,
+        quantifier: Quantifier::times(1, Some(1)),
+        body: Body::OneOf((0..choices).map(stage).collect()),
+    };
+    let first = if choices == 1 { stage(0).remove(0) } else { choice };
+    let elements = vec![first, Element::stage("b", Contiguity::FollowedBy, PredicateId(1))];
     let last = AggregateCall { name: "last".into(), aggregate: Aggregate::Last, argument: Some(int("id")), filter: None };
     PatternStep::new(PatternSettings {
         step: StepId(0),
@@ -83,32 +90,55 @@ fn resident_bytes() -> u64 {
     resident.map(|kib: u64| kib << 10).expect("a line about it")
 }
 
-/// So many users, each as often as it takes.
-fn measure(users: i64) {
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Case {
+    events: i64,
+    users: i64,
+    /// Partial matches that each event begins.
+    choices: u64,
+}
+
+/// Prints the bytes and how many partial matches are open.
+fn measure(case: Case) {
     let mut lanes = Lanes::new(TimeSettings { idle_after: None, bound: None, drift_max: None }, &[Duration::ZERO]);
-    let mut step = step();
+    let mut step = step(case.choices);
     let mut before = 0;
     // What is there before the first row is not counted, and neither is the room that a batch needs on its way.
-    for first in (-BATCH..OPEN).step_by(BATCH as usize) {
+    for first in (-BATCH..case.events).step_by(BATCH as usize) {
         if first == 0 {
             before = resident_bytes();
         }
-        let rows = batch(first.max(0), users);
+        let rows = batch(first.max(0), case.users);
         let rows = if first < 0 { rows.slice(0, 1) } else { rows };
         let marks = lanes.rows(LaneId(0), times(&rows).values());
         step.apply(FlowBatch::new(rows), &mut Outcome::new(EventTime(0)).with_marks(marks));
     }
-    let (bytes, runs) = (resident_bytes() - before, step.tally().runs);
-    println!("{users} users: {runs} open partial matches, {} bytes each with their events", bytes / runs);
+    println!("{} {}", resident_bytes() - before, step.tally().runs);
+}
+
+/// The same in a process of its own: bytes, partial matches.
+fn measured(Case { events, users, choices }: Case) -> (u64, u64) {
+    let own = std::env::current_exe().expect("its own path");
+    let words = [format!("events={events}"), format!("users={users}"), format!("choices={choices}")];
+    let output = Command::new(own).args(words).output().expect("it starts again");
+    assert!(output.status.success(), "a case failed: {}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8(output.stdout).expect("two numbers");
+    let mut numbers = told.split_whitespace().map(|number| number.parse().expect("a number"));
+    (numbers.next().expect("bytes"), numbers.next().expect("partial matches"))
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let Some(users) = arguments.iter().find_map(|argument| argument.strip_prefix("users=")?.parse().ok()) {
-        return measure(users);
+    let told = |name: &str| -> Option<i64> { arguments.iter().find_map(|argument| argument.strip_prefix(name)?.parse().ok()) };
+    if let (Some(events), Some(users), Some(choices)) = (told("events="), told("users="), told("choices=")) {
+        return measure(Case { events, users, choices: choices as u64 });
     }
     for users in [OPEN, 10_000] {
-        let one = Command::new(&arguments[0]).arg(format!("users={users}")).status().expect("it starts again");
-        assert!(one.success(), "the case of {users} users failed");
+        let (bytes, runs) = measured(Case { events: OPEN, users, choices: 1 });
+        println!("{users} users: {runs} open partial matches, {} bytes each with their events", bytes / runs);
     }
+    let users = OPEN / 4;
+    let [one, eight] = [1, 8].map(|choices| measured(Case { events: users, users, choices }));
+    println!("one without its event and its key: {} bytes", (eight.0 - one.0) / (eight.1 - one.1));
 }

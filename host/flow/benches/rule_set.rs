@@ -1,16 +1,21 @@
-//! 5,000 rules over 4,096 rows: all with an equality of their own (an index finds them), all with one of two shared predicates beside it, and all
-//! without any (each is asked about every row). Beside them one rule, as a floor.
+//! 10, 100, 1,000 and 10,000 rules over 4,096 rows: all with an equality of their own (an index finds them), all with a predicate of their own beside
+//! it, and all with a predicate alone (each is asked about every row that is left). CPU time.
+//!
+//! `cargo bench -p tidemill-flow --bench rule_set`
 //!
 //! Predicates are small loops here: what is measured is what the step does around them.
 
-use std::hint::black_box;
+mod support;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::Schema;
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use support::cpu;
 use tidemill_event::batch::time_field;
 use tidemill_event::{EventTime, Field, FieldType};
 use tidemill_flow::rule_set::{
@@ -19,7 +24,8 @@ use tidemill_flow::rule_set::{
 use tidemill_flow::{FlowBatch, Operator, Outcome, Predicate, StepId, Tested};
 
 const ROWS: usize = 4096;
-const RULES: usize = 5000;
+/// Values there are, and rules at most.
+const RULES: usize = 10_000;
 
 /// `amount > least`.
 struct More(i64);
@@ -55,7 +61,7 @@ fn set(rules: usize, predicates: usize, tests: impl Fn(usize) -> Vec<TestKind>) 
         route: None,
         drops: false,
     };
-    let predicate = |at: usize| SharedPredicate { columns: vec!["amount".into()], predicate: Box::new(More(at as i64 % 1000)) };
+    let predicate = |at: usize| SharedPredicate { columns: vec!["amount".into()], predicate: Box::new(More((at * 1_000 / predicates) as i64)) };
     RuleSet::new(RuleSetSettings {
         step: StepId(0),
         rules: (0..rules).map(rule).collect(),
@@ -74,24 +80,21 @@ fn set(rules: usize, predicates: usize, tests: impl Fn(usize) -> Vec<TestKind>) 
 fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rule set");
     group.throughput(Throughput::Elements(ROWS as u64)).sample_size(10);
+    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));
     let is = |at: usize| TestKind::Is { column: "merchant".into(), any_of: vec![Constant::Text(format!("m{at}").into())] };
     let one = |at: usize| TestKind::Predicate(at as u32);
-    let sets = [
-        ("one rule", set(1, 1, |at| vec![one(at)])),
-        ("5,000 found by a value", set(RULES, 0, |at| vec![is(at)])),
-        ("5,000 found by a value, with one of two predicates", set(RULES, 2, |at| vec![is(at), one(at % 2)])),
-        ("5,000 found by a value, each with its own predicate", set(RULES, RULES, |at| vec![is(at), one(at)])),
-        ("5,000 asked about every row that is left", set(RULES, RULES, |at| vec![one(RULES - 1 - at)])),
-    ];
-    for (name, mut set) in sets {
-        let rows = rows();
+    let rows = rows();
+    let mut bench = |name: &str, mut set: RuleSet| {
         group.bench_function(name, |bencher| {
-            bencher.iter_batched(
-                || (rows.clone(), Outcome::new(EventTime(0))),
-                |(rows, mut outcome)| set.apply(black_box(rows), &mut outcome),
-                BatchSize::LargeInput,
-            );
+            cpu(bencher, || set.apply(rows.clone(), &mut Outcome::new(EventTime(0))).len());
         });
+    };
+    for rules in [10, 100, 1_000, RULES] {
+        bench(&format!("{rules} found by a value"), set(rules, 0, |at| vec![is(at)]));
+        let both = set(rules, rules, |at| vec![is(at), one(at)]);
+        bench(&format!("{rules} found by a value, each with its own predicate"), both);
+        // The first ones want the least: most rows are left to the others.
+        bench(&format!("{rules} asked about every row that is left"), set(rules, rules, |at| vec![one(rules - 1 - at)]));
     }
     group.finish();
 }
