@@ -19,7 +19,7 @@ use crate::pipeline_metrics::PipelineMetrics;
 use crate::planted::Plants;
 use crate::sinks::{SinkParts, Sinks};
 use crate::tables::Keeper;
-use crate::task::{Checkpointer, StateBudget, TaskParts, Workers};
+use crate::task::{Checkpointer, StateBudget, Suspects, TaskParts, Workers};
 use crate::upkeep::Upkeep;
 use crate::{Components, EngineSettings, Pipelines, Tables};
 
@@ -127,6 +127,8 @@ impl Engine {
             batch_target: settings.batch_target,
             checkpoint_after: settings.checkpoint_after,
             state_budget,
+            listed_at_once: settings.state_listed_at_once.max(1),
+            suspects: Suspects::default(),
             stage_rows_max: settings.stage_rows_max,
             plants,
         };

@@ -32,6 +32,9 @@ pub struct EngineSettings {
     pub state_memory_bytes: u64,
     /// What of it the tasks of one tenant may take.
     pub tenant_state_memory_bytes: u64,
+    /// Entries that a task reads of its state before it takes a row; of larger state the rest is listed behind its batches, a 32nd of that many at a
+    /// time.
+    pub state_listed_at_once: usize,
     /// Rows that a task may have before it that the stage before wrote: with more, that stage takes less.
     pub stage_rows_max: u64,
     /// Sandboxes that tasks may hold: one per component step and partition. A pipeline beyond it is refused. Below the runtime's own
@@ -74,6 +77,8 @@ impl EngineSettings {
             checkpoint_after: Duration::from_millis(500),
             state_memory_bytes: 2 << 30,
             tenant_state_memory_bytes: u64::MAX,
+            // A tenth of a second.
+            state_listed_at_once: 1 << 17,
             stage_rows_max: 1 << 17,
             instances_max: 900,
             file_linger: Duration::from_secs(30),

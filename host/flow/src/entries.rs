@@ -29,20 +29,20 @@ pub(crate) struct Entries {
     /// Keys of entries that went and that the store may have.
     removed: Vec<(Box<[u8]>, Save)>,
     live: usize,
-    /// Entries that are only in the store.
-    cold: usize,
+    /// Entries that are only in the store. While they are still listed, less those that came back before it was their turn.
+    cold: isize,
     sum: u64,
 }
 
 impl Entries {
     /// How many there are, in memory or not.
     pub(crate) fn len(&self) -> usize {
-        self.live + self.cold
+        self.live.saturating_add_signed(self.cold)
     }
 
     /// How many of them are not in memory.
     pub(crate) fn cold_len(&self) -> usize {
-        self.cold
+        usize::try_from(self.cold).unwrap_or(0)
     }
 
     pub(crate) fn changed_len(&self) -> usize {

@@ -79,8 +79,8 @@ pub struct KeyedTable {
     /// Keys that went and that the store may have.
     removed: Vec<(Box<[u8]>, Save)>,
     cold: Cold,
-    /// Keys that are only in the store.
-    cold_len: usize,
+    /// Keys that are only in the store. While they are still listed, less those that came back before it was their turn.
+    cold_len: isize,
     hand: Hand,
     pub(crate) expiries: Option<Expiries>,
 }
@@ -141,7 +141,7 @@ impl KeyedTable {
 
     /// How many keys have state, in memory or not.
     pub fn len(&self) -> usize {
-        self.slots.len() + self.cold_len
+        self.slots.len().saturating_add_signed(self.cold_len)
     }
 
     /// Whether no key has state.

@@ -78,7 +78,7 @@ pub use aside::{ATTEMPTS_MAX, WAIT_MAX, WAIT_MIN};
 pub use batch::{FlowBatch, extended_fields};
 pub use calls::{BREAKER, FAILED_CALLS_MAX, Isolation, OnFailing, PROBE_ROWS_MAX};
 pub use chain::{Chain, StepBreaker};
-pub use cold::{ColdEntries, Spills};
+pub use cold::{ColdEntries, EachStored, Spills};
 pub use composed::Composed;
 pub use evidence::{Evidence, Explained, MATCH_ID, MatchId, MatchIdError};
 pub use functions::{FunctionCall, WithFunctions};

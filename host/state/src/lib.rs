@@ -24,7 +24,7 @@ mod task;
 mod tree;
 
 pub use cold::Cold;
-pub use loading::{Loaded, LoadedEntry};
+pub use loading::{Loaded, LoadedEntry, Loading};
 pub use replaced::Replaced;
 #[cfg(feature = "simulated")]
 pub use simulated::SimulatedTree;

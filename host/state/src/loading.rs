@@ -8,7 +8,7 @@
 
 use crate::key::{decode_into, task_prefix, version_of};
 use crate::store::{StateError, Stored, Written, failed, value_of};
-use crate::tree::{PairKey, PairValue};
+use crate::tree::{Pair, PairKey, PairValue};
 use crate::{Change, CheckpointId, StateStore, TaskId};
 
 /// State as of a checkpoint.
@@ -66,47 +66,99 @@ impl StateStore {
         task: &TaskId,
         checkpoint: CheckpointId,
         before: CheckpointId,
-        mut each: impl FnMut(LoadedEntry<'_>),
+        each: impl FnMut(LoadedEntry<'_>),
     ) -> Result<Written, StateError> {
+        let mut loading = self.loading(task, checkpoint, before);
+        loading.some(usize::MAX, each)?;
+        loading.finish()
+    }
+
+    /// [`Self::load_each`], some at a time. It sees the state as it is now.
+    pub fn loading(&self, task: &TaskId, checkpoint: CheckpointId, before: CheckpointId) -> Loading {
         let prefix = task_prefix(task);
-        let (mut dead, mut written, mut key) = (Vec::new(), Written::default(), Vec::new());
-        let mut last: Option<Version> = None;
-        let mut seen_before: Option<SeenBefore> = None;
-        for entry in self.versions.prefix(&prefix) {
+        Loading {
+            store: self.clone(),
+            pairs: self.versions.prefix(&prefix),
+            prefix_length: prefix.len(),
+            checkpoint,
+            before,
+            dead: Vec::new(),
+            written: Written::default(),
+            key: Vec::new(),
+            last: None,
+            seen_before: None,
+        }
+    }
+}
+
+/// State on its way out of the store. One that is dropped before its end has removed nothing.
+pub struct Loading {
+    store: StateStore,
+    pairs: Box<dyn Iterator<Item = Pair> + Send>,
+    prefix_length: usize,
+    checkpoint: CheckpointId,
+    before: CheckpointId,
+    dead: Vec<Vec<u8>>,
+    written: Written,
+    /// Used again for each.
+    key: Vec<u8>,
+    last: Option<Version>,
+    seen_before: Option<SeenBefore>,
+}
+
+impl Loading {
+    /// Goes through so many versions. Whether those were all.
+    pub fn some(&mut self, most: usize, mut each: impl FnMut(LoadedEntry<'_>)) -> Result<bool, StateError> {
+        let Self { pairs, prefix_length, checkpoint, before, dead, written, key, last, seen_before, .. } = self;
+        for _ in 0..most {
+            let Some(entry) = pairs.next() else {
+                if let Some(last) = last.take() {
+                    hand_out(&last.place[*prefix_length..], &last.value, last.stored, key, &mut each);
+                }
+                dead.extend(last_word(seen_before.take()));
+                return Ok(true);
+            };
             let (place, value) = entry.map_err(failed("loading"))?;
             let Some((of_key, version)) = version_of(&place) else { continue };
-            if version > checkpoint {
+            if version > *checkpoint {
                 dead.push(place.to_vec());
                 continue;
             }
-            if version == checkpoint
-                && let Some(operator) = decode_into(&place[prefix.len()..], &mut key)
+            if version == *checkpoint
+                && let Some(operator) = decode_into(&place[*prefix_length..], key)
             {
-                written.add(operator, &key, value_of(&value));
+                written.add(operator, key, value_of(&value));
             }
             let is_same = last.as_ref().and_then(|last| version_of(&last.place)).is_some_and(|(last, _)| last == of_key);
             if !is_same {
                 dead.extend(last_word(seen_before.take()));
                 if let Some(last) = last.take() {
-                    hand_out(&last.place[prefix.len()..], &last.value, last.stored, &mut key, &mut each);
+                    hand_out(&last.place[*prefix_length..], &last.value, last.stored, key, &mut each);
                 }
             }
-            if version <= before {
+            if version <= *before {
                 let seen = SeenBefore { place: place.clone(), is_last_word: value_of(&value).is_none() };
                 dead.extend(seen_before.replace(seen).map(|older| older.place.to_vec()));
-            } else if let Some(seen) = &mut seen_before {
+            } else if let Some(seen) = seen_before {
                 seen.is_last_word = false;
             }
             // Whoever replaces one of several has to look for what lies below it.
             let stored = if is_same { Stored::Unknown } else { Stored::Under(version) };
-            last = Some(Version { place, value, stored });
+            *last = Some(Version { place, value, stored });
         }
-        if let Some(last) = last {
-            hand_out(&last.place[prefix.len()..], &last.value, last.stored, &mut key, &mut each);
-        }
-        dead.extend(last_word(seen_before));
-        self.remove(dead)?;
-        Ok(written)
+        Ok(false)
+    }
+
+    /// Clears away what it met, once it has met all. What is there of what the checkpoint itself wrote.
+    pub fn finish(self) -> Result<Written, StateError> {
+        self.store.remove(self.dead)?;
+        Ok(self.written)
+    }
+}
+
+impl std::fmt::Debug for Loading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loading").field("checkpoint", &self.checkpoint).finish_non_exhaustive()
     }
 }
 

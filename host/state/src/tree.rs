@@ -75,12 +75,26 @@ impl Tree {
     }
 
     /// Every pair whose key begins with `prefix`, ascending by key.
-    pub(crate) fn prefix(&self, prefix: &[u8]) -> Box<dyn Iterator<Item = Pair>> {
+    pub(crate) fn prefix(&self, prefix: &[u8]) -> Box<dyn Iterator<Item = Pair> + Send> {
         match self {
             Self::Lsm { pairs, .. } => Box::new(pairs.prefix(prefix).map(fjall::Guard::into_inner)),
             #[cfg(feature = "simulated")]
             Self::Simulated(tree) => Box::new(tree.prefix(prefix).into_iter()),
         }
+    }
+
+    /// Every pair from `from` on whose key begins with `prefix`, ascending by key.
+    pub(crate) fn prefix_from(&self, prefix: &[u8], from: Vec<u8>) -> Box<dyn Iterator<Item = Pair> + Send> {
+        let prefix = prefix.to_vec();
+        let pairs: Box<dyn Iterator<Item = Pair> + Send> = match self {
+            Self::Lsm { pairs, .. } => Box::new(pairs.range(from..).map(fjall::Guard::into_inner)),
+            #[cfg(feature = "simulated")]
+            Self::Simulated(tree) => {
+                let behind = move |pair: &Pair| !matches!(pair, Ok((key, _)) if key.as_ref() < from.as_slice());
+                Box::new(tree.prefix(&prefix).into_iter().filter(behind))
+            }
+        };
+        Box::new(pairs.take_while(move |pair| !matches!(pair, Ok((key, _)) if !key.starts_with(&prefix))))
     }
 
     /// Everything there is now, to be read while others go on.

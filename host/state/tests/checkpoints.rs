@@ -138,19 +138,22 @@ proptest! {
             // Entries that left memory are read as they were written, one by one and together.
             let cold = Cold::new(store.clone(), &task(0), 7);
             for (key, value) in &model {
-                prop_assert_eq!(cold.newest(key).expect("reads"), Some(value.clone()));
+                prop_assert_eq!(cold.newest(key, last).expect("reads"), Some(value.clone()));
                 if let Stored::Under(checkpoint) = known_of(&known, key) {
                     prop_assert_eq!(cold.get(key, checkpoint).expect("reads"), Some(value.clone()));
                 }
             }
-            if becomes_true {
-                for begins in [&[][..], &[0], &[1], &[0, 0]] {
-                    let mut seen = Vec::new();
-                    cold.each(begins, |key, value, _| seen.push((key.to_vec(), value.to_vec()))).expect("reads");
-                    let expected = model.iter().filter(|(key, _)| key.starts_with(begins));
-                    prop_assert_eq!(seen, expected.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>());
-                }
+            for begins in [&[][..], &[0], &[1], &[0, 0]] {
+                let mut seen = Vec::new();
+                cold.each(begins, last, |key, value, _| seen.push((key.to_vec(), value.to_vec()))).expect("reads");
+                let expected = model.iter().filter(|(key, _)| key.starts_with(begins));
+                prop_assert_eq!(seen, expected.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>());
+                let first = model.range(begins.to_vec()..).next().map(|(key, _)| key.clone());
+                prop_assert_eq!(cold.first_from(begins, last).expect("reads"), first);
             }
+            let read = store.read_from(&task(0), 7, last).expect("reads");
+            prop_assert!(read.iter().map(|change| (&change.key, change.value.as_ref())).eq(model.iter().map(|(key, value)| (key, Some(value)))));
+            prop_assert!(store.read_from(&task(0), 8, last).expect("reads").is_empty());
         }
         let loaded = store.load(&task(0), last, last).expect("loads").state;
         prop_assert_eq!(loaded.into_iter().map(|c| (c.key, c.value.expect("kept"))).collect::<BTreeMap<_, _>>(), model.clone());

@@ -37,6 +37,8 @@ pub(crate) struct Job {
     /// What it says; `as_of` is at least what was recovered, and follows from the commit's offset.
     pub(crate) checkpoint: Checkpoint,
     /// In the order they were drawn: of several changes of a key the last counts.
+    pub(crate) drawn: Vec<Vec<Change>>,
+    /// What of it is written: each key once.
     pub(crate) changes: Vec<Change>,
     /// The last commit that is in it; `None`: there was none since the last one.
     pub(crate) commit: Option<Pending>,
@@ -142,7 +144,7 @@ impl Maker {
                 }
             }
             job.checkpoint.as_of = *covered;
-            job.changes = settled(std::mem::take(&mut job.changes));
+            job.changes = settled(std::mem::take(&mut job.drawn));
             match self.store.write(&job.shared.id, CheckpointId(job.checkpoint.id), &job.changes) {
                 Ok(what) => {
                     job.checkpoint.set_written(what);

@@ -111,6 +111,9 @@ impl Task {
 
     /// Whether a commit of a batch says what all state is: if that costs little beside the rows since the last one that did.
     pub(super) fn checks(&mut self, rows: u64) -> bool {
+        if self.is_listing() {
+            return false;
+        }
         self.unchecked_rows += rows;
         let changed: u64 = self.chain.tables().map(|(_, table)| table.changed_len() as u64).sum();
         let checks = self.unchecked_rows >= changed * ROWS_PER_CHECKED_ENTRY;
@@ -137,6 +140,17 @@ impl Task {
         }
     }
 
+    /// How many entries each step has, as others see it.
+    pub(super) fn tell_keys(&mut self) {
+        let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();
+        let plan = &self.plan;
+        self.shared.update(|seen| {
+            for (step, keys) in keys {
+                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
+            }
+        });
+    }
+
     pub(super) fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
         self.totals.rows_in += commit.end - commit.start - std::mem::take(&mut self.marks_taken);
         self.totals.rows_out += commit.rows;
@@ -158,7 +172,7 @@ impl Task {
         self.answered_bytes += outcome.calls.iter().map(|call| call.usage.output_bytes).sum::<u64>();
         let per_row = spent / u32::try_from(commit.rows_taken().max(1)).unwrap_or(u32::MAX);
         self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
-        let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();
+        self.tell_keys();
         let plan = &self.plan;
         let breakers: Vec<(u32, BreakerState)> = self.chain.breakers().map(|of| (of.step.0, of.breaker.state())).collect();
         let waiting = self.waiting.rows() as u64;
@@ -196,9 +210,6 @@ impl Task {
             for rules in &outcome.rules {
                 let step = seen.steps.entry(rules.step.0).or_insert_with(|| StepStatus::new(plan, rules.step.0));
                 step.judged(rules, plan);
-            }
-            for (step, keys) in keys {
-                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
             }
             // Of a step with several components, the breaker that is furthest from closed.
             for of_step in breakers.chunk_by(|(a, _), (b, _)| a == b) {

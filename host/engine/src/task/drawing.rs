@@ -17,8 +17,9 @@ use crate::plan::Plan;
 use crate::task::machine::cpu_time;
 use crate::task::restore::operator_of;
 
-/// Entries that are made bytes at once: some milliseconds.
-pub(super) const DRAW_ENTRIES: usize = 16_384;
+/// Entries that are made bytes at once: some ten milliseconds. Eight times what a batch can touch, so that drawing all of what fills half of the
+/// memory for state ends before the rows taken meanwhile fill the rest: else all that is left would have to be drawn at once.
+pub(super) const DRAW_ENTRIES: usize = 32_768;
 /// What an entry takes in memory beside its bytes: its place in tables, lists and columns.
 pub(super) const ENTRY_BYTES: u64 = 96;
 /// What an entry's bytes are taken for before one was seen.
@@ -27,7 +28,8 @@ const UNSEEN_BYTES: u64 = 64;
 /// What is drawn for the next checkpoint.
 #[derive(Default)]
 pub(super) struct Drawn {
-    changes: Vec<Change>,
+    /// By draw: joined they would be copied as they grow, while rows wait.
+    changes: Vec<Vec<Change>>,
     /// The longest that rows waited for one draw.
     longest: Duration,
     /// CPU time of all of them.
@@ -42,8 +44,7 @@ impl Drawn {
         let mut left = 0;
         for (step, table) in chain.tables() {
             let Some(operator) = operator_of(plan, step.0) else { continue };
-            let from = self.changes.len();
-            self.changes.extend(table.take_some(most, Save::number(checkpoint.0)).into_iter().map(|change| Change {
+            let changes = table.take_some(most, Save::number(checkpoint.0)).into_iter().map(|change| Change {
                 operator,
                 key: change.key.into_vec(),
                 value: change.value.map(<[u8]>::into_vec),
@@ -52,8 +53,10 @@ impl Drawn {
                     InStore::Under(save) => Stored::Under(CheckpointId(u64::from(save.0))),
                     InStore::Unknown => Stored::Unknown,
                 },
-            }));
-            self.sizes.saw(step.0, &self.changes[from..]);
+            });
+            let changes: Vec<Change> = changes.collect();
+            self.sizes.saw(step.0, &changes);
+            self.changes.push(changes);
             left += table.changed_len();
         }
         self.longest = self.longest.max(begun.elapsed());
@@ -63,7 +66,7 @@ impl Drawn {
 
     /// Adds what is no step's.
     pub(super) fn add(&mut self, changes: Vec<Change>) {
-        self.changes.extend(changes);
+        self.changes.push(changes);
     }
 
     /// Everything that was drawn, in the order of drawing; the next checkpoint begins.
@@ -85,7 +88,8 @@ impl Drawn {
 
 /// What a checkpoint is made of.
 pub(super) struct Taken {
-    pub(super) changes: Vec<Change>,
+    /// By draw.
+    pub(super) changes: Vec<Vec<Change>>,
     /// How long rows waited at most for a draw.
     pub(super) longest: Duration,
     /// What all draws cost in CPU time.
@@ -119,7 +123,8 @@ impl Sizes {
 }
 
 /// Each key once, as it was last, in order: what a checkpoint writes. What came and went since the one before is not there at all.
-pub(super) fn settled(mut changes: Vec<Change>) -> Vec<Change> {
+pub(super) fn settled(drawn: Vec<Vec<Change>>) -> Vec<Change> {
+    let mut changes: Vec<Change> = drawn.into_iter().flatten().collect();
     // Equal keys stay in the order of drawing; the last of them is kept, and the first knows what the store has.
     changes.sort_by(|a, b| (a.operator, &a.key).cmp(&(b.operator, &b.key)));
     changes.dedup_by(|later, kept| {
@@ -158,7 +163,7 @@ mod tests {
             change("d", None, four),
         ];
         assert_eq!(
-            settled(drawn),
+            settled(vec![drawn]),
             [change("a", Some("2"), four), change("b", Some("3"), Stored::Nothing), change("d", None, four)],
             "`c` came and went"
         );

@@ -20,7 +20,7 @@ const BREAKERS: u32 = u32::MAX - 1;
 /// Dead letters that were replayed, under no key.
 pub(crate) const REPLAYED: u32 = u32::MAX - 2;
 /// How far time is, under no key: [`TaskTime::to_bytes`].
-const TIME: u32 = u32::MAX - 3;
+pub(super) const TIME: u32 = u32::MAX - 3;
 /// Numbers from here on are no step's.
 pub(crate) const KEPT_FROM: u32 = TIME;
 

@@ -26,6 +26,7 @@ use crate::task::checkpointer::Job;
 use crate::task::drawing::Drawn;
 use crate::task::frames::Output;
 use crate::task::input::{InputSeed, Inputs};
+use crate::task::listing::{Listing, Suspects};
 use crate::task::loading::{Begun, Loaded, load};
 use crate::task::lookups::Lookups;
 use crate::task::placing::Placing;
@@ -56,6 +57,9 @@ pub(crate) struct TaskParts {
     pub(crate) batch_target: Duration,
     pub(crate) checkpoint_after: Duration,
     pub(crate) state_budget: StateBudget,
+    /// Versions in the store that are read before a task takes a row; of larger state the rest is listed behind its batches.
+    pub(crate) listed_at_once: usize,
+    pub(crate) suspects: Suspects,
     /// Rows that a task may have before it that the stage before wrote: with more, that stage takes less.
     pub(crate) stage_rows_max: u64,
     pub(crate) plants: Plants,
@@ -165,6 +169,8 @@ pub(crate) struct Task {
     pub(super) share: Share,
     /// What of it could not be read.
     pub(super) lost: Lost,
+    /// What it has not met of its state.
+    pub(super) listing: Option<Listing>,
     /// What is drawn for the next one.
     pub(super) drawn: Drawn,
     /// When the last one was taken, or the task began.
@@ -243,7 +249,7 @@ impl Task {
             let time = TaskTime::new(&plan, &inputs, placing.is_some());
             Begun { chain: chain(&plan, &plan.stages[stage], &parts.runtime, &parts.grants, &control, &calls), inputs, time }
         };
-        let Loaded { begun, kept, drawn, lost, fallback } =
+        let Loaded { begun, kept, drawn, lost, listing, fallback } =
             load(&parts, &plan, (&shared.id, placing.is_some()), &mut recovered, begin)?;
         let Begun { chain, inputs, time } = begun;
         let keeping::Kept { waiting, homeless, replayed } = kept;
@@ -325,6 +331,7 @@ impl Task {
             saved: id,
             share,
             lost,
+            listing,
             drawn,
             saved_at: Instant::now(),
             under_way: None,
@@ -360,6 +367,16 @@ impl Task {
             self.ended = true;
             return Ok(Turn::Ended);
         }
+        if !self.is_listing() {
+            return self.take_turn();
+        }
+        let turn = self.list_some().and_then(|()| self.take_turn()).inspect_err(|_| self.suspect());
+        // There is more to do even if there are no rows.
+        turn.map(|turn| if matches!(turn, Turn::Idle | Turn::Waits(_)) { Turn::Worked } else { turn })
+    }
+
+    /// A batch that was committed before, or another.
+    fn take_turn(&mut self) -> Result<Turn, String> {
         if let Some(commit) = self.recovered.commits.pop_front() {
             return self.replay(commit);
         }

@@ -90,7 +90,8 @@ impl Task {
         self.lost.check()?;
         self.fresh = committed.fresh;
         let mut again = self.settle(taken, &sources, &output, &mut outcome, clock);
-        again.state = committed.state.map(|_| self.state_checksum());
+        // What was not listed yet is in no checksum.
+        again.state = committed.state.map(|state| if self.is_listing() { state } else { self.state_checksum() });
         self.replace_after(&outcome);
         // Of another plan, another answer is no news: what was committed stands, and the state is this plan's.
         if committed.plan == self.plan_number {

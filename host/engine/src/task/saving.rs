@@ -81,7 +81,7 @@ impl Task {
 
     /// Draws some of what changed for a checkpoint, and takes it once little is left.
     pub(super) fn draw_for_checkpoint(&mut self) {
-        if self.is_saving() {
+        if self.is_saving() || self.is_listing() {
             return;
         }
         if self.drawn.draw(&self.plan, &mut self.chain, DRAW_ENTRIES, self.checkpoint.next()) {
@@ -94,13 +94,17 @@ impl Task {
         if self.is_saving() && !finishes && done.is_none() {
             return;
         }
+        if let Err(why) = self.list_all() {
+            self.ended = true;
+            return self.shared.fail(why);
+        }
         let begun = Instant::now();
         // First what is left, whose checksum is made with its bytes.
         self.drawn.draw(&self.plan, &mut self.chain, usize::MAX, self.checkpoint.next());
         let state = self.state_checksum();
         let time = self.time.to_bytes(&self.inputs);
         self.drawn.add(keeping::changes(&self.plan, &mut self.chain, &mut self.waiting, &self.replayed, time));
-        let Taken { changes, longest, spent } = self.drawn.take();
+        let Taken { changes: drawn, longest, spent } = self.drawn.take();
         let pause = longest.max(begun.elapsed());
         self.saving_cost = spent;
         self.checkpoint = self.checkpoint.next();
@@ -124,7 +128,8 @@ impl Task {
                 gone: 0,
                 sum: Hex(0),
             },
-            changes,
+            drawn,
+            changes: Vec::new(),
             commit,
             frame,
             finishes,

@@ -7,15 +7,16 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tidemill_flow::{Chain, ColdEntries, Save};
+use tidemill_flow::{Chain, ColdEntries, EachStored, Save};
 use tidemill_state::{CheckpointId, Cold, StateError, StateStore, TaskId};
 
 use crate::plan::Plan;
 use crate::task::drawing::DRAW_ENTRIES;
 use crate::task::machine::Task;
-use crate::task::restore::operator_of;
+use crate::task::restore::{operator_of, save_of};
 
 /// Entries that leave behind one batch: more than a batch can bring.
 const SPILL_ENTRIES: usize = 16_384;
@@ -35,10 +36,30 @@ impl Lost {
     }
 }
 
+/// Up to which checkpoint a task sees the store. What lies above the one it began with never became true; it is cleared away when all was
+/// listed, and from then on there is nothing above that is not the task's own.
+#[derive(Debug, Clone)]
+pub(super) struct Sees(Arc<AtomicU64>);
+
+impl Sees {
+    pub(super) fn up_to(checkpoint: CheckpointId) -> Self {
+        Self(Arc::new(AtomicU64::new(checkpoint.0)))
+    }
+
+    pub(super) fn everything(&self) {
+        self.0.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    fn as_of(&self) -> CheckpointId {
+        CheckpointId(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// The entries of a step in the store.
 struct Shelf {
     cold: Cold,
     lost: Lost,
+    sees: Sees,
 }
 
 impl Shelf {
@@ -53,13 +74,17 @@ impl Shelf {
 impl ColdEntries for Shelf {
     fn read(&self, key: &[u8], save: Save) -> Option<Vec<u8>> {
         self.or_lost(match save {
-            Save::UNKNOWN => self.cold.newest(key),
+            Save::UNKNOWN => self.cold.newest(key, self.sees.as_of()),
             Save(number) => self.cold.get(key, CheckpointId(u64::from(number))),
         })
     }
 
-    fn read_all(&self, begins: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
-        self.or_lost(self.cold.each(begins, |key, value, _| each(key, value)));
+    fn read_all(&self, begins: &[u8], each: EachStored<'_>) {
+        self.or_lost(self.cold.each(begins, self.sees.as_of(), |key, value, stored| each(key, value, save_of(stored))));
+    }
+
+    fn first_from(&self, from: &[u8]) -> Option<Vec<u8>> {
+        self.or_lost(self.cold.first_from(from, self.sees.as_of()))
     }
 
     fn is_lost(&self, why: &dyn Display) {
@@ -68,11 +93,12 @@ impl ColdEntries for Shelf {
 }
 
 /// Lets the steps of a task use the store. Where it is told what could not be read.
-pub(super) fn spill_to(store: &StateStore, task: &TaskId, plan: &Plan, chain: &mut Chain) -> Lost {
+pub(super) fn spill_to(store: &StateStore, task: &TaskId, sees: &Sees, plan: &Plan, chain: &mut Chain) -> Lost {
     let lost = Lost::default();
     for (step, state) in chain.tables() {
         if let (Some(operator), Some(spills)) = (operator_of(plan, step.0), state.spills()) {
-            spills.spill_to(Arc::new(Shelf { cold: Cold::new(store.clone(), task, operator), lost: lost.clone() }));
+            let cold = Cold::new(store.clone(), task, operator);
+            spills.spill_to(Arc::new(Shelf { cold, lost: lost.clone(), sees: sees.clone() }));
         }
     }
     lost

@@ -22,7 +22,7 @@ use tidemill_event::{
 use tidemill_log::simulated::{MemoryDisk, Random};
 use tidemill_log::{Append, Disk, FrameRows, Log, LogSettings, PowerCutDisk, ReadLimit, RealDisk, Visibility};
 use tidemill_runtime::{Compiler, Grant, Grants, Runtime, RuntimeSettings};
-use tidemill_state::{CheckpointId, SimulatedTree, StateStore};
+use tidemill_state::{CheckpointId, SimulatedTree, StateStore, Stored, TaskId};
 
 /// A clock that stands still unless it is set: what is written twice is the same twice. Armed, it panics once, in the middle of whatever
 /// asks next.
@@ -86,6 +86,8 @@ pub(crate) struct Setup {
     pub(crate) instances: usize,
     /// Memory for the state of all tasks, in bytes.
     pub(crate) state_memory: u64,
+    /// Entries that a task reads of its state before it takes a row.
+    pub(crate) listed_at_once: usize,
     /// Rows that a task may have before it that the stage before wrote.
     pub(crate) stage_rows: u64,
     /// Rows of one entry, in bytes; more is committed in parts.
@@ -103,6 +105,7 @@ impl Default for Setup {
             workers: 2,
             instances: 1000,
             state_memory: 1 << 40,
+            listed_at_once: 1 << 17,
             stage_rows: 1 << 17,
             entry_bytes: 8 << 20,
             simulated: false,
@@ -199,6 +202,9 @@ impl Host {
         if setup.simulated {
             // Small enough that short lives roll, and use journal files again.
             (log.journal_file_bytes, log.journal_bytes_max, log.journal_roll_bytes) = (64 << 10, 1 << 20, 192 << 10);
+        } else {
+            // Its files are reserved whole, and a test may begin hundreds of hosts.
+            log.journal_file_bytes = 16 << 20;
         }
         let log = Log::open(log, Arc::new(disk.clone())).map_err(|error| error.to_string())?;
         let stdout = SharedOutput::new(printed.clone());
@@ -211,6 +217,7 @@ impl Host {
             checkpoint_after: setup.checkpoint_after,
             instances_max: setup.instances,
             state_memory_bytes: setup.state_memory,
+            state_listed_at_once: setup.listed_at_once,
             stage_rows_max: setup.stage_rows,
             entry_bytes_max: setup.entry_bytes,
             file_linger: Duration::ZERO,
@@ -341,6 +348,19 @@ impl Host {
             Platter::Folder => panic!("state in a folder is not damaged"),
             Platter::Memory(_, tree) => tree.damage(CheckpointId(id)),
         }
+    }
+
+    /// Turns a byte in the last entry of a step that checkpoint `id` of the only task of a pipeline wrote.
+    pub(crate) fn damage_an_entry(&self, name: &str, id: u64) {
+        let Platter::Memory(_, tree) = &self.platter else { panic!("state in a folder is not damaged") };
+        let (store, checkpoint) = (StateStore::simulated(tree.clone()), CheckpointId(id));
+        let task = TaskId { tenant: tenant(), pipeline: pipeline(name), run: 1, partition: PartitionId(0) };
+        let written = store.read(&task, checkpoint).expect("its state").into_iter();
+        // Far above those of steps are the task's own.
+        let mut of_steps = written.filter(|change| change.operator < 1 << 16 && change.stored == Stored::Under(checkpoint));
+        let mut entry = of_steps.next_back().expect("an entry of a step");
+        *entry.value.as_mut().and_then(|value| value.last_mut()).expect("a value") ^= 0x40;
+        store.write(&task, checkpoint, &[entry]).expect("writes");
     }
 
     /// The `calls`-th write or sync of state from now fails, and no other.

@@ -1,6 +1,5 @@
 //! Rows of two sides, a condition, and how a join is run over them; for tests.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
@@ -10,7 +9,7 @@ use proptest::prelude::*;
 use tidemill_event::batch::times;
 use tidemill_event::{EventTime, Field, FieldType};
 
-use crate::window::example::{Row, any_rows, batch_of, cell, cut};
+use crate::window::example::{Row, Stored, any_rows, batch_of, cell, cut};
 use crate::{FlowBatch, JoinKind, JoinSide, LaneId, Lanes, Marks, Operator, Outcome, Predicate, Side, Tested, TimeSettings};
 
 /// `a.v <> b.v`; null is no; it fails where their sum is 9.
@@ -66,7 +65,7 @@ pub(crate) fn run<O: Operator>(
     cuts: &[(usize, bool, bool)],
 ) -> Told {
     let (mut told, mut lanes, mut operator) = (Told::default(), lanes(bounds), make());
-    let (mut stored, mut from, mut cuts) = (BTreeMap::new(), 0, cuts.iter().cycle());
+    let (mut stored, mut from, mut cuts) = (Stored::default(), 0, cuts.iter().cycle());
     let mut take = |operator: &mut O, batch: RecordBatch, side: Side, marks: Marks, first: Option<usize>| {
         let due = operator.due();
         let (end, is_empty) = (marks.end(), batch.num_rows() == 0);

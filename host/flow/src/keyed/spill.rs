@@ -64,11 +64,11 @@ impl Spills for KeyedTable {
     }
 
     fn cold_len(&self) -> usize {
-        self.cold_len
+        usize::try_from(self.cold_len).unwrap_or(0)
     }
 
     fn cold_bytes(&self) -> u64 {
-        self.cold_len as u64 * STUB_BYTES
+        Spills::cold_len(self) as u64 * STUB_BYTES
     }
 
     fn spill(&mut self, saved: Save, most: usize) -> usize {
@@ -87,7 +87,19 @@ impl Spills for KeyedTable {
         }
         self.sum = self.sum.wrapping_add(checksum(checksum(0, key), value));
         self.cold_len += 1;
-        self.cold.left(key, save);
+        self.cold.stays(key, save);
         Ok(())
+    }
+
+    fn list_later(&mut self, up_to: Option<&[u8]>) -> bool {
+        let can = self.expiries.is_none();
+        if can {
+            self.cold.list_later(up_to);
+        }
+        can
+    }
+
+    fn has_listed(&mut self) {
+        self.cold.has_listed();
     }
 }

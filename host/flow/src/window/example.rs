@@ -1,6 +1,7 @@
 //! Rows, watermarks and cuts for tests of windows; what comes out as text.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -11,7 +12,7 @@ use tidemill_event::batch::time_field;
 use tidemill_event::{EventTime, Field, FieldType};
 
 use crate::example::dictionary_batch;
-use crate::{ColdEntries, FlowBatch, InStore, Marks, Operator, Outcome, Save, StepState, Watermark};
+use crate::{ColdEntries, EachStored, FlowBatch, InStore, Marks, Operator, Outcome, Save, Spills, StepState, Watermark};
 
 /// A row of a test: a key, a time, a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +118,7 @@ pub(crate) fn batch_of(rows: &[Row], dictionary: bool) -> RecordBatch {
 
 /// Runs an operator over rows as the schedule says.
 pub(crate) fn run<O: Operator>(make: impl Fn() -> O, rows: &[Row], schedule: &Schedule) -> Told {
-    let (mut operator, mut told, mut stored) = (make(), Told::default(), BTreeMap::new());
+    let (mut operator, mut told, mut stored) = (make(), Told::default(), Stored::default());
     let (mut watermark, mut from) = (i64::MIN, 0);
     let mut cuts = schedule.cuts.iter().cycle();
     while from < rows.len() {
@@ -147,19 +148,52 @@ pub(crate) fn run<O: Operator>(make: impl Fn() -> O, rows: &[Row], schedule: &Sc
     told
 }
 
+/// What checkpoints wrote.
+#[derive(Default)]
+pub(crate) struct Stored {
+    entries: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// Those that an operator began without. What happens to it meanwhile the list does not know.
+    unlisted: BTreeMap<Box<[u8]>, Box<[u8]>>,
+}
+
+impl Stored {
+    /// Goes on with the list of an operator that began without it.
+    fn list<O: Operator>(&mut self, operator: &mut O, most: usize) {
+        let is_listing = !self.unlisted.is_empty();
+        let Some(spills) = operator.state().and_then(StepState::spills).filter(|_| is_listing) else { return };
+        self.list_some(spills, most);
+        if self.unlisted.is_empty() {
+            spills.has_listed();
+        }
+    }
+
+    /// The last one.
+    fn list_some(&mut self, spills: &mut dyn Spills, most: usize) -> Option<Box<[u8]>> {
+        let mut last = None;
+        for _ in 0..most {
+            let Some((key, value)) = self.unlisted.pop_first() else { break };
+            spills.restore_cold(&key, &value, Save::UNKNOWN).expect("what was stored");
+            last = Some(key);
+        }
+        last
+    }
+}
+
 /// What a driver may do between two batches: store the state, read it back, let some of it leave memory.
 pub(crate) fn cut<O: Operator>(
     mut operator: O,
     make: &impl Fn() -> O,
-    stored: &mut BTreeMap<Box<[u8]>, Box<[u8]>>,
+    stored: &mut Stored,
     (length, is_stored): (usize, bool),
 ) -> O {
+    let is_saved = is_stored || length % 3 == 0;
+    stored.list(&mut operator, if is_saved { usize::MAX } else { length });
     if is_stored {
-        operator = store_and_load(operator, make, stored);
-    } else if length % 3 == 0 {
-        save(&mut operator, stored);
+        operator = store_and_load(operator, make, &mut stored.entries);
+    } else if is_saved {
+        save(&mut operator, &mut stored.entries);
     }
-    if is_stored || length % 3 == 0 {
+    if is_saved {
         operator = spilled(operator, make, stored, length);
     }
     operator
@@ -183,8 +217,12 @@ impl ColdEntries for Shelf {
         self.0.get(key).map(|value| value.to_vec())
     }
 
-    fn read_all(&self, begins: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
-        self.0.iter().filter(|(key, _)| key.starts_with(begins)).for_each(|(key, value)| each(key, value));
+    fn read_all(&self, begins: &[u8], each: EachStored<'_>) {
+        self.0.iter().filter(|(key, _)| key.starts_with(begins)).for_each(|(key, value)| each(key, value, Save::UNKNOWN));
+    }
+
+    fn first_from(&self, from: &[u8]) -> Option<Vec<u8>> {
+        self.0.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)).next().map(|(key, _)| key.to_vec())
     }
 
     fn is_lost(&self, why: &dyn std::fmt::Display) {
@@ -193,16 +231,21 @@ impl ColdEntries for Shelf {
 }
 
 /// Some of what the store has leaves memory, or is not read in the first place: nobody shall see the difference.
-fn spilled<O: Operator>(mut operator: O, make: &impl Fn() -> O, stored: &BTreeMap<Box<[u8]>, Box<[u8]>>, length: usize) -> O {
+fn spilled<O: Operator>(mut operator: O, make: &impl Fn() -> O, stored: &mut Stored, length: usize) -> O {
     let state: &mut dyn StepState = operator.state().expect("it has state");
     let before = (state.checksum(), state.len(), state.changed_len());
-    let shelf = Arc::new(Shelf(stored.clone()));
+    let shelf = Arc::new(Shelf(stored.entries.clone()));
     let Some(spills) = state.spills() else { return operator };
     if length.is_multiple_of(2) {
         let mut again = make();
         let spills = again.state().and_then(|state| state.spills()).expect("it spilled a moment ago");
         spills.spill_to(shelf);
-        stored.iter().for_each(|(key, value)| spills.restore_cold(key, value, Save::UNKNOWN).expect("what was stored"));
+        stored.unlisted = stored.entries.clone();
+        let listed = stored.list_some(spills, length / 4);
+        if length.is_multiple_of(4) && !stored.unlisted.is_empty() && spills.list_later(listed.as_deref()) {
+            return again;
+        }
+        stored.list_some(spills, usize::MAX);
         operator = again;
     } else {
         spills.spill_to(shelf);

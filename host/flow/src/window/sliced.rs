@@ -546,7 +546,23 @@ impl Spills for WindowState {
                 self.slices.restore_cold(key, value, save);
                 Ok(())
             }
+            // It was read when the step began.
+            _ if self.slices.cold().is_listing() => Ok(()),
             _ => self.restore_entry(key, value),
         }
+    }
+
+    fn list_later(&mut self, up_to: Option<&[u8]>) -> bool {
+        let own = self.slices.cold().look(&[STEP]);
+        if own.is_some_and(|own| self.restore_entry(&[STEP], &own).is_err()) {
+            // Whoever reads all of it says so.
+            return false;
+        }
+        self.slices.list_later(up_to);
+        true
+    }
+
+    fn has_listed(&mut self) {
+        self.slices.cold().has_listed();
     }
 }

@@ -46,8 +46,10 @@ struct Part {
     number: u64,
     table: HashTable<Member>,
     members: Vec<Member>,
-    /// How many more keys it has that are not in memory.
-    cold: usize,
+    /// How many more keys it has that are not in memory; while they are still listed, less those that came back before it was their turn.
+    cold: isize,
+    /// Entries of it may be in the store that were not listed.
+    is_unlisted: bool,
 }
 
 /// All slices of a step.

@@ -64,7 +64,16 @@ impl Spills for Counting {
 
     fn restore_cold(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), StateCorrupt> {
         self.entries.restored_cold(key, value);
-        self.cold.left(key, save);
+        self.cold.stays(key, save);
         Ok(())
+    }
+
+    fn list_later(&mut self, up_to: Option<&[u8]>) -> bool {
+        self.cold.list_later(up_to);
+        true
+    }
+
+    fn has_listed(&mut self) {
+        self.cold.has_listed();
     }
 }

@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 use crate::Save;
 use crate::cold::{Cold, LOOKS};
 use crate::state::corrupt;
-use crate::window::slices::{PartId, Slices, key_of, key_of_part};
+use crate::window::slices::{PartId, SLICE, Slices, key_of, key_of_part};
 
 impl Slices {
     pub(crate) fn cold(&mut self) -> &mut Cold {
@@ -33,7 +33,7 @@ impl Slices {
         for (count, id) in runs {
             let (run, behind) = rest.split_at(*count);
             rest = behind;
-            let Some(part) = self.parts.get(id).filter(|part| part.cold > 0) else { continue };
+            let Some(part) = self.parts.get(id).filter(|part| part.cold > 0 || part.is_unlisted) else { continue };
             for slot in run.iter().filter(|slot| self.recent[**slot as usize].0 != part.number) {
                 if part.table.find(self.hasher.hash_one(slot), |member| member.slot == *slot).is_none() {
                     let key = key_of(*id, *slot, &self.index);
@@ -53,7 +53,9 @@ impl Slices {
 
     /// Reads every entry of a part that is not in memory.
     pub(super) fn thaw(&mut self, id: PartId) {
-        if self.parts.get(&id).is_none_or(|part| part.cold == 0) {
+        let Some(part) = self.parts.get_mut(&id) else { return };
+        let is_unlisted = std::mem::take(&mut part.is_unlisted) && self.cold.is_listing();
+        if part.cold <= 0 && !is_unlisted {
             return;
         }
         let mut cold = std::mem::take(&mut self.cold);
@@ -70,7 +72,8 @@ impl Slices {
             return;
         }
         let range = PartId { start, from: i64::MIN }..PartId { start: end.max(start), from: i64::MIN };
-        let ids: Vec<PartId> = self.parts.range(range).filter(|(_, part)| part.cold > 0).map(|(id, _)| *id).collect();
+        let ids: Vec<PartId> =
+            self.parts.range(range).filter(|(_, part)| part.cold > 0 || part.is_unlisted).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.thaw(id));
     }
 
@@ -93,9 +96,24 @@ impl Slices {
     pub(crate) fn restore_cold(&mut self, key: &[u8], value: &[u8], save: Save) {
         let Some((id, _)) = super::part_of(key) else { return };
         let Self { parts, numbers, entries, cold, .. } = self;
-        parts.entry(id).or_insert_with(|| super::Part::new(numbers)).cold += 1;
         entries.restored_cold(key, value);
-        cold.left(key, save);
+        if cold.stays(key, save) {
+            parts.entry(id).or_insert_with(|| super::Part::new(numbers)).cold += 1;
+        } else if let Some(part) = parts.get_mut(&id) {
+            // What came back before may be gone, and its part with it.
+            part.cold += 1;
+        }
+    }
+
+    /// Begins although entries behind `up_to` were not read. Which parts there are has to be known, since time comes to them: one look each.
+    pub(crate) fn list_later(&mut self, up_to: Option<&[u8]>) {
+        let Self { parts, numbers, cold, .. } = self;
+        cold.list_later(up_to);
+        let mut from = Some(up_to.unwrap_or(&[SLICE]).to_vec());
+        while let Some(id) = from.and_then(|from| cold.first_from(&from)).and_then(|first| slice_part(&first)) {
+            parts.entry(id).or_insert_with(|| super::Part::new(numbers)).is_unlisted = true;
+            from = behind(key_of_part(id));
+        }
     }
 
     /// Lets about so many entries leave, going round all parts. How many left.
@@ -153,4 +171,20 @@ impl Slices {
         }
         at
     }
+}
+
+/// The part of a stored key, if it is one of a slice.
+fn slice_part(key: &[u8]) -> Option<PartId> {
+    super::part_of(key).filter(|_| key.first() == Some(&SLICE)).map(|(id, _)| id)
+}
+
+/// The least key behind all that begin so.
+fn behind(mut begins: Vec<u8>) -> Option<Vec<u8>> {
+    while let Some(last) = begins.pop() {
+        if let Some(next) = last.checked_add(1) {
+            begins.push(next);
+            return Some(begins);
+        }
+    }
+    None
 }
