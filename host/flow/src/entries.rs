@@ -177,11 +177,15 @@ impl Entries {
         let mut changes: Vec<KeyChange> =
             removed.map(|(key, save)| KeyChange { key, value: None, stored: InStore::under(save) }).collect();
         let left = self.changed.len().saturating_sub(most - gone);
+        changes.reserve_exact(self.changed.len() - left);
+        // Of both there is one, and each entry is copied out at its length: what rows wait for is mostly the allocator.
+        let (mut key, mut value) = (Vec::new(), Vec::new());
         for group in self.changed.drain(left..) {
             let at = group as usize;
             let flags = &mut self.flags[at];
             if *flags & (CHANGED | LIVE) == CHANGED | LIVE {
-                let (mut key, mut value) = (Vec::new(), Vec::new());
+                key.clear();
+                value.clear();
                 encode(group, &mut key, &mut value);
                 // Its bytes are here: whoever asks for the checksum next need not make them again.
                 if *flags & STALE != 0 {
@@ -192,12 +196,14 @@ impl Entries {
                 let before = std::mem::replace(&mut self.saves[at], save);
                 let stored = if *flags & STORED == 0 { InStore::Nothing } else { InStore::under(before) };
                 *flags = *flags & !(CHANGED | STALE) | STORED;
-                changes.push(KeyChange { key: key.into(), value: Some(value.into()), stored });
+                changes.push(KeyChange { key: Box::from(&key[..]), value: Some(Box::from(&value[..])), stored });
             }
         }
         if self.removed.is_empty() && self.removed.capacity() > 1024 {
             self.removed = Vec::new();
         }
+        // Entries came onto both lists together, and go from the end of both: whoever asks for the checksum need not look at millions.
+        while self.stale.pop_if(|last| self.flags[*last as usize] & (STALE | LIVE) != STALE | LIVE).is_some() {}
         changes
     }
 

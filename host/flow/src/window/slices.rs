@@ -255,10 +255,15 @@ fn group_of(
 
 /// What the stored keys of a part begin with.
 fn key_of_part(id: PartId) -> Vec<u8> {
-    let mut key = vec![SLICE];
+    let mut key = Vec::new();
+    put_key_of_part(id, &mut key);
+    key
+}
+
+fn put_key_of_part(id: PartId, key: &mut Vec<u8>) {
+    key.push(SLICE);
     key.extend_from_slice(&ordered_int(id.start).to_be_bytes());
     key.extend_from_slice(&ordered_int(id.from).to_be_bytes());
-    key
 }
 
 fn key_of(id: PartId, slot: u32, index: &KeyIndex) -> Vec<u8> {
@@ -276,6 +281,7 @@ fn encode(
     aggregates: &Aggregates,
 ) {
     let (id, slot) = owners[group as usize];
-    *key = key_of(id, slot, index);
+    put_key_of_part(id, key);
+    index.put_key(slot, key);
     aggregates.encode(group, value);
 }
