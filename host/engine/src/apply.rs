@@ -12,9 +12,10 @@ use tidemill_log::{Stream, StreamError, Visibility};
 
 use crate::deployed::{Deployed, Role};
 use crate::deployments::Deployments;
+use crate::open_patterns::OpenByStep;
 use crate::own_streams::output_name;
 use crate::pipeline::{PipelineDefinition, Reading, Run, document, read_pipeline};
-use crate::plan::{Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
+use crate::plan::{Before, Graph, Pinning, Plan, PlannedSource, PlannedTarget, describe, difference, made, owner, owner_key};
 use crate::sinks::marks_of_added;
 use crate::status::PipelineState;
 use crate::stored::{Pin, StoredPipeline, StoredSource, progress_name};
@@ -39,6 +40,8 @@ impl Deployments {
         };
         // Whoever only asks waits for nobody.
         let _turn = (!dry_run).then(|| self.turns.take(tenant, name));
+        // Before the catalog is held: tasks are waited for.
+        let asked = if dry_run { self.get(tenant, name).and_then(|before| self.open_patterns(&before)) } else { None };
         let mut catalog = self.changes.lock();
         if self.is_stopping() {
             return Err(ApplyError::Unavailable("the host is stopping".to_owned()));
@@ -57,11 +60,15 @@ impl Deployments {
         let same = before.as_ref().is_some_and(|deployed| is_same(deployed, &plan, text));
         let new_run = before.as_deref().and_then(|before| new_run(before, &plan, same));
         let changed = new_run.is_some() || !same;
-        let changes = match previous {
-            Some(previous) if changed => difference(&plan, text, previous, new_run.as_deref()),
+        let changes = |plan: &Plan, open: Option<&OpenByStep>| match &before {
+            Some(before) if changed => {
+                let was = Before { stored: &before.stored, plan: before.plan.as_deref().ok(), open };
+                difference(plan, text, was, new_run.as_deref())
+            }
             Some(_) | None => Vec::new(),
         };
-        let applied = Applied { created: before.is_none(), changed, changes, plan: describe(&plan, previous) };
+        let changes_now = changes(&plan, asked.as_ref());
+        let mut applied = Applied { created: before.is_none(), changed, changes: changes_now, plan: describe(&plan, previous) };
         if dry_run || !changed {
             return Ok(applied);
         }
@@ -81,6 +88,7 @@ impl Deployments {
                 faults.sort_by_key(|fault| fault.line);
                 ApplyError::Faults { faults }
             })?;
+            applied.changes = changes(&plan, self.open_when_stopped(before).as_ref());
         }
         self.make_streams(&plan).map_err(|error| {
             before.iter().for_each(|before| self.go_on(before));
@@ -106,6 +114,8 @@ impl Deployments {
                 return Err(ApplyError::Unavailable(error));
             }
         };
+        let dropped = applied.changes.iter().filter_map(|change| change.dropped);
+        self.threads.metrics.dropped(tenant, name, dropped.map(|dropped| dropped.partial_matches).sum());
         if let Some(before) = before.filter(|before| before.stored.run != stored.run) {
             self.forget(&before);
         }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tidemill_event::{PipelineName, TenantName};
 
+use crate::pipeline_metrics::OfPipeline;
 use crate::plan::CallMetricsFamilies;
 use crate::sinks::SinkMetrics;
 
@@ -33,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) divergences: Counter,
     pub(crate) panics: Counter,
     pub(crate) sinks: SinkMetrics,
+    dropped_matches: Family<OfPipeline, Counter>,
     named: Named,
 }
 
@@ -64,6 +67,7 @@ impl Default for Metrics {
             divergences: Counter::default(),
             panics: Counter::default(),
             sinks: SinkMetrics::new(named.clone()),
+            dropped_matches: Family::default(),
             named,
         }
     }
@@ -84,7 +88,15 @@ impl Metrics {
     pub(crate) fn forget(&self, tenant: &TenantName, pipeline: &PipelineName) {
         self.calls.forget(tenant, pipeline);
         self.sinks.forget(tenant, pipeline);
+        self.dropped_matches.remove(&of(tenant, pipeline));
         self.named.0.lock().remove(&(tenant.clone(), pipeline.clone()));
+    }
+
+    /// A change of a pipeline ended so many partial matches that were open.
+    pub(crate) fn dropped(&self, tenant: &TenantName, pipeline: &PipelineName, partial_matches: u64) {
+        if partial_matches > 0 && self.names(tenant, pipeline) {
+            self.dropped_matches.get_or_create(&of(tenant, pipeline)).inc_by(partial_matches);
+        }
     }
 
     /// Everything, as `tidemill_…`.
@@ -134,8 +146,13 @@ impl Metrics {
         );
         registry.register("task_divergences", "Commits that came out otherwise when taken again", self.divergences.clone());
         registry.register("task_panics", "Tasks that panicked: bugs of the host", self.panics.clone());
+        registry.register("pattern_dropped", "Partial matches that a change of the pipeline ended", self.dropped_matches.clone());
         self.sinks.register(registry);
     }
+}
+
+fn of(tenant: &TenantName, pipeline: &PipelineName) -> OfPipeline {
+    OfPipeline { tenant: tenant.to_string(), pipeline: pipeline.to_string() }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! What a pattern step says of itself in `status` and in metrics, and a `match_recognize` in the same words.
 
 use serde::Serialize;
+use tidemill_flow::OpenRuns;
 use tidemill_flow::pattern::PatternTally;
 
 /// What a pattern found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PatternStatus {
-    /// Runs that have begun and not ended: partial matches. Of `match_recognize`: keys that wait for rows.
+    /// Runs that have begun and not ended: partial matches, and matches that wait for one that began before. Of `match_recognize`: keys that wait for rows.
     pub runs: u64,
     /// Matches.
     pub matches: u64,
@@ -47,5 +48,34 @@ impl PatternStatus {
         self.buried += other.buried;
         self.failed += other.failed;
         self.skip_failed += other.skip_failed;
+    }
+}
+
+/// What is left of a pattern that begins nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DrainingStatus {
+    /// Its name, where it is one of a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// Partial matches that are open; with none left it can be removed.
+    pub runs: u64,
+    /// Keys that have some.
+    pub keys: u64,
+}
+
+impl DrainingStatus {
+    pub(crate) fn new(open: &OpenRuns) -> Self {
+        Self { pattern: open.pattern.as_deref().map(str::to_owned), runs: open.runs, keys: open.keys }
+    }
+
+    /// Another task's beside it: the same patterns in the same order, or none if nothing was told yet.
+    pub(crate) fn add(all: &mut Vec<Self>, other: &[Self]) {
+        if all.is_empty() {
+            return all.extend_from_slice(other);
+        }
+        for (one, other) in all.iter_mut().zip(other) {
+            one.runs += other.runs;
+            one.keys += other.keys;
+        }
     }
 }

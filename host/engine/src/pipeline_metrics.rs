@@ -34,9 +34,9 @@ impl fmt::Debug for PipelineMetrics {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfPipeline {
-    tenant: String,
-    pipeline: String,
+pub(crate) struct OfPipeline {
+    pub(crate) tenant: String,
+    pub(crate) pipeline: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -12,7 +12,7 @@ use tidemill_flow::{CallReport, LookupReport};
 
 use crate::correlate_status::CorrelateStatus;
 use crate::machine_status::MachineStatus;
-use crate::pattern_status::PatternStatus;
+use crate::pattern_status::{DrainingStatus, PatternStatus};
 use crate::plan::Plan;
 use crate::rates::Rates;
 use crate::rules_status::RulesStatus;
@@ -244,6 +244,9 @@ pub struct StepStatus {
     /// Of a pattern, what it found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<PatternStatus>,
+    /// Of patterns that are `draining`, what is left of each, in the order of the text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<DrainingStatus>,
     /// Of a machine, how its keys stand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<MachineStatus>,
@@ -317,6 +320,7 @@ impl StepStatus {
                 missed: 0,
             }),
             pattern: None,
+            draining: Vec::new(),
             rules: RulesStatus::of(plan, step),
             machine: MachineStatus::of(plan, step),
             correlation: CorrelateStatus::of(plan, step),
@@ -380,7 +384,17 @@ impl StepStatus {
         let rules = self.rules.as_ref().and_then(|before| RulesStatus::carried(before, plan, step));
         let machine = self.machine.as_ref().and_then(|before| MachineStatus::carried(before, plan, step));
         let correlation = self.correlation.map(|correlation| CorrelateStatus { open: 0, ..correlation });
-        Self { rules, machine, pattern, correlation, memory_bytes: 0, keys: 0, breaker: BreakerStatus::Closed, ..self.clone() }
+        Self {
+            rules,
+            machine,
+            pattern,
+            correlation,
+            draining: Vec::new(),
+            memory_bytes: 0,
+            keys: 0,
+            breaker: BreakerStatus::Closed,
+            ..self.clone()
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -395,6 +409,7 @@ impl StepStatus {
         if let Some(other) = &other.pattern {
             self.pattern.get_or_insert_default().add(other);
         }
+        DrainingStatus::add(&mut self.draining, &other.draining);
         if let (Some(lookup), Some(other)) = (&mut self.lookup, &other.lookup) {
             lookup.rows += other.rows;
             lookup.missed += other.missed;

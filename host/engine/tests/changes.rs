@@ -1,5 +1,9 @@
 //! What a dry run says would change, and that it changes nothing.
 
+#[path = "changes/crashes.rs"]
+mod crashes;
+#[path = "changes/draining.rs"]
+mod draining;
 mod support;
 
 use expect_test::{Expect, expect};

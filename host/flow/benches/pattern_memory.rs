@@ -68,6 +68,7 @@ fn step(choices: u64) -> PatternStep {
         explained: None,
         timeouts: false,
         judged: Judged::ByLane,
+        draining: false,
     })
     .expect("a sound pattern")
 }

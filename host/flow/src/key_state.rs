@@ -20,6 +20,17 @@ pub struct KeyState {
     pub rows: RecordBatch,
 }
 
+/// What of a pattern has begun and not ended, of all keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRuns {
+    /// Its name, where it is one of a list.
+    pub pattern: Option<Arc<str>>,
+    /// Partial matches, and matches that wait for one that began before. Of `match_recognize`: keys that wait for rows.
+    pub runs: u64,
+    /// Keys that have some.
+    pub keys: u64,
+}
+
 impl KeyState {
     /// `times`: a row for each, which says since when it is held.
     ///

@@ -85,7 +85,7 @@ pub use functions::{FunctionCall, WithFunctions};
 pub use join::{
     AsOf, AsOfJoin, AsOfSettings, IntervalJoin, JoinKind, JoinSettings, JoinSide, Side, SidedJoin, WindowJoin, WindowJoinSettings,
 };
-pub use key_state::KeyState;
+pub use key_state::{KeyState, OpenRuns};
 pub use keyed::{Keyed, KeyedTable, StateCorrupt};
 pub use lookup::{
     BadKey, Found, GONE_KEPT_MICROS, IndexedTable, KeyFault, LatestLookup, LatestRows, Lookup, LookupReport, LookupSettings,

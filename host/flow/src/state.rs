@@ -2,7 +2,7 @@
 
 use arrow_array::RecordBatch;
 
-use crate::{KeyState, Spills, StateCorrupt};
+use crate::{KeyState, OpenRuns, Spills, StateCorrupt};
 
 /// The number of a checkpoint, as a step keeps it for each entry. They ascend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +92,11 @@ pub trait StepState: Send {
     /// to be asked, and whoever asks is told so. No answer changes what is stored.
     fn of_key(&mut self, _key: &RecordBatch) -> Option<KeyState> {
         None
+    }
+
+    /// Of patterns, what is open: one for each pattern of the step, in the order of the text. None of any other step.
+    fn open_runs(&self) -> Vec<OpenRuns> {
+        Vec::new()
     }
 }
 

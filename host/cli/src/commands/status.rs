@@ -209,6 +209,16 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
         let counts = ["/runs", "/matches", "/timeouts", "/ended", "/refused", "/failed"].map(count);
         vec![std::iter::once(text(step, "/step").to_owned()).chain(counts).collect()]
     });
+    section("draining", "steps", &["STEP", "PATTERN", "OPEN", "KEYS", ""], &|step| {
+        let draining = step.get("draining").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let row = |left: &Value| {
+            let open = number(left, "/runs");
+            let hint = if open == 0 { "can be removed" } else { "" };
+            let (step, pattern) = (text(step, "/step").to_owned(), text(left, "/pattern").to_owned());
+            vec![step, pattern, grouped(open), grouped(number(left, "/keys")), hint.to_owned()]
+        };
+        draining.iter().map(row).collect()
+    });
     section("correlations", "steps", &["STEP", "OPEN EVENTS", "MATCHES", "QUIET", "DROPPED"], &|step| {
         let Some(correlation) = step.get("correlation") else { return Vec::new() };
         let counts = ["/open", "/matches", "/quiet", "/dropped"].map(|member| grouped(number(correlation, member)));

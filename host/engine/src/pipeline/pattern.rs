@@ -48,6 +48,8 @@ pub(crate) struct PatternDefinition {
     /// Whether somebody may ask later why a match was told.
     pub(crate) explain: bool,
     pub(crate) limits: RunLimits,
+    /// Nothing begins any more: what is open is brought to its end.
+    pub(crate) draining: bool,
     pub(crate) line: usize,
 }
 
@@ -69,12 +71,19 @@ pub(crate) enum SkipTo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PatternComponent {
     pub(crate) component: ComponentStep,
+    pub(crate) beside: Beside,
+}
+
+/// What is the user's to say, whoever says the pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beside {
     pub(crate) order: PatternOrder,
     pub(crate) explain: bool,
     pub(crate) limits: RunLimits,
+    pub(crate) draining: bool,
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "by",
     "stages",
     "within",
@@ -84,6 +93,7 @@ const KEYS: [&str; 12] = [
     "select",
     "timeouts",
     "explain",
+    "draining",
     "runs_max",
     "events_max",
     "too_many",
@@ -91,8 +101,8 @@ const KEYS: [&str; 12] = [
 /// What a component says of its pattern; the rest is the pipeline's.
 const KEYS_OF_COMPONENT: [&str; 6] = ["stages", "within", "within_last", "skip", "select", "timeouts"];
 /// What may stand beside a component's name.
-pub(super) const KEYS_BESIDE: [&str; 10] =
-    ["pattern", "config", "by", "order", "explain", "runs_max", "events_max", "too_many", "limits", "on_failing"];
+pub(super) const KEYS_BESIDE: [&str; 11] =
+    ["pattern", "config", "by", "order", "explain", "draining", "runs_max", "events_max", "too_many", "limits", "on_failing"];
 pub(super) const ORDERS: [(&str, PatternOrder); 2] = [("time", PatternOrder::Time), ("arrival", PatternOrder::Arrival)];
 
 /// What a pattern is, whoever says it.
@@ -111,16 +121,14 @@ pub(super) fn pattern(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
     let mut object = Object::of(node, path, example, faults)?;
     let by = by(&mut object, faults);
     let said = said(&mut object, faults);
-    let order = object.choice("order", &ORDERS, faults).unwrap_or(PatternOrder::Time);
-    let explain = object.flag("explain", faults).unwrap_or(false);
-    let limits = limits(&mut object, faults);
+    let beside = beside(&mut object, faults);
     object.finish(&KEYS, faults);
-    Some(of(said?, by?, (order, explain, limits), node.line))
+    Some(of(said?, by?, beside, node.line))
 }
 
 /// What one of a list says: the key and the order are the list's.
-const KEYS_IN_LIST: [&str; 10] =
-    ["name", "stages", "within", "within_last", "skip", "select", "timeouts", "runs_max", "events_max", "too_many"];
+const KEYS_IN_LIST: [&str; 11] =
+    ["name", "stages", "within", "within_last", "skip", "select", "timeouts", "draining", "runs_max", "events_max", "too_many"];
 
 /// Reads one of a list.
 pub(super) fn in_list(
@@ -131,10 +139,11 @@ pub(super) fn in_list(
     faults: &mut Vec<Fault>,
 ) -> Option<PatternDefinition> {
     let said = said(&mut object, faults);
+    let draining = object.flag("draining", faults).unwrap_or(false);
     let limits = limits(&mut object, faults);
     object.finish(&KEYS_IN_LIST, faults);
     // Evidence is of a step's matches; a list has none to show yet.
-    Some(of(said?, by.to_vec(), (order, false, limits), line))
+    Some(of(said?, by.to_vec(), Beside { order, explain: false, limits, draining }, line))
 }
 
 /// Reads a step whose pattern a component has.
@@ -145,10 +154,15 @@ pub(super) fn of_component(
     faults: &mut Vec<Fault>,
 ) -> Option<PatternComponent> {
     let component = component(value, path, object, faults);
+    let beside = beside(object, faults);
+    Some(PatternComponent { component: component?, beside })
+}
+
+fn beside(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Beside {
     let order = object.choice("order", &ORDERS, faults).unwrap_or(PatternOrder::Time);
     let explain = object.flag("explain", faults).unwrap_or(false);
-    let limits = limits(object, faults);
-    Some(PatternComponent { component: component?, order, explain, limits })
+    let draining = object.flag("draining", faults).unwrap_or(false);
+    Beside { order, explain, limits: limits(object, faults), draining }
 }
 
 impl PatternComponent {
@@ -164,7 +178,8 @@ impl PatternComponent {
             limits: LimitOverrides::default(),
             on_failing: OnFailing::Hold,
         };
-        Self { component, order: PatternOrder::Time, explain: false, limits: RunLimits::default() }
+        let beside = Beside { order: PatternOrder::Time, explain: false, limits: RunLimits::default(), draining: false };
+        Self { component, beside }
     }
 
     /// The pattern that the component says it is, as if it stood in the pipeline. Errors: every fault of form, with places within that text.
@@ -178,19 +193,16 @@ impl PatternComponent {
         });
         let by = self.component.by.clone().unwrap_or_default();
         match said {
-            Some(said) if faults.is_empty() => {
-                let beside = (self.order, self.explain, self.limits);
-                Ok(of(said, by, beside, self.component.reference.line))
-            }
+            Some(said) if faults.is_empty() => Ok(of(said, by, self.beside, self.component.reference.line)),
             Some(_) | None => Err(faults),
         }
     }
 }
 
-/// `order`, `explain` and the bounds are the user's to say, whoever says the pattern.
-fn of(said: Said, by: Vec<Text>, (order, explain, limits): (PatternOrder, bool, RunLimits), line: usize) -> PatternDefinition {
+fn of(said: Said, by: Vec<Text>, beside: Beside, line: usize) -> PatternDefinition {
     let Said { stages, within, within_last, skip, select, timeouts } = said;
-    PatternDefinition { by, stages, within, within_last, skip, order, select, timeouts, explain, limits, line }
+    let Beside { order, explain, limits, draining } = beside;
+    PatternDefinition { by, stages, within, within_last, skip, order, select, timeouts, explain, limits, draining, line }
 }
 
 fn said(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<Said> {

@@ -62,10 +62,12 @@ pub(super) fn patterns(node: &Node, path: &str, beside: &mut Object<'_>, faults:
     let read = items.iter().enumerate().map(|(at, item)| named(item, format!("{path}[{at}]"), (&by, order), faults));
     let patterns: Vec<NamedPattern> = read.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
     let mut names = BTreeSet::new();
-    for NamedPattern { name, path, .. } in &patterns {
+    // Beside the one that takes its place a pattern may be drained under the same name.
+    for NamedPattern { name, path, .. } in patterns.iter().filter(|one| !one.pattern.draining) {
         if !names.insert(name.text.as_str()) {
             let error = format!("`{}` is another pattern of the list", name.text);
-            faults.push(Fault::new(format!("{path}.name"), name.line, error, "give it a name of its own: its matches carry it"));
+            let remedy = "give it a name of its own, its matches carry it; or let the other be `draining: true`";
+            faults.push(Fault::new(format!("{path}.name"), name.line, error, remedy));
         }
     }
     (faults.len() == faults_before).then_some(PatternsStep { patterns, by, order })

@@ -58,8 +58,8 @@ pub(crate) use check_targets::{owner, owner_key};
 pub(crate) use component::PlannedComponent;
 pub(crate) use correlate::{PlannedCorrelate, PlannedOrigin};
 pub(crate) use describe::describe;
-pub(crate) use difference::difference;
-pub use difference::{Change, ChangeKind, StateChange};
+pub(crate) use difference::{Before, difference};
+pub use difference::{Change, ChangeKind, PartialMatches, StateChange};
 pub(crate) use functions::{PlannedCall, PlannedFunction};
 pub(crate) use join::{Bounds, PlannedJoin, PlannedSide};
 pub(crate) use lookup::PlannedLookup;
@@ -295,6 +295,15 @@ pub(crate) enum PlannedKind {
 }
 
 impl PlannedKind {
+    /// The patterns that begin nothing more, by their place in the step.
+    pub(crate) fn draining(&self) -> Vec<usize> {
+        match self {
+            Self::Pattern(pattern) if pattern.draining => vec![0],
+            Self::Patterns(list) => (0..).zip(&list.patterns).filter(|(_, (_, one))| one.draining).map(|(at, _)| at).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The lookup, if it is one.
     pub(crate) fn lookup(&self) -> Option<&Arc<PlannedLookup>> {
         let Self::Lookup(lookup) = self else { return None };

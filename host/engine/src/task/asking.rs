@@ -1,12 +1,15 @@
-//! What somebody asks of a task between two batches: what a step holds of a key.
+//! What somebody asks of a task between two batches: what a step holds of a key, and how much is open of its patterns.
 
 use arrow_array::RecordBatch;
 use crossbeam_channel::Sender;
 use serde_json::Value;
 use tidemill_event::json::RowEncoder;
 use tidemill_event::{PartitionId, StreamSchema, UnknownFields};
-use tidemill_flow::{KeyState, StepId};
+use tidemill_flow::{KeyState, StepId, StepState};
 
+use crate::open_patterns::OpenByStep;
+use crate::pattern_status::DrainingStatus;
+use crate::status::StepStatus;
 use crate::task::machine::Task;
 use crate::task::time::shown;
 
@@ -28,6 +31,49 @@ impl Task {
     pub(crate) fn answer(&mut self, step: StepId, key: &RecordBatch, asker: &Asker) {
         // Whoever waited may have given up at its deadline.
         let _ = asker.send(self.answered(step, key));
+    }
+
+    /// Says what is open of its patterns; nothing while it does not know that.
+    pub(crate) fn count_open(&mut self, asker: &Sender<OpenByStep>) {
+        if let Some(open) = self.open_patterns() {
+            let _ = asker.send(open);
+        }
+    }
+
+    /// What is open of its patterns. `None`: it is still taking committed rows again.
+    pub(super) fn open_patterns(&mut self) -> Option<OpenByStep> {
+        let of_steps = self.chain.tables().map(|(step, table)| (step.0, table.open_runs()));
+        self.recovered.commits.is_empty().then(|| of_steps.filter(|(_, open)| !open.is_empty()).collect())
+    }
+
+    /// Leaves what is open of its patterns to whoever asks when it has ended.
+    pub(super) fn leave_open_count(&mut self) {
+        let open = self.open_patterns();
+        self.shared.update(|seen| seen.open = open);
+    }
+
+    /// Lets others see what is left of patterns that are drained.
+    pub(super) fn tell_draining(&mut self) {
+        let (of_steps, plan) = (self.draining(), &self.plan);
+        if of_steps.is_empty() {
+            return;
+        }
+        self.shared.update(|seen| {
+            for (step, draining) in of_steps {
+                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).draining = draining;
+            }
+        });
+    }
+
+    fn draining(&mut self) -> Vec<(u32, Vec<DrainingStatus>)> {
+        let plan = &self.plan;
+        let of_step = |(step, table): (StepId, &mut dyn StepState)| {
+            let draining = plan.steps.get(step.0 as usize)?.kind.draining();
+            let open = if draining.is_empty() { Vec::new() } else { table.open_runs() };
+            let of = |at: usize| open.get(at).map(DrainingStatus::new);
+            Some((step.0, draining.into_iter().filter_map(of).collect::<Vec<_>>())).filter(|(_, draining)| !draining.is_empty())
+        };
+        self.chain.tables().filter_map(of_step).collect()
     }
 
     fn answered(&mut self, step: StepId, key: &RecordBatch) -> Result<Answered, String> {

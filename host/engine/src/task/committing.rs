@@ -173,6 +173,7 @@ impl Task {
         let per_row = spent / u32::try_from(commit.rows_taken().max(1)).unwrap_or(u32::MAX);
         self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
         self.tell_keys();
+        self.tell_draining();
         let plan = &self.plan;
         let breakers: Vec<(u32, BreakerState)> = self.chain.breakers().map(|of| (of.step.0, of.breaker.state())).collect();
         let waiting = self.waiting.rows() as u64;

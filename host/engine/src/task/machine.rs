@@ -352,6 +352,7 @@ impl Task {
         };
         // What there was must fit; only what comes is refused.
         task.account_for_state();
+        task.tell_draining();
         if task.recovered.commits.is_empty() {
             task.out = task.open_breakers();
         }
@@ -398,6 +399,7 @@ impl Task {
             self.inputs.close();
         }
         if self.inputs.is_at_end() && self.waiting.is_empty() {
+            self.leave_open_count();
             self.take_checkpoint(true, None);
             self.ended = true;
             return Ok(Turn::Ended);
@@ -489,6 +491,7 @@ impl Task {
     pub(super) fn hold(&mut self, why: String) {
         tracing::error!(task = %self.shared.id, "task is held: {why}");
         self.ended = true;
+        self.leave_open_count();
         self.shared.update(|seen| {
             seen.state = TaskState::Held;
             seen.last_error = Some(why);

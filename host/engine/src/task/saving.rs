@@ -175,6 +175,7 @@ impl Task {
 
     /// Ends the task behind a checkpoint; `done` is told when that is true. While it still replays there is nothing to save.
     pub(crate) fn stop(mut self, done: Sender<()>) {
+        self.leave_open_count();
         if self.has_unsaved() {
             self.take_checkpoint(false, Some(done));
         } else {

@@ -11,6 +11,7 @@ use tidemill_flow::Watermark;
 use tidemill_log::{Hold, Partition, Visibility};
 use tidemill_state::{CheckpointId, TaskId};
 
+use crate::open_patterns::OpenByStep;
 use crate::plan::Plan;
 use crate::rates::{Counters, History};
 use crate::status::{DivergenceStatus, InputStatus, PipelineState, StepStatus, TaskStatus};
@@ -114,6 +115,8 @@ pub(crate) struct Seen {
     /// Entries of it that are not there.
     pub(crate) state_entries_on_disk: u64,
     pub(crate) steps: BTreeMap<u32, StepStatus>,
+    /// Of a task that has ended, what of its patterns was open then.
+    pub(crate) open: Option<OpenByStep>,
     pub(crate) divergence: Option<DivergenceStatus>,
     pub(crate) last_error: Option<String>,
     /// What lets it take nothing though there is something to take.
@@ -241,6 +244,11 @@ impl TaskShared {
     /// It is stopped or finished behind a checkpoint: retention may remove what it has not taken.
     pub(crate) fn let_go(&self) {
         self.holds.lock().clear();
+    }
+
+    /// Of a task that has ended, what of its patterns was open then.
+    pub(crate) fn open_when_it_ended(&self) -> Option<OpenByStep> {
+        self.seen.lock().open.clone()
     }
 
     /// What it took since the host started, for the task behind it.

@@ -16,6 +16,7 @@ use tidemill_state::TaskId;
 
 use crate::dead_letters::DeadLetterId;
 use crate::metrics::Metrics;
+use crate::open_patterns::OpenByStep;
 use crate::task::checkpointer::Job;
 use crate::task::machine::{Task, Turn};
 use crate::task::replaying::ReplayAnswered;
@@ -36,6 +37,8 @@ enum Message {
     Replay(TaskId, Vec<DeadLetterId>, bool, ReplayAnswered),
     /// Say what a step holds of a key.
     Ask(TaskId, StepId, RecordBatch, Asker),
+    /// Say what is open of its patterns.
+    CountOpen(TaskId, Sender<OpenByStep>),
     /// End the thread, tasks as they stand.
     Quit,
 }
@@ -138,6 +141,11 @@ impl Workers {
         self.of(task).send(Message::Ask(task.clone(), step, key, asker));
     }
 
+    /// What is open of a task's patterns. `asker` is dropped if there is no such task, or it does not know yet.
+    pub(crate) fn count_open(&self, task: &TaskId, asker: Sender<OpenByStep>) {
+        self.of(task).send(Message::CountOpen(task.clone(), asker));
+    }
+
     /// Ends the threads. Tasks that were not stopped before are as after a crash.
     pub(crate) fn join(&self) {
         for mailbox in &self.mailboxes {
@@ -180,6 +188,10 @@ impl Worker {
                     Message::Save(task, done) => self.save(&task, done),
                     Message::Replay(task, ids, force, done) => self.replay(&task, &ids, force, done),
                     Message::Ask(task, step, key, asker) => self.ask(&task, step, &key, &asker),
+                    Message::CountOpen(task, asker) => {
+                        let running = self.tasks.iter_mut().find(|running| running.task.shared.id == task);
+                        running.into_iter().for_each(|running| running.task.count_open(&asker));
+                    }
                     Message::Quit => return,
                 }
             }

@@ -40,5 +40,6 @@ pub(crate) fn settings(
         explained: None,
         timeouts: false,
         judged: Judged::ByLane,
+        draining: false,
     }
 }

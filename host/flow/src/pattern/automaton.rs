@@ -92,6 +92,11 @@ impl Automaton {
         (bits.holds | bits.unknown) & self.beginnings != 0
     }
 
+    /// From now on no event begins a run.
+    pub(crate) fn begin_nothing(&mut self) {
+        self.beginnings = 0;
+    }
+
     /// The stage of a name.
     pub(crate) fn stage(&self, name: &str) -> Option<StageId> {
         self.stages.iter().position(|stage| **stage == *name).map(|at| StageId(at as u16))

@@ -29,7 +29,7 @@ use crate::pattern::running::{Places, Running};
 use crate::pattern::telling::chain_shown;
 use crate::rows::Rows;
 use crate::state::corrupt;
-use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
+use crate::{KeyChange, KeyState, OpenRuns, Save, StateCorrupt, StepState};
 
 /// What the keys of entries of runs begin with in the store.
 pub(super) const RUNS: u8 = 0x20;
@@ -80,7 +80,7 @@ pub(crate) struct Kept {
     /// When a key's next run is over.
     pub(crate) deadlines: Deadlines,
     pub(crate) entries: Entries,
-    /// Runs of all keys.
+    /// Runs of all keys, and matches that wait for one that began before.
     pub(crate) open: u64,
     /// What conditions ask of runs.
     pub(crate) running: Running,
@@ -111,7 +111,7 @@ impl Kept {
     pub(crate) fn note_entry(&mut self, slot: u32) {
         let Self { slots, entries, index, open, .. } = self;
         let of = &mut slots[slot as usize];
-        let runs = of.runs.runs.len() as u32;
+        let runs = (of.runs.runs.len() + of.runs.held.len()) as u32;
         *open = *open + u64::from(runs) - u64::from(std::mem::replace(&mut of.counted, runs));
         if entries.follow(slot, !of.runs.is_empty(), RUNS, index) {
             of.runs = KeyRuns::default();
@@ -300,6 +300,10 @@ impl StepState for Kept {
             ),
         ];
         Some(KeyState::new(columns, all.iter().map(|(_, begun, ..)| begun.time).collect()))
+    }
+
+    fn open_runs(&self) -> Vec<OpenRuns> {
+        vec![OpenRuns { pattern: None, runs: self.open, keys: self.entries.len() as u64 }]
     }
 
     fn checksum(&mut self) -> u64 {

@@ -48,6 +48,7 @@ fn keys_that_came_and_went_leave_nothing() {
         timeouts: false,
         explained: None,
         judged: Judged::ByTask,
+        draining: false,
     })
     .expect("a sound pattern");
     let schema = Arc::new(Schema::new(fields.iter().map(Field::arrow).chain([time_field()]).collect::<Vec<_>>()));

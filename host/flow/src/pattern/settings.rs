@@ -43,6 +43,8 @@ pub struct PatternSettings {
     pub explained: Explained,
     /// What decides that a row is late.
     pub judged: Judged,
+    /// Nothing begins any more: only what is open is brought to its end.
+    pub draining: bool,
 }
 
 /// Why a step cannot be made.

@@ -49,8 +49,11 @@ impl PatternStep {
     /// If a predicate of the pattern has no condition.
     pub fn new(settings: PatternSettings) -> Result<Self, PatternStepRefused> {
         let PatternSettings { step, by, fields, kept, pattern, conditions, values, order, .. } = settings;
-        let PatternSettings { asked, limits, measures, timeouts, explained, judged, .. } = settings;
-        let matcher = Matcher::new(&pattern, limits)?;
+        let PatternSettings { asked, limits, measures, timeouts, explained, judged, draining, .. } = settings;
+        let mut matcher = Matcher::new(&pattern, limits)?;
+        if draining {
+            matcher.automaton.begin_nothing();
+        }
         assert!(matcher.automaton.predicates <= conditions.len(), "a condition for each predicate");
         let running = Running::new(values, &kept, |stage| matcher.automaton.stage(stage));
         let mut output = MatchOutput::new(measures, timeouts, order, |stage| matcher.automaton.stage(stage))?;

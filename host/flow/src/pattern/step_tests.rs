@@ -167,6 +167,7 @@ pub(in crate::pattern) fn settings(case: &Case, by_component: bool) -> PatternSe
         explained: None,
         timeouts: case.timeouts,
         judged: Judged::ByLane,
+        draining: false,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::recognize::key_rows::{KeyRow, KeyRows};
 use crate::recognize::search::Search;
 use crate::rows::Rows;
 use crate::state::corrupt;
-use crate::{KeyChange, Save, StateCorrupt, StepState};
+use crate::{KeyChange, OpenRuns, Save, StateCorrupt, StepState};
 
 /// What the keys of entries of keys begin with in the store.
 const ROWS: u8 = 0x21;
@@ -144,6 +144,11 @@ impl StepState for Kept {
             _ => self.waiting.restore(key, value),
         };
         read.ok_or_else(|| corrupt(key, "rows of a match", 0))
+    }
+
+    fn open_runs(&self) -> Vec<OpenRuns> {
+        let keys = self.open_keys();
+        vec![OpenRuns { pattern: None, runs: keys, keys }]
     }
 
     fn checksum(&mut self) -> u64 {

@@ -52,6 +52,7 @@ impl PlannedPatterns {
             .collect();
         json!({
             "patterns": self.patterns.len(),
+            "draining": self.patterns.iter().filter(|(_, planned)| planned.draining).count(),
             "conditions": self.conditions.len(),
             "found_by_value": self.conditions.iter().filter(is_found).count(),
             "predicates": self.predicates.len(),
@@ -91,6 +92,15 @@ impl Checker<'_> {
                 shared.get_or_insert_default();
                 continue;
             };
+            // Two of one name are the one that is drained and the one in its place.
+            let same = |(name, other): &&(Arc<str>, PlannedPattern)| {
+                **name == *one.name.text && other.state.shape == planned.state.shape
+            };
+            if patterns.iter().any(|there| same(&there)) {
+                let error = format!("`{}` stands there twice with one state: there is nothing to drain", one.name.text);
+                let remedy = "remove one of the two: partial matches go on in the other";
+                self.fault(format!("{}.name", one.path), one.name.line, error, remedy);
+            }
             for field in &planned.columns {
                 self.tell(&one.path, one.name.line, field, &mut told);
             }

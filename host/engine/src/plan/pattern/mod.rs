@@ -63,6 +63,8 @@ pub(crate) struct PlannedPattern {
     pub(crate) order: PatternOrder,
     pub(crate) limits: RunLimits,
     pub(crate) timeouts: bool,
+    /// Nothing begins any more.
+    pub(crate) draining: bool,
     pub(crate) explained: Option<PlannedExplain>,
     pub(crate) judged: Judged,
     /// The columns that come out, in order.
@@ -182,6 +184,7 @@ impl Checker<'_> {
             order: wanted.order,
             limits: wanted.limits,
             timeouts: wanted.timeouts,
+            draining: wanted.draining,
             explained,
             judged,
             columns: told,

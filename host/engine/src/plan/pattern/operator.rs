@@ -124,6 +124,7 @@ fn settings(step: StepId, planned: &PlannedPattern, asked: Option<ConditionGuest
         timeouts: planned.timeouts,
         explained: planned.explained.as_ref().map(|explained| explained.shown.clone()),
         judged: planned.judged,
+        draining: planned.draining,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::pattern::list::rows::PATTERN;
 use crate::pattern::order::Waiting;
 use crate::pattern::tally::PatternTally;
 use crate::state::corrupt;
-use crate::{InStore, KeyChange, KeyState, Operator, Save, StateCorrupt, StepState};
+use crate::{InStore, KeyChange, KeyState, OpenRuns, Operator, Save, StateCorrupt, StepState};
 
 /// What the keys of patterns' entries begin with in the store.
 const MEMBER: u8 = 0x22;
@@ -175,6 +175,14 @@ impl StepState for Kept {
         let named = column(PATTERN, FieldType::String, StringArray::from(names));
         let columns = [named].into_iter().chain(fields.iter().cloned().zip(rows.columns().iter().cloned()));
         Some(KeyState::new(columns.collect(), times))
+    }
+
+    fn open_runs(&self) -> Vec<OpenRuns> {
+        let of = |member: &Member| {
+            let (runs, keys) = (member.step.tally().runs, member.step.entries().0 as u64);
+            OpenRuns { pattern: Some(member.name.clone()), runs, keys }
+        };
+        self.members.iter().map(of).collect()
     }
 
     fn checksum(&mut self) -> u64 {
