@@ -34,6 +34,9 @@ pub struct ExplainedMatch {
     pub match_id: String,
     /// The pipeline.
     pub pipeline: String,
+    /// Only its replay told it, the run of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<u64>,
     /// `steps[1].pattern`.
     pub step: String,
     /// The key's columns.
@@ -72,15 +75,23 @@ impl Deployments {
         name: &PipelineName,
         id: MatchId,
     ) -> Result<Option<ExplainedMatch>, ControlError> {
-        let Some(stream) = self.stream(tenant, OwnStream::Matches.name(name)) else {
+        let own = OwnStream::Matches.name(name);
+        // What a replay beside it finds is told in a stream of its own. The same match has the same id in both.
+        let replay = self.get_replay(tenant, name).map(|replay| (Some(replay.stored.run), own.clone().of_run(replay.stored.run)));
+        let streams = [(None, own)].into_iter().chain(replay);
+        let streams: Vec<_> = streams.filter_map(|(run, stream)| Some((run, self.stream(tenant, stream)?))).collect();
+        if streams.is_empty() {
             // The stream outlives the pipeline; without either there is nothing to ask.
             self.find(tenant, name)?;
-            return Ok(None);
-        };
-        let place = partition_of(id.to_string().as_bytes(), stream.partitions().len() as u32);
-        let Some(partition) = stream.partition(place) else { return Ok(None) };
-        let Some(row) = row_of(partition, id)? else { return Ok(None) };
-        Ok(Some(self.explained(tenant, &row)))
+        }
+        for (run, stream) in streams {
+            let place = partition_of(id.to_string().as_bytes(), stream.partitions().len() as u32);
+            let Some(partition) = stream.partition(place) else { continue };
+            if let Some(row) = row_of(partition, id)? {
+                return Ok(Some(ExplainedMatch { replay: run, ..self.explained(tenant, &row) }));
+            }
+        }
+        Ok(None)
     }
 
     fn explained(&self, tenant: &TenantName, row: &Map<String, Value>) -> ExplainedMatch {
@@ -105,6 +116,7 @@ impl Deployments {
         ExplainedMatch {
             match_id: text(MATCH_ID),
             pipeline: text("pipeline"),
+            replay: None,
             step: text("step"),
             key: row.get("key").cloned().unwrap_or_default(),
             sought: text("sought"),

@@ -23,7 +23,7 @@ use tidemill_flow::StepId;
 
 use crate::ControlError;
 use crate::deployments::Deployments;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedKind};
 use crate::status::PipelineState;
 
 /// How long somebody waits for the tasks.
@@ -165,9 +165,15 @@ fn key_fields(plan: &Plan, at: u32) -> Result<Vec<Field>, StateOfKeyError> {
     if plan.state_of(at).is_none() {
         return Err(refused("keeps no state"));
     }
-    let Some(by) = plan.key_of(at).filter(|_| plan.steps[at as usize].kind.says_what_it_holds()) else {
+    let kind = &plan.steps[at as usize].kind;
+    if !kind.says_what_it_holds() {
         return Err(refused("does not say what it holds of a key"));
-    };
+    }
+    // Its key has two names for each column: that of the left side is asked for.
+    if let PlannedKind::Join(join) = kind {
+        return Ok(join.left.key.clone());
+    }
+    let by = plan.key_of(at).unwrap_or_default();
     let columns = plan.step_input(at).fields;
     Ok(by.iter().filter_map(|name| columns.iter().find(|field| *field.name == **name)).cloned().collect())
 }

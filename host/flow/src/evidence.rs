@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, StringArray};
 use tidemill_event::batch::TIME_COLUMN;
 use tidemill_event::json::RowEncoder;
 use tidemill_event::{EventTime, Field, FieldType, StreamSchema, UnknownFields};
@@ -144,6 +144,20 @@ pub(crate) fn events_shown(
     let inside = |(field, column): (&Field, ArrayRef)| (Field::new(&format!("row.{}", field.name), field.ty, true), column);
     columns.extend(shown.map(inside));
     encoded(KeyState::new(columns, times.to_vec()))
+}
+
+/// Kept rows for whoever asks: when each was, and its columns.
+pub(crate) fn kept_rows(kept: &Rows, times: &[i64], rows: &[u32]) -> KeyState {
+    let at = column("at", FieldType::Timestamp(None), times_of(times.iter().map(|time| Some(*time))));
+    let shown = column("row", FieldType::Json, rows_shown(kept, rows).into_iter().map(Some).collect::<StringArray>());
+    KeyState::new(vec![at, shown], times.to_vec())
+}
+
+/// Kept rows as JSON objects, without the columns that the host made.
+pub(crate) fn rows_shown(kept: &Rows, rows: &[u32]) -> Vec<String> {
+    let columns = kept.fields().iter().cloned().zip(kept.gather(rows.iter().map(|row| Some(*row))));
+    let is_shown = |field: &Field| *field.name != *TIME_COLUMN && !field.name.starts_with('\0');
+    encoded(KeyState::new(columns.filter(|(field, _)| is_shown(field)).collect(), vec![0; rows.len()]))
 }
 
 fn encoded(KeyState { fields, rows }: KeyState) -> Vec<String> {

@@ -5,11 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow_buffer::BooleanBuffer;
+use arrow_select::filter::filter_record_batch;
 use tidemill_event::batch::time_field;
 use tidemill_event::{Field, FieldType};
 
 use crate::batch::{assemble, field_of};
+use crate::where_step::without;
 
 /// What a step holds of a key. No row: nothing.
 #[derive(Debug, Clone)]
@@ -43,6 +46,24 @@ impl KeyState {
         let (arrow, fields) = (arrow.collect(), columns.iter().map(|(field, _)| field.clone()).collect());
         let columns = columns.into_iter().map(|(_, column)| column).chain([time]).collect();
         Self { fields, rows: assemble(arrow, columns, rows) }
+    }
+}
+
+impl KeyState {
+    /// The other rows.
+    pub(crate) fn without(self, rows: impl Iterator<Item = usize>) -> Self {
+        let all = BooleanArray::new(BooleanBuffer::new_set(self.rows.num_rows()), None);
+        let kept = filter_record_batch(&self.rows, &without(all, rows)).expect("as long as the rows");
+        Self { rows: kept, ..self }
+    }
+
+    /// One more column in front.
+    pub(crate) fn prepend(&mut self, (field, values): (Field, ArrayRef)) {
+        let arrow = self.rows.schema_ref().fields().iter().cloned();
+        let arrow = [Arc::new(field_of(&field, &values))].into_iter().chain(arrow).collect();
+        let columns = [values].into_iter().chain(self.rows.columns().iter().cloned()).collect();
+        self.rows = assemble(arrow, columns, self.rows.num_rows());
+        self.fields.insert(0, field);
     }
 }
 

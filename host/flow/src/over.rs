@@ -24,6 +24,7 @@ use crate::batch::assemble;
 use crate::checksum::checksum;
 use crate::cold::{Cold, Hand};
 use crate::entries::Entries;
+use crate::evidence::kept_rows;
 use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
 use crate::rows::Rows;
@@ -31,9 +32,10 @@ use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
 use crate::where_step::without;
 use crate::window::LateList;
+use crate::window::asked::asked;
 use crate::{
-    AggregateCall, ComponentAggregate, FlowBatch, Judged, KeyChange, OnFailing, Operator, Outcome, Save, Spills, StateCorrupt,
-    StepId, StepState,
+    AggregateCall, ComponentAggregate, FlowBatch, Judged, KeyChange, KeyState, OnFailing, Operator, Outcome, Save, Spills,
+    StateCorrupt, StepId, StepState,
 };
 
 /// What the keys of waiting rows, and of keys with rows before, begin with in the store.
@@ -392,8 +394,26 @@ impl StepState for OverState {
         let before = before_entries.checksum(|slot, key, value| encode_before(slot, key, value, before, index, arguments));
         own.wrapping_add(waiting).wrapping_add(before)
     }
+
     fn spills(&mut self) -> Option<&mut dyn Spills> {
         Some(self)
+    }
+
+    /// A row for each that the next one looks back at: its time, and what aggregates take of it.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let slot = asked(
+            self,
+            key,
+            |state| &mut state.index,
+            |state, slots| {
+                state.before.resize(state.index.slots(), VecDeque::new());
+                state.warm(slots);
+                state.before.resize(state.index.slots(), VecDeque::new());
+            },
+        );
+        let (times, rows): (Vec<i64>, Vec<u32>) =
+            self.before[slot as usize].iter().map(|before| (before.time, before.row)).unzip();
+        Some(kept_rows(&self.arguments, &times, &rows))
     }
 }
 

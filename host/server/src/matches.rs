@@ -18,6 +18,9 @@ pub(crate) struct MatchAnswer {
     match_id: String,
     /// The pipeline.
     pipeline: String,
+    /// Only its replay told it, the run of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<u64>,
     /// The step: `steps[1].pattern`.
     step: String,
     /// The key's columns.
@@ -85,11 +88,12 @@ pub(crate) async fn get_match(
 
 impl From<ExplainedMatch> for MatchAnswer {
     fn from(found: ExplainedMatch) -> Self {
-        let ExplainedMatch { match_id, pipeline, step, key, sought, timed_out, told, told_by, .. } = found;
+        let ExplainedMatch { match_id, pipeline, replay, step, key, sought, timed_out, told, told_by, .. } = found;
         let ExplainedMatch { match_start, match_end, took_ms, within_ms, left_ms, skip, count, events, .. } = found;
         Self {
             match_id,
             pipeline,
+            replay,
             step,
             key,
             sought,

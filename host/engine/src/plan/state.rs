@@ -111,17 +111,18 @@ impl PlannedKind {
             | Self::Transform { .. }
             | Self::Pattern(_)
             | Self::Patterns(_)
+            | Self::Match(_)
             | Self::Machine(_)
-            | Self::Correlate(_) => true,
+            | Self::Correlate(_)
+            | Self::Join(_)
+            | Self::Over(_)
+            | Self::Limit(_) => true,
+            // What components have accumulated is theirs to say, in a call.
+            Self::Window(window) => window.aggregates.components.is_empty(),
             Self::Where(_)
             | Self::Select(_)
             | Self::Extend(_)
             | Self::Process { .. }
-            | Self::Join(_)
-            | Self::Window(_)
-            | Self::Over(_)
-            | Self::Limit(_)
-            | Self::Match(_)
             | Self::Lookup(_)
             | Self::Sample(_)
             | Self::Rules(_)

@@ -82,7 +82,8 @@ impl Task {
         }
         let state = self.chain.tables().find(|(id, _)| *id == step).and_then(|(_, state)| state.of_key(key));
         let Some(state) = state else {
-            return Err(format!("`{}` does not say what it holds", self.plan.step_name(step.0)));
+            let step = self.plan.step_name(step.0);
+            return Err(format!("`{step}` cannot say it now: too much of what it holds lies on disk, and not by its key"));
         };
         // What could not be read of the store is not what the step holds.
         self.lost.check()?;

@@ -1,6 +1,8 @@
 //! What steps hold of a key, asked from outside: after what was committed, through a restart, and what is refused.
 
-use expect_test::expect;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 use tidemill_engine::StateOfKeyError;
 
@@ -80,4 +82,77 @@ fn a_pattern_says_its_open_partial_matches_and_a_correlation_its_events() {
     .assert_eq(&found.join("\n"));
     host.engine.pipelines().pause(&tenant(), &pipeline("p")).expect("a pause");
     assert!(refused(&host, "correlate", Some("a")).contains("is not running"));
+}
+
+/// What the first step holds of a key once these have come, in the last ten minutes of their lives and after a crash.
+#[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
+fn holds(from: &str, step: &str, input: &str, key: Option<&str>, expected: Expect) {
+    let host = host();
+    host.apply("p", &format!("from: {from}\ntime: {{bound: off}}\nsteps:\n{step}\nto: [{{stream: out}}]\n"));
+    host.send("events", &events(input));
+    host.settle("p");
+    let shown = |host: &Host| -> String {
+        let found = ask(host, "0", key).expect("it holds something");
+        let rows = found["state"].as_array().expect("rows");
+        rows.iter().map(|row| row.to_string().replace("1970-01-01T00:", "").replace(".000000Z", "") + "\n").collect()
+    };
+    expected.assert_eq(&shown(&host));
+    let host = host.crash();
+    host.settle("p");
+    expected.assert_eq(&shown(&host));
+}
+
+#[test]
+fn windows_say_which_are_open_and_what_they_would_say_now() {
+    let select = "select: {n: count(*), mean: avg(v), most: max(v)}";
+    let rows = "a@1=5 b@2=1 a@3=7 a@8=2 a@12=4 b@13=1";
+    holds("events", &format!("- window: {{tumbling: 10s, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds("events", &format!("- window: {{hopping: {{size: 10s, every: 5s}}, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds("events", &format!("- window: {{session: 8s, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds("events", &format!("- window: {{count: 5, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds("events", &format!("- window: {{tumbling: 10s, by: [k], {select}, early: {{rows: 2}}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds("events", &format!("- window: {{tumbling: 10s, {select}}}"), rows, None, expect![[r#""#]]);
+}
+
+#[test]
+fn other_steps_say_which_rows_of_a_key_they_hold() {
+    let sides = "[{stream: events, as: a}, {stream: events, as: b}]";
+    let rows = "a@1=5 b@2=1 a@3=7 a@8=2";
+    holds(sides, "- join: {kind: left, on: a.k = b.k and a.v < b.v, within: [0s, 20s]}", rows, Some("a"), expect![[r#""#]]);
+    holds(sides, "- join: {on: a.k = b.k, window: {tumbling: 10s}}", rows, Some("a"), expect![[r#""#]]);
+    holds("events", "- over: {by: [k], rows: 3, select: {total: sum(v)}}", rows, Some("a"), expect![[r#""#]]);
+    holds("events", "- dedupe: {by: [k], within: 10s}", rows, Some("a"), expect![[r#""#]]);
+    holds("events", "- rate: {by: [k], limit: 2, per: 10s}", rows, Some("a"), expect![[r#""#]]);
+    let sought = "- match_recognize: |\n    partition by k order by t measures first(A.v) as a after match skip past last row\n    pattern (A B) define A as v = 2, B as v = 9";
+    holds("events", sought, rows, Some("a"), expect![[r#""#]]);
+}
+
+/// What lies on disk is read for whoever asks: the answer is the same as with room for all.
+#[test]
+fn state_that_left_memory_is_said_too() {
+    let rows: Vec<Value> = (0..4_000).map(|n| json!({"k": format!("key-{n}"), "t": n % 50, "v": n})).collect();
+    let sides = "from: [{stream: events, as: a, out_of_orderness: 1m}, {stream: events, as: b, out_of_orderness: 1m}]";
+    let one = "from: {stream: events, out_of_orderness: 1m}";
+    for (bytes_a_key, from, step) in [
+        (100, one, "window: {tumbling: 1h, by: [k], select: {n: count(*), s: sum(v)}}"),
+        (100, one, "window: {session: 1h, by: [k], select: {n: count(*)}}"),
+        (100, one, "window: {count: 9, by: [k], select: {s: sum(v)}}"),
+        (100, one, "dedupe: {by: [k], within: 1h}"),
+        (160, sides, "join: {on: a.k = b.k, within: [0s, 1h]}"),
+        (160, sides, "join: {on: a.k = b.k, window: {tumbling: 1h}}"),
+    ] {
+        let said = [1 << 40, bytes_a_key * rows.len() as u64].map(|state_memory| {
+            let host = super::host_with(Setup { state_memory, checkpoint_after: Duration::from_millis(1), ..Setup::default() });
+            host.apply("p", &format!("{from}\ntime: {{bound: off}}\nsteps:\n- {step}\nto: [{{stream: out}}]\n"));
+            rows.chunks(400).for_each(|rows| {
+                host.send("events", rows);
+                host.settle("p");
+            });
+            let on_disk = host.status("p").tasks.iter().map(|task| task.state_entries_on_disk).sum::<u64>();
+            let said = [0, 7, 1234, 3999].map(|n| ask(&host, "0", Some(&format!("key-{n}"))).expect("a state")["state"].to_string());
+            (on_disk, said)
+        });
+        assert_eq!(said[0].1, said[1].1, "{step}");
+        assert!(said[0].0 == 0 && said[1].0 > 0, "{step}: {} and {} on disk", said[0].0, said[1].0);
+    }
 }

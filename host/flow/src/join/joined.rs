@@ -10,12 +10,14 @@
 //! ```
 //! Which rows belong together, and when one is needed no more, is the join's to say.
 
+mod asked;
 mod spill;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use tidemill_event::batch::times;
 use tidemill_event::{EventTime, Field};
 
@@ -32,7 +34,7 @@ use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::time::Watermark;
 use crate::window::LateList;
-use crate::{FlowBatch, Judged, KeyChange, Outcome, Save, Spills, StateCorrupt, StepId, StepState};
+use crate::{FlowBatch, Judged, KeyChange, KeyState, Outcome, Save, Spills, StateCorrupt, StepId, StepState};
 
 /// What the keys of kept rows begin with in the store.
 const ROW: u8 = 3;
@@ -333,5 +335,9 @@ impl StepState for Joined {
 
     fn spills(&mut self) -> Option<&mut dyn Spills> {
         self.spread.is_some().then_some(self)
+    }
+
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        Some(self.asked(key))
     }
 }

@@ -1,6 +1,7 @@
 //! Joins: rows of two inputs that belong together.
 
 mod as_of;
+mod asked;
 mod interval;
 mod joined;
 mod output;

@@ -6,11 +6,13 @@
 //! ```
 //! How far a search has come is not stored: it is made anew of the rows, and comes to the same.
 
+use arrow_array::RecordBatch;
 use tidemill_event::Field;
 
 use crate::aggregate::bytes::{take_u32, take_u64};
 use crate::deadlines::Deadlines;
 use crate::entries::Entries;
+use crate::evidence::kept_rows;
 use crate::group::KeyIndex;
 use crate::pattern::Moment;
 use crate::pattern::order::Waiting;
@@ -18,7 +20,7 @@ use crate::recognize::key_rows::{KeyRow, KeyRows};
 use crate::recognize::search::Search;
 use crate::rows::Rows;
 use crate::state::corrupt;
-use crate::{KeyChange, OpenRuns, Save, StateCorrupt, StepState};
+use crate::{KeyChange, KeyState, OpenRuns, Save, StateCorrupt, StepState};
 
 /// What the keys of entries of keys begin with in the store.
 const ROWS: u8 = 0x21;
@@ -144,6 +146,14 @@ impl StepState for Kept {
             _ => self.waiting.restore(key, value),
         };
         read.ok_or_else(|| corrupt(key, "rows of a match", 0))
+    }
+
+    /// A row for each that may still be part of a match.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let slot = self.index.asked(key);
+        let kept = self.slots.get(slot as usize).map(|slot| &slot.key.rows);
+        let (times, rows): (Vec<i64>, Vec<u32>) = kept.into_iter().flatten().map(|row| (row.moment.time, row.row)).unzip();
+        Some(kept_rows(&self.rows, &times, &rows))
     }
 
     fn open_runs(&self) -> Vec<OpenRuns> {

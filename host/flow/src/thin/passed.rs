@@ -17,13 +17,18 @@ mod spill;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use arrow_array::{Int64Array, RecordBatch};
+use tidemill_event::FieldType;
+
 use crate::aggregate::bytes::{take_i64, take_u32};
 use crate::cold::{Dated, Hand, place_of, put_place, take_place};
 use crate::entries::Entries;
 use crate::group::KeyIndex;
+use crate::key_state::{column, times_of};
 use crate::state::corrupt;
 use crate::time::Watermark;
-use crate::{KeyChange, Save, Spills, StateCorrupt, StepState};
+use crate::window::asked::asked;
+use crate::{KeyChange, KeyState, Save, Spills, StateCorrupt, StepState};
 
 /// What the keys of entries begin with in the store.
 const PASSED: u8 = 7;
@@ -220,5 +225,23 @@ impl StepState for Passed {
 
     fn spills(&mut self) -> Option<&mut dyn Spills> {
         Some(self)
+    }
+
+    /// One row: how many rows passed that still count, the first and the last of them, and when the first one counts no more.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let slot = asked(self, key, |passed| &mut passed.index, Self::warm);
+        let times = self.times.get(slot as usize).map_or(&[][..], |times| &times.passed);
+        let ends: Vec<(i64, i64)> = times.first().copied().zip(times.last().copied()).into_iter().collect();
+        let time = |name: &str, of: &dyn Fn(&(i64, i64)) -> i64| {
+            column(name, FieldType::Timestamp(None), times_of(ends.iter().map(|ends| Some(of(ends)))))
+        };
+        let counts: Int64Array = ends.iter().map(|_| Some(times.len() as i64)).collect();
+        let columns = vec![
+            column("passed", FieldType::Int64, counts),
+            time("first", &|ends| ends.0),
+            time("last", &|ends| ends.1),
+            time("until", &|ends| ends.0.saturating_add(self.keeps)),
+        ];
+        Some(KeyState::new(columns, ends.iter().map(|ends| ends.0).collect()))
     }
 }

@@ -9,14 +9,16 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use tidemill_event::{Breaker, EventTime};
 
 use crate::aggregate::bytes::take_i64;
 use crate::batch::assemble;
 use crate::checksum::checksum;
 use crate::state::corrupt;
-use crate::{FlowBatch, KeyChange, Marks, OnFailing, Operator, Outcome, Save, StateCorrupt, StepId, StepState, Watermark};
+use crate::{
+    FlowBatch, KeyChange, KeyState, Marks, OnFailing, Operator, Outcome, Save, StateCorrupt, StepId, StepState, Watermark,
+};
 
 /// The entry of the clock.
 const CLOCK: u8 = 0xfe;
@@ -139,6 +141,10 @@ impl StepState for Clocked {
     fn checksum(&mut self) -> u64 {
         let own = checksum(checksum(0, &[CLOCK]), &self.clock.to_le_bytes());
         self.inner().checksum().wrapping_add(own)
+    }
+
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        self.inner().of_key(key)
     }
 }
 

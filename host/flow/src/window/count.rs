@@ -4,6 +4,7 @@
 
 mod spill;
 
+use arrow_array::RecordBatch;
 use tidemill_event::batch::times;
 use tidemill_event::{Breaker, EventTime, Field};
 
@@ -14,9 +15,10 @@ use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::state::corrupt;
 use crate::time::Watermark;
+use crate::window::asked::{asked, counted, open_windows};
 use crate::window::pane::{Pane, rows_of};
 use crate::window::{Bounds, WindowSettings, output_fields};
-use crate::{FlowBatch, KeyChange, OnFailing, Operator, Outcome, Save, Spills, StateCorrupt, StepId, StepState};
+use crate::{FlowBatch, KeyChange, KeyState, OnFailing, Operator, Outcome, Save, Spills, StateCorrupt, StepId, StepState};
 
 /// What the keys of counted windows begin with in the store.
 const COUNTED: u8 = 2;
@@ -201,7 +203,28 @@ impl StepState for Counting {
         let Self { index, aggregates, filling, entries, .. } = self;
         entries.checksum(|slot, key, value| encode(slot, key, value, filling, index, aggregates))
     }
+
     fn spills(&mut self) -> Option<&mut dyn Spills> {
         Some(self)
+    }
+
+    /// The window that is being filled.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let slot = asked(
+            self,
+            key,
+            |state| &mut state.index,
+            |state, slots| {
+                state.filling.resize(state.index.slots(), Filling::default());
+                state.warm(slots);
+                state.filling.resize(state.index.slots(), Filling::default());
+            },
+        );
+        let filling = self.filling[slot as usize];
+        let is_open = filling.is_known && filling.rows > 0;
+        let pane =
+            Pane { slot, group: filling.group, start: filling.number as i64, end: 0, time: EventTime(filling.newest), origin: 0 };
+        let panes: Vec<Pane> = is_open.then_some(pane).into_iter().collect();
+        Some(counted(open_windows(&panes, &self.aggregates, Bounds::Number), i64::from(filling.rows)))
     }
 }

@@ -1,5 +1,6 @@
 //! Windows: rows of a key and a stretch of time, and what is said of them once the watermark has passed.
 
+pub(crate) mod asked;
 mod blocks;
 mod by_clock;
 mod calendar;

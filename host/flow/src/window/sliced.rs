@@ -10,11 +10,12 @@
 //! A row is judged by the watermark before it, so where a batch is cut does not show. Panes of windows that ended within a run of rows
 //! are emitted behind the run: none of its rows could have been in them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::BooleanArray;
+use arrow_array::{BooleanArray, RecordBatch};
 use arrow_buffer::BooleanBufferBuilder;
 use tidemill_event::batch::times;
 use tidemill_event::{Breaker, Field};
@@ -26,6 +27,7 @@ use crate::cold::STUB_BYTES;
 use crate::group::KeyIndex;
 use crate::state::corrupt;
 use crate::time::{Marks, Watermark};
+use crate::window::asked::{WINDOWS_MAX, open_windows};
 use crate::window::blocks::{Blocks, Gone};
 use crate::window::pane::{Pane, rows_of};
 use crate::window::running::Running;
@@ -33,7 +35,8 @@ use crate::window::slices::{Member, PartId, SLICE, Slices};
 use crate::window::slicing::Stretch;
 use crate::window::{Bounds, Judged, LateList, Slicing, Top, WindowSettings, output_fields};
 use crate::{
-    ColdEntries, Extend, FlowBatch, KeyChange, OnFailing, Operator, Outcome, Save, Spills, StateCorrupt, StepId, StepState,
+    ColdEntries, Extend, FlowBatch, KeyChange, KeyState, OnFailing, Operator, Outcome, Save, Spills, StateCorrupt, StepId,
+    StepState,
 };
 
 /// Panes that are made into rows at once.
@@ -71,6 +74,7 @@ enum Overlap {
 
 /// What it remembers.
 struct WindowState {
+    slicing: Slicing,
     slices: Slices,
     /// Windows that end there or before have been emitted.
     emitted: i64,
@@ -117,6 +121,7 @@ impl SlicedWindow {
             computed: None,
             top,
             state: WindowState {
+                slicing,
                 slices: Slices::new(KeyIndex::new(by), aggregates),
                 emitted: i64::MIN,
                 newest: i64::MIN,
@@ -520,6 +525,35 @@ impl StepState for WindowState {
 
     fn spills(&mut self) -> Option<&mut dyn Spills> {
         Some(self)
+    }
+
+    /// A row for each window of the key that has not ended.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let Self { slicing, slices, emitted, newest, .. } = self;
+        let slot = slices.asked(key);
+        let mut ends = BTreeSet::new();
+        for part in slices.parts_of(slot) {
+            let last = slicing.stretch(part.start).last;
+            let mut end = part.from.max(slicing.next_end(*emitted));
+            while end <= last && ends.len() < WINDOWS_MAX {
+                ends.insert(end);
+                match slicing.next_end(end) {
+                    next if next > end => end = next,
+                    _ => break,
+                }
+            }
+        }
+        let mut panes = Vec::with_capacity(ends.len());
+        for end in ends {
+            let (start, group) = (slicing.start_of(end), slices.aggregates.allocate());
+            let merges: Vec<(u32, u32)> = slices.of_key(start, end, slot).map(|from| (group, from)).collect();
+            slices.aggregates.merge(&merges);
+            panes.push(Pane { slot, group, start, end, time: slicing.last_instant(end, *newest), origin: 0 });
+        }
+        let bounds = if slicing.has_bounds() { Bounds::Times } else { Bounds::None };
+        let state = open_windows(&panes, &slices.aggregates, bounds);
+        panes.iter().for_each(|pane| slices.aggregates.release(pane.group));
+        Some(state)
     }
 }
 

@@ -142,6 +142,13 @@ impl Slices {
         parts.filter_map(move |(_, part)| part.table.find(hash, |member| member.slot == slot).map(|member| member.group))
     }
 
+    /// The parts that have a key.
+    pub(crate) fn parts_of(&self, slot: u32) -> impl Iterator<Item = PartId> {
+        let hash = self.hasher.hash_one(slot);
+        let has = move |(_, part): &(&PartId, &Part)| part.table.find(hash, |member| member.slot == slot).is_some();
+        self.parts.iter().filter(has).map(|(id, _)| *id)
+    }
+
     /// Where parts begin, ascending; a slice of several parts more than once.
     pub(crate) fn starts(&self) -> impl Iterator<Item = i64> {
         self.parts.keys().map(|id| id.start)

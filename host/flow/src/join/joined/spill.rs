@@ -57,7 +57,7 @@ impl Joined {
         }
     }
 
-    fn come_back(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), StateCorrupt> {
+    pub(super) fn come_back(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), StateCorrupt> {
         let (side, row) = self.read(key, value).ok_or_else(|| corrupt(key, ROW_FIELDS, 0))?;
         self.side(side).entries.come_back(row, key, value, save);
         Ok(())

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use hashbrown::HashMap;
 use tidemill_event::Field;
 
@@ -19,12 +20,13 @@ use crate::cold::{Dated, put_place, take_place};
 use crate::entries::Entries;
 use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
+use crate::join::asked::{WaitingRow, waiting_rows};
 use crate::join::output::{NO_KEY, key_slots};
 use crate::join::{JoinSide, Side};
 use crate::rows::Rows;
 use crate::state::corrupt;
 use crate::time::Watermark;
-use crate::{KeyChange, Save, Slicing, Spills, StateCorrupt, StepState};
+use crate::{KeyChange, KeyState, Save, Slicing, Spills, StateCorrupt, StepState};
 
 /// What the keys of kept rows begin with in the store.
 pub(super) const ROW: u8 = 6;
@@ -34,6 +36,8 @@ const ORDER_BYTES: usize = 16;
 pub(super) const ROW_FIELDS: &str = "a row of a join";
 /// The entry of the step itself.
 const STEP: u8 = 0xff;
+/// Rows that are read for somebody who asks about a key.
+const READ_MAX: usize = 100_000;
 
 /// A row that is kept.
 #[derive(Debug, Clone, Copy, Default)]
@@ -301,5 +305,23 @@ impl StepState for WindowJoined {
 
     fn spills(&mut self) -> Option<&mut dyn Spills> {
         Some(self)
+    }
+
+    /// Rows that have left memory lie by their slices and not by key: all of them are read, unless they are too many to be.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        if self.cold_len() > READ_MAX {
+            return None;
+        }
+        self.thaw(i64::MIN..i64::MAX);
+        let slot = self.index.asked(key);
+        let of = |side: Side| {
+            let state = if side == Side::Left { &self.left } else { &self.right };
+            let slices = self.slices.values().map(move |slice| if side == Side::Left { &slice.left } else { &slice.right });
+            let rows = slices.filter_map(move |slice| slice.get(&slot)).flatten();
+            rows.map(move |row| WaitingRow { side, row: *row, time: state.kept[*row as usize].time, has_match: None })
+        };
+        let mut rows: Vec<WaitingRow> = of(Side::Left).chain(of(Side::Right)).collect();
+        rows.sort_by_key(|row| (row.side == Side::Right, row.time));
+        Some(waiting_rows(&rows, (&self.left.rows, &self.right.rows)))
     }
 }

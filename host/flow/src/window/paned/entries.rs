@@ -1,14 +1,20 @@
 //! Cells as entries of the state store, and back (`docs/formats/keyed-state.md`).
 
+use arrow_array::RecordBatch;
+use tidemill_event::EventTime;
+
 use crate::aggregate::Aggregates;
 use crate::aggregate::bytes::{take_i64, take_u8, take_u32, take_u64};
 use crate::checksum::checksum;
 use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
 use crate::state::corrupt;
+use crate::window::Bounds;
+use crate::window::asked::open_windows;
+use crate::window::pane::Pane;
 use crate::window::paned::cells::{Cell, Cells, Rules, Side, Told};
 use crate::window::paned::rows::PaneKind;
-use crate::{KeyChange, Save, StateCorrupt, StepState};
+use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
 
 /// What the keys of cells begin with in the store.
 const CELL: u8 = 0x0a;
@@ -150,5 +156,21 @@ impl StepState for Cells {
         let Self { index, aggregates, cells, entries, rules, .. } = self;
         let sum = entries.checksum(|id, key, value| encode(&cells[id as usize], key, value, index, aggregates, *rules));
         sum.wrapping_add(checksum(checksum(0, &[STEP]), &self.own()))
+    }
+
+    /// A row for each window of the key that still takes rows.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let slot = self.index.asked(key);
+        let of_key = |id: &u32| self.entries.is_live(*id) && self.cells[*id as usize].slot == slot;
+        let mut panes: Vec<Pane> = (0..self.cells.len() as u32)
+            .filter(of_key)
+            .map(|id| {
+                let Cell { slot, group, start, end, newest, .. } = self.cells[id as usize];
+                Pane { slot, group, start, end, time: EventTime(newest), origin: 0 }
+            })
+            .collect();
+        panes.sort_by_key(|pane| (pane.end, pane.start));
+        let bounds = if panes.iter().any(|pane| pane.end == i64::MAX) { Bounds::None } else { Bounds::Times };
+        Some(open_windows(&panes, &self.aggregates, bounds))
     }
 }

@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use arrow_array::RecordBatch;
 use tidemill_event::{EventTime, Field};
 
 use crate::aggregate::Aggregates;
@@ -19,7 +20,10 @@ use crate::group::KeyIndex;
 use crate::group::ordered::{ordered_int, plain_int};
 use crate::state::corrupt;
 use crate::time::Watermark;
-use crate::{KeyChange, Save, Spills, StateCorrupt, StepState};
+use crate::window::Bounds;
+use crate::window::asked::{asked, open_windows};
+use crate::window::pane::Pane;
+use crate::{KeyChange, KeyState, Save, Spills, StateCorrupt, StepState};
 
 /// What the keys of sessions begin with in the store.
 const SESSION: u8 = 1;
@@ -302,5 +306,17 @@ impl StepState for Sessions {
 
     fn spills(&mut self) -> Option<&mut dyn Spills> {
         Some(self)
+    }
+
+    /// A row for each session of the key; its end is where it would end if no row came.
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        let slot = asked(self, key, |sessions| &mut sessions.index, Self::warm);
+        let (mut panes, mut at) = (Vec::new(), self.first.get(slot as usize).copied().unwrap_or(NONE));
+        while at != NONE {
+            let Session { slot, start, until, next, .. } = self.sessions[at as usize];
+            panes.push(Pane { slot, group: at, start, end: until, time: EventTime(until), origin: 0 });
+            at = next;
+        }
+        Some(open_windows(&panes, &self.aggregates, Bounds::Times))
     }
 }

@@ -10,11 +10,13 @@
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
+use arrow_array::RecordBatch;
 use hashbrown::HashTable;
 
 use crate::Save;
 use crate::cold::{Cold, LOOKS};
 use crate::state::corrupt;
+use crate::window::asked::asked;
 use crate::window::slices::{PartId, SLICE, Slices, key_of, key_of_part};
 
 impl Slices {
@@ -75,6 +77,23 @@ impl Slices {
         let ids: Vec<PartId> =
             self.parts.range(range).filter(|(_, part)| part.cold > 0 || part.is_unlisted).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.thaw(id));
+    }
+
+    /// The slot of a key that somebody asks for, with all that is kept of it in memory.
+    pub(crate) fn asked(&mut self, key: &RecordBatch) -> u32 {
+        asked(
+            self,
+            key,
+            |slices| &mut slices.index,
+            |slices, slots| {
+                let of_parts = slices.parts.iter().filter(|(_, part)| part.cold > 0 || part.is_unlisted);
+                let keys =
+                    of_parts.map(|(id, _)| key_of(*id, slots[0], &slices.index)).filter(|key| slices.cold.has(key)).collect();
+                let mut cold = std::mem::take(&mut slices.cold);
+                cold.take(&keys, |key, value, save| slices.come_back(key, value, save));
+                slices.cold = cold;
+            },
+        )
     }
 
     fn come_back(&mut self, key: &[u8], value: &[u8], save: Save) -> Result<(), crate::StateCorrupt> {
