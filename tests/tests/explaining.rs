@@ -30,6 +30,20 @@ const IN_YAML: &str = "
       select: {a: first(fails.seq), c: last(fails.seq)}
 ";
 
+const IN_A_LIST: &str = "
+  - patterns:
+      - {name: never, stages: [{begin: a, where: type = 'nothing'}], within: 1s, select: {a: a.seq}}
+      - {name: brute, stages: [{begin: fails, where: type = 'auth_failed', times: 3}], within: 60s, skip: past_last, explain: true, select: {a: first(fails.seq), c: last(fails.seq)}}
+    by: [src_ip]
+";
+
+/// The row of a match has what the component makes of it, and the id.
+const AS_COMPONENT: &str = "
+  - pattern: std-failed-logins@1
+    by: [src_ip]
+    explain: true
+";
+
 const IN_SQL: &str = "
   - match_recognize: |
       PARTITION BY src_ip ORDER BY _time
@@ -86,7 +100,9 @@ fn brute_force_is_explained_by_its_id_behind_kills() {
 
     let mut host = Host::start();
     stream(&host);
-    for (name, steps) in [("yaml", IN_YAML), ("sql", IN_SQL), ("together", TOGETHER)] {
+    host.push_guest("std-failed-logins", "1.0.0").expect(201);
+    let all = [("yaml", IN_YAML), ("sql", IN_SQL), ("list", IN_A_LIST), ("component", AS_COMPONENT), ("together", TOGETHER)];
+    for (name, steps) in all {
         host.apply(name, &format!("{HEAD}{steps}to: [{{stream: {name}-out}}]\n")).expect(201);
     }
     let lines: Vec<&str> = events.lines().filter(|line| line.contains("\"src_ip\"")).collect();
@@ -98,7 +114,7 @@ fn brute_force_is_explained_by_its_id_behind_kills() {
     // Time goes on in both partitions, so that nobody waits for it.
     let far = |no: i64| json!({"seq": -no, "ts_ms": 1_600_000_000_000_i64 + no, "type": "auth_failed", "user": format!("u{no}"), "src_ip": format!("10.0.0.{no}")});
     host.send("logins", &Value::Array((0..40).map(far).collect())).expect(200);
-    for name in ["yaml", "sql"] {
+    for name in ["yaml", "sql", "list", "component"] {
         let rows = host.wait_rows(&format!("{name}-out"), expected.len());
         assert_eq!(rows.len(), expected.len());
     }
@@ -107,7 +123,12 @@ fn brute_force_is_explained_by_its_id_behind_kills() {
     // What is asked for now was told by hosts that are no more.
     host.kill();
     host.launch();
-    for name in ["yaml", "sql"] {
+    for (name, step) in [
+        ("yaml", "steps[2].pattern"),
+        ("sql", "steps[2].match_recognize"),
+        ("list", "steps[2].patterns[brute]"),
+        ("component", "steps[2].pattern"),
+    ] {
         let rows = host.rows(&format!("{name}-out"));
         let mut found = BTreeSet::new();
         for row in &rows {
@@ -115,7 +136,10 @@ fn brute_force_is_explained_by_its_id_behind_kills() {
             assert_eq!((seqs(&why, "row"), &why["key"]["src_ip"]), (seqs(&why, "event"), &row["src_ip"]), "{why}");
             assert!(why["took_ms"].as_i64().expect("a length") < 60_000 && why["within_ms"] == 60_000, "{why}");
             assert_eq!((why["told_by"].as_str(), why["count"].as_i64()), (Some("event"), Some(3)), "{why}");
-            assert_eq!((&why["events"][0]["row"]["seq"], &why["events"][2]["row"]["seq"]), (&row["a"], &row["c"]));
+            if name != "component" {
+                assert_eq!((&why["events"][0]["row"]["seq"], &why["events"][2]["row"]["seq"]), (&row["a"], &row["c"]));
+            }
+            assert_eq!(why["step"], step, "{why}");
             found.insert(seqs(&why, "row"));
         }
         assert_eq!(found, expected, "{name}");
@@ -135,6 +159,11 @@ fn brute_force_is_explained_by_its_id_behind_kills() {
             row["evidence"].as_array().expect("evidence").iter().filter_map(|event| event["seq"].as_i64()).collect();
         assert_eq!(seqs(&why, "row"), evidence, "{why}");
     }
+    for (name, of) in [("list", "steps[2].patterns[brute]"), ("component", "steps[2].pattern")] {
+        let id = host.rows(&format!("{name}-out"))[0]["match_id"].as_str().expect("an id").to_owned();
+        let shown = cli(&host, &["explain", "match", name, &id]);
+        assert!(shown.contains(of) && shown.contains("of 60 s") && shown.contains("\"seq\":"), "{shown}");
+    }
     let (row, asked) = (&host.rows("yaml-out")[0], "/v1/pipelines/yaml/matches");
     let id = row["match_id"].as_str().expect("an id");
     let shown = cli(&host, &["explain", "match", "yaml", id]);
@@ -149,7 +178,7 @@ fn brute_force_is_explained_by_its_id_behind_kills() {
         assert_eq!(host.get(&format!("{asked}/{other}")).expect(404).json()["type"], "urn:tidemill:problem:unknown-match");
     }
     // The evidence is the pipeline's; the events were the stream's.
-    for name in ["yaml", "sql", "together"] {
+    for (name, _) in all {
         host.ask("DELETE", &format!("/v1/pipelines/{name}"), None, b"").expect_success();
     }
     host.ask("DELETE", "/v1/streams/logins", None, b"").expect_success();

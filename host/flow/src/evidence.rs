@@ -79,6 +79,8 @@ impl FromStr for MatchId {
 pub struct Evidence {
     /// The step that found it.
     pub step: StepId,
+    /// The pattern, by its place in the step's list, if it has one.
+    pub pattern: Option<u32>,
     /// Which match.
     pub id: MatchId,
     /// The input row that let it out.
@@ -105,6 +107,11 @@ impl Identity {
         let mut bytes = step.0.to_le_bytes().to_vec();
         index.put_key(slot, &mut bytes);
         Self(bytes)
+    }
+
+    /// Which of the patterns of a step it is a match of.
+    pub(crate) fn of_pattern(&mut self, name: &str) {
+        self.0.extend_from_slice(name.as_bytes());
     }
 
     /// One of its events, and what it was taken for.
@@ -160,7 +167,8 @@ pub(crate) fn rows_shown(kept: &Rows, rows: &[u32]) -> Vec<String> {
     encoded(KeyState::new(columns.filter(|(field, _)| is_shown(field)).collect(), vec![0; rows.len()]))
 }
 
-fn encoded(KeyState { fields, rows }: KeyState) -> Vec<String> {
+/// Each row as a JSON object.
+pub(crate) fn encoded(KeyState { fields, rows }: KeyState) -> Vec<String> {
     let encoder = RowEncoder::new(&StreamSchema { fields, unknown: UnknownFields::Drop, infer: false }, None);
     (0..rows.num_rows()).map(|row| encoder.one(&rows, row)).collect()
 }

@@ -127,8 +127,20 @@ pub(super) fn pattern(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
 }
 
 /// What one of a list says: the key and the order are the list's.
-const KEYS_IN_LIST: [&str; 11] =
-    ["name", "stages", "within", "within_last", "skip", "select", "timeouts", "draining", "runs_max", "events_max", "too_many"];
+const KEYS_IN_LIST: [&str; 12] = [
+    "name",
+    "stages",
+    "within",
+    "within_last",
+    "skip",
+    "select",
+    "timeouts",
+    "explain",
+    "draining",
+    "runs_max",
+    "events_max",
+    "too_many",
+];
 
 /// Reads one of a list.
 pub(super) fn in_list(
@@ -139,11 +151,11 @@ pub(super) fn in_list(
     faults: &mut Vec<Fault>,
 ) -> Option<PatternDefinition> {
     let said = said(&mut object, faults);
+    let explain = object.flag("explain", faults).unwrap_or(false);
     let draining = object.flag("draining", faults).unwrap_or(false);
     let limits = limits(&mut object, faults);
     object.finish(&KEYS_IN_LIST, faults);
-    // Evidence is of a step's matches; a list has none to show yet.
-    Some(of(said?, by.to_vec(), Beside { order, explain: false, limits, draining }, line))
+    Some(of(said?, by.to_vec(), Beside { order, explain, limits, draining }, line))
 }
 
 /// Reads a step whose pattern a component has.

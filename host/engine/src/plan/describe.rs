@@ -106,7 +106,7 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 described["rate"] = json!(sample.rate);
                 described["by"] = json!(sample.by.iter().map(|field| &*field.name).collect::<Vec<_>>());
             }
-            if let Some(explained) = plan.explained(StepId(at as u32)) {
+            if let Some(explained) = plan.explained(StepId(at as u32), None) {
                 let kept: Vec<&str> = explained.shown.iter().map(|name| &**name).collect();
                 described["explain"] =
                     json!({"stream": OwnStream::Matches.name(&plan.definition.name).to_string(), "kept": kept});

@@ -9,7 +9,7 @@ use tidemill_flow::StepId;
 use crate::pipeline::Text;
 use crate::plan::check::Checker;
 use crate::plan::columns::{Columns, PlaceColumn};
-use crate::plan::{Plan, PlannedKind};
+use crate::plan::{Plan, PlannedKind, PlannedStep};
 
 /// What a step says of its matches.
 #[derive(Debug, Clone)]
@@ -69,9 +69,10 @@ pub(super) fn kept_fields(explained: Option<&PlannedExplain>, columns: &Columns)
 }
 
 impl Plan {
-    /// What a step says of its matches, if it was asked to.
-    pub(crate) fn explained(&self, step: StepId) -> Option<&PlannedExplain> {
+    /// What a step says of its matches, if it was asked to. `pattern`: of a list, which of its patterns.
+    pub(crate) fn explained(&self, step: StepId, pattern: Option<u32>) -> Option<&PlannedExplain> {
         match &self.steps.get(step.0 as usize)?.kind {
+            PlannedKind::Patterns(list) => list.patterns.get(pattern? as usize)?.1.explained.as_ref(),
             PlannedKind::Pattern(pattern) => pattern.explained.as_ref(),
             PlannedKind::Match(planned) => planned.explained.as_ref(),
             PlannedKind::Correlate(correlate) => correlate.explained.as_ref(),
@@ -87,7 +88,6 @@ impl Plan {
             | PlannedKind::Origin(_)
             | PlannedKind::Metrics(_)
             | PlannedKind::Alert(_)
-            | PlannedKind::Patterns(_)
             | PlannedKind::Window(_)
             | PlannedKind::Machine(_)
             | PlannedKind::Join(_)
@@ -98,6 +98,10 @@ impl Plan {
 
     /// Whether a step explains its matches: then there is a stream of what they are made of.
     pub(crate) fn has_explained(&self) -> bool {
-        (0..self.steps.len() as u32).any(|step| self.explained(StepId(step)).is_some())
+        let explains = |(at, step): (u32, &PlannedStep)| match &step.kind {
+            PlannedKind::Patterns(list) => list.patterns.iter().any(|(_, pattern)| pattern.explained.is_some()),
+            _ => self.explained(StepId(at), None).is_some(),
+        };
+        (0..).zip(&self.steps).any(explains)
     }
 }

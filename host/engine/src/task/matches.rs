@@ -9,7 +9,7 @@ use serde_json::json;
 use tidemill_event::{EventTime, Field, FieldType, Retention, StreamDefinition, StreamSchema, UnknownFields};
 use tidemill_flow::{Evidence, MATCH_ID};
 
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedKind};
 
 /// The longest JSON of a match's events; the events behind are left out, and the row says how many there were.
 const EVENTS_BYTES_MAX: usize = 1 << 20;
@@ -51,7 +51,7 @@ pub(crate) fn matches_definition(partitions: u32) -> StreamDefinition {
 /// If a step found it that was not asked to explain.
 pub(super) fn rows(plan: &Plan, found: &[Evidence], schema: &StreamSchema) -> RecordBatch {
     let explained: Vec<_> =
-        found.iter().map(|one| plan.explained(one.step).expect("only a step that explains has evidence")).collect();
+        found.iter().map(|one| plan.explained(one.step, one.pattern).expect("only a step that explains has evidence")).collect();
     let text = |of: &dyn Fn(usize) -> Option<String>| Arc::new((0..found.len()).map(of).collect::<StringArray>()) as ArrayRef;
     let number = |of: &dyn Fn(usize) -> Option<i64>| Arc::new((0..found.len()).map(of).collect::<Int64Array>()) as ArrayRef;
     let bit = |of: fn(&Evidence) -> bool| Arc::new(found.iter().map(|one| Some(of(one))).collect::<BooleanArray>()) as ArrayRef;
@@ -70,7 +70,7 @@ pub(super) fn rows(plan: &Plan, found: &[Evidence], schema: &StreamSchema) -> Re
             "time" => time(|one| one.time),
             MATCH_ID => text(&|at| Some(found[at].id.to_string())),
             "pipeline" => text(&|_| Some(plan.definition.name.to_string())),
-            "step" => text(&|at| Some(plan.step_name(found[at].step.0))),
+            "step" => text(&|at| Some(place_of(plan, &found[at]))),
             "sought" => text(&|at| Some(explained[at].sought.clone())),
             "within_ms" => number(&|at| explained[at].within.map(|within| within.as_millis() as i64)),
             "skip" => text(&|at| explained[at].skip.clone()),
@@ -87,6 +87,15 @@ pub(super) fn rows(plan: &Plan, found: &[Evidence], schema: &StreamSchema) -> Re
         .chain([time(|one| one.time)])
         .collect();
     RecordBatch::try_new(Arc::new(schema.arrow()), columns).expect("the columns of a stream of matches")
+}
+
+/// `steps[1].pattern`; of one of a list `steps[1].patterns[declined]`.
+fn place_of(plan: &Plan, found: &Evidence) -> String {
+    let step = plan.step_name(found.step.0);
+    match plan.steps.get(found.step.0 as usize).map(|step| &step.kind).zip(found.pattern) {
+        Some((PlannedKind::Patterns(list), at)) => format!("{step}[{}]", list.patterns[at as usize].0),
+        Some(_) | None => step,
+    }
 }
 
 /// The first events, as many as fit.

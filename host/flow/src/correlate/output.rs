@@ -144,6 +144,7 @@ pub(crate) fn explained(matches: &[Match], step: StepId, shown: &[Arc<str>], gro
         let end = |time: Option<&i64>| EventTime(time.copied().unwrap_or_default());
         Evidence {
             step,
+            pattern: None,
             id: id(one, step, index),
             origin: one.origin,
             key,

@@ -164,7 +164,8 @@ impl PatternStep {
     fn said(&mut self, told: &[Emitted], output: &mut Outcome) -> FlowBatch {
         let Kept { buffer, rows: stored, index, matcher, .. } = &self.kept;
         let evidence = self.explained.as_ref().map_or_else(Vec::new, |shown| {
-            Telling { step: self.step, stages: &matcher.automaton.stages, index, buffer, rows: stored, shown }.evidence(told)
+            let (step, listed, stages) = (self.step, self.listed.as_ref(), &matcher.automaton.stages[..]);
+            Telling { step, listed, stages, index, buffer, rows: stored, shown }.evidence(told)
         });
         let ids: Vec<MatchId> = evidence.iter().map(|evidence| evidence.id).collect();
         output.evidence.extend(evidence);

@@ -7,6 +7,8 @@
 //! A row that begins no run is looked up among the keys that have one, and leaves nothing behind; where a pattern passes over whatever fits no stage, not even that. What comes out is in the order of (input row that let it out, instant, event), so that
 //! neither the cut of batches nor the order of keys in memory shows.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use tidemill_event::{Breaker, Field};
 
@@ -34,6 +36,8 @@ pub struct PatternStep {
     pub(super) asking: Option<Asking>,
     pub(super) output: MatchOutput,
     pub(super) explained: Explained,
+    /// Its place in a list and its name, if it stands in one.
+    pub(super) listed: Option<(u32, Arc<str>)>,
     pub(super) tally: PatternTally,
     /// What was reported last.
     reported: PatternTally,
@@ -69,11 +73,17 @@ impl PatternStep {
             asking,
             output,
             explained,
+            listed: None,
             tally: PatternTally::default(),
             reported: PatternTally::default(),
             kept,
             nothing: None,
         })
+    }
+
+    /// As one of a list: its place there, and its name.
+    pub(crate) fn listed(self, at: u32, name: Arc<str>) -> Self {
+        Self { listed: Some((at, name)), ..self }
     }
 
     /// The columns that come out, `_time` aside.

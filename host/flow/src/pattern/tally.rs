@@ -14,7 +14,7 @@ pub struct PatternTally {
     pub bounded: Tally,
     /// Predicates that failed on a row: no, and counted.
     pub failed: u64,
-    /// Runs there are, of all keys.
+    /// Runs there are, of all keys, and matches that wait for one that began before.
     pub runs: u64,
 }
 

@@ -17,6 +17,8 @@ use crate::{Evidence, StepId};
 /// Where all of it stands while rows are told.
 pub(crate) struct Telling<'a> {
     pub(crate) step: StepId,
+    /// Its place in a list and its name, if it stands in one.
+    pub(crate) listed: Option<&'a (u32, Arc<str>)>,
     /// Names of stages.
     pub(crate) stages: &'a [Arc<str>],
     pub(crate) index: &'a KeyIndex,
@@ -35,6 +37,7 @@ impl Telling<'_> {
 
     fn of(&self, one: &Emitted, key: String) -> Evidence {
         let mut identity = Identity::new(self.step, self.index, one.slot);
+        self.listed.iter().for_each(|(_, name)| identity.of_pattern(name));
         let mut last = one.found.begun.time;
         for (stage, taken) in self.buffer.chain(one.found.node) {
             identity.add(taken.moment, u64::from(stage.0));
@@ -43,6 +46,7 @@ impl Telling<'_> {
         let is_shown = |name: &str| self.shown.iter().any(|shown| **shown == *name);
         Evidence {
             step: self.step,
+            pattern: self.listed.map(|(at, _)| *at),
             id: identity.id(one.time),
             origin: one.origin,
             key,

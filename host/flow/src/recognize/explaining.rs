@@ -36,6 +36,7 @@ impl Explaining {
         let last = times.iter().copied().max().unwrap_or(found.begun.time);
         Evidence {
             step,
+            pattern: None,
             id: id(step, one, index),
             origin: one.origin,
             key,

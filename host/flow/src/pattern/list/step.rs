@@ -78,7 +78,7 @@ impl PatternList {
                     uses[*condition as usize].push((at, predicate));
                 }
             }
-            let step = PatternStep::new(pattern.settings)?;
+            let step = PatternStep::new(pattern.settings)?.listed(at, pattern.name.clone());
             for field in step.looks_at() {
                 if !looked_at.iter().any(|known| known.name == field.name) {
                     looked_at.push(field.clone());
