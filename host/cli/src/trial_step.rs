@@ -66,6 +66,7 @@ pub(crate) fn step(
                 Ttl::new(lifetime.after, clock)
             };
             let table = |table: &TableDescription| ProcessTable {
+                name: table.name.as_str().into(),
                 key: table.key.clone(),
                 values: table.values.clone(),
                 ttl: table.ttl.map(ttl),

@@ -408,6 +408,17 @@ impl KeyedTable {
     }
 }
 
+impl KeyedTable {
+    /// The declared fields of some slots, for people who ask.
+    pub(crate) fn rows_of(&self, slots: &[u32]) -> KeyState {
+        let field = |field| Field::from_arrow(field).unwrap_or_else(|| panic!("no state of type {field}"));
+        let fields = self.first.schema_ref().fields().iter().map(|declared| field(declared));
+        let columns = fields.zip(self.columns.iter().map(|column| column.load(slots))).collect();
+        // Since when it is held is not known.
+        KeyState::new(columns, vec![0; slots.len()])
+    }
+}
+
 /// Tables of fewer slots keep what they have.
 const SHRINK_MIN: usize = 4_096;
 
@@ -440,11 +451,7 @@ impl StepState for KeyedTable {
         let mut bytes = Vec::new();
         KeyColumn::of(key, &by).iter().for_each(|column| column.write(0, &mut bytes));
         let there: Vec<u32> = self.find(&bytes).into_iter().collect();
-        let field = |field| Field::from_arrow(field).unwrap_or_else(|| panic!("no state of type {field}"));
-        let fields = self.first.schema_ref().fields().iter().map(|declared| field(declared));
-        let columns = fields.zip(self.columns.iter().map(|column| column.load(&there))).collect();
-        // Since when it is held is not known.
-        Some(KeyState::new(columns, there.iter().map(|_| 0).collect()))
+        Some(self.rows_of(&there))
     }
 
     fn spills(&mut self) -> Option<&mut dyn Spills> {

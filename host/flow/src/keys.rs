@@ -17,6 +17,10 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, TimeUnit};
+use serde_json::{Map, Value};
+use tidemill_event::{EventTime, Field, FieldType};
+
+use crate::aggregate::bytes::{take, take_i64, take_u8, take_u32};
 
 /// One key column of a batch: its type is looked at once. Its other form, bytes in the order of the values, is in `group/key_columns.rs`.
 pub(crate) enum KeyColumn<'a> {
@@ -81,6 +85,40 @@ impl<'a> KeyColumn<'a> {
     }
 }
 
+/// The values of a key's bytes, by the names of its columns. `None`: they are bytes of other columns.
+pub(crate) fn shown(fields: &[Field], mut bytes: &[u8]) -> Option<Map<String, Value>> {
+    let mut key = Map::new();
+    for field in fields {
+        let value = match take_u8(&mut bytes)? {
+            0 => Value::Null,
+            _ => match field.ty {
+                FieldType::Bool => Value::Bool(take_u8(&mut bytes)? == 1),
+                FieldType::Int64 => take_i64(&mut bytes)?.into(),
+                FieldType::Timestamp(_) => EventTime(take_i64(&mut bytes)?).to_rfc3339().into(),
+                FieldType::Float64 => f64::from_le_bytes(take(&mut bytes, 8)?.try_into().ok()?).into(),
+                FieldType::Decimal { scale, .. } => {
+                    let unscaled = i128::from_le_bytes(take(&mut bytes, 16)?.try_into().ok()?);
+                    let width = usize::from(scale) + 1;
+                    let digits = format!("{:0width$}", unscaled.unsigned_abs());
+                    let (whole, rest) = digits.split_at(digits.len() + 1 - width);
+                    let (sign, point) = (if unscaled < 0 { "-" } else { "" }, if rest.is_empty() { "" } else { "." });
+                    format!("{sign}{whole}{point}{rest}").into()
+                }
+                FieldType::String | FieldType::Json => {
+                    let length = take_u32(&mut bytes)? as usize;
+                    str::from_utf8(take(&mut bytes, length)?).ok()?.into()
+                }
+                FieldType::Bytes => {
+                    let length = take_u32(&mut bytes)? as usize;
+                    take(&mut bytes, length)?.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+                }
+            },
+        };
+        key.insert(field.name.to_string(), value);
+    }
+    bytes.is_empty().then_some(key)
+}
+
 fn canonical(value: f64) -> f64 {
     if value == 0.0 {
         0.0
@@ -109,5 +147,35 @@ fn variable(value: Option<&[u8]>, out: &mut Vec<u8>) {
             out.extend_from_slice(bytes);
         }
         None => out.push(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::key_state::column;
+
+    #[test]
+    fn the_bytes_of_a_key_say_its_values() {
+        let decimal = Decimal128Array::from(vec![Some(-12_345), Some(7)]).with_precision_and_scale(9, 2).expect("a scale");
+        let columns = vec![
+            column("b", FieldType::Bool, BooleanArray::from(vec![Some(true), None])),
+            column("i", FieldType::Int64, Int64Array::from(vec![Some(-7), None])),
+            column("f", FieldType::Float64, Float64Array::from(vec![Some(-0.0), None])),
+            column("d", FieldType::Decimal { precision: 9, scale: 2 }, decimal),
+            column("t", FieldType::Timestamp(None), crate::key_state::times_of([Some(1), None].into_iter())),
+            column("s", FieldType::String, StringArray::from(vec![Some("ä"), None])),
+            column("y", FieldType::Bytes, BinaryArray::from(vec![Some(&[1, 255][..]), None])),
+        ];
+        let fields: Vec<Field> = columns.iter().map(|(field, _)| field.clone()).collect();
+        let said = [0, 1].map(|row| {
+            let mut bytes = Vec::new();
+            columns.iter().for_each(|(_, column)| KeyColumn::new(column).write(row, &mut bytes));
+            assert_eq!(shown(&fields[..6], &bytes), None, "bytes of one more column");
+            Value::Object(shown(&fields, &bytes).expect("a key")).to_string()
+        });
+        expect![[r#""#]].assert_eq(&said.join("\n"));
     }
 }

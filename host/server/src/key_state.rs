@@ -89,7 +89,7 @@ pub(crate) fn problem(error: StateOfKeyError) -> Problem {
         }
         StateOfKeyError::BadKey { .. } => Problem::new(Kind::BadParameter, detail, "a key is read as its columns are in JSON"),
         StateOfKeyError::CannotBeAsked { .. } => {
-            let remedy = "all steps with state say what they hold of a key but `process`, and windows whose aggregates are components";
+            let remedy = "all steps with state say what they hold of a key, but windows whose aggregates are components";
             Problem::new(Kind::Invalid, detail, remedy)
         }
     }

@@ -71,6 +71,7 @@ fn schema(fields: Vec<Field>) -> StreamSchema {
 pub(super) fn settings(step: tidemill_flow::StepId, planned: &PlannedComponent, by: &[Field]) -> ProcessSettings {
     let description = planned.component.description();
     let table = |table: &tidemill_runtime::TableDescription| ProcessTable {
+        name: table.name.as_str().into(),
         key: table.key.clone(),
         values: table.values.clone(),
         ttl: table.ttl.map(ttl),

@@ -109,6 +109,7 @@ impl PlannedKind {
         match self {
             Self::Rule { .. }
             | Self::Transform { .. }
+            | Self::Process { .. }
             | Self::Pattern(_)
             | Self::Patterns(_)
             | Self::Match(_)
@@ -122,7 +123,6 @@ impl PlannedKind {
             Self::Where(_)
             | Self::Select(_)
             | Self::Extend(_)
-            | Self::Process { .. }
             | Self::Lookup(_)
             | Self::Sample(_)
             | Self::Rules(_)

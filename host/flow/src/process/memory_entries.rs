@@ -4,9 +4,11 @@
 //! 00 key                 a state row         01 + table number, key, entry's key     an entry         ff key      a key's timers
 //! ```
 
+use arrow_array::RecordBatch;
+
 use crate::process::remembered::Remembered;
 use crate::state::corrupt;
-use crate::{KeyChange, Save, StateCorrupt, StepState};
+use crate::{KeyChange, KeyState, Save, StateCorrupt, StepState};
 
 const STATE: u8 = 0;
 const FIRST_TABLE: u8 = 1;
@@ -76,5 +78,9 @@ impl StepState for Remembered {
             sum = sum.wrapping_add(tagged_sum(tag, table.checksum()));
         }
         sum
+    }
+
+    fn of_key(&mut self, key: &RecordBatch) -> Option<KeyState> {
+        self.asked(key)
     }
 }

@@ -8,6 +8,7 @@
 //! A row that comes out has the step's key in front, and the time of the row or timer it came from. Rows that timers made stand behind the
 //! rows of the input row that let them out, by (time, key, name); so the output hangs on no cut either.
 
+mod asked;
 mod chains;
 mod memory_entries;
 mod remembered;

@@ -17,6 +17,8 @@ use crate::{Outcome, Ttl};
 /// A table as a process step is told of it.
 #[derive(Debug, Clone)]
 pub struct ProcessTable {
+    /// What it is called.
+    pub name: Arc<str>,
     /// The fields of an entry's key.
     pub key: Vec<Field>,
     /// What an entry holds.
@@ -28,6 +30,9 @@ pub struct ProcessTable {
 }
 
 pub(crate) struct Table {
+    pub(super) name: Arc<str>,
+    /// The fields of an entry's key, and their names.
+    pub(super) fields: Vec<Field>,
     key: Vec<Arc<str>>,
     pub(crate) entries: KeyedTable,
     on_read: bool,
@@ -46,11 +51,12 @@ pub(crate) type Times<'a> = dyn Fn(Ttl, u32) -> Now + Sync + 'a;
 
 impl Table {
     pub(crate) fn new(settings: ProcessTable) -> Self {
-        let ProcessTable { key, values, ttl, on_read } = settings;
+        let ProcessTable { name, key: own, values, ttl, on_read } = settings;
         let fields: Vec<_> = values.iter().map(|field| Arc::new(Field { nullable: true, ..field.clone() }.arrow())).collect();
         let nothing = values.iter().map(|field| arrow_array::new_null_array(&field.ty.arrow(), 1)).collect();
         let entries = KeyedTable::new(crate::batch::assemble(fields, nothing, 1)).living(ttl);
-        Self { key: key.into_iter().map(|field| field.name).collect(), entries, on_read }
+        let key = own.iter().map(|field| field.name.clone()).collect();
+        Self { name, fields: own, key, entries, on_read }
     }
 
     /// Looks up what rows want. `of_row` is the step's key of a row.

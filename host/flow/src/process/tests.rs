@@ -248,6 +248,7 @@ fn step_of(guest: Box<dyn ProcessGuest>) -> ProcessStep {
         state: counting_table().living(ttl(STATE_TTL)),
         keeps_state: true,
         tables: vec![ProcessTable {
+            name: "entries".into(),
             key: vec![int("entry", false)],
             values: vec![int("value", false)],
             ttl: ttl(TABLE_TTL),
@@ -476,4 +477,22 @@ fn answers_near_their_bound_do_not_cost_a_search_each() {
     assert_eq!(run(Box::new(Narrow(calls.clone()))), run(Box::new(Native)));
     // 150 that return, a fourth as many that look whether more would fit, and the way down from 300.
     assert!((150..=200).contains(&calls.load(Ordering::Relaxed)), "{calls:?}");
+}
+
+#[test]
+fn a_key_says_its_state_its_entries_and_its_timers() {
+    let row = |key, value, time| Row { key, value, time };
+    // Two entries and a timer of one key; of another, one entry.
+    let rows = [row(1, 0, 5), row(1, 5, 6), row(1, 2, 7), row(2, 0, 7)];
+    let (mut process, watermarks) = (step(), watermarks(&rows));
+    let marks = Marks::new(Watermark(i64::MIN), watermarks[..4].to_vec(), None, Watermark(watermarks[4]));
+    process.apply(batch(&rows), &mut Outcome::new(EventTime(0)).with_marks(marks));
+    let mut said = |key: u8| {
+        let asked = batch(&[row(key, 0, 0)]).rows;
+        let columns = ["k", "_time"].map(|name| asked.schema().index_of(name).expect("a column"));
+        let held = process.state().expect("a process has state").of_key(&asked.project(&columns).expect("both columns"));
+        crate::evidence::encoded(held.expect("it says what it holds")).join("\n")
+    };
+    let said = [said(1), said(2), said(3)];
+    expect_test::expect![[r#""#]].assert_eq(&said.join("\n\n"));
 }

@@ -74,6 +74,11 @@ impl Timers {
         vec![Field::new("timer.at", FieldType::Timestamp(None), false), Field::new("timer.name", FieldType::String, false)]
     }
 
+    /// Those of a key, ascending.
+    pub(super) fn of_key(&self, key: &[u8]) -> &[Timer] {
+        self.of.get(key).map_or(&[], |of| &of.timers)
+    }
+
     /// The earliest time of all.
     pub(crate) fn earliest(&self) -> Option<i64> {
         self.queue.first().map(|(at, _)| *at)
