@@ -22,7 +22,7 @@ use tidemill_runtime::{Grants, Runtime};
 
 use crate::plan::aggregates::{PlannedAggregate, PlannedAggregates};
 use crate::plan::call::ComponentCall;
-use crate::plan::check::keep;
+use crate::plan::check_steps::keep;
 use crate::plan::machine::{PlannedState, PlannedTimeout, PlannedTransition};
 use crate::plan::meters::{PlannedMeter, StepMeters};
 use crate::plan::pattern;

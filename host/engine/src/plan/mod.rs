@@ -11,6 +11,8 @@ mod alert;
 mod call;
 mod chain;
 mod check;
+mod check_components;
+mod check_steps;
 mod check_targets;
 mod columns;
 mod component;

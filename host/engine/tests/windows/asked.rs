@@ -107,10 +107,22 @@ fn windows_say_which_are_open_and_what_they_would_say_now() {
     let select = "select: {n: count(*), mean: avg(v), most: max(v)}";
     let rows = "a@1=5 b@2=1 a@3=7 a@8=2 a@12=4 b@13=1";
     holds("events", &format!("- window: {{tumbling: 10s, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
-    holds("events", &format!("- window: {{hopping: {{size: 10s, every: 5s}}, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds(
+        "events",
+        &format!("- window: {{hopping: {{size: 10s, every: 5s}}, by: [k], {select}}}"),
+        rows,
+        Some("a"),
+        expect![[r#""#]],
+    );
     holds("events", &format!("- window: {{session: 8s, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
     holds("events", &format!("- window: {{count: 5, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
-    holds("events", &format!("- window: {{tumbling: 10s, by: [k], {select}, early: {{rows: 2}}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds(
+        "events",
+        &format!("- window: {{tumbling: 10s, by: [k], {select}, early: {{rows: 2}}}}"),
+        rows,
+        Some("a"),
+        expect![[r#""#]],
+    );
     holds("events", &format!("- window: {{tumbling: 10s, {select}}}"), rows, None, expect![[r#""#]]);
 }
 
@@ -149,7 +161,8 @@ fn state_that_left_memory_is_said_too() {
                 host.settle("p");
             });
             let on_disk = host.status("p").tasks.iter().map(|task| task.state_entries_on_disk).sum::<u64>();
-            let said = [0, 7, 1234, 3999].map(|n| ask(&host, "0", Some(&format!("key-{n}"))).expect("a state")["state"].to_string());
+            let said =
+                [0, 7, 1234, 3999].map(|n| ask(&host, "0", Some(&format!("key-{n}"))).expect("a state")["state"].to_string());
             (on_disk, said)
         });
         assert_eq!(said[0].1, said[1].1, "{step}");
