@@ -6,6 +6,8 @@
 //! ```
 //! An entry that says the same but for `draining` is the same entry; what is left is paired by its name.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::plan::difference::partial::Fates;
@@ -54,22 +56,30 @@ pub(super) fn entries_changed(list: &str, old: &[&Entry], new: &[&Entry], fates:
 
 /// Places of entries side by side.
 fn paired(old: &[&Entry], new: &[&Entry]) -> Vec<(Option<usize>, Option<usize>)> {
-    let same_but_draining = |was: &Entry, is: &Entry| {
-        let says = |entry: &Entry| entry.iter().filter(|(key, _)| *key != "draining").count();
-        says(was) == says(is) && was.iter().filter(|(key, _)| *key != "draining").all(|(key, value)| is.get(key) == Some(value))
+    // What is left of the old ones, by name: few have the same.
+    let mut left: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (was, entry) in old.iter().enumerate() {
+        left.entry(name(entry)).or_default().push(was);
+    }
+    let mut take = |is: &Entry, is_it: &dyn Fn(usize) -> bool| {
+        let of_name = left.get_mut(name(is))?;
+        let at = of_name.iter().position(|was| is_it(*was))?;
+        Some(of_name.remove(at))
     };
-    let mut left: Vec<usize> = (0..old.len()).collect();
-    let mut pairs: Vec<(Option<usize>, Option<usize>)> = Vec::with_capacity(new.len());
-    for is in new {
-        let was = left.iter().position(|was| same_but_draining(old[*was], is));
-        pairs.push((was.map(|at| left.remove(at)), Some(pairs.len())));
+    let mut pairs: Vec<(Option<usize>, Option<usize>)> =
+        (0..new.len()).map(|is| (take(new[is], &|was| same_but_draining(old[was], new[is])), Some(is))).collect();
+    for (is, (was, _)) in pairs.iter_mut().enumerate().filter(|(_, (was, _))| was.is_none()) {
+        *was = take(new[is], &|_| true);
     }
-    for (was, is) in pairs.iter_mut().filter(|(was, _)| was.is_none()) {
-        let Some(is) = is else { continue };
-        *was = left.iter().position(|was| name(old[*was]) == name(new[*is])).map(|at| left.remove(at));
-    }
-    pairs.extend(left.into_iter().map(|was| (Some(was), None)));
+    let mut removed: Vec<usize> = left.into_values().flatten().collect();
+    removed.sort_unstable();
+    pairs.extend(removed.into_iter().map(|was| (Some(was), None)));
     pairs
+}
+
+fn same_but_draining(was: &Entry, is: &Entry) -> bool {
+    let says = |entry: &Entry| entry.iter().filter(|(key, _)| *key != "draining").count();
+    says(was) == says(is) && was.iter().filter(|(key, _)| *key != "draining").all(|(key, value)| is.get(key) == Some(value))
 }
 
 #[cfg(test)]

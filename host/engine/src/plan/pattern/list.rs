@@ -84,7 +84,7 @@ impl Checker<'_> {
         let judged = self.judged();
         let mut shared = Some(SharedTests::default());
         let mut patterns: Vec<(Arc<str>, PlannedPattern)> = Vec::new();
-        let mut before: Vec<(Field, Expression)> = Vec::new();
+        let (mut before, mut drained): (Vec<(Field, Expression)>, Vec<usize>) = (Vec::new(), Vec::new());
         let mut told: Vec<Field> = by.clone();
         for one in &wanted.patterns {
             let Some((planned, ..)) = self.patterned(&one.path, &one.pattern, columns, (None, &mut shared)) else {
@@ -93,10 +93,16 @@ impl Checker<'_> {
                 continue;
             };
             // Two of one name are the one that is drained and the one in its place.
-            let same = |(name, other): &&(Arc<str>, PlannedPattern)| {
-                **name == *one.name.text && other.state.shape == planned.state.shape
+            let same =
+                |(name, other): &(Arc<str>, PlannedPattern)| **name == *one.name.text && other.state.shape == planned.state.shape;
+            let stands_twice = match planned.draining {
+                true => patterns.iter().any(same),
+                false => drained.iter().any(|at: &usize| same(&patterns[*at])),
             };
-            if patterns.iter().any(|there| same(&there)) {
+            if planned.draining {
+                drained.push(patterns.len());
+            }
+            if stands_twice {
                 let error = format!("`{}` stands there twice with one state: there is nothing to drain", one.name.text);
                 let remedy = "remove one of the two: partial matches go on in the other";
                 self.fault(format!("{}.name", one.path), one.name.line, error, remedy);
