@@ -84,7 +84,7 @@ fn a_pattern_says_its_open_partial_matches_and_a_correlation_its_events() {
     assert!(refused(&host, "correlate", Some("a")).contains("is not running"));
 }
 
-/// What the first step holds of a key once these have come, in the last ten minutes of their lives and after a crash.
+/// What the first step holds of a key once these have come, and after a crash.
 #[expect(clippy::needless_pass_by_value, reason = "expect! is written in place")]
 fn holds(from: &str, step: &str, input: &str, key: Option<&str>, expected: Expect) {
     let host = host();
@@ -96,47 +96,142 @@ fn holds(from: &str, step: &str, input: &str, key: Option<&str>, expected: Expec
         let rows = found["state"].as_array().expect("rows");
         rows.iter().map(|row| row.to_string().replace("1970-01-01T00:", "").replace(".000000Z", "") + "\n").collect()
     };
-    expected.assert_eq(&shown(&host));
+    let said = shown(&host);
     let host = host.crash();
     host.settle("p");
-    expected.assert_eq(&shown(&host));
+    assert_eq!(shown(&host), said, "after a crash");
+    expected.assert_eq(&said);
 }
 
 #[test]
 fn windows_say_which_are_open_and_what_they_would_say_now() {
     let select = "select: {n: count(*), mean: avg(v), most: max(v)}";
     let rows = "a@1=5 b@2=1 a@3=7 a@8=2 a@12=4 b@13=1";
-    holds("events", &format!("- window: {{tumbling: 10s, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds(
+        "events",
+        &format!("- window: {{tumbling: 10s, by: [k], {select}}}"),
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"mean":4.0,"most":4,"n":1,"window_end":"00:20","window_start":"00:10"}
+    "#]],
+    );
     holds(
         "events",
         &format!("- window: {{hopping: {{size: 10s, every: 5s}}, by: [k], {select}}}"),
         rows,
         Some("a"),
-        expect![[r#""#]],
+        expect![[r#"
+            {"mean":3.0,"most":4,"n":2,"window_end":"00:15","window_start":"00:05"}
+            {"mean":4.0,"most":4,"n":1,"window_end":"00:20","window_start":"00:10"}
+        "#]],
     );
-    holds("events", &format!("- window: {{session: 8s, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
-    holds("events", &format!("- window: {{count: 5, by: [k], {select}}}"), rows, Some("a"), expect![[r#""#]]);
+    holds(
+        "events",
+        &format!("- window: {{session: 8s, by: [k], {select}}}"),
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"mean":4.5,"most":7,"n":4,"window_end":"00:20","window_start":"00:01"}
+    "#]],
+    );
+    holds(
+        "events",
+        &format!("- window: {{count: 5, by: [k], {select}}}"),
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"mean":4.5,"most":7,"n":4,"rows":4,"window_no":0}
+    "#]],
+    );
     holds(
         "events",
         &format!("- window: {{tumbling: 10s, by: [k], {select}, early: {{rows: 2}}}}"),
         rows,
         Some("a"),
-        expect![[r#""#]],
+        expect![[r#"
+            {"mean":4.0,"most":4,"n":1,"window_end":"00:20","window_start":"00:10"}
+        "#]],
     );
-    holds("events", &format!("- window: {{tumbling: 10s, {select}}}"), rows, None, expect![[r#""#]]);
+    holds(
+        "events",
+        &format!("- window: {{tumbling: 10s, {select}}}"),
+        rows,
+        None,
+        expect![[r#"
+        {"mean":2.5,"most":4,"n":2,"window_end":"00:20","window_start":"00:10"}
+    "#]],
+    );
 }
 
 #[test]
 fn other_steps_say_which_rows_of_a_key_they_hold() {
     let sides = "[{stream: events, as: a}, {stream: events, as: b}]";
     let rows = "a@1=5 b@2=1 a@3=7 a@8=2";
-    holds(sides, "- join: {kind: left, on: a.k = b.k and a.v < b.v, within: [0s, 20s]}", rows, Some("a"), expect![[r#""#]]);
-    holds(sides, "- join: {on: a.k = b.k, window: {tumbling: 10s}}", rows, Some("a"), expect![[r#""#]]);
-    holds("events", "- over: {by: [k], rows: 3, select: {total: sum(v)}}", rows, Some("a"), expect![[r#""#]]);
-    holds("events", "- dedupe: {by: [k], within: 10s}", rows, Some("a"), expect![[r#""#]]);
-    holds("events", "- rate: {by: [k], limit: 2, per: 10s}", rows, Some("a"), expect![[r#""#]]);
+    holds(
+        sides,
+        "- join: {kind: left, on: a.k = b.k and a.v < b.v, within: [0s, 20s]}",
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"at":"00:01","matched":true,"row":{"k":"a","t":1,"v":5},"side":"left"}
+        {"at":"00:03","matched":false,"row":{"k":"a","t":3,"v":7},"side":"left"}
+        {"at":"00:08","matched":false,"row":{"k":"a","t":8,"v":2},"side":"left"}
+        {"at":"00:08","matched":false,"row":{"k":"a","t":8,"v":2},"side":"right"}
+    "#]],
+    );
+    holds(
+        sides,
+        "- join: {on: a.k = b.k, window: {tumbling: 10s}}",
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"at":"00:01","matched":null,"row":{"k":"a","t":1,"v":5},"side":"left"}
+        {"at":"00:03","matched":null,"row":{"k":"a","t":3,"v":7},"side":"left"}
+        {"at":"00:08","matched":null,"row":{"k":"a","t":8,"v":2},"side":"left"}
+        {"at":"00:01","matched":null,"row":{"k":"a","t":1,"v":5},"side":"right"}
+        {"at":"00:03","matched":null,"row":{"k":"a","t":3,"v":7},"side":"right"}
+        {"at":"00:08","matched":null,"row":{"k":"a","t":8,"v":2},"side":"right"}
+    "#]],
+    );
+    holds(
+        "events",
+        "- over: {by: [k], rows: 3, select: {total: sum(v)}}",
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"at":"00:03","row":{"v":7}}
+        {"at":"00:08","row":{"v":2}}
+    "#]],
+    );
+    holds(
+        "events",
+        "- dedupe: {by: [k], within: 10s}",
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"first":"00:01","last":"00:01","passed":1,"until":"00:21"}
+    "#]],
+    );
+    holds(
+        "events",
+        "- rate: {by: [k], limit: 2, per: 10s}",
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"first":"00:01","last":"00:03","passed":2,"until":"00:21"}
+    "#]],
+    );
     let sought = "- match_recognize: |\n    partition by k order by t measures first(A.v) as a after match skip past last row\n    pattern (A B) define A as v = 2, B as v = 9";
-    holds("events", sought, rows, Some("a"), expect![[r#""#]]);
+    holds(
+        "events",
+        sought,
+        rows,
+        Some("a"),
+        expect![[r#"
+        {"at":"00:08","row":{"v":2}}
+    "#]],
+    );
 }
 
 /// What lies on disk is read for whoever asks: the answer is the same as with room for all.

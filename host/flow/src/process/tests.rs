@@ -491,8 +491,16 @@ fn a_key_says_its_state_its_entries_and_its_timers() {
         let asked = batch(&[row(key, 0, 0)]).rows;
         let columns = ["k", "_time"].map(|name| asked.schema().index_of(name).expect("a column"));
         let held = process.state().expect("a process has state").of_key(&asked.project(&columns).expect("both columns"));
-        crate::evidence::encoded(held.expect("it says what it holds")).join("\n")
+        let held = crate::evidence::encoded(held.expect("it says what it holds"));
+        let parts = |row: String| {
+            let row: serde_json::Value = serde_json::from_str(&row).expect("an encoder writes JSON");
+            serde_json::json!([row["is"], row["name"], row["key"], row["value"]])
+        };
+        held.into_iter().map(parts).collect::<Vec<_>>()
     };
-    let said = [said(1), said(2), said(3)];
-    expect_test::expect![[r#""#]].assert_eq(&said.join("\n\n"));
+    let entry = |entry: i64| serde_json::json!(["entry", "entries", {"entry": entry}, {"value": 1}]);
+    let state = |count: i64| serde_json::json!(["state", null, null, {"count": count}]);
+    assert_eq!(said(1), [state(3), entry(0), entry(1), serde_json::json!(["timer", "t0", null, null])]);
+    assert_eq!(said(2), [state(1), entry(0)]);
+    assert_eq!(said(3), [] as [serde_json::Value; 0]);
 }
