@@ -79,6 +79,11 @@ impl State {
         let stays = moves.next().is_some_and(|step| step.then == Then::Ignore(own) && step.patience == self.patience);
         stays && moves.next().is_none()
     }
+
+    /// Whether a run here may become a match without a further event of its own: because nothing comes, or with one that is passed over.
+    pub(crate) fn ends_alone(&self, end: StateId) -> bool {
+        self.is_absence || self.moves.iter().any(|step| step.then == Then::Ignore(end))
+    }
 }
 
 impl Automaton {

@@ -1,5 +1,8 @@
 //! How matches leave: each discards what its skip strategy says, and waits for runs that began before it.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
+
 use crate::pattern::automaton::{Automaton, StageId};
 use crate::pattern::buffer::{Buffer, Moment};
 use crate::pattern::matcher::Matcher;
@@ -7,9 +10,9 @@ use crate::pattern::run::{Found, Held, KeyRuns, Trigger};
 use crate::pattern::shape::Skip;
 
 /// A match that its own pattern does not allow: the stage to skip to has no event in it, or is where it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a match cannot skip to stage `{0:?}`: it has no event there, or begins with it")]
-pub struct SkipFailed(pub StageId);
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a match cannot skip to stage `{0}`: it has no event there, or begins with it")]
+pub struct SkipFailed(pub Arc<str>);
 
 /// The strategy with its stage.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +38,18 @@ impl ResolvedSkip {
     }
 }
 
+/// Which of two matches that are complete at once leaves first: that which began first, then that with more events, then that whose events
+/// came first.
+fn leaves_before(buffer: &Buffer, one: &Held, other: &Held) -> Ordering {
+    let longer = || buffer.length(other.node).cmp(&buffer.length(one.node));
+    // Chains are read from their ends; the first difference is the last one that is met.
+    let sooner = || {
+        let pairs = buffer.chain(one.node).zip(buffer.chain(other.node));
+        pairs.map(|((_, of_one), (_, of_other))| of_one.moment.cmp(&of_other.moment)).filter(|order| order.is_ne()).last()
+    };
+    one.begun.cmp(&other.begun).then_with(longer).then_with(|| sooner().unwrap_or(Ordering::Equal))
+}
+
 /// What a match discards.
 enum Prune {
     Nothing,
@@ -45,13 +60,13 @@ enum Prune {
 }
 
 impl Matcher {
-    /// Matches that may leave do, the earliest first; the others wait for runs that began before them. One with nothing to skip to discards
+    /// Matches that may leave do, the earliest first, of one beginning the longest; the others wait for runs that began before them. One with nothing to skip to discards
     /// nothing and is not told, and the others leave all the same: the first of such is the error.
     pub(super) fn let_out(
         &mut self,
         key: &mut KeyRuns,
         buffer: &mut Buffer,
-        matches: Vec<Held>,
+        mut matches: Vec<Held>,
         now: i64,
         trigger: Trigger,
         found: &mut Vec<Found>,
@@ -61,6 +76,8 @@ impl Matcher {
             found.extend(matches.into_iter().map(out));
             return Ok(());
         }
+        // The order of moves is that in which a loop was written, and says nothing about what is meant.
+        matches.sort_by(|one, other| leaves_before(buffer, one, other));
         key.held.extend(matches);
         key.held.sort_by_key(|held| held.begun);
         let mut left = Ok(());
@@ -100,9 +117,10 @@ impl Matcher {
             ResolvedSkip::To { stage, is_first, must_exist } => {
                 let mut of_stage = buffer.chain(found.node).filter(|(of, _)| *of == stage).map(|(_, taken)| taken.moment);
                 let to = if is_first { of_stage.last() } else { of_stage.next() };
+                let failed = || SkipFailed(self.automaton.stages[usize::from(stage.0)].clone());
                 match to {
-                    None if must_exist => Err(SkipFailed(stage)),
-                    Some(to) if must_exist && to == found.begun => Err(SkipFailed(stage)),
+                    None if must_exist => Err(failed()),
+                    Some(to) if must_exist && to == found.begun => Err(failed()),
                     None => Ok(Prune::Nothing),
                     Some(to) => Ok(Prune::Before(to)),
                 }

@@ -187,7 +187,7 @@ impl Matcher {
         let (runs_before, matches_before, time) = (runs.len(), matches.len(), event.moment.time);
         let waited = if run.node == NO_NODE { 0 } else { time.saturating_sub(run.last) };
         let (mut known, mut value) = (0, 0);
-        let mut is_stopped = false;
+        let (mut is_stopped, mut is_full) = (false, false);
         let Self { automaton, tally, limits, .. } = self;
         for step in &automaton.state(run.state).moves {
             let mut test = |condition: &Condition, buffer: &Buffer| {
@@ -214,7 +214,7 @@ impl Matcher {
                 }
                 Then::Take(stage, to) => {
                     if buffer.length(run.node) >= limits.events_max {
-                        tally.refused += 1;
+                        is_full = true;
                         continue;
                     }
                     if *taken == NO_NODE {
@@ -238,6 +238,12 @@ impl Matcher {
         if is_stopped {
             runs.drain(runs_before..).for_each(|run| buffer.release(run.node));
             matches.drain(matches_before..).for_each(|held| buffer.release(held.node));
+        }
+        if is_full {
+            // Passed over, the event would leave a run that may take nothing and never ends, and finished matches would wait behind it.
+            tally.ended += 1;
+            let needs_more = |run: &mut Run| !automaton.state(run.state).ends_alone(automaton.end);
+            runs.extract_if(runs_before.., needs_more).for_each(|run| buffer.release(run.node));
         }
     }
 

@@ -8,7 +8,7 @@ use expect_test::{Expect, expect};
 
 use crate::pattern::{
     Body, Candidate, Contiguity, Element, Greed, Inner, Moment, NoJudge, Pattern, PatternMatcher, PredicateId, Quantifier,
-    RunLimits, Skip, Stage, Tally, TooManyRuns, Trigger,
+    RunLimits, Skip, SkipTarget, Stage, Tally, TooManyRuns, Trigger,
 };
 
 fn bit(letter: char) -> PredicateId {
@@ -213,7 +213,56 @@ fn bounds_are_kept_and_counted() {
     let (lines, tally) = told(&pattern("a ..b+ ..c"), limits(TooManyRuns::DeadLetter), "a1 a2 a3 a4");
     assert_eq!((lines.as_str(), tally.buried, tally.refused), ("", 2, 0));
     let (lines, tally) = told(&pattern("a ..b ..c"), limits(TooManyRuns::EndOldest), "a b c");
-    assert_eq!((lines.as_str(), tally.refused), ("", 1));
+    assert_eq!((lines.as_str(), tally.ended, tally.refused), ("", 1, 0));
+}
+
+#[test]
+fn a_run_that_would_take_too_much_ends_and_nothing_waits_for_it() {
+    let limits = RunLimits { events_max: 3, ..RunLimits::default() };
+    let past_last = Pattern { skip: Skip::PastLast, ..pattern("a+g ..b") };
+    let (lines, tally) = told(&past_last, limits, "a1 a2 a3 a4 b x a5 b");
+    expect![[r#"
+        b: a3 a4 b
+        b: a5 b"#]]
+    .assert_eq(&lines);
+    assert_eq!((tally.ended, tally.refused), (2, 0));
+    // What needs no further event is as it was: the absence of one.
+    let absence = Pattern { within: Some(std::time::Duration::from_micros(10)), ..pattern("a+ !b") };
+    let limits = RunLimits { events_max: 2, ..RunLimits::default() };
+    let (lines, tally) = told(&absence, limits, "a1@1 a2@2 a3@3 c@12");
+    expect![[r#"
+        c: a1 known at 11
+        c: a1 a2 known at 11
+        c: a2 known at 12
+        c: a2 a3 known at 12"#]]
+    .assert_eq(&lines);
+    assert_eq!((tally.ended, tally.refused), (1, 0));
+}
+
+#[test]
+fn of_matches_of_one_beginning_the_longest_leaves_first_however_a_loop_is_written() {
+    for text in ["a+ ..b", "a{1,3} ..b", "a{1,4} ..b"] {
+        let past_last = Pattern { skip: Skip::PastLast, ..pattern(text) };
+        assert_eq!(told(&past_last, RunLimits::default(), "a1 a2 a3 b").0, "b: a1 a2 a3 b", "{text}");
+    }
+    // Of equally many events those that came first.
+    let any = Pattern { skip: Skip::PastLast, ..pattern("a ...b ..c") };
+    assert_eq!(told(&any, RunLimits::default(), "a b1 b2 c").0, "c: a b1 c");
+}
+
+#[test]
+fn a_match_with_nothing_to_skip_to_is_told_by_the_name_of_the_stage() {
+    let target = SkipTarget { stage: "b".into(), must_exist: true };
+    let wanted = Pattern { skip: Skip::ToFirst(target), ..pattern("a ..b? ..c") };
+    let mut matcher = PatternMatcher::new(&wanted, RunLimits::default()).expect("a sound pattern");
+    let mut take = |letter: char, number: u64| {
+        let moment = Moment { time: number as i64, number };
+        let event = Candidate { moment, row: number as u32, holds: 1 << bit(letter).0, unknown: 0 };
+        matcher.take(&event, &mut NoJudge).1
+    };
+    assert_eq!(take('a', 1), Ok(()));
+    let error = take('c', 2).expect_err("there is no b").to_string();
+    assert_eq!(error, "a match cannot skip to stage `b`: it has no event there, or begins with it");
 }
 
 #[test]

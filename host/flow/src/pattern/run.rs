@@ -158,7 +158,7 @@ impl Default for RunLimits {
 }
 
 /// What came of an event beside what it let out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Passed {
     /// A match that it completed had nothing to skip to.
     pub(crate) left: Result<(), SkipFailed>,
@@ -169,9 +169,9 @@ pub(crate) struct Passed {
 /// What the matcher did beside what it found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Runs that ended because there were too many.
+    /// Runs that ended because there were too many, or because they would have taken too much.
     pub ended: u64,
-    /// Runs that were not followed because there were too many, or because they had taken too much.
+    /// Runs that were not followed because there were too many.
     pub refused: u64,
     /// Events that would have begun a run, of keys that had too many: told apart, and not among `refused`.
     pub buried: u64,
