@@ -20,6 +20,9 @@ pub struct ExplainedKey {
     pub others: Vec<(String, String)>,
 }
 
+/// Rows that have come and wait for the watermark are in no state yet; who has just sent one looks for it here.
+const HOLDS_NOTHING: &str = "holds nothing of it (rows that wait for their time are not shown)";
+
 impl Deployments {
     /// Asks every step that has state. Blocking, until what they say is on disk.
     pub(crate) fn explain_key(
@@ -35,7 +38,7 @@ impl Deployments {
         for at in (0..plan.steps.len() as u32).filter(|at| plan.state_of(*at).is_some()) {
             match self.state_of_key(tenant, name, &at.to_string(), key) {
                 Ok(held) => steps.push(held),
-                Err(StateOfKeyError::Nothing { step, .. }) => others.push((step, "holds nothing of it".to_owned())),
+                Err(StateOfKeyError::Nothing { step, .. }) => others.push((step, HOLDS_NOTHING.to_owned())),
                 Err(StateOfKeyError::CannotBeAsked { step, why }) => others.push((step, why)),
                 Err(StateOfKeyError::BadKey { step, why, .. }) => others.push((step, format!("has another key: {why}"))),
                 Err(error @ (StateOfKeyError::Control(_) | StateOfKeyError::UnknownStep { .. })) => return Err(error),

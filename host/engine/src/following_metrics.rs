@@ -25,7 +25,7 @@ type Count<T> = (&'static str, &'static str, fn(&T) -> u64);
 const PATTERN_COUNTERS: [Count<PatternStatus>; 6] = [
     ("tidemill_pattern_matches", "Matches of a pattern since the host started", |pattern| pattern.matches),
     ("tidemill_pattern_timeouts", "Partial matches whose time was over", |pattern| pattern.timeouts),
-    ("tidemill_pattern_ended", "Partial matches that ended because a key had too many", |pattern| pattern.ended),
+    ("tidemill_pattern_ended", "Partial matches that ended: a key had too many, or they took too much", |pattern| pattern.ended),
     ("tidemill_pattern_refused", "Partial matches that were not followed because of a bound", |pattern| pattern.refused),
     ("tidemill_pattern_dead_letters", "Rows that began no match because a key had too many", |pattern| pattern.buried),
     ("tidemill_pattern_failed_conditions", "Conditions of a pattern that failed on a row", |pattern| pattern.failed),

@@ -84,9 +84,11 @@ pub(crate) fn problem(error: StateOfKeyError) -> Problem {
     match error {
         StateOfKeyError::Control(error) => refused(error),
         StateOfKeyError::UnknownStep { .. } => Problem::new(Kind::UnknownStep, detail, "GET …/status lists the steps"),
-        StateOfKeyError::Nothing { .. } => {
-            Problem::new(Kind::UnknownKey, detail, "no row of the key has come so far, or its state is over")
-        }
+        StateOfKeyError::Nothing { .. } => Problem::new(
+            Kind::UnknownKey,
+            detail,
+            "no row of the key has come so far, its state is over, or its rows wait for their time: those are not shown",
+        ),
         StateOfKeyError::BadKey { .. } => Problem::new(Kind::BadParameter, detail, "a key is read as its columns are in JSON"),
         StateOfKeyError::CannotBeAsked { .. } => {
             let remedy = "all steps with state say what they hold of a key, but windows whose aggregates are components";

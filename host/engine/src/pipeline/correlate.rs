@@ -135,6 +135,11 @@ pub(super) fn correlate(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Opt
     } else if count == 1 && distinct.is_none() {
         let remedy = "name another kind, or say `distinct`; for several of one kind use a `pattern` or a `window`".to_owned();
         Some(("one event of one kind would be a match".to_owned(), remedy))
+    } else if let Some(Some((_, values))) = &distinct
+        && *values > events_max
+    {
+        let remedy = format!("make `events_max` {values} or more, or `at_least` smaller");
+        Some((format!("no key holds {values} events: `events_max` is {events_max}"), remedy))
     } else if in_order && (count == 0 || kinds_at_least.is_some_and(|at_least| (at_least as usize) < count)) {
         Some(("`in_order` is the order of all kinds".to_owned(), "remove `in_order`, or `at_least`".to_owned()))
     } else {
@@ -169,7 +174,11 @@ fn at_least(object: &mut Object<'_>, name: &'static str, most: u64, faults: &mut
     let line = object.peek(name)?.line;
     let number = object.number(name, faults)?;
     if !(2..=most).contains(&number) {
-        let remedy = if most < 2 { "remove it".to_owned() } else { format!("write a number from 2 to {most}") };
+        let remedy = match most {
+            0 | 1 => "remove it".to_owned(),
+            2 => "write 2, or remove it: all are needed unless said".to_owned(),
+            most => format!("write a number from 2 to {most}"),
+        };
         faults.push(Fault::new(object.member(name), line, format!("at least {number}, of {most}"), remedy));
         return None;
     }
@@ -240,9 +249,15 @@ mod tests {
         "#]],
         );
         check(
+            "{by: [u], within: 1s, distinct: {of: x, at_least: 20}, events_max: 10}",
+            expect![[r#"
+            3: steps[0].correlate: no key holds 20 events: `events_max` is 10 -> make `events_max` 20 or more, or `at_least` smaller
+        "#]],
+        );
+        check(
             "{by: [u], within: 1s, streams: [a, b], at_least: 3, distinct: {of: x}, events_max: 1}",
             expect![[r#"
-            3: steps[0].correlate.at_least: at least 3, of 2 -> write a number from 2 to 2
+            3: steps[0].correlate.at_least: at least 3, of 2 -> write 2, or remove it: all are needed unless said
             3: steps[0].correlate.distinct.at_least: `at_least` is missing -> add `at_least: 3`
             3: steps[0].correlate.events_max: 1 events are no bound -> write a number from 2 to 100000
         "#]],

@@ -182,6 +182,11 @@ pub(crate) fn text_of(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
         NodeValue::Scalar { text, plain } if !(text.is_empty() || *plain && node.json().is_null()) => {
             Some(Text { text: text.clone(), line: node.line })
         }
+        NodeValue::Scalar { .. } if !node.json().is_null() => {
+            let remedy = "write what belongs here, or remove it";
+            faults.push(Fault::new(path, node.line, "an empty text where one is needed that says something", remedy));
+            None
+        }
         NodeValue::Scalar { .. } | NodeValue::List(_) | NodeValue::Object(_) => {
             faults.push(Fault::new(path, node.line, format!("{} where a text is needed", node.what()), "write a text"));
             None

@@ -283,6 +283,11 @@ pub(super) fn columns(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
                     "choose another name",
                 ));
             }
+            if value.json().is_null() {
+                let remedy = "write an expression; a null of its own says its type: `cast(null as double)`";
+                faults.push(Fault::new(&path, key.line, "nothing where an expression is needed", remedy));
+                return None;
+            }
             let expression = text_of(value, &path, faults)?;
             Some((Text { text: key.name.clone(), line: key.line }, expression))
         })

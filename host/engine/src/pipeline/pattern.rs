@@ -232,7 +232,13 @@ fn said(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Option<Said> {
     let skip = object.take("skip").map_or(Some(SkipTo::Nothing), |node| skip(node, &skip_path, faults));
     let select_path = object.member("select");
     let select = object.take("select").map_or(Some(Vec::new()), |node| columns(node, &select_path, faults));
+    let line = object.peek("timeouts").map_or(object.line, |node| node.line);
     let timeouts = object.flag("timeouts", faults).unwrap_or(false);
+    let has_an_end = within.is_some() || within_last.is_some() || elements.as_ref().is_none_or(|all| Element::any_gap(all));
+    if timeouts && !has_an_end {
+        let error = "no partial match ever times out: nothing says how long it may take";
+        faults.push(Fault::new(object.member("timeouts"), line, error, "add `within: 60s`, or remove `timeouts`"));
+    }
     Some(Said { stages: elements?, within, within_last, skip: skip?, select: select?, timeouts })
 }
 

@@ -16,9 +16,10 @@ use tidemill_flow::pattern::{Contiguity, Greed, Inner, Quantifier};
 
 use crate::Fault;
 use crate::pipeline::Text;
-use crate::pipeline::document::{Node, NodeValue};
+use crate::pipeline::document::{Key, Node, NodeValue};
 use crate::pipeline::object::{Object, listed, text_of};
 use crate::pipeline::parse::list;
+use crate::pipeline::suggest::nearest;
 
 /// A stage, or several used as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,18 @@ impl Element {
             }
         }
     }
+
+    /// Whether the time between two events of a loop is bounded somewhere.
+    pub(super) fn any_gap(elements: &[Self]) -> bool {
+        elements.iter().any(|element| {
+            element.quantifier.gap.is_some()
+                || match &element.body {
+                    Body::Stage { .. } => false,
+                    Body::Group(row) | Body::AnyOrder(row) => Self::any_gap(row),
+                    Body::OneOf(rows) => rows.iter().any(|row| Self::any_gap(row)),
+                }
+        })
+    }
 }
 
 /// Reads stages in a row. `begins`: the first of them begins the row.
@@ -114,7 +127,10 @@ fn element(node: &Node, path: String, is_first: Option<bool>, depth: usize, faul
     let words: Vec<&str> = object.keys().map(|key| key.name.as_str()).filter(|key| is_word(key)).collect();
     let [word] = words[..] else {
         let all: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
-        if words.is_empty() {
+        if let [slip, ..] = slips(&object)[..] {
+            let remedy = format!("did you mean `{}`?", nearest(&slip.name, all).unwrap_or_default());
+            faults.push(Fault::new(object.member(&slip.name), slip.line, format!("there is no `{}`", slip.name), remedy));
+        } else if words.is_empty() {
             let remedy = format!("say it with {}", listed(&all, "or"));
             faults.push(Fault::new(&path, node.line, "nothing says which stage this is, and how it follows", remedy));
             object.finish(&KEYS, faults);
@@ -137,9 +153,29 @@ fn element(node: &Node, path: String, is_first: Option<bool>, depth: usize, faul
         _ => {}
     }
     let quantifier = quantifier(&mut object, faults);
+    let is_negation = matches!(contiguity, Contiguity::NotNext | Contiguity::NotFollowedBy);
+    if let Some(Quantifier { max: Some(1), gap: Some(_), .. }) = quantifier.filter(|_| !is_negation) {
+        let remedy = "write `times: 2..`, or remove `gap`: between two stages `within_last` and `within` bound the time";
+        faults.push(Fault::new(
+            object.member("gap"),
+            node.line,
+            "`gap` is between two events of a loop, and here is one",
+            remedy,
+        ));
+    }
     let body = body(&mut object, word, depth, faults);
     object.finish(&KEYS, faults);
     Some(Element { contiguity, quantifier: quantifier?, body: body?, path, line: node.line })
+}
+
+/// Keys that are no words of the grammar, and nearly say how a stage follows.
+fn slips<'a>(object: &Object<'a>) -> Vec<&'a Key> {
+    let words = || WORDS.iter().map(|(word, _)| *word);
+    let is_slip = |key: &&Key| {
+        let near = nearest(&key.name, KEYS);
+        !KEYS.contains(&key.name.as_str()) && near.is_some_and(|near| words().any(|word| word == near))
+    };
+    object.keys().filter(is_slip).collect()
 }
 
 fn body(object: &mut Object<'_>, word: &str, depth: usize, faults: &mut Vec<Fault>) -> Option<Body> {
@@ -229,5 +265,44 @@ fn times_of(text: &str) -> Option<(u32, Option<u32>)> {
         None => text.trim().parse().ok().map(|times| (times, Some(times))),
         Some((min, "")) => min.trim().parse().ok().map(|min| (min, None)),
         Some((min, max)) => Some((min.trim().parse().ok()?, Some(max.trim().parse().ok()?))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pipeline::example::read_as;
+
+    fn read(pattern: &str) -> String {
+        let text = format!("from: a\nsteps:\n- pattern: {pattern}\nto: [stdout]\n");
+        read_as(&text, |_| "read\n".to_owned())
+    }
+
+    /// A line for each fault, with these words in it; no other faults.
+    fn check(pattern: &str, faults: &[&str]) {
+        let read = read(pattern);
+        assert_eq!(read.lines().count(), faults.len(), "{read}");
+        for (line, words) in read.lines().zip(faults) {
+            assert!(line.contains(words), "no `{words}` in {line}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_word_is_all_that_is_told() {
+        let slip = "stages[1].folowed_by: there is no `folowed_by` -> did you mean `followed_by`?";
+        check("{stages: [{begin: a}, {folowed_by: b, where: x = 1, times: 2}]}", &[slip]);
+    }
+
+    #[test]
+    fn what_would_never_do_anything_is_refused() {
+        check("{stages: [{begin: a, gap: 3s}]}", &["stages[0].gap: `gap` is between two events of a loop"]);
+        check("{stages: [{begin: a}, {next: b}], timeouts: true}", &["timeouts: no partial match ever times out"]);
+        assert_eq!(read("{stages: [{begin: a, times: 2, gap: 3s}], timeouts: true}"), "read\n");
+        assert_eq!(read("{stages: [{begin: a}, {next: b}], within_last: 1s, timeouts: true}"), "read\n");
+    }
+
+    #[test]
+    fn texts_that_are_not_there_are_told_apart() {
+        check("{stages: [{begin: a, where: ''}]}", &["an empty text"]);
+        check("{stages: [{begin: a}], select: {n: null}}", &["a null of its own says its type"]);
     }
 }

@@ -125,7 +125,7 @@ impl Checker<'_> {
             if aggregated.calls.iter().any(|call| refused.contains(call.name.as_str())) {
                 continue;
             }
-            match planned_rest(&aggregated.rest, &columns, place.input) {
+            match planned_rest(&aggregated.rest, &columns, place.input, AGGREGATE_IT) {
                 Ok(expression) => {
                     let field = Field::new(&name.text, expression.field_type(), expression.nullable());
                     planned.selected.push(field.clone());
@@ -284,8 +284,17 @@ fn is_own(aggregated: &Aggregated) -> bool {
     aggregated.rest.is_name() && aggregated.calls.len() == 1
 }
 
+/// What to do about a column of single rows among aggregates.
+pub(super) const AGGREGATE_IT: &str = "aggregate it, `max(x)`, or name it in `by`";
+
 /// What is computed of the results; a column of single rows in it is named as what it is.
-pub(super) fn planned_rest(rest: &Part, columns: &[&Field], input: &Columns) -> Result<Expression, ExpressionError> {
+/// `remedy` is for that.
+pub(super) fn planned_rest(
+    rest: &Part,
+    columns: &[&Field],
+    input: &Columns,
+    remedy: &str,
+) -> Result<Expression, ExpressionError> {
     let column = |field: &Field| ScopeColumn { qualifier: None, field: field.clone() };
     let scope: Vec<ScopeColumn> = columns.iter().map(|field| column(field)).collect();
     rest.plan(&Scope::new(scope.clone())).map_err(|error| {
@@ -293,10 +302,7 @@ pub(super) fn planned_rest(rest: &Part, columns: &[&Field], input: &Columns) -> 
         let of_rows = input.scope().columns().iter().filter(|column| !known(&column.field)).cloned().collect::<Vec<_>>();
         match rest.plan(&Scope::new(scope.into_iter().chain(of_rows).collect())) {
             Ok(_) => {
-                let error = ExpressionError::new(
-                    format!("`{rest}` has a column of single rows outside of an aggregate"),
-                    "aggregate it, `max(x)`, or name it in `by`",
-                );
+                let error = ExpressionError::new(format!("`{rest}` has a column of single rows outside of an aggregate"), remedy);
                 ExpressionError { at: error.at, ..error }
             }
             Err(_) => error,

@@ -101,3 +101,38 @@ fn a_change_of_plan_keeps_partial_matches_of_the_same_stages() {
     let other = states(&text("v < 2", "n: count(*) + 1"));
     assert!(matches!(&other[..], [StateChange::New(why)] if why.contains("its state was begin a where v = 1")), "{other:?}");
 }
+
+#[test]
+fn faults_of_conditions_and_measures_say_what_to_write() {
+    let host = host();
+    let check = |pattern: &str, expected: &[&str]| {
+        let faults = host.faults("p", &format!("from: events\nsteps:\n- pattern: {pattern}\nto: [stdout]\n"));
+        for part in expected {
+            assert!(faults.contains(part), "no `{part}` in {faults}");
+        }
+    };
+    check(
+        "{by: [k], stages: [{begin: a, where: v > b.v}, {followed_by: b}]}",
+        &["stages[0].where", "`b` can have no event yet when `a` is judged", "ask a stage that comes before `a`"],
+    );
+    check(
+        "{by: [k], stages: [{begin: a}, {next: {one_of: [[{begin: b}], [{begin: c, where: count(b) = 0}]]}}]}",
+        &["`b` can have no event yet when `c` is judged"],
+    );
+    check("{by: [k], stages: [{begin: a}, {next: b, where: c.v > 1}]}", &["there is no stage `c`", "the stages are `a` and `b`"]);
+    check("{by: [k], stages: [{begin: a}, {next: b}], select: {n: sum(d.v)}}", &["there is no stage `d`"]);
+    check(
+        "{by: [k], stages: [{begin: a}, {next: b}], select: {x: v}}",
+        &["outside of an aggregate", "`a.v` is that of the last one"],
+    );
+    let decimal = "{by: [k], stages: [{begin: a}, {next: b, where: sum(cast(a.v as decimal(10, 2))) > 1}]}";
+    check(decimal, &["stages[1].where", "convert it: `sum(cast("]);
+    // In a loop what is behind may have come before, in any order each may be the last.
+    for stages in [
+        "[{begin: a}, {next: [{begin: b, where: count(c) < 3}, {next: c}], times: 2}]",
+        "[{begin: a}, {next: {any_order: [{next: b, where: count(c) < 3}, {next: c}]}}]",
+    ] {
+        let text = format!("from: events\nsteps:\n- pattern: {{by: [k], stages: {stages}}}\nto:\n- stream: out\n");
+        host.apply("rounds", &text);
+    }
+}

@@ -11,12 +11,14 @@ use tidemill_flow::Aggregate;
 use tidemill_flow::pattern::{PREDICATES_MAX, PredicateId, RunValue};
 use tidemill_flow::rule_set::TestKind;
 
+use crate::pipeline::object::listed;
 use crate::pipeline::{StageElement, Text};
 use crate::plan::aggregates::aggregate_of;
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::type_name;
 use crate::plan::pattern::component::Answered;
+use crate::plan::pattern::earlier::Earlier;
 use crate::plan::pattern::predicate;
 use crate::plan::rules::SharedPredicates;
 
@@ -63,6 +65,9 @@ pub(super) struct Asking {
     /// Stages that expressions may name, and those that never have an event.
     pub(super) stages: Vec<String>,
     pub(super) negations: Vec<String>,
+    /// Which of them may have events when which is judged, and the one whose conditions are being read.
+    pub(super) earlier: Earlier,
+    pub(super) judged: String,
     texts: Vec<String>,
     pub(super) conditions: Vec<PlannedCondition>,
     pub(super) values: Vec<RunValue>,
@@ -109,6 +114,8 @@ impl Asking {
         Self {
             stages: of(false),
             negations: of(true),
+            earlier: Earlier::default(),
+            judged: String::new(),
             texts: Vec::new(),
             conditions: Vec::new(),
             values: Vec::new(),
@@ -131,6 +138,23 @@ impl Asking {
         }
         Ok(staged)
     }
+
+    /// `c.amount` where `amount` is a column and `c` no stage: the stage is what is wrong.
+    pub(super) fn unknown_stage(&self, sql: &str, aggregates: &[&str], columns: &Columns) -> Option<ExpressionError> {
+        let words = sql.split(|character: char| !(character.is_alphanumeric() || matches!(character, '_' | '.')));
+        let unknown = words.filter_map(|word| word.split_once('.')).find_map(|(first, column)| {
+            let is_known = self.stages.iter().chain(&self.negations).any(|stage| stage == first) || columns.is_alias(first);
+            let is_meant = !is_known && columns.field(column).is_some() && columns.field(&format!("{first}.{column}")).is_none();
+            // It may stand in a text or a comment: as the name of a stage it would be one.
+            let calls = is_meant.then(|| Staged::parse(sql, &[first], aggregates).ok())??.calls;
+            let call = calls.into_iter().find(|call| call.stage.as_deref() == Some(first))?;
+            Some((first, call.call.at))
+        });
+        let (name, at) = unknown?;
+        let known: Vec<&str> = self.stages.iter().map(String::as_str).collect();
+        let remedy = format!("the stages are {}", listed(&known, "and"));
+        Some(ExpressionError { at, ..ExpressionError::new(format!("there is no stage `{name}`"), remedy) })
+    }
 }
 
 impl Checker<'_> {
@@ -145,6 +169,8 @@ impl Checker<'_> {
         let (key, condition) = match self.planned_condition(text, asking, columns) {
             Ok(planned) => planned,
             Err(error) => {
+                let names: Vec<&str> = Aggregate::names().collect();
+                let error = asking.unknown_stage(&text.text, &names, columns).unwrap_or(error);
                 self.expression_fault(path, text, error);
                 return None;
             }
@@ -183,6 +209,9 @@ impl Checker<'_> {
         let Staged { calls, rest } = asking.staged(&text.text, &names)?;
         let mut values: Vec<(usize, Field)> = Vec::with_capacity(calls.len());
         for call in &calls {
+            if let Some(asked) = &call.stage {
+                asking.earlier.check(&asking.judged, asked).map_err(|error| ExpressionError { at: call.call.at, ..error })?;
+            }
             values.push(self.run_value(call, asking, columns)?);
         }
         let rest = self.without_calls(&rest, columns)?;
@@ -217,9 +246,14 @@ impl Checker<'_> {
             error
         };
         let (aggregate, argument) = aggregate_of(call).map_err(with_place)?;
+        let written = argument.map(|part| stage.iter().fold(part.to_string(), |part, stage| format!("{stage}.{part}")));
         let argument = argument.map(|part| self.computed(part, columns, &mut asking.before)).transpose()?;
+        let is_decimal = argument.as_ref().is_some_and(|field| matches!(field.ty, FieldType::Decimal { .. }));
         let value = RunValue::new(stage.as_deref().map(Into::into), aggregate, argument).map_err(|refused| {
-            let remedy = "ask for another value of the run; every aggregate can stand in the `select` of the pattern";
+            let remedy = match written.filter(|_| is_decimal) {
+                Some(written) => format!("convert it: `{}(cast({written} as double))`", call.function),
+                None => "ask for another value of the run; every aggregate can stand in the `select` of the pattern".to_owned(),
+            };
             with_place(ExpressionError::new(refused.to_string(), remedy))
         })?;
         let (ty, nullable) = value.output();

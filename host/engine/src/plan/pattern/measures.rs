@@ -9,7 +9,7 @@ use tidemill_flow::{Aggregate, AggregateCall};
 use tidemill_runtime::Kind;
 
 use crate::pipeline::{PatternDefinition, Text};
-use crate::plan::aggregates::{Selecting, aggregate_of, planned_rest};
+use crate::plan::aggregates::{AGGREGATE_IT, Selecting, aggregate_of, planned_rest};
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::type_name;
@@ -43,7 +43,10 @@ impl Checker<'_> {
         for (name, text) in &wanted.select {
             match asking.staged(&text.text, &names) {
                 Ok(staged) => read.push((name, text, staged)),
-                Err(error) => self.expression_fault(&format!("{path}.{}", name.text), text, error),
+                Err(error) => {
+                    let error = asking.unknown_stage(&text.text, &names, columns).unwrap_or(error);
+                    self.expression_fault(&format!("{path}.{}", name.text), text, error);
+                }
             }
         }
         let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
@@ -72,13 +75,16 @@ impl Checker<'_> {
                 measured.selected.push(field.clone());
                 continue;
             }
-            match planned_rest(&staged.rest, &known, columns) {
+            match planned_rest(&staged.rest, &known, columns, &of_an_event(staged, asking)) {
                 Ok(expression) => {
                     let field = Field::new(&name.text, expression.field_type(), expression.nullable());
                     measured.selected.push(field.clone());
                     measured.after.push((field, expression));
                 }
-                Err(error) => self.expression_fault(&format!("{path}.{}", name.text), text, error),
+                Err(error) => {
+                    let error = asking.unknown_stage(&text.text, &names, columns).unwrap_or(error);
+                    self.expression_fault(&format!("{path}.{}", name.text), text, error);
+                }
             }
         }
         (self.faults.len() == faults_before).then_some(measured)
@@ -112,6 +118,13 @@ impl Checker<'_> {
         measured.measures.push(Measure { stage: stage.as_deref().map(Into::into), call });
         Ok(Field::new(column, ty, nullable))
     }
+}
+
+/// What to write in place of a column of which nobody knows which event's it is.
+fn of_an_event(staged: &Staged, asking: &Asking) -> String {
+    let Some(stage) = asking.stages.first() else { return AGGREGATE_IT.to_owned() };
+    let column = if staged.rest.is_name() { staged.rest.to_string() } else { "amount".to_owned() };
+    format!("say of which event: `{stage}.{column}` is that of the last one in `{stage}`, `max({stage}.{column})` the greatest")
 }
 
 /// Whether there is nothing to it but one aggregate.

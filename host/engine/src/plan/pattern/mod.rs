@@ -10,6 +10,7 @@
 mod component;
 mod conditions;
 mod described;
+mod earlier;
 mod guest;
 mod list;
 mod measures;
@@ -35,6 +36,7 @@ use crate::plan::explained::{PlannedExplain, kept_fields as explained_fields};
 use crate::plan::pattern::component::Answered;
 use crate::plan::pattern::conditions::{Asking, SharedTests};
 use crate::plan::pattern::described::{described, described_skip};
+use crate::plan::pattern::earlier::Earlier;
 use crate::plan::state::KeptState;
 use crate::plan::window::named;
 
@@ -124,6 +126,7 @@ impl Checker<'_> {
         StageElement::names(&wanted.stages, &mut names);
         self.refuse_stage_names(&names, columns);
         let mut asking = Asking::new(&names, answered);
+        asking.earlier = Earlier::of(&wanted.stages);
         asking.shared = shared.take();
         let so_far = self.so_far(path, &mut asking, columns);
         let elements = self.elements(&wanted.stages, &mut asking, columns);
@@ -225,6 +228,7 @@ impl Checker<'_> {
     fn element(&mut self, wanted: &StageElement, asking: &mut Asking, columns: &Columns) -> Option<Element> {
         let body = match &wanted.body {
             StageBody::Stage { name, condition, until } => {
+                asking.judged.clone_from(&name.text);
                 let every = Text { text: "true".to_owned(), line: wanted.line };
                 let condition = self.stage_condition(
                     condition.as_ref().unwrap_or(&every),
