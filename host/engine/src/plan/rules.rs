@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tidemill_event::{Field, FieldType};
 use tidemill_expr::{Expression, ExpressionError, Part, Scope};
 use tidemill_flow::StepId;
-use tidemill_flow::rule_set::{Constant, Emit, MatchRules, RuleSet, RuleSetSettings, RuleTest, SetRule, TestKind};
+use tidemill_flow::rule_set::{Constant, Emit, MatchRules, ROUTE, RuleSet, RuleSetSettings, RuleTest, SetRule, TAGS, TestKind};
 
 use crate::pipeline::{RuleText, RulesStep, Step, Text};
 use crate::plan::PlannedComponent;
@@ -157,11 +157,12 @@ impl Checker<'_> {
             Some(name) => self.column_name(step, name).ok()?,
             None => "rule".into(),
         };
-        let own = ["rules", "tags", "route", "trace"];
+        let own = ["rules", TAGS, ROUTE, "trace"];
         if let Some(name) = wanted.named.as_ref().filter(|name| own.contains(&name.text.as_str())) {
             let error = format!("`{}` is a column of the step already", name.text);
             self.fault(format!("{}.as", step.path), name.line, error, "choose another name");
         }
+        self.refuse_taken_types(step, wanted, &named, columns);
         let mut shared = Shared::default();
         let mut rules = Vec::with_capacity(wanted.rules.len());
         for (number, rule) in (0u32..).zip(&wanted.rules) {
@@ -216,6 +217,20 @@ impl Checker<'_> {
         let added: Vec<_> = RuleSet::added(&planned.settings(StepId(0))).into_iter().map(|field| (field, None)).collect();
         let columns = columns.extended(&added);
         Some((planned, columns))
+    }
+
+    /// Columns that rows have already and that the step adds to: it can keep what they say only if they are of its own type.
+    fn refuse_taken_types(&mut self, step: &Step, wanted: &RulesStep, named: &str, columns: &Columns) {
+        let tags = wanted.rules.iter().any(|rule| !rule.tag.is_empty()).then_some((TAGS, FieldType::Json));
+        let route = wanted.rules.iter().any(|rule| rule.route.is_some()).then_some((ROUTE, FieldType::String));
+        for (name, ty) in [Some((named, FieldType::String)), tags, route].into_iter().flatten() {
+            let Some(there) = columns.field(name).filter(|there| plain(there.ty) != ty) else { continue };
+            let (is, needed) = (type_name(plain(there.ty)), type_name(ty));
+            let error = format!("the rows have a column `{name}` that is {is}, and what rules say there is {needed}");
+            let otherwise = if name == named { ", or choose another for the rule's name: `as: …`" } else { "" };
+            let remedy = format!("give it another name in a `select` step before: `{name}_before: {name}`{otherwise}");
+            self.fault(step.name(), wanted.rules.first().map_or(1, |rule| rule.name.line), error, remedy);
+        }
     }
 
     /// Why a rule is off, if it is.

@@ -1,11 +1,14 @@
 //! What a yes does to a row: columns that rules set, tags, routes, and the names of the rules.
+//!
+//! Rows may have such columns already, of a rule set before: what no rule of this one says stays what it was.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow_cast::cast;
-use arrow_schema::Field as ArrowField;
+use arrow_schema::{DataType, Field as ArrowField};
 use arrow_select::interleave::interleave;
 use serde_json::Value;
 use tidemill_event::{Field, FieldType};
@@ -18,7 +21,7 @@ use crate::rule_set::{Emit, MatchRules, RuleSetSettings, SetRule};
 /// The column of all rules that said yes, in order.
 pub(crate) const RULES: &str = "rules";
 /// The column of all tags, each once.
-pub(crate) const TAGS: &str = "tags";
+pub const TAGS: &str = "tags";
 /// The column of the place a row shall go to.
 pub const ROUTE: &str = "route";
 /// The column that says why.
@@ -172,22 +175,29 @@ pub(crate) fn columns(
         .enumerate()
         .map(|(at, field)| {
             let is_own = |name: &str| &*field.name == name;
+            let before = || TextBefore::of(rows, &field.name);
             let column = if at == 0 {
-                text(&|row| Some(row.rules(set, pairs).next()?.name.to_string()))
+                let before = before();
+                text(&|row| row.rules(set, pairs).next().map(|rule| &*rule.name).or_else(|| before.at(row)).map(str::to_owned))
             } else if is_own(RULES) {
                 text(&|row| Some(list(row.rules(set, pairs).map(|rule| &rule.name))))
             } else if is_own(TAGS) {
+                let before = before();
                 text(&|row| {
-                    let mut tags: Vec<&Arc<str>> = Vec::new();
+                    let mut tags = before.at(row).map_or_else(Vec::new, listed);
                     for tag in row.rules(set, pairs).flat_map(|rule| &rule.tags) {
-                        if !tags.contains(&tag) {
-                            tags.push(tag);
+                        if !tags.iter().any(|known| *known == **tag) {
+                            tags.push(Value::from(&**tag));
                         }
                     }
-                    Some(list(tags.into_iter()))
+                    Some(Value::Array(tags).to_string())
                 })
             } else if is_own(ROUTE) {
-                text(&|row| row.rules(set, pairs).find_map(|rule| rule.route.as_ref()).map(ToString::to_string))
+                let before = before();
+                text(&|row| {
+                    let said = row.rules(set, pairs).find_map(|rule| rule.route.as_deref());
+                    said.or_else(|| before.at(row)).map(str::to_owned)
+                })
             } else {
                 set_column += 1;
                 values.column(set_column - 1, set, pairs, leaving, rows)
@@ -195,6 +205,30 @@ pub(crate) fn columns(
             (field.arrow(), column)
         })
         .collect()
+}
+
+/// A column of text that the rows have already.
+struct TextBefore(Option<ArrayRef>);
+
+impl TextBefore {
+    /// Planning refused one of another type, where the step keeps what it says.
+    fn of(rows: &RecordBatch, name: &str) -> Self {
+        Self(rows.column_by_name(name).and_then(|column| cast(column, &DataType::Utf8).ok()))
+    }
+
+    fn at(&self, row: &Leaving) -> Option<&str> {
+        let (column, at) = (self.0.as_ref()?.as_string::<i32>(), row.row as usize);
+        column.is_valid(at).then(|| column.value(at))
+    }
+}
+
+/// The tags there are: a list's, or the one value that is no list.
+fn listed(json: &str) -> Vec<Value> {
+    match serde_json::from_str(json) {
+        Ok(Value::Array(tags)) => tags,
+        Ok(Value::Null) | Err(_) => Vec::new(),
+        Ok(tag) => vec![tag],
+    }
 }
 
 /// Names as a JSON list.

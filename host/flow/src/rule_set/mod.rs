@@ -26,7 +26,7 @@ mod model_tests;
 #[cfg(test)]
 mod step_tests;
 
-pub use actions::ROUTE;
+pub use actions::{ROUTE, TAGS};
 pub use component::RuleComponent;
 pub use definition::{
     AskedComponent, Constant, Emit, MatchRules, RuleSetSettings, RuleTest, RulesReport, SetRule, SharedPredicate, SharedValue,

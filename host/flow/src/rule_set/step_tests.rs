@@ -118,6 +118,25 @@ fn all_rules_count_and_the_most_important_one_sets_a_column() {
 }
 
 #[test]
+fn what_a_rule_set_before_said_stays_where_no_rule_says_otherwise() {
+    let set = |rules: &[&str]| {
+        let rules = rules.iter().map(|text| rule(text)).collect();
+        RuleSet::new(settings(rules, MatchRules::First, Emit::Rows, true, false))
+    };
+    let mut output = Outcome::new(EventTime(0));
+    let first = set(&["one v<0 tag=x tag=y route=r"]).apply(batch("a:1 b:1 b:9"), &mut output);
+    let second = set(&["three k=b tag=y tag=w", "four k=c route=s"]).apply(first, &mut output);
+    assert_eq!(
+        show(&second, &output).split(' ').collect::<Vec<_>>()[..3],
+        [
+            r#"0:a=1,rule=one,w=-,tags=["x","y"],route=r"#,
+            r#"1:b=1,rule=three,w=-,tags=["x","y","w"],route=r"#,
+            r#"2:b=9,rule=three,w=-,tags=["y","w"],route=-"#
+        ]
+    );
+}
+
+#[test]
 fn a_rule_that_fails_ends_the_row_if_it_is_asked() {
     // 13 fails where a predicate is asked, 11 where a column is set.
     check(
