@@ -84,6 +84,9 @@ struct Between {
 }
 
 impl Between {
+    /// No row is of this time.
+    const NONE: Self = Self { since: Some(i64::MAX), until: Some(i64::MIN) };
+
     fn has(self, time: i64) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
@@ -102,15 +105,18 @@ impl Deployments {
             None => ControlError::Unknown(name.clone()),
         })?;
         let plan = replay.plan.as_ref().map_err(|error| ControlError::Conflict(error.clone()))?;
+        let has_read = has_rows(plan, &replay);
         let between = Between {
             since: query.since.map(|since| since.0).or_else(|| seen_from(plan, &replay)),
             until: query.until.map(|until| until.0).or_else(|| said_until(main.as_deref(), &replay)),
         };
+        // What began behind every row has come to no time at all; said to be compared, all would be of the pipeline alone.
+        let between_or_none = if has_read || query.since.is_some() { between } else { Between::NONE };
         let streams = self.streams_of(tenant, plan, replay.stored.run).into_iter();
         let compared = streams.map(|(stream, of_replay)| {
             let live = main.as_ref().and_then(|_| self.stream(tenant, stream.clone()));
             let examples = query.examples.min(EXAMPLES_MAX);
-            let rows = compare(live.as_deref(), self.stream(tenant, of_replay.clone()).as_deref(), between, examples)?;
+            let rows = compare(live.as_deref(), self.stream(tenant, of_replay.clone()).as_deref(), between_or_none, examples)?;
             Ok(StreamCompared { stream: stream.to_string(), of_replay: of_replay.to_string(), ..rows })
         });
         let shown = |time: Option<i64>| time.map(|time| EventTime(time).to_rfc3339());
@@ -134,17 +140,28 @@ impl Deployments {
     }
 }
 
+/// Whether there is a row for it where it began.
+fn has_rows(plan: &Plan, replay: &Deployed) -> bool {
+    plan.sources.list.iter().any(|source| {
+        let starts = replay.stored.source(&source.input).map(|stored| stored.starts.clone()).unwrap_or_default();
+        let mut partitions = source.stream.partitions().iter().zip(starts);
+        partitions.any(|(partition, start)| start == 0 || first_time(partition, start).is_some())
+    })
+}
+
+/// The time of the first row of a partition from an offset on.
+fn first_time(partition: &Partition, start: u64) -> Option<i64> {
+    let limit = ReadLimit { rows_max: 1, bytes_max: usize::MAX };
+    let block = partition.read(Offset(start), limit, Visibility::Durable).ok().flatten()?;
+    times(&block.rows).values().first().copied()
+}
+
 /// The time from which on a replay has seen every row, about: that of the first row of each partition that it does not read from the beginning.
 fn seen_from(plan: &Plan, replay: &Deployed) -> Option<i64> {
-    let first = |partition: &Partition, start: u64| {
-        let limit = ReadLimit { rows_max: 1, bytes_max: usize::MAX };
-        let block = partition.read(Offset(start), limit, Visibility::Durable).ok().flatten()?;
-        times(&block.rows).values().first().copied()
-    };
     let of_source = |source: &crate::plan::PlannedSource| {
         let starts = replay.stored.source(&source.input).map(|stored| stored.starts.clone()).unwrap_or_default();
         let partitions = source.stream.partitions().iter().zip(starts);
-        partitions.filter(|(_, start)| *start > 0).filter_map(|(partition, start)| first(partition, start)).max()
+        partitions.filter(|(_, start)| *start > 0).filter_map(|(partition, start)| first_time(partition, start)).max()
     };
     plan.sources.list.iter().filter_map(of_source).max()
 }

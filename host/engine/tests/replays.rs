@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use support::{Host, Setup, pipeline, tenant};
 use tidemill_engine::{ApplyError, BeginReplay, CompareReplay, ControlError, PipelineState, ReplayCompared, ReplayFrom, Status};
 use tidemill_event::{EventTime, Field, FieldType};
+use tidemill_log::Visibility;
 use tidemill_runtime::testing::{TextGuest, counter_rule};
 
 const PAYMENTS: &str = r#"{"fields": [{"name": "user", "type": "string"}, {"name": "amount", "type": "float64"},
@@ -270,6 +271,19 @@ fn a_back_test_says_what_another_text_would_have_made() {
     host.engine.pipelines().discard(&tenant(), &pipeline("p")).expect("discarded");
     assert_eq!(numbers(&host, "out"), (0..230).collect::<Vec<_>>());
     assert!(host.log.stream(&support::stream_id("out@2")).is_none());
+}
+
+#[test]
+fn a_back_test_of_a_time_without_rows_has_nothing_to_compare() {
+    let host = prepared(Setup::default());
+    let payments = host.log.stream(&support::stream_id("payments")).expect("a stream");
+    let ends: Vec<u64> = payments.partitions().iter().map(|partition| partition.end(Visibility::Durable).0).collect();
+    let ends = json!(ends);
+    trial(&host, OTHER, &ends, true).expect("begins");
+    assert_eq!(finished_trial(&host).rows_in, 0);
+    let streams = compared(&host).streams;
+    let counts: Vec<_> = streams.iter().map(|of| (of.same, of.only_live, of.only_replay)).collect();
+    assert!(counts.iter().all(|counts| *counts == (0, 0, 0)), "{counts:?}");
 }
 
 #[test]

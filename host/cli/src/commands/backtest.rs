@@ -37,6 +37,9 @@ pub(crate) fn run(args: &BacktestArgs, client: &Client, output: Output) -> Resul
                 head.push_str(&format!(", {} {word}", number(member)));
             }
         }
+        if number("rows_in") == 0 {
+            return format!("{head}\nthere are no rows from {} on, so nothing was compared", args.from.join(", "));
+        }
         format!("{head}\n{}", page(&compared, Paint::for_stdout()))
     })
 }
