@@ -54,8 +54,10 @@ pub struct DeadRow {
     pub error: Arc<str>,
     /// Frames of the component; empty where there are none.
     pub backtrace: Arc<str>,
-    /// The row as it stood before that step.
+    /// The row as it stood before that step; what is wrong with a result, the result.
     pub event: RowOf,
+    /// It is what the step would have said of many rows: none of them is to blame.
+    pub is_result: bool,
 }
 
 /// A call that did not return, as it is recorded with a commit. A replay does not repeat it: an ending may hang on the machine's
@@ -349,6 +351,7 @@ impl Outcome {
             error: ended.message.clone(),
             backtrace: ended.backtrace.clone(),
             event: RowOf { rows: rows.clone(), row },
+            is_result: false,
         }));
     }
 
@@ -366,7 +369,15 @@ impl Outcome {
             error,
             backtrace,
             event: RowOf { rows: rows.clone(), row },
+            is_result: false,
         }));
+    }
+
+    /// Single results of `step` cannot be said. `errors` is ascending by row.
+    pub(crate) fn bury_results(&mut self, results: &FlowBatch, step: StepId, errors: Vec<(usize, Reason, String)>) {
+        let from = self.dead.len();
+        self.bury(results, step, errors);
+        self.dead[from..].iter_mut().for_each(|row| row.is_result = true);
     }
 
     /// Single rows of `input` end in `step`. `errors` is ascending by row.
@@ -384,6 +395,7 @@ impl Outcome {
             error: error.into(),
             backtrace: none.clone(),
             event: RowOf { rows: rows.clone(), row },
+            is_result: false,
         }));
     }
 }

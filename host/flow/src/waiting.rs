@@ -375,5 +375,6 @@ fn bury(output: &mut Outcome, group: &Group, origins: &[u32], error: &str) {
         error: error.clone(),
         backtrace: "".into(),
         event: RowOf { rows: rows.clone(), row },
+        is_result: false,
     }));
 }

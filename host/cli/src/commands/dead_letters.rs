@@ -68,17 +68,19 @@ fn text<'a>(letter: &'a Value, member: &str) -> &'a str {
     letter.get(member).and_then(Value::as_str).unwrap_or("-")
 }
 
-/// The longest event shown in a list.
-const EVENT_CHARS_MAX: usize = 100;
+/// The longest event, row or error shown in a list.
+const SHOWN_CHARS_MAX: usize = 100;
 
 fn line(letter: &Value) -> String {
-    let event = letter["event"].to_string();
-    let event: String = match event.char_indices().nth(EVENT_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &event[..end]),
-        None => event,
+    let cut = |text: String| match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     };
+    // What was made of no single event, a window's result say, has a row alone.
+    let row = cut(if letter["event"].is_null() { &letter["row"] } else { &letter["event"] }.to_string());
+    let error = cut(text(letter, "error").to_owned());
     let again = if letter["replayed"] == true { "  (replayed)" } else { "" };
-    format!("{:8} {:22} {:18} {}{again}", text(letter, "id"), text(letter, "reason"), text(letter, "step"), event)
+    format!("{:8} {:22} {:18} {}  {error}{again}", text(letter, "id"), text(letter, "reason"), text(letter, "step"), row)
 }
 
 /// One letter in full: what happened, where, and to what.
@@ -91,12 +93,16 @@ fn shown(letter: &Value) -> String {
     if letter["component"].is_string() {
         lines.push(format!("component  {}@{} ({})", text(letter, "component"), text(letter, "version"), text(letter, "digest")));
     }
-    lines.push(format!("from       {} partition {} offset {}", text(letter, "stream"), letter["partition"], letter["offset"]));
+    let is_of_event = letter["stream"].is_string();
+    lines.push(match is_of_event {
+        true => format!("from       {} partition {} offset {}", text(letter, "stream"), letter["partition"], letter["offset"]),
+        false => format!("from       partition {}, made of no single event", letter["partition"]),
+    });
     if let Some(backtrace) = letter["backtrace"].as_str() {
         lines.push("backtrace".to_owned());
         lines.extend(backtrace.lines().map(|frame| format!("  {frame}")));
     }
-    for (name, member) in [("event", "event"), ("row before the step", "row")] {
+    for (name, member) in [("event", "event"), (if is_of_event { "row before the step" } else { "row" }, "row")] {
         if !letter[member].is_null() {
             lines.push(name.to_owned());
             let pretty = serde_json::to_string_pretty(&letter[member]).unwrap_or_default();
@@ -117,7 +123,12 @@ mod tests {
             "step": "steps[1].rule", "component": "geo", "version": "1.2.0", "digest": "sha256:ab", "stream": "clicks",
             "partition": 0, "offset": 4711, "backtrace": "boom at byte 0x7\nmain", "event": {"n": 1}, "row": null,
         });
-        assert_eq!(line(&letter), "0:17     trap                   steps[1].rule      {\"n\":1}  (replayed)");
+        assert_eq!(line(&letter), "0:17     trap                   steps[1].rule      {\"n\":1}  boom (unreachable)  (replayed)");
+        let result = json!({"id": "0:18", "time": "2026-11-21T12:00:00.000000Z", "reason": "expression", "error": "sum is out of range",
+            "step": "steps[0].window", "stream": null, "partition": 0, "offset": null, "event": null, "row": {"k": "a"}});
+        assert_eq!(line(&result), "0:18     expression             steps[0].window    {\"k\":\"a\"}  sum is out of range");
+        let all = shown(&result);
+        assert!(all.ends_with("from       partition 0, made of no single event\nrow\n  {\n    \"k\": \"a\"\n  }"), "{all}");
         assert_eq!(
             shown(&letter),
             "id         0:17  (replayed)\ntime       2026-11-21T12:00:00.000000Z\nreason     trap\nerror      boom (unreachable)\n\

@@ -1,7 +1,8 @@
 //! Rows that failed in a step, as rows of `{pipeline}.dead-letters`: why, in which component, and the event they were made of.
 //!
 //! `event` is the event as the pipeline read it, and its place is told; `row` is the row as it stood before the step, where that is
-//! something else (`letters.rs`). So a reader sees what was sent, and a replay goes on at the step.
+//! something else (`letters.rs`). So a reader sees what was sent, and a replay goes on at the step. A window's result that cannot be said has
+//! a `row` alone, the result: the event that let it out is not to blame.
 
 use std::sync::Arc;
 
@@ -21,9 +22,9 @@ pub(crate) fn dead_letter_definition(partitions: u32) -> StreamDefinition {
 
 /// The dead rows of a batch that was made of `sources`.
 ///
-/// A dead row keeps the event time of the event it came from: the same rows give the same dead letters, however often they are taken.
+/// A dead row keeps the event time of the event it came from, a result its own: the same rows give the same dead letters, however often they are taken.
 pub(crate) fn rows(plan: &Plan, dead: &[DeadRow], sources: &Sources, schema: &StreamSchema) -> RecordBatch {
-    let letters = letters(dead.iter().map(|row| (row.origin, &row.event)), sources);
+    let letters = letters(dead.iter().map(|row| (row.origin, &row.event, row.is_result)), sources);
     let time = letters.iter().map(|letter| letter.time.0);
     let times = Arc::new(TimestampMicrosecondArray::from_iter_values(time).with_timezone("UTC")) as ArrayRef;
     let component = |row: &DeadRow, part: fn(&PlannedComponent) -> String| {

@@ -48,7 +48,7 @@ pub(super) fn rows(plan: &Plan, late: &[LateRows], sources: &Sources, schema: &S
             (0..).zip(&late.rows.origin).map(move |(row, origin)| (*origin, RowOf { rows: batch.clone(), row }))
         })
         .collect();
-    let letters = letters(rows.iter().map(|(origin, row)| (*origin, row)), sources);
+    let letters = letters(rows.iter().map(|(origin, row)| (*origin, row, false)), sources);
     let missed: Vec<Missed> = late.iter().flat_map(|late| late.missed.iter().copied()).collect();
     let steps = late.iter().flat_map(|late| std::iter::repeat_n(late.step.0, late.rows.len()));
     let steps: StringArray = steps.map(|step| Some(plan.step_name(step))).collect();

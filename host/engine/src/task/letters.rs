@@ -1,7 +1,7 @@
 //! What is told of a row that a step could not take: the event it was made of, with its place, and the row as it stood before the step.
 //!
 //! `event` is the event as the pipeline read it; `row` is there where it is something else. A row that time let out was made of no event, and
-//! has a `row` alone.
+//! a result of many rows of no single one: they have a `row` alone.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ const JSON_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Letter {
     /// Of the stream of its event, and of the task.
     pub(super) partition: PartitionId,
-    /// Where its event stands; `None`: time let it out.
+    /// Where its event stands; `None`: it was made of no single one.
     pub(super) place: Option<Place>,
-    /// The time of the event, or of the row that time let out.
+    /// The time of the event, or of the row where that is of no single one.
     pub(super) time: EventTime,
     /// The row's own.
     pub(super) row_time: EventTime,
@@ -32,24 +32,24 @@ pub(super) struct Letter {
     pub(super) left_out: String,
 }
 
-/// Rows, each with its origin among `sources`, in their order.
-pub(super) fn letters<'a>(rows: impl Iterator<Item = (u32, &'a RowOf)>, sources: &Sources) -> Vec<Letter> {
+/// Rows, each with its origin among `sources` and whether it is a result of many rows, in their order.
+pub(super) fn letters<'a>(rows: impl Iterator<Item = (u32, &'a RowOf, bool)>, sources: &Sources) -> Vec<Letter> {
     let events = Encoding::of(&sources.rows);
     // Rows of one batch stand together.
     let mut encoding: Option<Encoding> = None;
-    rows.map(|(origin, row)| {
+    rows.map(|(origin, row, is_result)| {
         let rows = match encoding.take() {
             Some(there) if Arc::ptr_eq(&there.batch, &row.rows) => there,
             Some(_) | None => Encoding::of(&row.rows),
         };
-        let letter = letter(&events, &rows, (origin, row.row), sources.place(origin));
+        let letter = letter(&events, &rows, (origin, row.row, is_result), sources.place(origin));
         encoding = Some(rows);
         letter
     })
     .collect()
 }
 
-fn letter(events: &Encoding, rows: &Encoding, (origin, row): (u32, usize), place: Place) -> Letter {
+fn letter(events: &Encoding, rows: &Encoding, (origin, row, is_result): (u32, usize, bool), place: Place) -> Letter {
     let (mut left_out, partition) = (String::new(), place.partition);
     let mut kept = |text: String, what: &str| {
         if text.len() > JSON_BYTES_MAX {
@@ -60,8 +60,8 @@ fn letter(events: &Encoding, rows: &Encoding, (origin, row): (u32, usize), place
     };
     let row_time = rows.time(row);
     let mut text = rows.json(row);
-    if &*place.stream == NOWHERE {
-        let row = kept(with_time(&text, row_time), "the row before the step");
+    if is_result || &*place.stream == NOWHERE {
+        let row = kept(with_time(&text, row_time), if is_result { "the result" } else { "the row before the step" });
         return Letter { partition, place: None, time: row_time, row_time, event: None, row, left_out };
     }
     let (event, time) = (events.json(origin as usize), events.time(origin as usize));

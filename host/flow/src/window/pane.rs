@@ -94,7 +94,7 @@ impl PaneRows {
         let keep = without(all, failed.iter().map(|(place, ..)| *place).chain(unseen));
         let kept = rows.filtered(&keep);
         failed.retain(|(place, ..)| mourned(*place));
-        output.bury(&rows, step, failed);
+        output.bury_results(&rows, step, failed);
         kept
     }
 }
