@@ -53,4 +53,4 @@ pub(crate) use stages::{Body as StageBody, Element as StageElement};
 pub(crate) use suggest::nearest;
 pub(crate) use target::{FileTarget, OnRefused, Route, SideOf, Target, TargetKind, WebhookTarget};
 pub(crate) use thin::{LimitStep, SampleStep};
-pub(crate) use window::{OverStep, SessionGap, TopStep, WindowKind, WindowStep};
+pub(crate) use window::{OverStep, SessionGap, TopOrder, TopStep, WindowKind, WindowStep};

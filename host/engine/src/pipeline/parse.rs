@@ -451,7 +451,7 @@ mod tests {
                 9: steps[6].window.global: a text where an object is needed -> write `global: {}`
                 10: steps[7].window.cumulating.step: `step` is missing -> add `step: 1h`
                 10: steps[7].window.top.n: `n` is missing -> add `n: 3`
-                10: steps[7].window.top.order: `n down` is no order -> write a column, and `desc` for the greatest first: `n desc`
+                10: steps[7].window.top.order: `n down` is no order -> write a column, `desc` for the greatest first, and where nulls stand: `n desc`, `n desc nulls last`
                 11: steps[8].window.session.gap: `3` is no such value -> write an integer and ms, s, m, h or d: `50ms`
                 12: steps[9].window: a text where an object is needed -> write `{tumbling: 1h, by: [origin], select: {n: count(*)}}`
                 13: steps[10].over.rows: 0 rows cannot be looked back at -> write a number from 1 to 10000; for longer stretches there are windows

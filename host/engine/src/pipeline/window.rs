@@ -50,11 +50,18 @@ pub(crate) struct TopStep {
     pub(crate) n: u64,
     /// Columns of `by`: keys that share them are ranked among themselves.
     pub(crate) per: Vec<Text>,
-    /// Columns, and whether the greatest comes first.
-    pub(crate) order: Vec<(Text, bool)>,
+    pub(crate) order: Vec<TopOrder>,
     pub(crate) ties: Ties,
     /// The column of the rank.
     pub(crate) rank: Text,
+}
+
+/// One column to rank by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopOrder {
+    pub(crate) column: Text,
+    pub(crate) is_descending: bool,
+    pub(crate) nulls_first: bool,
 }
 
 /// A `window` step.
@@ -115,7 +122,14 @@ pub(super) fn window(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option
     let word = match words.as_slice() {
         [word] => Some(*word),
         [] => {
-            let remedy = format!("add {}: `tumbling: 1h`", listed(&KINDS, "or"));
+            let is_sliding = object.keys().any(|key| matches!(key.name.as_str(), "sliding" | "slide"));
+            let remedy = match is_sliding {
+                true => {
+                    "windows that overlap are `hopping: {size: 1h, every: 15m}`; a row and those before it are an `over` step"
+                        .to_owned()
+                }
+                false => format!("add {}: `tumbling: 1h`", listed(&KINDS, "or")),
+            };
             faults.push(Fault::new(path, node.line, "nothing says which rows a window has", remedy));
             None
         }
@@ -363,23 +377,31 @@ fn top(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Option<TopStep> {
     Some(TopStep { n: n?, per: per?, order: order?, ties, rank })
 }
 
-/// `n desc`, `n asc`, `n`.
-fn direction(text: Text, path: &str, faults: &mut Vec<Fault>) -> Option<(Text, bool)> {
-    let (column, word) = match text.text.trim().rsplit_once(char::is_whitespace) {
+/// `n desc`, `n asc`, `n`; `nulls first` or `nulls last` behind. Unless said null is the greatest of all, as in SQL.
+fn direction(text: Text, path: &str, faults: &mut Vec<Fault>) -> Option<TopOrder> {
+    let lower = text.text.trim().to_ascii_lowercase();
+    let nulls = [("first", true), ("last", false)].into_iter().find_map(|(word, is_first)| {
+        let rest = lower.strip_suffix(word)?.trim_end().strip_suffix("nulls")?;
+        (rest.trim_end() != rest).then_some((rest.trim_end().len(), is_first))
+    });
+    let said = nulls.map_or(text.text.trim(), |(end, _)| &text.text.trim()[..end]);
+    let (column, word) = match said.rsplit_once(char::is_whitespace) {
         Some((column, word)) => (column.trim(), word),
-        None => (text.text.trim(), "asc"),
+        None => (said, "asc"),
     };
     let is_descending = match word.to_ascii_lowercase().as_str() {
         "desc" => true,
         "asc" => false,
         _ => {
             let error = format!("`{}` is no order", text.text);
-            faults.push(Fault::new(path, text.line, error, "write a column, and `desc` for the greatest first: `n desc`"));
+            let remedy = "write a column, `desc` for the greatest first, and where nulls stand: `n desc`, `n desc nulls last`";
+            faults.push(Fault::new(path, text.line, error, remedy));
             return None;
         }
     };
     let column = column.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(column);
-    Some((Text { text: column.to_owned(), line: text.line }, is_descending))
+    let nulls_first = nulls.map_or(is_descending, |(_, is_first)| is_first);
+    Some(TopOrder { column: Text { text: column.to_owned(), line: text.line }, is_descending, nulls_first })
 }
 
 /// Reads what stands behind `over:`.

@@ -44,6 +44,11 @@ pub(crate) fn describe(plan: &Plan, previous: Option<&StoredPipeline>) -> Value 
                 if !window.lateness.is_zero() {
                     described["lateness"] = json!(length(Some(window.lateness)));
                 }
+                let is_silent = window.is_global && window.panes.is_none_or(|panes| panes.early.is_none());
+                if is_silent && plan.definition.run == Run::Live {
+                    let warning = "a global window ends with its rows, and those of a live pipeline have no end: it never says anything. Add `early: 10s`, or `run: once`";
+                    described["warnings"] = json!([warning]);
+                }
                 if let Some(top) = &window.top {
                     described["top"] = json!(top.n);
                 }

@@ -10,7 +10,7 @@ use tidemill_flow::{
     Calendar, Gap, Judged, Order, PaneSettings, Slicing, SlicingRefused, Top, UnknownZone, WINDOW_END, WINDOW_NO, WINDOW_START,
 };
 
-use crate::pipeline::{OverStep, SessionGap, Step, Text, TopStep, WindowKind, WindowStep, nearest};
+use crate::pipeline::{OverStep, SessionGap, Step, Text, TopOrder, TopStep, WindowKind, WindowStep, nearest};
 use crate::plan::aggregates::{PlannedAggregates, Selecting};
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
@@ -38,6 +38,8 @@ pub(crate) struct PlannedWindow {
     pub(crate) panes: Option<PaneSettings>,
     /// How long a session may be.
     pub(crate) longest: Option<Duration>,
+    /// It ends with its rows.
+    pub(crate) is_global: bool,
     /// A row's time is the clock's.
     pub(crate) by_clock: bool,
     /// The columns that come out, in order.
@@ -141,6 +143,7 @@ impl Checker<'_> {
             top,
             panes,
             longest,
+            is_global: wanted.kind == WindowKind::Global,
             by_clock: wanted.by_clock,
             columns: made,
             state,
@@ -269,7 +272,7 @@ impl Checker<'_> {
 
     fn top(&mut self, path: &str, wanted: &TopStep, by: &[Field], made: &[Field]) -> Option<Top> {
         let faults_before = self.faults.len();
-        for (column, _) in &wanted.order {
+        for TopOrder { column, .. } in &wanted.order {
             let name = column.text.as_str();
             if made.iter().any(|field| *field.name == *name) {
                 continue;
@@ -298,8 +301,11 @@ impl Checker<'_> {
             let error = format!("the rank cannot be called `{rank}`");
             self.fault(format!("{path}.as"), wanted.rank.line, error, "choose a name that no other column has: `as: place`");
         }
-        let order =
-            |(column, is_descending): &(Text, bool)| Order { column: column.text.as_str().into(), is_descending: *is_descending };
+        let order = |TopOrder { column, is_descending, nulls_first }: &TopOrder| Order {
+            column: column.text.as_str().into(),
+            is_descending: *is_descending,
+            nulls_first: *nulls_first,
+        };
         let n = usize::try_from(wanted.n).unwrap_or(usize::MAX);
         let order = wanted.order.iter().map(order).collect();
         let per = wanted.per.iter().map(|column| column.text.as_str().into()).collect();

@@ -58,7 +58,7 @@ fn window(kind: Kind, keyed: bool, reversible: bool, lateness: i64, top: Option<
     let top = top.map(|n| Top {
         n,
         per: Vec::new(),
-        order: vec![Order { column: "total".into(), is_descending: true }],
+        order: vec![Order { column: "total".into(), is_descending: true, nulls_first: true }],
         ties: Ties::Apart,
         rank: "rank".into(),
     });

@@ -18,8 +18,10 @@ use crate::window::WINDOW_END;
 pub struct Order {
     /// A column that the window makes.
     pub column: Arc<str>,
-    /// The greatest first. Null is the greatest of all.
+    /// The greatest first.
     pub is_descending: bool,
+    /// Null before all values; else behind them.
+    pub nulls_first: bool,
 }
 
 /// What becomes of keys that are equal in all they are ordered by.
@@ -56,21 +58,21 @@ impl Top {
             KeyColumn::new(column.unwrap_or_else(|| panic!("no column `{name}` to order by")).as_ref())
         };
         let groups: Vec<KeyColumn<'_>> = self.per.iter().map(writer).collect();
-        let columns: Vec<(KeyColumn<'_>, bool)> =
-            self.order.iter().map(|order| (writer(&order.column), order.is_descending)).collect();
+        let columns: Vec<(KeyColumn<'_>, &Order)> = self.order.iter().map(|order| (writer(&order.column), order)).collect();
         let mut keys = Vec::with_capacity(rows.len());
         let mut bytes = Vec::new();
         for row in 0..rows.len() {
             let start = bytes.len();
             groups.iter().for_each(|column| column.put_ordered(row, &mut bytes));
             let middle = bytes.len();
-            for (column, is_descending) in &columns {
+            for (column, order) in &columns {
                 let at = bytes.len();
                 column.put_ordered(row, &mut bytes);
-                if bytes[at] == 0 {
+                // A value begins with 1; what is descending is turned around, null with it.
+                if bytes[at] == 0 && order.nulls_first == order.is_descending {
                     bytes[at] = 2;
                 }
-                if *is_descending {
+                if order.is_descending {
                     bytes[at..].iter_mut().for_each(|byte| *byte = !*byte);
                 }
             }
@@ -151,7 +153,7 @@ mod tests {
     }
 
     fn top(n: usize, per: &[&str], ties: Ties) -> Top {
-        let order = vec![Order { column: "n".into(), is_descending: true }];
+        let order = vec![Order { column: "n".into(), is_descending: true, nulls_first: true }];
         Top { n, per: per.iter().map(|column| Arc::from(*column)).collect(), order, ties, rank: "rank".into() }
     }
 
@@ -163,6 +165,20 @@ mod tests {
         // Two that share the first rank leave none for the second.
         check(top(2, &[], Ties::All), "A a 5, A b 5, A c 4, A d 4", "A a 1, A b 1");
         check(top(1, &[], Ties::All), "A a 5, A b 5, A c 5", "A a 1, A b 1, A c 1");
+    }
+
+    #[test]
+    fn nulls_stand_where_they_are_said_to() {
+        let rows = "A a 3, A b -, A c 5";
+        for (is_descending, nulls_first, expected) in [
+            (true, true, "A b 1, A c 2, A a 3"),
+            (true, false, "A c 1, A a 2, A b 3"),
+            (false, true, "A b 1, A a 2, A c 3"),
+            (false, false, "A a 1, A c 2, A b 3"),
+        ] {
+            let order = vec![Order { column: "n".into(), is_descending, nulls_first }];
+            check(Top { order, ..top(3, &[], Ties::Apart) }, rows, expected);
+        }
     }
 
     #[test]

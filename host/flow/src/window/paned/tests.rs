@@ -52,7 +52,7 @@ fn operator(tested: Tested) -> PanedWindow {
     let top = tested.top.map(|n| Top {
         n,
         per: Vec::new(),
-        order: vec![Order { column: "total".into(), is_descending: true }],
+        order: vec![Order { column: "total".into(), is_descending: true, nulls_first: true }],
         ties: Ties::Apart,
         rank: "rank".into(),
     });
