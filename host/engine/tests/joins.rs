@@ -211,6 +211,8 @@ fn what_cannot_be_joined_is_said() {
         "line 3: steps[0].join.on: there is no column `a.q` (did you mean `a.k`? columns are a.t, a.k, a.v, b.t, b.k, b.v, _time)"
     ]
     .assert_eq(&faults(SIDES, "- join: {on: a.q = b.k, within: off}"));
+    expect!["line 3: steps[0].join.on: `a.k = b.v` compares `k`, which is string, with `v`, which is int64 (make them alike where the streams are declared, or turn the one that is no text into one: `cast(b.id as varchar)`)"]
+        .assert_eq(&faults(SIDES, "- join: {on: a.k = b.v, within: off}"));
     expect!["line 3: steps[0].join.on: `on` is int64, not true or false (compare columns of the two streams: `a.id = b.id`)"]
         .assert_eq(&faults(SIDES, "- join: {on: a.v + b.v, within: off}\n- where: a.v > 1"));
     expect!["line 4: steps[1].join: a join is the first step: it says how two streams become one (put what stands before it behind it, or into a pipeline that writes a stream of its own)"].assert_eq(&faults("lefts", "- where: v > 1\n- join: {on: a.k = b.k, within: off}"));

@@ -272,7 +272,7 @@ fn what_cannot_be_is_said_with_every_fault() {
         line 3: steps[0].window.select.m: there is no column `w` (did you mean `k`? columns are t, k, v, _time)
         line 3: steps[0].window.select.k: `k` is a column that comes out beside the results (give the result another name)
         line 3: steps[0].window.select.x: `v + 1` has a column of single rows outside of an aggregate (aggregate it, `max(x)`, or name it in `by`)
-        line 3: steps[0].window.select.y: there is no function `skew` (use SQL's scalar functions (text, numbers, dates, regular expressions, coalesce, case))
+        line 3: steps[0].window.select.y: there is no function `skew` (the aggregates are `approx_distinct`, `count`, `count_distinct`, `sum`, `avg`, `min`, `max`, `first`, `last`, `stddev_pop`, `stddev_samp`, `var_pop`, `var_samp`, `bool_and`, `bool_or`, `ratio`, `increase`, `rate`, `median`, `array_agg`, `stddev`, `variance`, `every`, `any_value`, `approx_median`, `mean`, `approx_quantile`, `quantile_cont`, `percentile_cont`, `quantile_disc`, `percentile_disc`, `top_k`)
         line 4: steps[1].window: the size of a cumulating window is a multiple of its step (write a size that its steps fill: `{size: 1d, step: 1h}`)"#]].assert_eq(&faults(
         "from: events\nsteps:\n- window: {tumbling: 1h, by: [q, k], select: {k: count(*), s: sum(k), x: v + 1, y: skew(v), z: sum(count(*)), m: max(w)}, top: {n: 3, order: [nn]}}\n- window: {cumulating: {size: 10s, step: 3s}, select: {n: count(*)}}\nto: [stdout]\n",
     ));
@@ -301,11 +301,71 @@ fn what_cannot_be_is_said_with_every_fault() {
 }
 
 #[test]
+fn a_fault_says_what_to_write_instead() {
+    let host = host();
+    host.make_stream(
+        "typed",
+        r#"{"fields": [{"name": "k", "type": "string"}, {"name": "tags", "type": "string"}, {"name": "ok", "type": "bool"}]}"#,
+    );
+    let check = |from: &str, step: &str, expected: &[&str]| {
+        let faults = host.faults("p", &format!("from: {from}\nsteps:\n- {step}\nto: [stdout]\n"));
+        expected.iter().for_each(|part| assert!(faults.contains(part), "no `{part}` in {faults}"));
+    };
+    check(
+        "events",
+        "window: {tumbling: 1h, by: [k], select: {n: 'count(distinct *)', m: 'max(*)', s: summ(v), p: 'percentile(v, 0.9)', t: 'top_k(v, 3)'}}",
+        &["name a column, `count(distinct x)`", "name a column: `max(amount)`"],
+    );
+    check(
+        "events",
+        "window: {tumbling: 1h, by: [k], select: {s: summ(v), p: 'percentile(v, 0.9)', t: 'top_k(v, 3)'}}",
+        &[
+            "select.s: there is no function `summ` (did you mean `sum`?)",
+            "select.p: there is no function `percentile` (the aggregates are `approx_distinct`, ",
+            "`top_k(cast(x as varchar), 3)`",
+        ],
+    );
+    check("typed", "window: {tumbling: 1h, select: {m: min(ok)}}", &["use `bool_and`, `bool_or` or `ratio`"]);
+    check(
+        "events",
+        "window: {tumbling: 1h, offset: -3s, select: {n: count(*)}, top: {n: 1, order: [n down]}}",
+        &[
+            "offset: `-3s` is negative",
+            "`n down` is no order (write a column, `desc` for the greatest first, and where nulls stand: `n desc`, `n desc nulls last`)",
+        ],
+    );
+    check("events", "window: {sliding: 1h, select: {n: count(*)}}", &["windows that overlap are `hopping"]);
+    check("typed", "rules: [{name: a, tag: [x]}]", &["a column `tags` that is string, and what rules say there is json"]);
+}
+
+#[test]
+fn nulls_are_ranked_where_they_are_said_to() {
+    let ranked = |order: &str| {
+        let step = format!("- window: {{tumbling: 10s, by: [k], select: {{s: sum(v)}}, top: {{n: 2, order: ['{order}']}}}}");
+        let rows = run("events", &step, "a@1=5 b@2=- c@3=9").rows("out");
+        rows.iter().map(|row| row["k"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>().concat()
+    };
+    assert_eq!([ranked("s desc"), ranked("s desc nulls last"), ranked("s NULLS FIRST"), ranked("s")], ["bc", "ca", "ba", "ac"]);
+}
+
+#[test]
+fn a_rule_set_adds_to_what_one_before_said() {
+    let first = "- rules: [{name: one, when: v > 1, tag: [x, y], route: r}]\n  keep: all";
+    let second = "- rules: [{name: two, when: v > 5, tag: [y, z]}, {name: three, when: v = 3, route: s}]\n  keep: all";
+    let rows = run("events", &format!("{first}\n{second}"), "a@1=1 a@2=2 a@3=3 a@4=9").rows("out");
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {} {}", row["rule"], row["tags"], row["route"])).collect();
+    assert_eq!(told, ["null [] null", r#""one" ["x","y"] "r""#, r#""three" ["x","y"] "s""#, r#""two" ["x","y","z"] "r""#]);
+}
+
+#[test]
 fn a_dry_run_tells_windows_and_what_becomes_of_their_state() {
     let host = host();
     let text = |steps: &str| format!("from: events\nsteps:\n{steps}\nto: [stdout]\n");
     let dry = |steps: &str| host.engine.pipelines().apply(&tenant(), &pipeline("p"), &text(steps), true).expect("a plan");
     let window = "- window: {tumbling: 1h, by: [k], select: {n: count(*), s: sum(v * 2)}, lateness: 5s}";
+    let warned = |steps: &str| dry(steps).plan["steps"][0].get("warnings").is_some();
+    assert!(warned("- window: {global: {}, select: {n: count(*)}}"), "it never says anything");
+    assert!(!warned("- window: {global: {}, select: {n: count(*)}, early: 10s}"));
     let planned = dry(window).plan;
     assert_eq!(planned["steps"][0]["window"], "tumbling 1h");
     assert_eq!(planned["steps"][0]["aggregates"], json!(["count(*)", "sum(v * 2)"]));
@@ -373,10 +433,14 @@ fn what_cannot_be_said_is_a_dead_letter_and_nobody_elses_trouble() {
         {"_time":"00:09.999999Z","inverse":7,"k":"a","s":7,"window_end":"00:10","window_start":"00:00"}
     "#]]
     .assert_eq(&shown(&host.rows("out")));
-    let letter = |row: &Value| format!("{} {} {}\n", row["step"], row["reason"], row["error"]);
+    // What is wrong with a result is told with the result, and with no event: which one let it out says nothing.
+    let letter = |row: &Value| {
+        let of = if row["event"].is_null() { format!("result of {}", row["row"]["k"]) } else { "event".to_owned() };
+        format!("{} {} {} {of}\n", row["step"], row["reason"], row["error"])
+    };
     expect![[r#"
-        "steps[0].window" "expression" "`12 / v`: division by zero"
-        "steps[0].window" "expression" "`s`: the sum 9223372036854775808 is outside int64"
+        "steps[0].window" "expression" "`12 / v`: division by zero" event
+        "steps[0].window" "expression" "`s`: the sum 9223372036854775808 is outside int64" result of "b"
     "#]]
     .assert_eq(&host.rows("p.dead-letters").iter().map(letter).collect::<String>());
 }

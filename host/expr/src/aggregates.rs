@@ -246,7 +246,16 @@ pub(crate) fn parts(name: &str, function: &Function) -> Result<AggregateText> {
         for argument in &list.args {
             match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => arguments.push(Part(value.clone())),
-                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if list.args.len() == 1 => {}
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if list.args.len() == 1 && name.eq_ignore_ascii_case("count") => {
+                    if is_distinct {
+                        let remedy = "name a column, `count(distinct x)`, or count rows: `count(*)`";
+                        return Err(ExpressionError::new("`count(distinct *)` does not say what is to differ", remedy));
+                    }
+                }
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if list.args.len() == 1 => {
+                    let remedy = format!("name a column: `{name}(amount)`; `*` is for `count(*)`");
+                    return Err(ExpressionError::new(format!("`{name}(*)` does not say of which column"), remedy));
+                }
                 _ => {
                     return Err(ExpressionError::new(
                         format!("`{name}` does not take `{argument}`"),

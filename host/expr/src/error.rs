@@ -18,6 +18,8 @@ pub struct ExpressionError {
     pub at: Option<(u32, u32)>,
     /// What to change.
     pub remedy: String,
+    /// The function that nobody knows, where that is what is wrong: who knows more functions may know a better remedy.
+    pub unknown_function: Option<String>,
 }
 
 struct Place(Option<(u32, u32)>);
@@ -34,7 +36,7 @@ impl fmt::Display for Place {
 impl ExpressionError {
     /// Of no particular place.
     pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { message: message.into(), at: None, remedy: remedy.into() }
+        Self { message: message.into(), at: None, remedy: remedy.into(), unknown_function: None }
     }
 
     pub(crate) fn at(mut self, span: Span) -> Self {

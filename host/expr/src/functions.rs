@@ -133,7 +133,8 @@ impl Functions {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => "use SQL's scalar functions (text, numbers, dates, regular expressions, coalesce, case)".to_owned(),
                 };
-                Err(ExpressionError::new(format!("there is no function `{name}`"), remedy))
+                let error = ExpressionError::new(format!("there is no function `{name}`"), remedy);
+                Err(ExpressionError { unknown_function: Some(lower), ..error })
             }
         }
     }

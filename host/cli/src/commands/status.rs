@@ -203,10 +203,10 @@ pub(crate) fn page(status: &Value, paint: Paint) -> String {
             grouped(number(lookup, "/missed")),
         ]]
     });
-    section("patterns", "steps", &["STEP", "OPEN", "MATCHES", "TIMED OUT", "ENDED", "REFUSED", "FAILED"], &|step| {
+    section("patterns", "steps", &["STEP", "OPEN", "MATCHES", "TIMED OUT", "ENDED", "REFUSED", "BURIED", "FAILED"], &|step| {
         let Some(pattern) = step.get("pattern") else { return Vec::new() };
         let count = |member: &str| grouped(number(pattern, member));
-        let counts = ["/runs", "/matches", "/timeouts", "/ended", "/refused", "/failed"].map(count);
+        let counts = ["/runs", "/matches", "/timeouts", "/ended", "/refused", "/buried", "/failed"].map(count);
         vec![std::iter::once(text(step, "/step").to_owned()).chain(counts).collect()]
     });
     section("draining", "steps", &["STEP", "PATTERN", "OPEN", "KEYS", ""], &|step| {

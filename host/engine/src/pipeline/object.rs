@@ -120,7 +120,8 @@ impl<'a> Object<'a> {
 
     fn converted<T>(&self, name: &str, text: &Text, value: Option<T>, form: &str, faults: &mut Vec<Fault>) -> Option<T> {
         if value.is_none() {
-            let error = format!("`{}` is no such value", text.text);
+            let is_negative = text.text.trim_start().starts_with('-');
+            let error = format!("`{}` is {}", text.text, if is_negative { "negative, and may not be" } else { "no such value" });
             faults.push(Fault::new(self.member(name), text.line, error, format!("write {form}")));
         }
         value

@@ -11,13 +11,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidemill_event::Field;
 use tidemill_event::batch::TIME_COLUMN;
+use tidemill_event::{Field, FieldType};
 use tidemill_expr::{AggregateText, Aggregated, Expression, ExpressionError, Part, Scope, ScopeColumn};
 use tidemill_flow::{Aggregate, AggregateArgument, AggregateCall};
 use tidemill_runtime::Kind;
 
-use crate::pipeline::Text;
+use crate::pipeline::{Text, nearest};
 use crate::plan::check::Checker;
 use crate::plan::columns::Columns;
 use crate::plan::component::{PlannedComponent, state_shape, type_name};
@@ -115,6 +115,8 @@ impl Checker<'_> {
             }
         }
         self.refuse_taken(select, &results, place);
+        let functions: Vec<String> = self.names_of(Kind::Function).into_iter().map(str::to_owned).collect();
+        let callable: Vec<&str> = functions.iter().map(String::as_str).collect();
         let columns: Vec<&Field> = place.beside.iter().chain(&results).collect();
         for (name, text, aggregated) in &read {
             if let Some(field) = results.iter().find(|field| *field.name == *name.text && is_own(aggregated)) {
@@ -125,7 +127,8 @@ impl Checker<'_> {
             if aggregated.calls.iter().any(|call| refused.contains(call.name.as_str())) {
                 continue;
             }
-            match planned_rest(&aggregated.rest, &columns, place.input, AGGREGATE_IT) {
+            let rest = no_calls(&aggregated.rest, &callable).and_then(|rest| planned_rest(rest, &columns, place.input, AGGREGATE_IT));
+            match rest.map_err(|error| among_aggregates(error, &known)) {
                 Ok(expression) => {
                     let field = Field::new(&name.text, expression.field_type(), expression.nullable());
                     planned.selected.push(field.clone());
@@ -172,8 +175,7 @@ impl Checker<'_> {
         let filter = self.filter(call, place, planned).map_err(with_place)?;
         let (ty, nullable) = aggregate.output(argument.as_ref().map(|field| field.ty)).map_err(|refused| {
             let of = argument.as_ref().map_or_else(String::new, |field| format!(": `{}` is {}", field.name, type_name(field.ty)));
-            let remedy = "convert the argument, `cast(x as double)`, or use another aggregate";
-            with_place(ExpressionError::new(format!("{refused}{of}"), remedy))
+            with_place(ExpressionError::new(format!("{refused}{of}"), other_type(&call.function, argument.as_ref())))
         })?;
         planned.calls.push(AggregateCall { name: column.into(), aggregate, argument, filter });
         Ok(Field::new(column, ty, nullable))
@@ -219,7 +221,7 @@ impl Checker<'_> {
             None => None,
             Some(part) => {
                 let field = self.computed(part, place.input, &mut planned.before)?;
-                if field.ty != tidemill_event::FieldType::Bool {
+                if field.ty != FieldType::Bool {
                     let error = format!("`filter (where {part})` is {}, not true or false", type_name(field.ty));
                     return Err(ExpressionError::new(error, "compare it with something: `filter (where amount > 0)`"));
                 }
@@ -273,15 +275,60 @@ impl Checker<'_> {
     }
 
     /// A fault of an expression, on its own line.
-    pub(super) fn expression_fault(&mut self, path: &str, text: &Text, error: ExpressionError) {
+    pub(super) fn expression_fault(&mut self, path: &str, text: &Text, mut error: ExpressionError) {
+        let named = error.unknown_function.as_ref().and_then(|name| {
+            let known = self.names_of(Kind::Function).into_iter().chain(self.names_of(Kind::Aggregate));
+            nearest(name, known)
+        });
+        if let Some(near) = named {
+            error.remedy = format!("did you mean `{near}`?");
+        }
         let line = text.line + error.at.map_or(0, |(line, _)| line.saturating_sub(1) as usize);
         self.fault(path, line, error.message, error.remedy);
+    }
+}
+
+/// What to write where an aggregate does not take a column of that type.
+fn other_type(aggregate: &str, argument: Option<&Field>) -> &'static str {
+    match argument.map(|field| field.ty) {
+        _ if aggregate == "top_k" => "convert the argument, `top_k(cast(x as varchar), 3)`, or use another aggregate",
+        Some(FieldType::Bool) => "use `bool_and`, `bool_or` or `ratio`, or convert it: `cast(x as bigint)`",
+        _ => "convert the argument, `cast(x as double)`, or use another aggregate",
     }
 }
 
 /// Whether there is nothing to it but one aggregate.
 fn is_own(aggregated: &Aggregated) -> bool {
     aggregated.rest.is_name() && aggregated.calls.len() == 1
+}
+
+/// A component is asked about rows before the step, and the results come behind it.
+fn no_calls<'a>(rest: &'a Part, functions: &[&str]) -> Result<&'a Part, ExpressionError> {
+    match rest.without_calls(functions)?.0.first() {
+        None => Ok(rest),
+        Some(call) => {
+            let name = &call.function;
+            let error =
+                format!("`{name}` is called outside of an aggregate, and functions of components are not called on results");
+            let remedy =
+                format!("call it inside of one, `max({name}(x))`, or on the result in a step behind: `extend: {{y: {name}(x)}}`");
+            Err(ExpressionError { at: call.at, ..ExpressionError::new(error, remedy) })
+        }
+    }
+}
+
+/// Who writes a function that nobody knows where aggregates stand means one, mostly.
+fn among_aggregates(error: ExpressionError, known: &[&str]) -> ExpressionError {
+    let Some(name) = &error.unknown_function else { return error };
+    let remedy = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if error.remedy.starts_with("did you mean") => return error,
+        None => {
+            let list: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            format!("the aggregates are {}", list.join(", "))
+        }
+    };
+    ExpressionError { remedy, unknown_function: None, ..error }
 }
 
 /// What to do about a column of single rows among aggregates.

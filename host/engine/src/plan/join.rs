@@ -216,6 +216,21 @@ impl Checker<'_> {
         let (mut on, mut rest) = (On { text: whole.to_string(), ..On::default() }, Vec::new());
         let mut of_sides: [Vec<Part>; 2] = Default::default();
         for part in whole.conjuncts() {
+            if let Some(((_, one), (_, other))) = equality_of(&part, &scope, sides)
+                && (plain(one.ty) == FieldType::String) != (plain(other.ty) == FieldType::String)
+                && ![one.ty, other.ty].contains(&FieldType::Json)
+            {
+                let error = format!(
+                    "`{part}` compares `{}`, which is {}, with `{}`, which is {}",
+                    one.name,
+                    type_name(plain(one.ty)),
+                    other.name,
+                    type_name(plain(other.ty))
+                );
+                let remedy = "make them alike where the streams are declared, or turn the one that is no text into one: `cast(b.id as varchar)`";
+                self.fault(path, text.line, error, remedy);
+                return None;
+            }
             match key_of(&part, &scope, sides) {
                 Some(pair) if on.key.contains(&pair) => {}
                 Some(pair) => on.key.push(pair),
@@ -330,8 +345,8 @@ fn columns_of(sides: &[Kept<'_>; 2], kind: JoinKind, has_window: bool, of_pairs:
     fields
 }
 
-/// The columns of both sides that an equality is of, if it is of one each and they are of one type.
-fn key_of(part: &Part, scope: &Scope, sides: [&PlannedSource; 2]) -> Option<(Field, Field)> {
+/// The columns that an equality is of, each with its side.
+fn equality_of(part: &Part, scope: &Scope, sides: [&PlannedSource; 2]) -> Option<((usize, Field), (usize, Field))> {
     let (first, second) = part.equality()?;
     let column = |part: &Part| -> Option<(usize, Field)> {
         if !part.is_name() {
@@ -344,7 +359,12 @@ fn key_of(part: &Part, scope: &Scope, sides: [&PlannedSource; 2]) -> Option<(Fie
             Some((side, source.definition.schema.field(own)?.clone()))
         })
     };
-    let ((first_side, first), (second_side, second)) = (column(&first)?, column(&second)?);
+    Some((column(&first)?, column(&second)?))
+}
+
+/// The columns of both sides that an equality is of, if it is of one each and they are of one type.
+fn key_of(part: &Part, scope: &Scope, sides: [&PlannedSource; 2]) -> Option<(Field, Field)> {
+    let ((first_side, first), (second_side, second)) = equality_of(part, scope, sides)?;
     if plain(first.ty) != plain(second.ty) {
         return None;
     }
