@@ -61,7 +61,10 @@ fn set(rules: usize, predicates: usize, tests: impl Fn(usize) -> Vec<TestKind>) 
         route: None,
         drops: false,
     };
-    let predicate = |at: usize| SharedPredicate { columns: vec!["amount".into()], predicate: Box::new(More((at * 1_000 / predicates) as i64)) };
+    let predicate = |at: usize| SharedPredicate {
+        columns: vec!["amount".into()],
+        predicate: Box::new(More((at * 1_000 / predicates) as i64)),
+    };
     RuleSet::new(RuleSetSettings {
         step: StepId(0),
         rules: (0..rules).map(rule).collect(),

@@ -44,6 +44,7 @@ pub(crate) use join::{JoinBound, JoinStep, direction_word, kind_word};
 pub(crate) use lookup::{LookupStep, Matching};
 pub(crate) use machine::{MachineText, StateText, TransitionText};
 pub(crate) use meters::{MeterKind, MeterStep};
+pub(crate) use object::listed;
 pub(crate) use parse::{Reading, STEP_WORDS, parse, read_pipeline};
 pub(crate) use pattern::{PatternComponent, PatternDefinition, SkipTo};
 pub(crate) use patterns::PatternsStep;

@@ -127,7 +127,8 @@ impl Checker<'_> {
             if aggregated.calls.iter().any(|call| refused.contains(call.name.as_str())) {
                 continue;
             }
-            let rest = no_calls(&aggregated.rest, &callable).and_then(|rest| planned_rest(rest, &columns, place.input, AGGREGATE_IT));
+            let rest =
+                no_calls(&aggregated.rest, &callable).and_then(|rest| planned_rest(rest, &columns, place.input, AGGREGATE_IT));
             match rest.map_err(|error| among_aggregates(error, &known)) {
                 Ok(expression) => {
                     let field = Field::new(&name.text, expression.field_type(), expression.nullable());

@@ -11,7 +11,7 @@ use tidemill_flow::Aggregate;
 use tidemill_flow::pattern::{PREDICATES_MAX, PredicateId, RunValue};
 use tidemill_flow::rule_set::TestKind;
 
-use crate::pipeline::object::listed;
+use crate::pipeline::listed;
 use crate::pipeline::{StageElement, Text};
 use crate::plan::aggregates::aggregate_of;
 use crate::plan::check::Checker;
