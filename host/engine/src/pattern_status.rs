@@ -13,9 +13,10 @@ pub struct PatternStatus {
     pub matches: u64,
     /// Runs whose time was over, told or not.
     pub timeouts: u64,
-    /// Runs that ended because their key had more than `runs_max`. Of `match_recognize`: readings that were not followed.
+    /// Runs that ended because their key had more than `runs_max`, or because they would have taken more than `events_max`. Of `match_recognize`:
+    /// readings that were not followed.
     pub ended: u64,
-    /// Runs that were not followed for the same reason, or because of `events_max`. Of `match_recognize`: rows that were given up because their key
+    /// Runs that were not followed because their key had more than `runs_max`. Of `match_recognize`: rows that were given up because their key
     /// had too many.
     pub refused: u64,
     /// Rows that would have begun a run and became dead letters, because their key had `runs_max` (`too_many: dead_letter`).

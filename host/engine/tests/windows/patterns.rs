@@ -125,8 +125,8 @@ fn faults_of_conditions_and_measures_say_what_to_write() {
         "{by: [k], stages: [{begin: a}, {next: b}], select: {x: v}}",
         &["outside of an aggregate", "`a.v` is that of the last one"],
     );
-    let decimal = "{by: [k], stages: [{begin: a}, {next: b, where: sum(cast(a.v as decimal(10, 2))) > 1}]}";
-    check(decimal, &["stages[1].where", "convert it: `sum(cast("]);
+    let decimal = "{by: [k], stages: [{begin: a}, {next: b, where: 'sum(cast(a.v as decimal(10, 2))) > 1'}]}";
+    check(decimal, &["stages[1].where", "convert the argument: `sum(cast(… as double))`"]);
     // In a loop what is behind may have come before, in any order each may be the last.
     for stages in [
         "[{begin: a}, {next: [{begin: b, where: count(c) < 3}, {next: c}], times: 2}]",

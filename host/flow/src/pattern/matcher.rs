@@ -238,8 +238,7 @@ impl Matcher {
         if is_stopped {
             runs.drain(runs_before..).for_each(|run| buffer.release(run.node));
             matches.drain(matches_before..).for_each(|held| buffer.release(held.node));
-        }
-        if is_full {
+        } else if is_full {
             // Passed over, the event would leave a run that may take nothing and never ends, and finished matches would wait behind it.
             tally.ended += 1;
             let needs_more = |run: &mut Run| !automaton.state(run.state).ends_alone(automaton.end);

@@ -246,13 +246,16 @@ impl Checker<'_> {
             error
         };
         let (aggregate, argument) = aggregate_of(call).map_err(with_place)?;
-        let written = argument.map(|part| stage.iter().fold(part.to_string(), |part, stage| format!("{stage}.{part}")));
+        let column = argument.filter(|part| part.is_name()).zip(stage.as_ref()).map(|(part, stage)| format!("{stage}.{part}"));
         let argument = argument.map(|part| self.computed(part, columns, &mut asking.before)).transpose()?;
         let is_decimal = argument.as_ref().is_some_and(|field| matches!(field.ty, FieldType::Decimal { .. }));
         let value = RunValue::new(stage.as_deref().map(Into::into), aggregate, argument).map_err(|refused| {
-            let remedy = match written.filter(|_| is_decimal) {
-                Some(written) => format!("convert it: `{}(cast({written} as double))`", call.function),
-                None => "ask for another value of the run; every aggregate can stand in the `select` of the pattern".to_owned(),
+            let remedy = match column {
+                Some(column) if is_decimal => format!("convert it: `{}(cast({column} as double))`", call.function),
+                None if is_decimal => format!("convert the argument: `{}(cast(… as double))`", call.function),
+                Some(_) | None => {
+                    "ask for another value of the run; every aggregate can stand in the `select` of the pattern".to_owned()
+                }
             };
             with_place(ExpressionError::new(refused.to_string(), remedy))
         })?;

@@ -60,7 +60,10 @@ impl Checker<'_> {
                 }
                 match self.measure(call, column, asking, columns, &mut measured) {
                     Ok(field) => results.push(field),
-                    Err(error) => self.expression_fault(&format!("{path}.{}", name.text), text, error),
+                    Err(error) => {
+                        let error = asking.unknown_stage(&text.text, &names, columns).unwrap_or(error);
+                        self.expression_fault(&format!("{path}.{}", name.text), text, error);
+                    }
                 }
             }
         }
