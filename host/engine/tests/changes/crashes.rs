@@ -16,7 +16,7 @@ const EVENTS: &str = r#"{"fields": [{"name": "t", "type": "int64"}, {"name": "k"
 
 const RISE: &str = "stages: [{begin: a, where: v = 0}, {followed_by: b, where: v = 1, times: 1..2}, {followed_by: c, where: v = 4}], within: 400s, skip: past_last, select: {first: a.n, last: c.n}";
 const TWICE: &str = "stages: [{begin: a, where: v = 2}, {followed_by: b, where: v = 2}], within: 300s, timeouts: true, select: {first: a.n, last: b.n}";
-const NONE: &str = "stages: [{begin: a, where: v = 3}, {not_followed_by: b, where: v = 1}], within: 60s, select: {first: a.n}";
+const NONE: &str = "stages: [{begin: a, where: v = 3}, {not_followed_by: b, where: v = 1}], within: 30s, select: {first: a.n}";
 
 /// The plans, and how many rows are through before each.
 fn plans() -> Vec<(u64, String)> {
@@ -77,14 +77,17 @@ fn go_on(host: &Host, random: &mut Random) -> Result<bool, String> {
             continue;
         }
         let all_taken = |status: &Status| status.lag_records == 0 && !status.tasks.is_empty();
-        let status = host.wait("p", "every row so far", |status| status.state == PipelineState::Failed || all_taken(status));
+        // Without power nobody may be left to take them, or to say that it failed.
+        let status = host.wait("p", "every row so far, or no power", |status| {
+            status.state == PipelineState::Failed || all_taken(status) || host.disk.is_off()
+        });
         if let Some(told) = status.tasks.iter().find_map(|task| task.checkpoint_fallback.clone()) {
             return Err(told);
         }
         if !status.divergences.is_empty() {
             return Err(format!("{:?}", status.divergences));
         }
-        if status.state == PipelineState::Failed {
+        if status.state == PipelineState::Failed || host.disk.is_off() {
             return Ok(false);
         }
         let Some((_, text)) = next else { return Ok(true) };

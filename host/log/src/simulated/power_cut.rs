@@ -103,6 +103,11 @@ impl PowerCutDisk {
         shared.fault_met = false;
     }
 
+    /// Whether the power has failed.
+    pub fn is_off(&self) -> bool {
+        self.shared.lock().off
+    }
+
     /// Whether the fault that was planted last has met a call.
     pub fn fault_met(&self) -> bool {
         self.shared.lock().fault_met
