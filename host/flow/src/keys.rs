@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_key_say_its_values() {
         let decimal = Decimal128Array::from(vec![Some(-12_345), Some(7)]).with_precision_and_scale(9, 2).expect("a scale");
-        let columns = vec![
+        let columns = [
             column("b", FieldType::Bool, BooleanArray::from(vec![Some(true), None])),
             column("i", FieldType::Int64, Int64Array::from(vec![Some(-7), None])),
             column("f", FieldType::Float64, Float64Array::from(vec![Some(-0.0), None])),
