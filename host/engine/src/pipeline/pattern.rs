@@ -121,7 +121,7 @@ pub(super) fn pattern(node: &Node, path: &str, faults: &mut Vec<Fault>) -> Optio
     let mut object = Object::of(node, path, example, faults)?;
     let by = by(&mut object, faults);
     let said = said(&mut object, faults);
-    let beside = beside(&mut object, faults);
+    let beside = beside(&mut object, None, faults);
     object.finish(&KEYS, faults);
     Some(of(said?, by?, beside, node.line))
 }
@@ -151,11 +151,9 @@ pub(super) fn in_list(
     faults: &mut Vec<Fault>,
 ) -> Option<PatternDefinition> {
     let said = said(&mut object, faults);
-    let explain = object.flag("explain", faults).unwrap_or(false);
-    let draining = object.flag("draining", faults).unwrap_or(false);
-    let limits = limits(&mut object, faults);
+    let beside = beside(&mut object, Some(order), faults);
     object.finish(&KEYS_IN_LIST, faults);
-    Some(of(said?, by.to_vec(), Beside { order, explain, limits, draining }, line))
+    Some(of(said?, by.to_vec(), beside, line))
 }
 
 /// Reads a step whose pattern a component has.
@@ -166,12 +164,13 @@ pub(super) fn of_component(
     faults: &mut Vec<Fault>,
 ) -> Option<PatternComponent> {
     let component = component(value, path, object, faults);
-    let beside = beside(object, faults);
+    let beside = beside(object, None, faults);
     Some(PatternComponent { component: component?, beside })
 }
 
-fn beside(object: &mut Object<'_>, faults: &mut Vec<Fault>) -> Beside {
-    let order = object.choice("order", &ORDERS, faults).unwrap_or(PatternOrder::Time);
+/// `order`: where it is said once for a list.
+fn beside(object: &mut Object<'_>, order: Option<PatternOrder>, faults: &mut Vec<Fault>) -> Beside {
+    let order = order.unwrap_or_else(|| object.choice("order", &ORDERS, faults).unwrap_or(PatternOrder::Time));
     let explain = object.flag("explain", faults).unwrap_or(false);
     let draining = object.flag("draining", faults).unwrap_or(false);
     Beside { order, explain, limits: limits(object, faults), draining }
