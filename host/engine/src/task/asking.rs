@@ -9,7 +9,6 @@ use tidemill_flow::{KeyState, StepId, StepState};
 
 use crate::open_patterns::OpenByStep;
 use crate::pattern_status::DrainingStatus;
-use crate::status::StepStatus;
 use crate::task::machine::Task;
 use crate::task::time::shown;
 
@@ -60,12 +59,13 @@ impl Task {
         }
         self.shared.update(|seen| {
             for (step, draining) in of_steps {
-                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).draining = draining;
+                seen.step(plan, step).draining = draining;
             }
         });
     }
 
-    fn draining(&mut self) -> Vec<(u32, Vec<DrainingStatus>)> {
+    /// What is left of patterns that are drained, by step; steps without one are not in it.
+    pub(super) fn draining(&mut self) -> Vec<(u32, Vec<DrainingStatus>)> {
         let plan = &self.plan;
         let of_step = |(step, table): (StepId, &mut dyn StepState)| {
             let draining = plan.steps.get(step.0 as usize)?.kind.draining();

@@ -10,7 +10,7 @@ use tidemill_event::{BreakerState, EventTime, Offset};
 use tidemill_flow::{FlowBatch, Outcome, Sources, StepId};
 
 use crate::planted::Planted;
-use crate::status::{BreakerStatus, StepStatus};
+use crate::status::BreakerStatus;
 use crate::task::machine::{Task, cpu_time};
 use crate::task::record::{Back, Commit, Hex, TimeStep};
 
@@ -142,13 +142,16 @@ impl Task {
 
     /// How many entries each step has, as others see it.
     pub(super) fn tell_keys(&mut self) {
-        let keys: Vec<(u32, u64)> = self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect();
-        let plan = &self.plan;
+        let (keys, plan) = (self.keys(), &self.plan);
         self.shared.update(|seen| {
             for (step, keys) in keys {
-                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).keys = keys;
+                seen.step(plan, step).keys = keys;
             }
         });
+    }
+
+    fn keys(&mut self) -> Vec<(u32, u64)> {
+        self.chain.tables().map(|(step, table)| (step.0, table.len() as u64)).collect()
     }
 
     pub(super) fn account(&mut self, commit: &Commit, outcome: &Outcome, spent: Duration) {
@@ -172,8 +175,7 @@ impl Task {
         self.answered_bytes += outcome.calls.iter().map(|call| call.usage.output_bytes).sum::<u64>();
         let per_row = spent / u32::try_from(commit.rows_taken().max(1)).unwrap_or(u32::MAX);
         self.row_cost = if self.row_cost.is_zero() { per_row } else { (self.row_cost * 3 + per_row) / 4 };
-        self.tell_keys();
-        self.tell_draining();
+        let (keys, draining) = (self.keys(), self.draining());
         let plan = &self.plan;
         let breakers: Vec<(u32, BreakerState)> = self.chain.breakers().map(|of| (of.step.0, of.breaker.state())).collect();
         let waiting = self.waiting.rows() as u64;
@@ -186,37 +188,39 @@ impl Task {
             seen.blocked += waited;
             seen.event_time = self.newest;
             seen.time = time;
+            keys.into_iter().for_each(|(step, keys)| seen.step(plan, step).keys = keys);
+            draining.into_iter().for_each(|(step, draining)| seen.step(plan, step).draining = draining);
             for call in &outcome.calls {
-                let step = seen.steps.entry(call.step.0).or_insert_with(|| StepStatus::new(plan, call.step.0));
+                let step = seen.step(plan, call.step.0);
                 step.called(call);
             }
             for late in &outcome.late {
-                let step = seen.steps.entry(late.step.0).or_insert_with(|| StepStatus::new(plan, late.step.0));
+                let step = seen.step(plan, late.step.0);
                 step.late += late.rows.len() as u64;
             }
             for lookup in &outcome.lookups {
-                let step = seen.steps.entry(lookup.step.0).or_insert_with(|| StepStatus::new(plan, lookup.step.0));
+                let step = seen.step(plan, lookup.step.0);
                 step.looked_up(lookup, commit);
             }
             for report in &outcome.patterns {
-                seen.steps.entry(report.step.0).or_insert_with(|| StepStatus::new(plan, report.step.0)).found(report);
+                seen.step(plan, report.step.0).found(report);
             }
             for machine in &outcome.machines {
-                let step = seen.steps.entry(machine.step.0).or_insert_with(|| StepStatus::new(plan, machine.step.0));
+                let step = seen.step(plan, machine.step.0);
                 step.took(machine, plan);
             }
             for found in &outcome.correlations {
-                seen.steps.entry(found.step.0).or_insert_with(|| StepStatus::new(plan, found.step.0)).correlated(found);
+                seen.step(plan, found.step.0).correlated(found);
             }
             for rules in &outcome.rules {
-                let step = seen.steps.entry(rules.step.0).or_insert_with(|| StepStatus::new(plan, rules.step.0));
+                let step = seen.step(plan, rules.step.0);
                 step.judged(rules, plan);
             }
             // Of a step with several components, the breaker that is furthest from closed.
             for of_step in breakers.chunk_by(|(a, _), (b, _)| a == b) {
                 let step = of_step[0].0;
                 let worst = of_step.iter().map(|(_, state)| BreakerStatus::from(*state)).max().unwrap_or(BreakerStatus::Closed);
-                seen.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step)).breaker = worst;
+                seen.step(plan, step).breaker = worst;
             }
         });
     }

@@ -123,6 +123,13 @@ pub(crate) struct Seen {
     pub(crate) waits_for: Option<String>,
 }
 
+impl Seen {
+    /// What is seen of a step.
+    pub(crate) fn step(&mut self, plan: &Plan, step: u32) -> &mut StepStatus {
+        self.steps.entry(step).or_insert_with(|| StepStatus::new(plan, step))
+    }
+}
+
 /// How far an input is, for whoever looks.
 struct SeenInput {
     /// What it is called in what is kept of the run.
